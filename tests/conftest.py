@@ -1,0 +1,79 @@
+"""Fixtures: every test that takes `backend` runs on every library that is installed.
+
+``XPNN_REQUIRE=cupy,torch`` makes the skip of a missing library a failure; ``XPNN_DEVICE=cuda:0``
+puts PyTorch and JAX on that device.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xpnn.backends import get_backend
+from xpnn.errors import BackendError
+
+LIBRARIES = ("numpy", "numpy-readonly", "strict", "torch", "jax", "cupy")
+REQUIRED = set(filter(None, os.environ.get("XPNN_REQUIRE", "").split(",")))
+ROOT = Path(__file__).parents[1]
+ARTICLE = Path(__file__).parent / "article"
+
+
+def open_backend(library, dtype="float64"):
+    """Return the backend for a test; skip, or fail if it was required, where it isn't there."""
+    name = library.removesuffix("-readonly")
+    device = {
+        "strict": "device1",
+        "torch": os.environ.get("XPNN_DEVICE"),
+        "jax": os.environ.get("XPNN_DEVICE"),
+    }.get(name)
+    try:
+        return get_backend(name, device=device, dtype=dtype)
+    except BackendError as error:
+        if name in REQUIRED:
+            pytest.fail(f"{name} was required: {error}")
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture(params=LIBRARIES)
+def library(request):
+    return request.param
+
+
+@pytest.fixture
+def backend(library, dtype):
+    """A backend at each dtype, inside its scope."""
+    backend = open_backend(library, dtype)
+    with backend.scope():
+        yield backend
+
+
+@pytest.fixture
+def array(backend, library):
+    """A function that moves a host array to the backend; floats in its dtype.
+
+    The NumPy arrays of "numpy-readonly" refuse to be written to.
+    """
+
+    def move(host):
+        host = np.array(host)
+        if host.dtype.kind == "f":
+            host = host.astype(backend.precision)
+        moved = backend.asarray(host)
+        if library == "numpy-readonly":
+            moved.flags.writeable = False
+        return moved
+
+    return move
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    import xpnn
+
+    return xpnn.datasets.mnist(ROOT / "data" / "mnist")

@@ -1,0 +1,444 @@
+"""Backends: a name ("numpy", "cupy", "torch", "jax", "strict") becomes namespace, device, dtype.
+
+This is the only module that names an array library, and it imports one only when asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import array_api_compat
+import numpy as np
+
+from xpnn.errors import ArgumentError, BackendError, unknown
+
+Array = Any
+Step = Callable[..., tuple[Any, tuple[Array, ...]]]
+
+DTYPES = ("float32", "float64")
+
+
+def namespace(*arrays: Array) -> Any:
+    """Return the array API namespace that `arrays` belong to."""
+    return array_api_compat.array_namespace(*arrays)
+
+
+def device(array: Array) -> Any:
+    """Return the device of `array`, for creation functions."""
+    return array_api_compat.device(array)
+
+
+def to_numpy(array: Any) -> np.ndarray:
+    """Return any library's array, or a nested list, as a NumPy array on the host."""
+    if array_api_compat.is_array_api_obj(array):
+        for cls in BACKENDS.values():
+            if cls.owns(array):
+                return cls.to_numpy(array)
+    try:
+        return np.asarray(array)
+    except ValueError as error:
+        raise ArgumentError(f"not an array: {error}") from None
+
+
+class BackendInfo(NamedTuple):
+    """What `describe` says of a backend on this machine."""
+
+    name: str
+    installed: bool
+    version: str
+    devices: tuple[str, ...]
+    blas: str
+    hint: str
+
+
+class Backend(ABC):
+    """One array library on one device, at one floating-point dtype.
+
+    Parameters
+    ----------
+    device
+        The library's device by its usual name ("cpu", "cuda:0"); the library's default if None.
+    dtype
+        "float32" or "float64": of parameters, activations, gradients and losses.
+
+    Attributes
+    ----------
+    xp
+        The array API namespace; all formulas are computed through it.
+    device
+        The library's own device object, for creation functions.
+    dtype
+        The library's own dtype object.
+
+    Raises
+    ------
+    BackendError
+        If the library isn't installed or has no such device.
+    """
+
+    name: ClassVar[str]
+    module: ClassVar[str]
+    install: ClassVar[str]
+
+    xp: Any
+    device: Any
+    dtype: Any
+
+    def __init__(self, device: str | None = None, dtype: str = "float32") -> None:
+        if dtype not in DTYPES:
+            raise unknown("dtype", dtype, DTYPES)
+        try:
+            self.library = importlib.import_module(self.module)
+        except ImportError as error:
+            if importlib.util.find_spec(self.module) is None:
+                raise BackendError(
+                    f"backend {self.name!r} is not installed; install it with: {self.install}"
+                ) from None
+            raise BackendError(f"backend {self.name!r} can't be imported: {error}") from error
+        self.xp = self._namespace()
+        self.device = self._device(device)
+        self.dtype = getattr(self.xp, dtype)
+
+    @property
+    def precision(self) -> str:
+        """The dtype's name, "float32" or "float64"."""
+        return "float64" if self.dtype == self.xp.float64 else "float32"
+
+    @abstractmethod
+    def _namespace(self) -> Any: ...
+
+    @abstractmethod
+    def devices(self) -> tuple[str, ...]:
+        """Return the names of the devices that this library sees."""
+
+    @abstractmethod
+    def _device(self, name: str | None) -> Any: ...
+
+    def _no_device(self, name: str | None) -> BackendError:
+        given = "no device" if name is None else f"no device {name!r}"
+        has = ", ".join(self.devices()) or "none"
+        return BackendError(f"backend {self.name!r} has {given} (devices here: {has})")
+
+    def blas(self) -> str:
+        """Return the name of the library that multiplies matrices."""
+        return ""
+
+    @classmethod
+    @abstractmethod
+    def owns(cls, array: Array) -> bool:
+        """Return whether `array` belongs to this library."""
+
+    @classmethod
+    @abstractmethod
+    def to_numpy(cls, array: Array) -> np.ndarray:
+        """Return a device array as a NumPy array on the host. Synchronises."""
+
+    @abstractmethod
+    def asarray(self, host: np.ndarray) -> Array:
+        """Move a host array to the device, in its own dtype. Never mutates `host`."""
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        """Set, for the time of a ``with`` block alone, what the library needs to work right.
+
+        A run that diverges is reported by its loss, once, so NumPy's warnings on the way are off.
+        """
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            yield
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `function`, compiled where the library has a compiler for pure functions."""
+        return function
+
+    def fold(self, step: Step) -> Step:
+        """Return ``run(carry, rows, *context)``, which steps through the rows of a 2-D array.
+
+        Each step is ``carry, outputs = step(carry, row, *context)`` with `outputs` a tuple of 0-d
+        arrays; `run` returns the last carry and, for each output, the 1-D array of its values.
+        """
+        stack = self.xp.stack
+
+        def run(carry: Any, rows: Array, *context: Any) -> tuple[Any, tuple[Array, ...]]:
+            outputs = []
+            for i in range(rows.shape[0]):
+                carry, output = step(carry, rows[i, :], *context)
+                outputs.append(output)
+            return carry, tuple(stack(column) for column in zip(*outputs, strict=True))
+
+        return run
+
+
+class NumpyBackend(Backend):
+    """NumPy on the CPU."""
+
+    name = "numpy"
+    module = "numpy"
+    install = "pip install numpy"
+
+    def _namespace(self) -> Any:
+        return importlib.import_module("array_api_compat.numpy")
+
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu",)
+
+    def _device(self, name: str | None) -> Any:
+        if name not in (None, "cpu"):
+            raise self._no_device(name)
+        return "cpu"
+
+    def blas(self) -> str:
+        config: Any = np.show_config(mode="dicts")
+        blas = config.get("Build Dependencies", {}).get("blas", {})
+        return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
+
+    @classmethod
+    def owns(cls, array: Array) -> bool:
+        return array_api_compat.is_numpy_array(array)
+
+    @classmethod
+    def to_numpy(cls, array: Array) -> np.ndarray:
+        return np.asarray(array)
+
+    def asarray(self, host: np.ndarray) -> Array:
+        return np.asarray(host)
+
+
+class CupyBackend(Backend):
+    """CuPy on a CUDA GPU."""
+
+    name = "cupy"
+    module = "cupy"
+    install = "pip install 'xpnn[cuda13]' (or 'xpnn[cuda12]', by your driver)"
+
+    def _namespace(self) -> Any:
+        return importlib.import_module("array_api_compat.cupy")
+
+    def devices(self) -> tuple[str, ...]:
+        try:
+            count = self.library.cuda.runtime.getDeviceCount()
+        except self.library.cuda.runtime.CUDARuntimeError:
+            return ()
+        return tuple(f"cuda:{i}" for i in range(count))
+
+    def _device(self, name: str | None) -> Any:
+        wanted = {None: "cuda:0", "cuda": "cuda:0"}.get(name, name)
+        if wanted not in self.devices():
+            raise self._no_device(name)
+        return self.library.cuda.Device(int(wanted.removeprefix("cuda:")))
+
+    def blas(self) -> str:
+        return "cuBLAS"
+
+    @classmethod
+    def owns(cls, array: Array) -> bool:
+        return array_api_compat.is_cupy_array(array)
+
+    @classmethod
+    def to_numpy(cls, array: Array) -> np.ndarray:
+        return array.get()  # type: ignore[no-any-return]
+
+    def asarray(self, host: np.ndarray) -> Array:
+        with self.device:
+            return self.library.asarray(host)
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        with super().scope(), self.device:
+            yield
+
+
+class TorchBackend(Backend):
+    """PyTorch, eager, without autograd."""
+
+    name = "torch"
+    module = "torch"
+    install = "pip install 'xpnn[torch]'"
+
+    def _namespace(self) -> Any:
+        return importlib.import_module("array_api_compat.torch")
+
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu", *(f"cuda:{i}" for i in range(self.library.cuda.device_count())))
+
+    def _device(self, name: str | None) -> Any:
+        wanted = {None: "cpu", "cuda": "cuda:0"}.get(name, name)
+        if wanted not in self.devices():
+            raise self._no_device(name)
+        return self.library.device(wanted)
+
+    def blas(self) -> str:
+        found = re.search(r"BLAS_INFO=(\w+)", self.library.__config__.show())
+        return found.group(1) if found else "unknown"
+
+    @classmethod
+    def owns(cls, array: Array) -> bool:
+        return array_api_compat.is_torch_array(array)
+
+    @classmethod
+    def to_numpy(cls, array: Array) -> np.ndarray:
+        return array.detach().cpu().numpy()  # type: ignore[no-any-return]
+
+    def asarray(self, host: np.ndarray) -> Array:
+        # from_numpy shares memory, and warns of a read-only array
+        host = host if host.flags.writeable else host.copy()
+        return self.library.from_numpy(np.ascontiguousarray(host)).to(self.device)
+
+
+class JaxBackend(Backend):
+    """JAX: steps compiled by XLA, a run of steps as one `jax.lax.scan`."""
+
+    name = "jax"
+    module = "jax"
+    install = "pip install 'xpnn[jax]'"
+
+    def _namespace(self) -> Any:
+        return importlib.import_module("jax.numpy")
+
+    def devices(self) -> tuple[str, ...]:
+        return tuple(self._by_name())
+
+    def _by_name(self) -> dict[str, Any]:
+        found = {}
+        for platform, name in (("cpu", "cpu"), ("cuda", "cuda")):
+            with contextlib.suppress(RuntimeError):
+                for i, device in enumerate(self.library.devices(platform)):
+                    found[name if name == "cpu" and i == 0 else f"{name}:{i}"] = device
+        return found
+
+    def _device(self, name: str | None) -> Any:
+        if name is None:
+            return self.library.devices()[0]
+        try:
+            return self._by_name()[{"cuda": "cuda:0"}.get(name, name)]
+        except KeyError:
+            raise self._no_device(name) from None
+
+    def blas(self) -> str:
+        return "XLA, cuBLAS" if self.device.platform == "gpu" else "XLA, Eigen"
+
+    @classmethod
+    def owns(cls, array: Array) -> bool:
+        return array_api_compat.is_jax_array(array)
+
+    @classmethod
+    def to_numpy(cls, array: Array) -> np.ndarray:
+        # device_get is an explicit transfer, which transfer_guard("disallow") lets through
+        return np.asarray(importlib.import_module("jax").device_get(array))
+
+    def asarray(self, host: np.ndarray) -> Array:
+        with self.library.enable_x64(True):
+            return self.library.device_put(host, self.device)
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        with (
+            super().scope(),
+            self.library.enable_x64(True),
+            self.library.default_device(self.device),
+        ):
+            yield
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return self.library.jit(function)  # type: ignore[no-any-return]
+
+    def fold(self, step: Step) -> Step:
+        scan = self.library.lax.scan
+
+        def run(carry: Any, rows: Array, *context: Any) -> Any:
+            return scan(lambda carry, row: step(carry, row, *context), carry, rows)
+
+        return self.library.jit(run)  # type: ignore[no-any-return]
+
+
+class StrictBackend(Backend):
+    """array-api-strict: the standard and nothing beside it, for tests."""
+
+    name = "strict"
+    module = "array_api_strict"
+    install = "pip install array-api-strict"
+
+    def _namespace(self) -> Any:
+        return self.library
+
+    def devices(self) -> tuple[str, ...]:
+        return tuple(self._by_name())
+
+    def _by_name(self) -> dict[str, Any]:
+        devices = self.library.__array_namespace_info__().devices()
+        return {re.sub(r"^CPU_DEVICE$", "cpu", str(d).split("'")[1]): d for d in devices}
+
+    def _device(self, name: str | None) -> Any:
+        try:
+            return self._by_name()[name or "cpu"]
+        except KeyError:
+            raise self._no_device(name) from None
+
+    def blas(self) -> str:
+        return "NumPy's"
+
+    @classmethod
+    def owns(cls, array: Array) -> bool:
+        return type(array).__module__.startswith("array_api_strict")
+
+    @classmethod
+    def to_numpy(cls, array: Array) -> np.ndarray:
+        strict = importlib.import_module("array_api_strict")
+        return np.asarray(array.to_device(strict.Device("CPU_DEVICE")))
+
+    def asarray(self, host: np.ndarray) -> Array:
+        return self.library.asarray(host, device=self.device)
+
+
+BACKENDS: dict[str, type[Backend]] = {
+    cls.name: cls for cls in (NumpyBackend, CupyBackend, TorchBackend, JaxBackend, StrictBackend)
+}
+
+
+def get_backend(
+    backend: str | Backend = "numpy", *, device: str | None = None, dtype: str = "float32"
+) -> Backend:
+    """Return the backend called `backend` on `device` at `dtype`.
+
+    Parameters
+    ----------
+    backend
+        "numpy", "cupy", "torch", "jax" or "strict"; a `Backend` is returned as it is.
+    device
+        "cpu", "cuda:0", …; the library's default if None.
+    dtype
+        "float32" or "float64".
+
+    Raises
+    ------
+    ArgumentError
+        If the backend or the dtype is unknown.
+    BackendError
+        If the library isn't installed or has no such device.
+    """
+    if isinstance(backend, Backend):
+        return backend
+    if backend not in BACKENDS:
+        raise unknown("backend", backend, BACKENDS)
+    return BACKENDS[backend](device, dtype)
+
+
+def describe() -> Sequence[BackendInfo]:
+    """Return, for each backend, whether it is installed here and what it has."""
+    return [_describe(cls) for cls in BACKENDS.values()]
+
+
+def _describe(cls: type[Backend]) -> BackendInfo:
+    if importlib.util.find_spec(cls.module) is None:
+        return BackendInfo(cls.name, False, "", (), "", cls.install)
+    version = getattr(importlib.import_module(cls.module), "__version__", "")
+    try:
+        backend = cls()
+    except BackendError as error:
+        return BackendInfo(cls.name, True, version, (), "", str(error))
+    return BackendInfo(cls.name, True, version, backend.devices(), backend.blas(), "")

@@ -1,0 +1,78 @@
+"""Callbacks: what joins the loop from outside, a log file and what a terminal shows."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TextIO
+
+from xpnn.errors import ArgumentError
+from xpnn.files import PathLike, check_writable
+from xpnn.model import Sequential
+from xpnn.training import Callback, Epoch
+
+
+class CSVLogger(Callback):
+    """Writes each row of the log to a CSV file as soon as it is there.
+
+    Numbers have all their digits, so that they read back as the same floats.
+
+    Parameters
+    ----------
+    path
+        Overwritten when a run starts.
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = check_writable("log", path)
+        self._file: TextIO | None = None
+
+    def on_start(self, model: Sequential, epochs: int, batches: int) -> None:
+        try:
+            self._file = self.path.open("w", encoding="utf-8", newline="")
+        except OSError as error:
+            raise ArgumentError(
+                f"log must be a file that can be written, got {str(self.path)!r}: {error.strerror}"
+            ) from None
+        self._write(",".join(Epoch._fields))
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        self._write(",".join(map(repr, epoch)))
+
+    def on_end(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _write(self, line: str) -> None:
+        assert self._file is not None
+        self._file.write(line + "\n")
+        self._file.flush()
+
+
+class Terminal(Callback):
+    """Prints a line an epoch, and a progress bar beneath them where there is a terminal.
+
+    A line holds epoch, training accuracy and loss, test accuracy and loss, with all their digits.
+    """
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def on_start(self, model: Sequential, epochs: int, batches: int) -> None:
+        from tqdm import tqdm
+
+        # disable=None: no bar where stderr is a file
+        self._bar = tqdm(
+            total=epochs * batches, unit="batch", disable=None, dynamic_ncols=True, leave=False
+        )
+
+    def on_batches(self, count: int) -> None:
+        self._bar.update(count)
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        self._bar.set_description(f"epoch {epoch.epoch}", refresh=False)
+        self._bar.write(" ".join(map(repr, epoch[:5])), file=sys.stdout)
+        sys.stdout.flush()
+
+    def on_end(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

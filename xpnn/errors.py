@@ -1,0 +1,93 @@
+"""Errors that a user can mend, and the checks that raise them."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+from collections.abc import Iterable
+
+
+class XpnnError(Exception):
+    """Base of every error raised by xpnn for something that the user can mend."""
+
+
+class ArgumentError(XpnnError, ValueError):
+    """An argument has a value that isn't allowed."""
+
+
+class DataError(XpnnError, ValueError):
+    """A data set, or a file that should hold one, can't be used."""
+
+
+class BackendError(XpnnError, RuntimeError):
+    """A backend isn't installed, or has no such device."""
+
+
+class DivergenceError(XpnnError, ArithmeticError):
+    """The loss became NaN or infinite during training."""
+
+
+def unknown(kind: str, given: object, allowed: Iterable[str]) -> ArgumentError:
+    """Return the error for a name that isn't among `allowed`, with the nearest one that is."""
+    names = list(allowed)
+    near = difflib.get_close_matches(str(given), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return ArgumentError(f"unknown {kind} {given!r}{hint} (allowed: {', '.join(names)})")
+
+
+def _number(name: str, value: object, wanted: str) -> float:
+    if isinstance(value, bool):
+        raise ArgumentError(f"{name} must be {wanted}, got {value!r}")
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ArgumentError(f"{name} must be {wanted}, got {value!r}") from None
+
+
+def finite(name: str, value: object) -> float:
+    """Return `value` as a float if it is a finite number."""
+    wanted = "a finite number"
+    number = _number(name, value, wanted)
+    if not math.isfinite(number):
+        raise ArgumentError(f"{name} must be {wanted}, got {value!r}")
+    return number
+
+
+def positive(name: str, value: object) -> float:
+    """Return `value` as a float if it is finite and > 0."""
+    wanted = "a finite number > 0"
+    number = _number(name, value, wanted)
+    if not (math.isfinite(number) and number > 0):
+        raise ArgumentError(f"{name} must be {wanted}, got {value!r}")
+    return number
+
+
+def nonnegative(name: str, value: object) -> float:
+    """Return `value` as a float if it is finite and >= 0."""
+    wanted = "a finite number >= 0"
+    number = _number(name, value, wanted)
+    if not (math.isfinite(number) and number >= 0):
+        raise ArgumentError(f"{name} must be {wanted}, got {value!r}")
+    return number
+
+
+def fraction(name: str, value: object) -> float:
+    """Return `value` as a float if 0 <= value < 1."""
+    wanted = "a number >= 0 and < 1"
+    number = _number(name, value, wanted)
+    if not 0 <= number < 1:
+        raise ArgumentError(f"{name} must be {wanted}, got {value!r}")
+    return number
+
+
+def integer(name: str, value: object, *, minimum: int, maximum: int | None = None) -> int:
+    """Return `value` as an int if it is a whole number from `minimum` to `maximum`."""
+    wanted = f"a whole number >= {minimum}" + ("" if maximum is None else f" and <= {maximum}")
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise ArgumentError(f"{name} must be {wanted}, got {value!r}") from None
+    if isinstance(value, bool) or number < minimum or (maximum is not None and number > maximum):
+        raise ArgumentError(f"{name} must be {wanted}, got {value!r}")
+    return number

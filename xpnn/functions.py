@@ -1,0 +1,19 @@
+"""Functions that both activations and losses are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Array = Any
+
+
+def sigmoid(u: Array, xp: Any) -> Array:
+    """Return ``1 / (1 + exp(-u))``, from an exponential that can't overflow."""
+    e = xp.exp(-xp.abs(u))
+    return xp.where(u >= 0, 1.0, e) / (1.0 + e)
+
+
+def softmax(u: Array, xp: Any) -> Array:
+    """Return ``exp(u) / sum(exp(u))`` along the last axis."""
+    e = xp.exp(u - xp.max(u, axis=-1, keepdims=True))
+    return e / xp.sum(e, axis=-1, keepdims=True)

@@ -1,0 +1,51 @@
+"""Initial weights: each draws a (inputs, outputs) float64 array from a `RandomState`.
+
+NumPy promises never to change the stream of `numpy.random.RandomState`, so a seed gives the same
+weights on every backend and with every release.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from xpnn.registry import Registry
+
+Initializer = Callable[[np.random.RandomState, int, int], np.ndarray]
+
+INITIALIZERS: Registry[Initializer] = Registry("initializer")
+
+
+def he_normal(rng: np.random.RandomState, inputs: int, outputs: int) -> np.ndarray:
+    """Return draws from N(0, 2 / inputs), for ReLU and its kin (He et al. 2015)."""
+    return rng.randn(inputs, outputs) * math.sqrt(2 / inputs)
+
+
+def he_uniform(rng: np.random.RandomState, inputs: int, outputs: int) -> np.ndarray:
+    """Return draws from U(-r, r), r = sqrt(6 / inputs) (He et al. 2015)."""
+    return _uniform(rng, inputs, outputs, math.sqrt(6 / inputs))
+
+
+def glorot_normal(rng: np.random.RandomState, inputs: int, outputs: int) -> np.ndarray:
+    """Return draws from N(0, 2 / (inputs + outputs)), for tanh (Glorot and Bengio 2010)."""
+    return rng.randn(inputs, outputs) * math.sqrt(2 / (inputs + outputs))
+
+
+def glorot_uniform(rng: np.random.RandomState, inputs: int, outputs: int) -> np.ndarray:
+    """Return draws from U(-r, r), r = sqrt(6 / (inputs + outputs)) (Glorot and Bengio 2010)."""
+    return _uniform(rng, inputs, outputs, math.sqrt(6 / (inputs + outputs)))
+
+
+def zeros(rng: np.random.RandomState, inputs: int, outputs: int) -> np.ndarray:
+    """Return zeros; draws nothing."""
+    return np.zeros((inputs, outputs))
+
+
+def _uniform(rng: np.random.RandomState, inputs: int, outputs: int, bound: float) -> np.ndarray:
+    return (2.0 * rng.random_sample((inputs, outputs)) - 1.0) * bound
+
+
+for _initializer in (he_normal, he_uniform, glorot_normal, glorot_uniform, zeros):
+    INITIALIZERS.add(_initializer.__name__, _initializer)

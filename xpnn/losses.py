@@ -1,0 +1,256 @@
+"""Losses: per-sample values and the gradient of their mean, from the network's outputs.
+
+Targets are integer class labels of shape (n,), or an array of the shape of the outputs (n, k):
+one-hot rows, probabilities, or the values of a regression.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from xpnn import functions
+from xpnn.backends import device, namespace
+from xpnn.errors import ArgumentError, nonnegative, positive
+from xpnn.registry import Registry
+
+Array = Any
+
+LOSSES: Registry[type[Loss]] = Registry("loss")
+
+
+def is_labels(targets: Array, xp: Any) -> bool:
+    """Return whether `targets` are integer class labels rather than one row of values a sample."""
+    return targets.ndim == 1 and bool(xp.isdtype(targets.dtype, "integral"))
+
+
+def encode(outputs: Array, targets: Array, xp: Any) -> Array:
+    """Return `targets` in the shape and dtype of `outputs`, class labels as one-hot rows.
+
+    With a single output, labels 0 and 1 are the values themselves.
+    """
+    if is_labels(targets, xp) and outputs.shape[1] > 1:
+        classes = xp.arange(outputs.shape[1], dtype=targets.dtype, device=device(targets))
+        targets = xp.expand_dims(targets, axis=1) == classes
+    elif targets.ndim == 1:
+        targets = xp.expand_dims(targets, axis=1)
+    return targets if targets.dtype == outputs.dtype else xp.astype(targets, outputs.dtype)
+
+
+class Loss(ABC):
+    """Base of losses: ``loss(outputs, targets)`` is the mini-batch's value and its gradient.
+
+    A loss of one's own implements `samples`, and may override the rest.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
+        """Return each sample's loss and the gradient of the mini-batch's loss.
+
+        Parameters
+        ----------
+        outputs
+            The network's outputs, shape (n, k). Not mutated.
+        targets
+            Labels of shape (n,) or values of shape (n, k). Not mutated.
+        xp
+            The array API namespace to compute with.
+
+        Returns
+        -------
+        samples
+            Shape (n,), in the dtype of `outputs`.
+        gradient
+            With respect to `outputs`, shape (n, k), in their dtype.
+        """
+
+    def value(self, mean: Any) -> Any:
+        """Return the mini-batch's loss, given the mean over its samples."""
+        return mean
+
+    def reported(self, samples: Array, *, xp: Any) -> Array:
+        """Return what each sample adds to the loss that a log shows."""
+        return samples
+
+    def predict(self, outputs: Array, *, xp: Any) -> Array:
+        """Return what `outputs` say in the targets' own terms: probabilities or values."""
+        return outputs
+
+    def hits(self, outputs: Array, targets: Array, *, xp: Any) -> Array | None:
+        """Return for each sample 1 where the prediction is right and 0 where not, shape (n,).
+
+        None where nothing counts as right, as in a regression.
+        """
+        if is_labels(targets, xp):
+            return xp.astype(labels(outputs, xp=xp) == targets, outputs.dtype)
+        return None
+
+    def check(self, outputs: int) -> None:
+        """Raise `ArgumentError` if a network with so many outputs can't have this loss."""
+
+    def __call__(self, outputs: Array, targets: Array, *, xp: Any = None) -> tuple[Array, Array]:
+        """Return the mini-batch's loss, a 0-d array, and its gradient; an empty one's loss is 0.
+
+        ``xp`` is inferred from `outputs` if left out.
+        """
+        xp = namespace(outputs) if xp is None else xp
+        samples, gradient = self.samples(outputs, targets, xp=xp)
+        return self.value(mean(samples, xp=xp)), gradient
+
+
+def mean(samples: Array, *, xp: Any) -> Array:
+    """Return the mean over the samples, 0 if there are none."""
+    return xp.sum(samples) / max(samples.shape[0], 1)
+
+
+def labels(outputs: Array, *, xp: Any = None) -> Array:
+    """Return the class that each row of logits is largest for; with one output, 1 where > 0."""
+    xp = namespace(outputs) if xp is None else xp
+    if outputs.shape[1] == 1:
+        return xp.astype(outputs[:, 0] > 0, xp.int64)
+    return xp.argmax(outputs, axis=1)
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Loss):
+    """Softmax cross entropy from logits: ``-sum(t * log(softmax(u)))``, mean over the samples.
+
+    The gradient is ``(softmax(u) * sum(t) - t) / n``. Logits may be as large as half of the
+    dtype's largest number.
+
+    Parameters
+    ----------
+    floor
+        A log shows ``-log(max(p, floor))`` for a sample whose class has the probability p, so that
+        one confident mistake can't outweigh all else; the loss that is minimised has no floor.
+    """
+
+    floor: float = 1e-7
+
+    name: ClassVar[str] = "cross_entropy"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "floor", positive("floor", self.floor))
+
+    def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
+        t = encode(outputs, targets, xp)
+        shifted = outputs - xp.max(outputs, axis=1, keepdims=True)
+        e = xp.exp(shifted)
+        total = xp.sum(e, axis=1, keepdims=True)
+        softmax = e / total
+        if not is_labels(targets, xp):
+            softmax = softmax * xp.sum(t, axis=1, keepdims=True)
+        samples = -xp.sum(t * (shifted - xp.log(total)), axis=1)
+        return samples, (softmax - t) / max(outputs.shape[0], 1)
+
+    def reported(self, samples: Array, *, xp: Any) -> Array:
+        return xp.minimum(samples, -math.log(self.floor))
+
+    def predict(self, outputs: Array, *, xp: Any) -> Array:
+        return functions.softmax(outputs, xp)
+
+    def hits(self, outputs: Array, targets: Array, *, xp: Any) -> Array:
+        t = targets if is_labels(targets, xp) else xp.argmax(targets, axis=1)
+        return xp.astype(xp.argmax(outputs, axis=1) == t, outputs.dtype)
+
+    def check(self, outputs: int) -> None:
+        if outputs < 2:
+            raise ArgumentError(
+                "loss 'cross_entropy' needs a network with 2 or more outputs, got 1; "
+                "for one output take 'binary_cross_entropy'"
+            )
+
+
+@dataclass(frozen=True)
+class MeanSquaredError(Loss):
+    """Mean squared error ``(u - t)²``, mean over samples and outputs, without a factor ½.
+
+    The gradient is ``2 (u - t) / (n k)``.
+    """
+
+    name: ClassVar[str] = "mean_squared_error"
+
+    def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
+        difference = outputs - encode(outputs, targets, xp)
+        n, k = outputs.shape
+        samples = xp.sum(difference * difference, axis=1) / k
+        return samples, difference * (2.0 / max(n * k, 1))
+
+
+@dataclass(frozen=True)
+class BinaryCrossEntropy(Loss):
+    """Binary cross entropy from logits: ``log(1 + exp(u)) - t u``, mean over samples and outputs.
+
+    The gradient is ``(sigmoid(u) - t) / (n k)``. A single output with labels 0 and 1 tells two
+    classes apart; several outputs are independent yes-or-no questions.
+    """
+
+    name: ClassVar[str] = "binary_cross_entropy"
+
+    def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
+        t = encode(outputs, targets, xp)
+        n, k = outputs.shape
+        softplus = xp.maximum(outputs, 0.0) + xp.log1p(xp.exp(-xp.abs(outputs)))
+        samples = xp.sum(softplus - t * outputs, axis=1) / k
+        return samples, (functions.sigmoid(outputs, xp) - t) / max(n * k, 1)
+
+    def predict(self, outputs: Array, *, xp: Any) -> Array:
+        return functions.sigmoid(outputs, xp)
+
+    def hits(self, outputs: Array, targets: Array, *, xp: Any) -> Array:
+        if is_labels(targets, xp):
+            return xp.astype(labels(outputs, xp=xp) == targets, outputs.dtype)
+        right = (outputs > 0) == (encode(outputs, targets, xp) > 0.5)
+        return xp.sum(xp.astype(right, outputs.dtype), axis=1) / outputs.shape[1]
+
+
+@dataclass(frozen=True)
+class Flooding(Loss):
+    """Flooding (Ishida et al. 2020): ``|E - b| + b`` of the mini-batch's loss E.
+
+    Where E < b the gradient is turned, so that the loss climbs back to the flood level instead of
+    sinking to 0. At E = b the gradient is that of E.
+
+    Parameters
+    ----------
+    loss
+        The loss that is flooded.
+    b
+        The flood level, >= 0, in units of the loss.
+    """
+
+    loss: Loss
+    b: float = 0.0
+
+    name: ClassVar[str] = "flooding"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "b", nonnegative("b", self.b))
+
+    def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
+        samples, gradient = self.loss.samples(outputs, targets, xp=xp)
+        below = mean(samples, xp=xp) < self.b
+        return samples, xp.where(below, -gradient, gradient)
+
+    def value(self, mean: Any) -> Any:
+        return abs(self.loss.value(mean) - self.b) + self.b
+
+    def reported(self, samples: Array, *, xp: Any) -> Array:
+        return self.loss.reported(samples, xp=xp)
+
+    def predict(self, outputs: Array, *, xp: Any) -> Array:
+        return self.loss.predict(outputs, xp=xp)
+
+    def hits(self, outputs: Array, targets: Array, *, xp: Any) -> Array | None:
+        return self.loss.hits(outputs, targets, xp=xp)
+
+    def check(self, outputs: int) -> None:
+        self.loss.check(outputs)
+
+
+for _loss in (CrossEntropy, MeanSquaredError, BinaryCrossEntropy):
+    LOSSES.add(_loss.name, _loss)

@@ -1,0 +1,157 @@
+"""`Sequential`: layers in order, their parameters, and where these live."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnn.backends import Backend
+from xpnn.errors import ArgumentError
+from xpnn.layers import Layer
+from xpnn.losses import Loss
+from xpnn.tree import Tree, tree_map
+
+Array = Any
+
+
+class SummaryRow(NamedTuple):
+    """A layer in the summary of a model."""
+
+    layer: str
+    kind: str
+    inputs: int
+    outputs: int
+    parameters: int
+
+
+class Sequential:
+    """A network of layers, each of which works on the output of the one before.
+
+    Parameters
+    ----------
+    *layers
+        In order from the input to the output.
+
+    Attributes
+    ----------
+    layers
+        The layers, a tuple.
+    parameters
+        One ``{name: array}`` per layer, on `backend`; None before `initialize` or `fit`.
+    backend
+        The backend that `parameters` live on.
+    inputs
+        The number of features, once known.
+    apply
+        ``apply(parameters, x)`` returns the outputs, compiled for `backend`.
+    loss, classes
+        What the network was last trained for: the loss, and the number of classes if the targets
+        were class labels.
+    history
+        The log of the last run, also of one that was interrupted.
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, Layer):
+                raise ArgumentError(
+                    f"layers must be xpnn layers such as Dense(10), got {layer!r} in place {i}"
+                )
+        if not layers:
+            raise ArgumentError("layers must hold at least one layer, got none")
+        self.layers = layers
+        self.parameters: Tree | None = None
+        self.backend: Backend | None = None
+        self.inputs: int | None = None
+        self.apply: Callable[[Tree, Array], Array]
+        self.loss: Loss | None = None
+        self.classes: int | None = None
+        self.history: Sequence[Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers))})"
+
+    def outputs(self, inputs: int) -> int:
+        """Return the number of the network's outputs for so many features."""
+        for layer in self.layers:
+            inputs = layer.outputs(inputs)
+        return inputs
+
+    def widths(self, inputs: int) -> Iterator[tuple[Layer, int]]:
+        """Yield each layer with the number of its inputs, for so many features."""
+        for layer in self.layers:
+            yield layer, inputs
+            inputs = layer.outputs(inputs)
+
+    def initialize(self, inputs: int, *, backend: Backend, rng: np.random.RandomState) -> None:
+        """Draw the parameters, layer by layer, and move them to `backend`."""
+        drawn = [layer.initialize(width, rng) for layer, width in self.widths(inputs)]
+        self.place(drawn, inputs=inputs, backend=backend)
+
+    def place(self, parameters: Tree, *, inputs: int, backend: Backend) -> None:
+        """Take over copies of host `parameters` on `backend`, in its dtype."""
+        self.parameters = [
+            {
+                name: backend.asarray(np.array(array, dtype=backend.precision))
+                for name, array in layer.items()
+            }
+            for layer in parameters
+        ]
+        self.inputs, self.backend = inputs, backend
+        xp = backend.xp
+        self.apply = backend.compile(lambda parameters, x: self.forward(parameters, x, xp=xp)[0])
+
+    def host_parameters(self) -> Tree:
+        """Return the parameters as NumPy arrays."""
+        backend, parameters = self.placed()
+        return tree_map(backend.to_numpy, parameters)
+
+    def placed(self) -> tuple[Backend, Tree]:
+        """Return the backend and the parameters on it, or raise if there are none yet."""
+        if self.backend is None or self.parameters is None:
+            raise ArgumentError("model has no parameters yet; train it with xpnn.fit first")
+        return self.backend, self.parameters
+
+    def forward(
+        self, parameters: Tree, x: Array, *, xp: Any
+    ) -> tuple[Array, Callable[[Array], Tree]]:
+        """Return the outputs, shape (n, outputs), and their pullback.
+
+        The pullback takes the loss's gradient with respect to the outputs and returns that with
+        respect to the parameters. The first layer computes none for its input.
+        """
+        pullbacks = []
+        for layer, own in zip(self.layers, parameters, strict=True):
+            x, pullback = layer.forward(own, x, xp=xp)
+            pullbacks.append(pullback)
+
+        def model_pullback(dy: Array) -> Tree:
+            gradients = []
+            for i in reversed(range(len(pullbacks))):
+                dy, own = pullbacks[i](dy, input_gradient=i > 0)
+                gradients.append(own)
+            return gradients[::-1]
+
+        return x, model_pullback
+
+    def summary(self, inputs: int | None = None) -> Sequence[SummaryRow]:
+        """Return a row per layer: name, kind, inputs, outputs, number of parameters.
+
+        Parameters
+        ----------
+        inputs
+            The number of features; not needed once the model has seen data.
+        """
+        features = inputs if inputs is not None else self.inputs
+        if features is None:
+            raise ArgumentError("inputs must be given for a model that has seen no data yet")
+        rows: list[SummaryRow] = []
+        for layer, width in self.widths(features):
+            number = 1 + sum(row.kind == layer.kind for row in rows)
+            size = sum(math.prod(shape) for shape in layer.shapes(width).values())
+            name = f"{layer.kind}{number}"
+            rows.append(SummaryRow(name, layer.kind, width, layer.outputs(width), size))
+        return rows

@@ -1,0 +1,498 @@
+"""`fit`, the only training loop; `evaluate` and `predict`; what a run leaves behind."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnn import metrics
+from xpnn.backends import Backend, Step, get_backend, namespace
+from xpnn.datasets import Dataset, as_dataset, as_inputs
+from xpnn.errors import ArgumentError, DataError, DivergenceError, integer
+from xpnn.losses import CrossEntropy, Loss, labels
+from xpnn.model import Sequential
+from xpnn.optimizers import SGD, Optimizer
+from xpnn.tree import Tree
+
+Array = Any
+
+# rows that are evaluated at a time: enough for the BLAS, little memory
+EVALUATION_ROWS = 1000
+
+# parts of an epoch between two signs of progress
+_PIECES = 10
+
+
+class Epoch(NamedTuple):
+    """A row of a run's log. Row 0 is the untrained network, evaluated on both sets.
+
+    The training figures of the other rows are running ones: each mini-batch counts as it was
+    predicted before its step. Without a validation set, the test figures are NaN; so are
+    accuracies where the targets aren't classes.
+    """
+
+    epoch: int
+    train_accuracy: float
+    train_loss: float
+    test_accuracy: float
+    test_loss: float
+    seconds: float
+
+
+class History(Sequence[Epoch]):
+    """The log of a run: a sequence of `Epoch`, row 0 first.
+
+    Parameters
+    ----------
+    settings
+        What the run was asked for, the seed that was drawn included.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+        self._epochs: list[Epoch] = []
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._epochs[index]
+
+    def __len__(self) -> int:
+        return len(self._epochs)
+
+    def __repr__(self) -> str:
+        return f"History({len(self)} epochs, last: {self[-1] if self else None})"
+
+    def append(self, epoch: Epoch) -> None:
+        """Add a row."""
+        self._epochs.append(epoch)
+
+    def column(self, name: str) -> list[float]:
+        """Return the values of one column, such as "test_loss"."""
+        return [getattr(epoch, name) for epoch in self._epochs]
+
+    @property
+    def seconds(self) -> float:
+        """The time that all epochs took."""
+        return math.fsum(self.column("seconds"))
+
+    def best(self, name: str = "test_accuracy") -> tuple[int, float] | None:
+        """Return the epoch where a column is largest, and its value there; None if all are NaN."""
+        return metrics.best(self.column(name))
+
+    def first_reached(self, level: float, name: str = "test_accuracy") -> int | None:
+        """Return the first epoch where a column is `level` or more, None if there is none."""
+        return metrics.first_reached(self.column(name), level)
+
+
+class Callback:
+    """Base of callbacks, with hooks that do nothing.
+
+    A hook may raise: the run ends there, and what it raised goes to the caller of `fit`.
+    """
+
+    def on_start(self, model: Sequential, epochs: int, batches: int) -> None:
+        """Begin a run of so many epochs of so many mini-batches; parameters are in place."""
+
+    def on_batches(self, count: int) -> None:
+        """Note that so many more mini-batches have been handed to the backend."""
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        """Note a finished row of the log."""
+
+    def on_end(self) -> None:
+        """Close up; called in any case, also after an error."""
+
+
+def fit(
+    model: Sequential,
+    train: Dataset | tuple[Array, Array],
+    *,
+    validation: Dataset | tuple[Array, Array] | None = None,
+    loss: Loss | None = None,
+    optimizer: Optimizer | None = None,
+    epochs: int = 50,
+    batch_size: int = 100,
+    seed: int | None = None,
+    shuffle: bool = True,
+    backend: str | Backend = "numpy",
+    device: str | None = None,
+    dtype: str = "float32",
+    callbacks: Iterable[Callback] = (),
+) -> History:
+    """Train `model` by mini-batch gradient descent.
+
+    Parameters
+    ----------
+    model
+        Trained in place: its parameters are drawn first if it has none, and else trained on.
+    train, validation
+        Pairs (x, y): x of shape (n, features); y class labels of shape (n,) or values of shape
+        (n, outputs). Moved to the device once, never mutated.
+    loss
+        `CrossEntropy` if None.
+    optimizer
+        `SGD` with a learning rate of 0.1 if None. Starts afresh with each call.
+    epochs, batch_size
+        The last mini-batch of an epoch is smaller if `batch_size` doesn't divide n.
+    seed
+        Of the one stream, `numpy.random.RandomState`, from which the initial weights and then each
+        epoch's order are drawn, on the host, alike for every backend. Drawn if None, and kept in
+        the history's settings.
+    shuffle
+        Whether each epoch takes the samples in a new order.
+    backend, device, dtype
+        See `get_backend`.
+    callbacks
+        Told of each epoch, in order.
+
+    Returns
+    -------
+    history
+        A row for the untrained network, then one per epoch.
+
+    Raises
+    ------
+    ArgumentError, DataError
+        If an argument can't be used; nothing was changed then.
+    BackendError
+        If the backend isn't installed or has no such device.
+    DivergenceError
+        If the loss became NaN or infinite. The callbacks have seen the epochs before.
+
+    Examples
+    --------
+    >>> import numpy as np, xpnn
+    >>> x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    >>> y = np.array([0, 1, 1, 0])
+    >>> model = xpnn.Sequential(xpnn.Dense(8), xpnn.Activation("tanh"), xpnn.Dense(2))
+    >>> history = xpnn.fit(model, (x, y), epochs=300, batch_size=4, seed=1)
+    >>> xpnn.predict(model, x)
+    array([0, 1, 1, 0])
+    """
+    place = get_backend(backend, device=device, dtype=dtype)
+    loss = CrossEntropy() if loss is None else _instance("loss", loss, Loss)
+    optimizer = SGD() if optimizer is None else _instance("optimizer", optimizer, Optimizer)
+    epochs = integer("epochs", epochs, minimum=0)
+    batch_size = integer("batch_size", batch_size, minimum=1)
+    if seed is None:
+        seed = int(np.random.SeedSequence().generate_state(1)[0])
+    seed = integer("seed", seed, minimum=0, maximum=2**32 - 1)
+    train = as_dataset("train", train)
+    if validation is not None:
+        validation = as_dataset("validation", validation)
+    samples, features = train.x.shape
+    classes = _check_fit(model, loss, train, validation)
+
+    rng = np.random.RandomState(seed)
+    callbacks = tuple(callbacks)
+    history = History(
+        {
+            "loss": repr(loss),
+            "optimizer": repr(optimizer),
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "seed": seed,
+            "shuffle": shuffle,
+            "backend": place.name,
+            "device": str(place.device),
+            "dtype": place.precision,
+        }
+    )
+    with place.scope():
+        if model.parameters is None:
+            model.initialize(features, backend=place, rng=rng)
+        else:
+            model.place(model.host_parameters(), inputs=features, backend=place)
+        model.loss, model.classes, model.history = loss, classes, history
+        steps = _Steps(model, loss, optimizer, place)
+        try:
+            for callback in callbacks:
+                callback.on_start(model, epochs, -(-samples // batch_size))
+            for row in _epochs(
+                steps, train, validation, epochs, batch_size, rng if shuffle else None, callbacks
+            ):
+                history.append(row)
+                for callback in callbacks:
+                    callback.on_epoch(row)
+        finally:
+            for callback in callbacks:
+                callback.on_end()
+    return history
+
+
+def _instance(name: str, value: Any, base: type[Any]) -> Any:
+    if not isinstance(value, base):
+        example = {"loss": "CrossEntropy()", "optimizer": "SGD(lr=0.1)"}[name]
+        raise ArgumentError(f"{name} must be an instance such as {example}, got {value!r}")
+    return value
+
+
+def _check_fit(
+    model: Sequential, loss: Loss, train: Dataset, validation: Dataset | None
+) -> int | None:
+    """Check that data, network and loss fit together; return the number of classes, if any."""
+    samples, features = train.x.shape
+    if samples == 0 or features == 0:
+        raise DataError(f"train.x must hold at least one value, got shape {train.x.shape}")
+    if model.inputs not in (None, features):
+        raise DataError(f"train.x must have the model's {model.inputs} features, got {features}")
+    outputs = model.outputs(features)
+    if not any(layer.shapes(width) for layer, width in model.widths(features)):
+        raise ArgumentError("model must have a layer with parameters, got none")
+    loss.check(outputs)
+    classes = max(outputs, 2) if is_label_array(train.y) else None
+    for name, data in (("train", train), ("validation", validation)):
+        if data is None:
+            continue
+        if data.x.shape[1] != features:
+            raise DataError(
+                f"{name}.x must have {features} features as train.x has, got {data.x.shape[1]}"
+            )
+        if is_label_array(data.y) != (classes is not None):
+            raise DataError("train.y and validation.y must both be class labels, or neither")
+        if classes is not None:
+            _check_labels(name, data.y, classes)
+        elif (data.y.shape[1] if data.y.ndim == 2 else 1) != outputs:
+            raise DataError(
+                f"{name}.y must have shape (n, {outputs}) for {outputs} outputs of the model, "
+                f"got {data.y.shape}"
+            )
+    return classes
+
+
+def is_label_array(y: np.ndarray) -> bool:
+    """Return whether host targets are integer class labels."""
+    return y.ndim == 1 and y.dtype.kind in "iu"
+
+
+def _check_labels(name: str, y: np.ndarray, classes: int) -> None:
+    outside = (y < 0) | (y >= classes)
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise DataError(
+            f"{name}.y must hold labels from 0 to {classes - 1} for the model's outputs, "
+            f"got {y[row]} in row {row}"
+        )
+
+
+def _epochs(
+    steps: _Steps,
+    train: Dataset,
+    validation: Dataset | None,
+    epochs: int,
+    batch_size: int,
+    rng: np.random.RandomState | None,
+    callbacks: tuple[Callback, ...],
+) -> Iterator[Epoch]:
+    """Yield the log of a run, row by row, leaving `steps.model` trained so far."""
+    model = steps.model
+    data = steps.move(train)
+    test = None if validation is None else steps.move(validation)
+
+    def progress(count: int) -> None:
+        for callback in callbacks:
+            callback.on_batches(count)
+
+    begun = time.perf_counter()
+    running = steps.evaluate(model.parameters, data, 0)
+    state = steps.init(model.parameters)
+    for epoch in range(epochs + 1):
+        if epoch > 0:
+            begun = time.perf_counter()
+            order = np.arange(len(train.x))
+            if rng is not None:
+                rng.shuffle(order)
+            carry = (model.parameters, state)
+            pieces = _pieces(order, batch_size, _PIECES if callbacks else 1)
+            carry, running = steps.sweep(steps.train, carry, data, pieces, epoch, progress)
+            model.parameters, state = carry
+        tested = _UNKNOWN if test is None else steps.evaluate(model.parameters, test, epoch)
+        yield Epoch(epoch, *running, *tested, time.perf_counter() - begun)
+
+
+def _pieces(order: np.ndarray, batch_size: int, count: int) -> list[np.ndarray]:
+    """Cut an order into matrices with a mini-batch a row, and a smaller last one alone."""
+    whole = len(order) // batch_size
+    matrix = order[: whole * batch_size].reshape(whole, batch_size)
+    pieces = np.array_split(matrix, min(count, whole)) if whole else []
+    rest = order[whole * batch_size :]
+    return [*pieces, rest.reshape(1, -1)] if len(rest) else pieces
+
+
+class Evaluation(NamedTuple):
+    """Accuracy, from 0 to 1, and loss on a data set. NaN where there is nothing to count."""
+
+    accuracy: float
+    loss: float
+
+
+_UNKNOWN = Evaluation(math.nan, math.nan)
+
+
+class _Steps:
+    """What a run computes on the device: the training step and the evaluation step, folded."""
+
+    def __init__(
+        self, model: Sequential, loss: Loss, optimizer: Optimizer, backend: Backend
+    ) -> None:
+        self.model, self.loss, self.backend = model, loss, backend
+        xp, dtype = backend.xp, backend.dtype
+
+        def predict(
+            parameters: Tree, rows: Array, x: Array, y: Array
+        ) -> tuple[Callable[[Array], Tree], Array, tuple[Array, ...]]:
+            inputs, targets = xp.take(x, rows, axis=0), xp.take(y, rows, axis=0)
+            if inputs.dtype != dtype:
+                inputs = xp.astype(inputs, dtype)
+            outputs, pullback = model.forward(parameters, inputs, xp=xp)
+            samples, gradient = loss.samples(outputs, targets, xp=xp)
+            total = xp.sum(loss.reported(samples, xp=xp))
+            hits = loss.hits(outputs, targets, xp=xp)
+            return pullback, gradient, (total,) if hits is None else (total, xp.sum(hits))
+
+        def training_step(carry: Any, *batch: Array) -> Any:
+            parameters, state = carry
+            pullback, gradient, figures = predict(parameters, *batch)
+            return optimizer.update(parameters, pullback(gradient), state, xp=xp), figures
+
+        def evaluation_step(parameters: Tree, *batch: Array) -> Any:
+            _, _, figures = predict(parameters, *batch)
+            return parameters, figures
+
+        self.init = backend.compile(lambda parameters: optimizer.init(parameters, xp=xp))
+        self.train = backend.fold(training_step)
+        self.evaluation = backend.fold(evaluation_step)
+
+    def move(self, data: Dataset) -> tuple[Array, Array]:
+        """Return the data on the device; floats in the smaller one of their dtype and the run's."""
+        return tuple(
+            self.backend.asarray(
+                array.astype(self.backend.precision, copy=False)
+                if array.dtype.kind == "f" and array.dtype.itemsize != 4
+                else array
+            )
+            for array in data
+        )
+
+    def evaluate(self, parameters: Any, data: tuple[Array, Array], epoch: int) -> Evaluation:
+        """Return the figures of the network on a data set that was moved."""
+        pieces = _pieces(np.arange(data[0].shape[0]), EVALUATION_ROWS, 1)
+        _, figures = self.sweep(self.evaluation, parameters, data, pieces, epoch)
+        return figures
+
+    def sweep(
+        self,
+        fold: Step,
+        carry: Any,
+        data: tuple[Array, Array],
+        pieces: list[np.ndarray],
+        epoch: int,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> tuple[Any, Evaluation]:
+        """Fold over all mini-batches of `pieces`; return the carry, and the figures over them.
+
+        What the host knows is moved before the first step, and what it wants to know after the
+        last: nothing synchronises in between.
+        """
+        moved = [self.backend.asarray(piece) for piece in pieces]
+        figures = []
+        for piece in moved:
+            carry, outputs = fold(carry, piece, *data)
+            figures.append(outputs)
+            progress(piece.shape[0])
+        columns = [
+            [float(value) for part in column for value in self.backend.to_numpy(part)]
+            for column in zip(*figures, strict=True)
+        ]
+        count = sum(piece.size for piece in pieces)
+        losses = columns[0]
+        for i, value in enumerate(losses):
+            if not math.isfinite(value):
+                where = f"batch {i + 1}" if fold is self.train else "the evaluation"
+                raise DivergenceError(
+                    f"the loss became {value} at epoch {epoch}, in {where}; "
+                    "a smaller learning rate may help"
+                )
+        loss = self.loss.value(math.fsum(losses) / max(count, 1))
+        accuracy = math.fsum(columns[1]) / max(count, 1) if len(columns) > 1 else math.nan
+        return carry, Evaluation(accuracy, loss)
+
+
+def evaluate(
+    model: Sequential, data: Dataset | tuple[Array, Array], *, loss: Loss | None = None
+) -> Evaluation:
+    """Return accuracy and loss of a trained model on a data set.
+
+    Parameters
+    ----------
+    model
+        Its parameters stay where they are, and are computed with there.
+    data
+        A pair (x, y) as for `fit`.
+    loss
+        The loss that the model was trained for if None.
+
+    Raises
+    ------
+    ArgumentError, DataError
+        If the model has no parameters yet, or the data don't fit it.
+    """
+    place, parameters = model.placed()
+    loss = model.loss or CrossEntropy() if loss is None else _instance("loss", loss, Loss)
+    data = as_dataset("data", data)
+    _check_fit(model, loss, data, None)
+    with place.scope():
+        steps = _Steps(model, loss, SGD(), place)
+        return steps.evaluate(parameters, steps.move(data), 0)
+
+
+def predict(model: Sequential, x: Array) -> Array:
+    """Return what the model says of `x`: class labels, or what its loss takes the outputs for.
+
+    Parameters
+    ----------
+    model
+        A trained model.
+    x
+        Shape (n, features). An array of the model's own library is answered with one; any other
+        array with a NumPy array.
+
+    Returns
+    -------
+    labels
+        Integers of shape (n,) if the targets were class labels; else `predict_proba`.
+    """
+    outputs = _outputs(model, x)
+    return predict_proba(model, x) if model.classes is None else labels(outputs)
+
+
+def predict_proba(model: Sequential, x: Array) -> Array:
+    """Return probabilities (cross entropies) or values (squared error), shape (n, outputs).
+
+    Parameters and arrays are as for `predict`.
+    """
+    loss = model.loss or CrossEntropy()
+    outputs = _outputs(model, x)
+    with model.placed()[0].scope():
+        return loss.predict(outputs, xp=namespace(outputs))
+
+
+def _outputs(model: Sequential, x: Array) -> Array:
+    place, parameters = model.placed()
+    own = place.owns(x)
+    if not own:
+        x = as_inputs("x", x)
+    if x.ndim != 2 or x.shape[1] != model.inputs:
+        raise DataError(f"x must have shape (n, {model.inputs}), got {tuple(x.shape)}")
+    xp = place.xp
+    with place.scope():
+        parts = []
+        for start in range(0, max(x.shape[0], 1), EVALUATION_ROWS):
+            part = x[start : start + EVALUATION_ROWS, :]
+            part = xp.astype(part if own else place.asarray(part), place.dtype)
+            part = model.apply(parameters, part)
+            parts.append(part if own else place.to_numpy(part))
+        return xp.concat(parts) if own else np.concatenate(parts)
