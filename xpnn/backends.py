@@ -370,8 +370,9 @@ class StrictBackend(Backend):
         return tuple(self._by_name())
 
     def _by_name(self) -> dict[str, Any]:
-        devices = self.library.__array_namespace_info__().devices()
-        return {re.sub(r"^CPU_DEVICE$", "cpu", str(d).split("'")[1]): d for d in devices}
+        info = self.library.__array_namespace_info__()
+        full = [d for d in info.devices() if {"float64", "int64"} <= info.dtypes(device=d).keys()]
+        return {re.sub(r"^CPU_DEVICE$", "cpu", str(d).split("'")[1]): d for d in full}
 
     def _device(self, name: str | None) -> Any:
         try:

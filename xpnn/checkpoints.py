@@ -113,9 +113,13 @@ def _made(config: dict[str, Any]) -> Any:
 
 
 def _loss_config(loss: Loss) -> dict[str, Any]:
-    if not dataclasses.is_dataclass(loss):
-        raise ArgumentError(f"loss of the model must be a dataclass to be saved, got {loss!r}")
-    fields = {field.name: getattr(loss, field.name) for field in dataclasses.fields(loss)}
+    try:
+        names = [field.name for field in dataclasses.fields(loss)]  # type: ignore[arg-type]
+    except TypeError:
+        raise ArgumentError(
+            f"loss of the model must be a dataclass to be saved, got {loss!r}"
+        ) from None
+    fields = {name: getattr(loss, name) for name in names}
     return {
         "name": loss.name,
         **{
