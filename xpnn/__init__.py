@@ -7,6 +7,7 @@
 """
 
 from xpnn import activations, datasets, initializers, losses, metrics, optimizers
+from xpnn._version import __version__
 from xpnn.backends import get_backend
 from xpnn.callbacks import CSVLogger, Terminal
 from xpnn.checkpoints import load, save
@@ -46,6 +47,7 @@ __all__ = [
     "Sequential",
     "Terminal",
     "XpnnError",
+    "__version__",
     "activations",
     "datasets",
     "evaluate",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from xpnn._version import __version__
 from xpnn.backends import get_backend
 from xpnn.errors import ArgumentError, DataError
 from xpnn.files import PathLike, check_writable, replacing
@@ -35,7 +35,7 @@ def save(model: Sequential, path: PathLike) -> None:
     path = check_writable("path", path)
     description = {
         "format": FORMAT,
-        "xpnn": importlib.metadata.version("xpnn"),
+        "xpnn": __version__,
         "inputs": model.inputs,
         "dtype": model.backend.precision if model.backend else None,
         "classes": model.classes,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from xpnn import backends, checkpoints, metrics, plots
+from xpnn._version import __version__
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS, DTYPES, get_backend
 from xpnn.callbacks import CSVLogger, Terminal
@@ -34,7 +35,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="xpnn", description="Train small neural networks, on any array library.")
-    parser.add_argument("--version", action="version", version=f"xpnn {_version()}")
+    parser.add_argument("--version", action="version", version=f"xpnn {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     train = commands.add_parser(
@@ -71,12 +72,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     listing.set_defaults(run=_backends)
     return parser
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("xpnn")
 
 
 def _names(names: Sequence[str] | object) -> str:

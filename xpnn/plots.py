@@ -49,19 +49,28 @@ def plot_history(history: Sequence[Epoch], path: PathLike) -> None:
     """
     check(path)
     figure = _figure(10, 4)
-    epochs = [row.epoch for row in history]
     for axes, quantity in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
         for part, color in (("train", "#8da0cb"), ("test", "#d95f02")):
             values = [getattr(row, f"{part}_{quantity}") for row in history]
             if all(map(math.isnan, values)):
                 continue
             marker = "." if len(values) < 3 else ""
+            epochs = [row.epoch for row in history]
             axes.plot(epochs, values, label=part, color=color, marker=marker)
-        axes.set(xlabel="epoch", ylabel=quantity)
+        axes.set(xlabel="epoch", title=quantity)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
+        _zoom(axes)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False)
     with replacing(path) as beside:
         figure.savefig(beside, dpi=150)
+
+
+def _zoom(axes: Any) -> None:
+    """Fit the vertical view to what comes after epoch 0, which would squash all else."""
+    trained = [y for line in axes.lines for y in line.get_ydata()[1:] if math.isfinite(y)]
+    if trained:
+        margin = 0.05 * (max(trained) - min(trained)) or 0.05 * abs(max(trained)) or 1.0
+        axes.set_ylim(min(trained) - margin, max(trained) + margin)
