@@ -63,7 +63,7 @@ def array(backend, library):
     def move(host):
         host = np.array(host)
         if host.dtype.kind == "f":
-            host = host.astype(backend.precision)
+            host = host.astype(backend.dtype_name)
         moved = backend.asarray(host)
         if library == "numpy-readonly":
             moved.flags.writeable = False

@@ -1,6 +1,10 @@
 """Activations: each returns its value and the pullback from dz to du, which share their terms.
 
-Every function is finite, and free of warnings, for each finite input up to the dtype's largest.
+Each is called as ``z, pullback = relu(u)`` with `u` a floating-point array of any shape and any
+library of the array API; ``pullback(dz)`` returns ``du = dz * f'(u)``. Results have the shape,
+dtype and device of `u`, which isn't mutated. ``xp``, the namespace to compute with, is inferred
+from `u` if left out. Every function is finite, and free of warnings, for each finite input up to
+the dtype's largest (a slope or `alpha` above 1 may of course carry it beyond).
 """
 
 from __future__ import annotations
@@ -102,20 +106,38 @@ def relu(u: Array, *, xp: Any) -> tuple[Array, Pullback]:
 
 @register(cap=positive)
 def relu6(u: Array, cap: float = 6.0, *, xp: Any) -> tuple[Array, Pullback]:
-    """Return ``min(max(u, 0), cap)``; the derivative at 0 and at `cap` is 0 (Krizhevsky 2010)."""
+    """Return ``min(max(u, 0), cap)``; the derivative at 0 and at `cap` is 0 (Krizhevsky 2010).
+
+    Parameters
+    ----------
+    cap
+        The largest value, > 0.
+    """
     return xp.clip(u, 0.0, cap), lambda dz: xp.where((u > 0) & (u < cap), dz, 0.0)
 
 
 @register
 def leaky_relu(u: Array, negative_slope: float = 0.01, *, xp: Any) -> tuple[Array, Pullback]:
-    """Return ``u`` where u > 0, else ``negative_slope * u`` (Maas, Hannun and Ng 2013)."""
+    """Return ``u`` where u > 0, else ``negative_slope * u`` (Maas, Hannun and Ng 2013).
+
+    Parameters
+    ----------
+    negative_slope
+        The derivative for u <= 0.
+    """
     z = xp.where(u > 0, u, negative_slope * xp.minimum(u, 0.0))
     return z, lambda dz: xp.where(u > 0, dz, negative_slope * dz)
 
 
 @register(alpha=positive)
 def elu(u: Array, alpha: float = 1.0, *, xp: Any) -> tuple[Array, Pullback]:
-    """Return ``u`` where u > 0, else ``alpha * (exp(u) - 1)`` (Clevert et al. 2016)."""
+    """Return ``u`` where u > 0, else ``alpha * (exp(u) - 1)`` (Clevert et al. 2016).
+
+    Parameters
+    ----------
+    alpha
+        Minus the limit for u to -infinity, and the derivative at 0; > 0.
+    """
     negative = alpha * xp.expm1(xp.minimum(u, 0.0))
     z = xp.where(u > 0, u, negative)
     return z, lambda dz: dz * xp.where(u > 0, 1.0, negative + alpha)
@@ -144,10 +166,16 @@ def softplus(u: Array, *, xp: Any) -> tuple[Array, Pullback]:
 
 @register(beta=finite)
 def swish(u: Array, beta: float = 1.0, *, xp: Any) -> tuple[Array, Pullback]:
-    """Return ``u * sigmoid(beta * u)``, SiLU for beta = 1 (Ramachandran, Zoph and Le 2017)."""
+    """Return ``u * sigmoid(beta * u)``, SiLU for beta = 1 (Ramachandran, Zoph and Le 2017).
+
+    Parameters
+    ----------
+    beta
+        How sharply it bends: u / 2 for 0, near ReLU when large.
+    """
     s = functions.sigmoid(_scaled(u, beta, xp), xp)
     z = u * s
-    return z, lambda dz: dz * (s + beta * z * (1.0 - s))
+    return z, lambda dz: dz * (s + beta * (z * (1.0 - s)))
 
 
 def _scaled(u: Array, factor: float, xp: Any) -> Array:
@@ -184,7 +212,13 @@ def mish(u: Array, *, xp: Any) -> tuple[Array, Pullback]:
 def h_swish(u: Array, n: float = 6.0, *, xp: Any) -> tuple[Array, Pullback]:
     """Return ``u`` where u > n/2, ``u * (u + n/2) / n`` where |u| <= n/2, else 0.
 
-    ``n = 6`` is the h-swish of MobileNetV3 (Howard et al. 2019): ``u * relu6(u + 3) / 6``.
+    ``n = 6`` is the h-swish of MobileNetV3 (Howard et al. 2019): ``u * relu6(u + 3) / 6``. The
+    derivative at -n/2 is 0; at n/2 it is that of the middle piece, 3/2.
+
+    Parameters
+    ----------
+    n
+        The width of the middle piece, > 0.
     """
     half = 0.5 * n
     inner = xp.clip(u, -half, half)
@@ -216,7 +250,10 @@ def _approximation(name: str, value: object) -> Any:
 def gelu(u: Array, approximate: str = "none", *, xp: Any) -> tuple[Array, Pullback]:
     r"""Return ``u * Phi(u)`` with Phi the normal distribution (Hendrycks and Gimpel 2016).
 
-    ``approximate="tanh"`` takes ``Phi(u) = (1 + tanh(sqrt(2/pi) (u + 0.044715 u³))) / 2``.
+    Parameters
+    ----------
+    approximate
+        "none", or "tanh" for ``Phi(u) = (1 + tanh(sqrt(2/pi) (u + 0.044715 u³))) / 2``.
     """
     held = xp.clip(u, -100.0, 100.0)
     square = held * held

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import array_api_compat
 import numpy as np
 
+from xpnn import reproducible
 from xpnn.errors import ArgumentError, BackendError, unknown
 
 Array = Any
@@ -37,7 +38,8 @@ def device(array: Array) -> Any:
 def to_numpy(array: Any) -> np.ndarray:
     """Return any library's array, or a nested list, as a NumPy array on the host."""
     if array_api_compat.is_array_api_obj(array):
-        for cls in BACKENDS.values():
+        libraries: list[type[Backend]] = [ReproducibleBackend, *BACKENDS.values()]
+        for cls in libraries:
             if cls.owns(array):
                 return cls.to_numpy(array)
     try:
@@ -91,8 +93,10 @@ class Backend(ABC):
     dtype: Any
 
     def __init__(self, device: str | None = None, dtype: str = "float32") -> None:
-        if dtype not in DTYPES:
+        if not isinstance(dtype, str) or dtype not in DTYPES:
             raise unknown("dtype", dtype, DTYPES)
+        if not isinstance(device, str | None):
+            raise ArgumentError(f"device must be a name such as 'cuda:0', got {device!r}")
         try:
             self.library = importlib.import_module(self.module)
         except ImportError as error:
@@ -106,7 +110,7 @@ class Backend(ABC):
         self.dtype = getattr(self.xp, dtype)
 
     @property
-    def precision(self) -> str:
+    def dtype_name(self) -> str:
         """The dtype's name, "float32" or "float64"."""
         return "float64" if self.dtype == self.xp.float64 else "float32"
 
@@ -142,6 +146,14 @@ class Backend(ABC):
     @abstractmethod
     def asarray(self, host: np.ndarray) -> Array:
         """Move a host array to the device, in its own dtype. Never mutates `host`."""
+
+    def dataset(self, host: np.ndarray) -> Array:
+        """Move a data set to the device, whose rows many steps will take."""
+        return self.asarray(host)
+
+    def random_state(self, seed: int) -> np.random.RandomState:
+        """Return the stream that everything random of a run is drawn from, on the host."""
+        return np.random.RandomState(seed)
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
@@ -286,8 +298,8 @@ class TorchBackend(Backend):
 
     def asarray(self, host: np.ndarray) -> Array:
         # from_numpy shares memory, and warns of a read-only array
-        host = host if host.flags.writeable else host.copy()
-        return self.library.from_numpy(np.ascontiguousarray(host)).to(self.device)
+        host = np.require(host, requirements=["C", "W"])
+        return self.library.from_numpy(host).to(self.device)
 
 
 class JaxBackend(Backend):
@@ -376,7 +388,7 @@ class StrictBackend(Backend):
 
     def _device(self, name: str | None) -> Any:
         try:
-            return self._by_name()[name or "cpu"]
+            return self._by_name()["cpu" if name is None else name]
         except KeyError:
             raise self._no_device(name) from None
 
@@ -396,13 +408,73 @@ class StrictBackend(Backend):
         return self.library.asarray(host, device=self.device)
 
 
+class ReproducibleBackend(Backend):
+    """Another backend whose every operation gives the same bits as any other's does.
+
+    Steps run operation by operation, through the namespace that `xpnn.reproducible` wraps round
+    the library's own.
+
+    Parameters
+    ----------
+    inner
+        The backend that does the work.
+    precision
+        "training" or "full", of products and sums; see `xpnn.reproducible`.
+    """
+
+    def __init__(self, inner: Backend, precision: str = "training") -> None:
+        if precision not in reproducible.PRECISIONS:
+            raise unknown("precision", precision, reproducible.PRECISIONS)
+        self.inner = inner
+        self.name = inner.name  # type: ignore[misc]
+        self.library, self.device, self.dtype = inner.library, inner.device, inner.dtype
+        with inner.scope():
+            self.xp = reproducible.namespace(inner.xp, precision=precision)
+
+    def _namespace(self) -> Any:
+        return self.xp
+
+    def _device(self, name: str | None) -> Any:
+        return self.device
+
+    def devices(self) -> tuple[str, ...]:
+        return self.inner.devices()
+
+    @classmethod
+    def owns(cls, array: Array) -> bool:
+        return isinstance(array, reproducible.Array)
+
+    @classmethod
+    def to_numpy(cls, array: Array) -> np.ndarray:
+        return to_numpy(array.__array_namespace__().unwrap(array))
+
+    def asarray(self, host: np.ndarray) -> Array:
+        return self.xp.wrap(self.inner.asarray(host))
+
+    def dataset(self, host: np.ndarray) -> Array:
+        return self.xp.prepare(self.asarray(host))
+
+    def random_state(self, seed: int) -> np.random.RandomState:
+        return reproducible.RandomState(seed)
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        with self.inner.scope():
+            yield
+
+
 BACKENDS: dict[str, type[Backend]] = {
     cls.name: cls for cls in (NumpyBackend, CupyBackend, TorchBackend, JaxBackend, StrictBackend)
 }
 
 
 def get_backend(
-    backend: str | Backend = "numpy", *, device: str | None = None, dtype: str = "float32"
+    backend: str | Backend = "numpy",
+    *,
+    device: str | None = None,
+    dtype: str = "float32",
+    reproducible: bool = False,
+    precision: str = "training",
 ) -> Backend:
     """Return the backend called `backend` on `device` at `dtype`.
 
@@ -414,6 +486,10 @@ def get_backend(
         "cpu", "cuda:0", …; the library's default if None.
     dtype
         "float32" or "float64".
+    reproducible
+        Whether to give the same bits as every other backend; see `ReproducibleBackend`.
+    precision
+        Of reproducible products and sums: "training" or "full".
 
     Raises
     ------
@@ -424,9 +500,10 @@ def get_backend(
     """
     if isinstance(backend, Backend):
         return backend
-    if backend not in BACKENDS:
+    if not isinstance(backend, str) or backend not in BACKENDS:
         raise unknown("backend", backend, BACKENDS)
-    return BACKENDS[backend](device, dtype)
+    inner = BACKENDS[backend](device, dtype)
+    return ReproducibleBackend(inner, precision) if reproducible else inner
 
 
 def describe() -> Sequence[BackendInfo]:
@@ -437,8 +514,10 @@ def describe() -> Sequence[BackendInfo]:
 def _describe(cls: type[Backend]) -> BackendInfo:
     if importlib.util.find_spec(cls.module) is None:
         return BackendInfo(cls.name, False, "", (), "", cls.install)
-    version = getattr(importlib.import_module(cls.module), "__version__", "")
+    version = ""
     try:
+        with contextlib.suppress(ImportError):
+            version = importlib.import_module(cls.module).__version__
         backend = cls()
     except BackendError as error:
         return BackendInfo(cls.name, True, version, (), "", str(error))

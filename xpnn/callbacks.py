@@ -20,10 +20,13 @@ class CSVLogger(Callback):
     ----------
     path
         Overwritten when a run starts.
+    hashes
+        Whether to add a last column "weights_sha256", `Sequential.sha256` after the epoch.
     """
 
-    def __init__(self, path: PathLike) -> None:
+    def __init__(self, path: PathLike, *, hashes: bool = False) -> None:
         self.path = check_writable("log", path)
+        self.hashes = hashes
         self._file: TextIO | None = None
 
     def on_start(self, model: Sequential, epochs: int, batches: int) -> None:
@@ -33,10 +36,12 @@ class CSVLogger(Callback):
             raise ArgumentError(
                 f"log must be a file that can be written, got {str(self.path)!r}: {error.strerror}"
             ) from None
-        self._write(",".join(Epoch._fields))
+        self._model = model
+        self._write(",".join([*Epoch._fields, *(["weights_sha256"] if self.hashes else [])]))
 
     def on_epoch(self, epoch: Epoch) -> None:
-        self._write(",".join(map(repr, epoch)))
+        hashes = [self._model.sha256()] if self.hashes else []
+        self._write(",".join([*map(repr, epoch), *hashes]))
 
     def on_end(self) -> None:
         if self._file is not None:
@@ -52,14 +57,21 @@ class Terminal(Callback):
     """Prints a line an epoch, and a progress bar beneath them where there is a terminal.
 
     A line holds epoch, training accuracy and loss, test accuracy and loss, with all their digits.
+
+    Parameters
+    ----------
+    hashes
+        Whether to add `Sequential.sha256` after the epoch to each line.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, hashes: bool = False) -> None:
+        self.hashes = hashes
         self._bar: Any = None
 
     def on_start(self, model: Sequential, epochs: int, batches: int) -> None:
         from tqdm import tqdm
 
+        self._model = model
         # disable=None: no bar where stderr is a file
         self._bar = tqdm(
             total=epochs * batches, unit="batch", disable=None, dynamic_ncols=True, leave=False
@@ -70,7 +82,8 @@ class Terminal(Callback):
 
     def on_epoch(self, epoch: Epoch) -> None:
         self._bar.set_description(f"epoch {epoch.epoch}", refresh=False)
-        self._bar.write(" ".join(map(repr, epoch[:5])), file=sys.stdout)
+        hashes = [self._model.sha256()] if self.hashes else []
+        self._bar.write(" ".join([*map(repr, epoch[:5]), *hashes]), file=sys.stdout)
         sys.stdout.flush()
 
     def on_end(self) -> None:

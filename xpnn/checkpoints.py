@@ -11,7 +11,7 @@ import numpy as np
 
 from xpnn._version import __version__
 from xpnn.backends import get_backend
-from xpnn.errors import ArgumentError, DataError
+from xpnn.errors import ArgumentError, DataError, XpnnError
 from xpnn.files import PathLike, check_writable, replacing
 from xpnn.layers import LAYERS
 from xpnn.losses import LOSSES, Flooding, Loss
@@ -37,7 +37,7 @@ def save(model: Sequential, path: PathLike) -> None:
         "format": FORMAT,
         "xpnn": __version__,
         "inputs": model.inputs,
-        "dtype": model.backend.precision if model.backend else None,
+        "dtype": model.backend.dtype_name if model.backend else None,
         "classes": model.classes,
         "loss": None if model.loss is None else _loss_config(model.loss),
         "layers": [{"layer": type(layer).__name__, **layer.config()} for layer in model.layers],
@@ -84,25 +84,18 @@ def load(
                 f"{description['format']} is newer than this one's ({FORMAT})"
             )
         model = Sequential(*(_made(dict(config)) for config in description["layers"]))
-        parameters = [
-            {
-                name.partition(".")[2]: array
-                for name, array in arrays.items()
-                if name.partition(".")[0] == str(i)
-            }
-            for i in range(len(model.layers))
-        ]
-        inputs = description["inputs"]
         model.loss = None if description["loss"] is None else _made_loss(dict(description["loss"]))
-        model.classes = description["classes"]
-        expected = flatten([layer.shapes(n) for layer, n in model.widths(inputs)])
-        if {name: array.shape for name, array in arrays.items()} != expected:
-            raise DataError(f"{path} holds other arrays than its architecture asks for")
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        model.classes, inputs = description["classes"], description["inputs"]
+        shapes = [layer.shapes(width) for layer, width in model.widths(inputs)]
+        dtype = description["dtype"] if dtype is None else dtype
+    except XpnnError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} has damaged metadata: {error!r}") from None
-    place = get_backend(
-        backend, device=device, dtype=description["dtype"] if dtype is None else dtype
-    )
+    if {name: array.shape for name, array in arrays.items()} != flatten(shapes):
+        raise DataError(f"{path} holds other arrays than its architecture asks for")
+    parameters = [{name: arrays[f"{i}.{name}"] for name in layer} for i, layer in enumerate(shapes)]
+    place = get_backend(backend, device=device, dtype=dtype)
     model.place(parameters, inputs=inputs, backend=place)
     return model
 

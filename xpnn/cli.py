@@ -6,8 +6,8 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
 
 from xpnn import backends, checkpoints, metrics, plots
 from xpnn._version import __version__
@@ -15,15 +15,25 @@ from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS, DTYPES, get_backend
 from xpnn.callbacks import CSVLogger, Terminal
 from xpnn.datasets import read_idx_folder
-from xpnn.errors import ArgumentError, XpnnError, integer
+from xpnn.errors import XpnnError
 from xpnn.files import check_writable
-from xpnn.layers import Activation, Dense, Layer
-from xpnn.losses import LOSSES, Flooding, Loss
+from xpnn.losses import LOSSES
 from xpnn.model import Sequential, SummaryRow
-from xpnn.optimizers import OPTIMIZERS, Optimizer
-from xpnn.training import Callback, Epoch, fit
+from xpnn.optimizers import OPTIMIZERS
+from xpnn.settings import FIELDS, Settings
+from xpnn.training import Callback, Epoch
+from xpnn.verification import (
+    canonical_hashes,
+    canonical_runs,
+    generated,
+    usable_backends,
+    verify,
+)
 
-USAGE_ERROR, INTERRUPTED = 2, 130
+DIFFERENT, USAGE_ERROR, INTERRUPTED = 1, 2, 130
+
+# digits of a hash that a table shows
+_SHOWN = 16
 
 
 class _Parser(argparse.ArgumentParser):
@@ -31,6 +41,14 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n")
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, except where there is none."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        plain = action.default is None or action.default is False
+        return action.help if plain else super()._get_help_string(action)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,27 +61,38 @@ def _parser() -> argparse.ArgumentParser:
         help="train a network on a data set",
         description="Train a network on a data set, and print a line an epoch: epoch, training "
         "accuracy and loss, test accuracy and loss. Epoch 0 is the untrained network.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
     )
     train.set_defaults(run=_train)
     add = train.add_argument
     add("data", metavar="DATA", help="folder with IDX files as MNIST's, gzipped or not")
-    add("--hidden", metavar="N,N", default="100,50", help="widths of the hidden layers")
-    add("--activation", metavar="NAME[:P=V,…]", default="relu", help=_names(ACTIVATIONS))
-    add("--optimizer", metavar="NAME[:P=V,…]", default="sgd:lr=0.1", help=_names(OPTIMIZERS))
-    add("--loss", metavar="NAME[:P=V,…]", default="cross_entropy", help=_names(LOSSES))
-    add("--flood", metavar="B", type=float, help="flood level b: |E - b| + b for the loss E")
-    add("--weight-decay", metavar="W", type=float, help="L2 weight decay")
-    add("--epochs", metavar="N", type=int, default=50, help="passes over the training data")
-    add("--batch-size", metavar="N", type=int, default=100, help="samples per step")
-    add("--seed", metavar="N", type=int, default=10, help="of initial weights and shuffles")
+    _add_settings(train)
     add("--backend", metavar="NAME", default="numpy", help=_names(BACKENDS))
     add("--device", metavar="NAME", help="such as cuda:0")
     add("--dtype", metavar="NAME", default="float32", help=_names(DTYPES))
+    add("--reproducible", action="store_true", help="the same bits on every backend")
+    add("--hash", action="store_true", help="end each line with the SHA-256 of the weights")
     add("--log", metavar="FILE", help="write the lines to a CSV file too")
     add("--plot", metavar="FILE", help="draw accuracy and loss per epoch (needs matplotlib)")
     add("--save", metavar="FILE", help="write the trained model to a safetensors file")
     add("--quiet", action="store_true", help="print nothing but errors")
+
+    compare = commands.add_parser(
+        "verify",
+        help="compare the backends bit for bit",
+        description="Train on each backend and compare the weights after each epoch. Exit status "
+        "0 if all agree; 1 if not, with the first operation that differs.",
+        formatter_class=_Help,
+    )
+    compare.set_defaults(run=_verify)
+    add = compare.add_argument
+    add("data", metavar="DATA", nargs="?", help="as for train; a small generated set if left out")
+    add("--backends", metavar="NAME,…", help="the ones to compare; all usable ones if left out")
+    add("--device", metavar="NAME", help="of every backend, such as cuda:0")
+    add("--dtype", metavar="NAME", default="float32", help=_names(DTYPES))
+    add("--native", action="store_true", help="compare native runs, and show how far they part")
+    add("--canonical", action="store_true", help="hold standard runs to the published hashes")
+    _add_settings(compare, epochs=3)
 
     listing = commands.add_parser(
         "backends",
@@ -74,69 +103,51 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _names(names: Sequence[str] | object) -> str:
-    return ", ".join(names)  # type: ignore[arg-type]
+def _add_settings(parser: argparse.ArgumentParser, **defaults: Any) -> None:
+    parser.set_defaults(**{**FIELDS, **defaults})
+    add = parser.add_argument
+    part = "NAME[:P=V,…]"
+    add("--hidden", metavar="N,N", help="widths of the hidden layers")
+    add("--activation", metavar=part, help=_names(ACTIVATIONS))
+    add("--optimizer", metavar=part, help=_names(OPTIMIZERS))
+    add("--loss", metavar=part, help=_names(LOSSES))
+    add("--flood", metavar="B", type=float, help="flood level b: |E - b| + b for the loss E")
+    add("--weight-decay", metavar="W", type=float, help="L2 weight decay")
+    add("--epochs", metavar="N", type=int, help="passes over the training data")
+    add("--batch-size", metavar="N", type=int, help="samples per step")
+    add("--seed", metavar="N", type=int, help="of initial weights and shuffles")
 
 
-def _layers(hidden: str, activation: str, outputs: int) -> list[Layer]:
-    name, parameters = ACTIVATIONS.parse(activation)
-    layers: list[Layer] = []
-    for width in hidden.split(",") if hidden else []:
-        if not width.strip().isdecimal():
-            raise ArgumentError(f"hidden must be whole numbers such as 100,50, got {hidden!r}")
-        layers += [Dense(integer("hidden", int(width), minimum=1)), Activation(name, **parameters)]
-    return [*layers, Dense(outputs)]
+def _settings(args: argparse.Namespace) -> Settings:
+    return Settings(**{name: getattr(args, name) for name in FIELDS})
 
 
-def _loss(text: str, flood: float | None) -> Loss:
-    name, parameters = LOSSES.parse(text)
-    loss = LOSSES[name](**parameters)
-    return loss if flood is None else Flooding(loss, b=flood)
-
-
-def _optimizer(text: str, weight_decay: float | None) -> Optimizer:
-    name, parameters = OPTIMIZERS.parse(text)
-    if weight_decay is not None:
-        if "weight_decay" in parameters:
-            raise ArgumentError("weight_decay is given twice: in --optimizer and --weight-decay")
-        parameters["weight_decay"] = weight_decay
-    return OPTIMIZERS[name](**parameters)
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(names)
 
 
 def _train(args: argparse.Namespace) -> int:
-    place = get_backend(args.backend, device=args.device, dtype=args.dtype)
-    loss = _loss(args.loss, args.flood)
-    optimizer = _optimizer(args.optimizer, args.weight_decay)
-    _layers(args.hidden, args.activation, 1)
+    place = get_backend(
+        args.backend, device=args.device, dtype=args.dtype, reproducible=args.reproducible
+    )
+    settings = _settings(args)
     if args.plot:
         plots.check(args.plot)
     if args.save:
         check_writable("save", args.save)
     callbacks: list[Callback] = []
     if args.log:
-        callbacks.append(CSVLogger(args.log))
+        callbacks.append(CSVLogger(args.log, hashes=args.hash))
     if not args.quiet:
-        callbacks.append(Terminal())
+        callbacks.append(Terminal(hashes=args.hash))
 
     train, test = read_idx_folder(args.data)
-    classes = 1 + int(max(train.y.max(initial=1), test.y.max(initial=1)))
-    model = Sequential(*_layers(args.hidden, args.activation, classes))
+    model = settings.make_model(train, test)
     if not args.quiet:
         print(_summary(model, train.x.shape[1]), flush=True)
     interrupted = False
     try:
-        fit(
-            model,
-            train,
-            validation=test,
-            loss=loss,
-            optimizer=optimizer,
-            epochs=args.epochs,
-            batch_size=args.batch_size,
-            seed=args.seed,
-            backend=place,
-            callbacks=callbacks,
-        )
+        settings.fit(model, train, test, backend=place, callbacks=callbacks)
     except KeyboardInterrupt:
         interrupted = True
     history = model.history or ()
@@ -185,6 +196,52 @@ def _result(history: Sequence[Epoch]) -> str:
     return "\n".join(lines)
 
 
+def _verify(args: argparse.Namespace) -> int:
+    names = args.backends.split(",") if args.backends else None
+    if args.canonical:
+        return _verify_canonical(args.data, names)
+    backends = usable_backends(
+        names, device=args.device, dtype=args.dtype, reproducible=not args.native
+    )
+    settings = _settings(args)
+    train, test = generated() if args.data is None else read_idx_folder(args.data)
+    found = verify(settings, train, test, backends)
+    head = ["epoch", *found.hashes, "agree"]
+    head += ["absolute", "relative"] if args.native else []
+    rows = [head]
+    for epoch, difference in enumerate(found.differences):
+        hashes = [own[epoch] for own in found.hashes.values()]
+        agree = "yes" if len(set(hashes)) == 1 else "no"
+        rows.append([str(epoch), *(own[:_SHOWN] for own in hashes), agree])
+        rows[-1] += [f"{number:.2g}" for number in difference] if args.native else []
+    print(_table(rows))
+    if found.parted:
+        print(found.parted)
+    return 0 if found.agree else DIFFERENT
+
+
+def _verify_canonical(folder: str | None, names: Sequence[str] | None) -> int:
+    available = {"generated": generated()}
+    if folder is not None:
+        available["mnist"] = read_idx_folder(folder)
+    backends = [backend.name for backend in usable_backends(names)]
+    rows, good = [["run", "published", *backends]], True
+    for run in canonical_runs():
+        if run.data not in available:
+            rows.append([run.name, run.hashes[-1][:_SHOWN], *(["needs MNIST"] * len(backends))])
+            continue
+        cells = []
+        for name in backends:
+            hashes = canonical_hashes(run, available[run.data], name)
+            pairs = enumerate(zip(hashes, run.hashes, strict=True))
+            wrong = next((epoch for epoch, (ours, published) in pairs if ours != published), None)
+            cells.append("equal" if wrong is None else f"differs at epoch {wrong}")
+            good = good and wrong is None
+        rows.append([run.name, run.hashes[-1][:_SHOWN], *cells])
+    print(_table(rows))
+    return 0 if good else DIFFERENT
+
+
 def _backends(args: argparse.Namespace) -> int:
     rows = [("backend", "version", "devices", "BLAS", "")]
     for info in backends.describe():
@@ -195,7 +252,10 @@ def _backends(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the `xpnn` command; return its exit status: 0, 2 for an error, 130 for Ctrl-C."""
+    """Run the `xpnn` command and return its exit status.
+
+    0 if all went well, 1 if `verify` found a difference, 2 for an error, 130 for Ctrl-C.
+    """
     args = _parser().parse_args(argv)
     try:
         status: int = args.run(args)

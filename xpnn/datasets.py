@@ -170,7 +170,7 @@ def _read_part(folder: Path, part: str) -> Dataset:
             f"{images_path} holds {len(images)} images, but {labels_path} {len(labels)} labels"
         )
     scaled = (np.arange(256) / 255).astype(np.float32)
-    return Dataset(scaled[images.reshape(len(images), -1)], labels.astype(np.int64))
+    return Dataset(scaled[images.reshape(len(images), math.prod(images.shape[1:]))], labels.astype(np.int64))
 
 
 def _find(folder: Path, stem: str, ndim: int) -> Path:

@@ -30,8 +30,14 @@ def check_writable(name: str, path: PathLike) -> Path:
 
 @contextlib.contextmanager
 def replacing(path: PathLike) -> Iterator[Path]:
-    """Give a path beside `path` to write to, and put it in place of `path` once all is written."""
-    path = Path(path)
+    """Give a path beside `path` to write to, and put it in place of `path` once all is written.
+
+    A link stays, and what it leads to is replaced. A device or a pipe is written to as it is.
+    """
+    path = Path(path).resolve()
+    if path.exists() and not path.is_file():
+        yield path
+        return
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     beside = Path(name)

@@ -6,9 +6,9 @@ one-hot rows, probabilities, or the values of a regression.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from xpnn import functions
@@ -35,6 +35,11 @@ def encode(outputs: Array, targets: Array, xp: Any) -> Array:
         classes = xp.arange(outputs.shape[1], dtype=targets.dtype, device=device(targets))
         targets = xp.expand_dims(targets, axis=1) == classes
     elif targets.ndim == 1:
+        if outputs.shape[1] != 1:
+            raise ArgumentError(
+                f"targets must have shape {tuple(outputs.shape)}, as the outputs have, "
+                f"or be integer labels, got {targets.dtype} of shape {tuple(targets.shape)}"
+            )
         targets = xp.expand_dims(targets, axis=1)
     return targets if targets.dtype == outputs.dtype else xp.astype(targets, outputs.dtype)
 
@@ -148,7 +153,8 @@ class CrossEntropy(Loss):
         return samples, (softmax - t) / max(outputs.shape[0], 1)
 
     def reported(self, samples: Array, *, xp: Any) -> Array:
-        return xp.minimum(samples, -math.log(self.floor))
+        # decimal's logarithm is correctly rounded; the platform's may differ in the last digit
+        return xp.minimum(samples, -float(Decimal(self.floor).ln()))
 
     def predict(self, outputs: Array, *, xp: Any) -> Array:
         return functions.softmax(outputs, xp)
@@ -233,7 +239,7 @@ class Flooding(Loss):
 
     def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
         samples, gradient = self.loss.samples(outputs, targets, xp=xp)
-        below = mean(samples, xp=xp) < self.b
+        below = self.loss.value(mean(samples, xp=xp)) < self.b
         return samples, xp.where(below, -gradient, gradient)
 
     def value(self, mean: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from xpnn.backends import Backend
 from xpnn.errors import ArgumentError
 from xpnn.layers import Layer
 from xpnn.losses import Loss
-from xpnn.tree import Tree, tree_map
+from xpnn.tree import Tree, flatten
 
 Array = Any
 
@@ -95,7 +96,7 @@ class Sequential:
         """Take over copies of host `parameters` on `backend`, in its dtype."""
         self.parameters = [
             {
-                name: backend.asarray(np.array(array, dtype=backend.precision))
+                name: backend.asarray(np.array(array, dtype=backend.dtype_name))
                 for name, array in layer.items()
             }
             for layer in parameters
@@ -105,9 +106,23 @@ class Sequential:
         self.apply = backend.compile(lambda parameters, x: self.forward(parameters, x, xp=xp)[0])
 
     def host_parameters(self) -> Tree:
-        """Return the parameters as NumPy arrays."""
+        """Return the parameters as NumPy arrays, in the order of each layer's `shapes`."""
         backend, parameters = self.placed()
-        return tree_map(backend.to_numpy, parameters)
+        assert self.inputs is not None
+        # JAX gives dictionaries back sorted by key
+        return [
+            {name: backend.to_numpy(own[name]) for name in layer.shapes(width)}
+            for own, (layer, width) in zip(parameters, self.widths(self.inputs), strict=True)
+        ]
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of all parameters in order: little-endian, C order, NaN as one NaN."""
+        digest = hashlib.sha256()
+        for array in flatten(self.host_parameters()).values():
+            # which of the NaNs an operation gives depends on the processor
+            canonical = np.where(np.isnan(array), np.nan, array)
+            digest.update(canonical.astype(array.dtype.newbyteorder("<")).tobytes())
+        return digest.hexdigest()
 
     def placed(self) -> tuple[Backend, Tree]:
         """Return the backend and the parameters on it, or raise if there are none yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -120,6 +121,7 @@ def fit(
     backend: str | Backend = "numpy",
     device: str | None = None,
     dtype: str = "float32",
+    reproducible: bool = False,
     callbacks: Iterable[Callback] = (),
 ) -> History:
     """Train `model` by mini-batch gradient descent.
@@ -143,7 +145,7 @@ def fit(
         the history's settings.
     shuffle
         Whether each epoch takes the samples in a new order.
-    backend, device, dtype
+    backend, device, dtype, reproducible
         See `get_backend`.
     callbacks
         Told of each epoch, in order.
@@ -172,7 +174,9 @@ def fit(
     >>> xpnn.predict(model, x)
     array([0, 1, 1, 0])
     """
-    place = get_backend(backend, device=device, dtype=dtype)
+    if not isinstance(model, Sequential):
+        raise ArgumentError(f"model must be an xpnn.Sequential, got {model!r}")
+    place = get_backend(backend, device=device, dtype=dtype, reproducible=reproducible)
     loss = CrossEntropy() if loss is None else _instance("loss", loss, Loss)
     optimizer = SGD() if optimizer is None else _instance("optimizer", optimizer, Optimizer)
     epochs = integer("epochs", epochs, minimum=0)
@@ -183,11 +187,11 @@ def fit(
     train = as_dataset("train", train)
     if validation is not None:
         validation = as_dataset("validation", validation)
+    callbacks = _check_callbacks(callbacks)
     samples, features = train.x.shape
-    classes = _check_fit(model, loss, train, validation)
+    classes = _check_fit(model, loss, {"train": train, "validation": validation})
 
-    rng = np.random.RandomState(seed)
-    callbacks = tuple(callbacks)
+    rng = place.random_state(seed)
     history = History(
         {
             "loss": repr(loss),
@@ -198,7 +202,7 @@ def fit(
             "shuffle": shuffle,
             "backend": place.name,
             "device": str(place.device),
-            "dtype": place.precision,
+            "dtype": place.dtype_name,
         }
     )
     with place.scope():
@@ -208,7 +212,9 @@ def fit(
             model.place(model.host_parameters(), inputs=features, backend=place)
         model.loss, model.classes, model.history = loss, classes, history
         steps = _Steps(model, loss, optimizer, place)
-        try:
+        with contextlib.ExitStack() as stack:
+            for callback in reversed(callbacks):
+                stack.callback(callback.on_end)
             for callback in callbacks:
                 callback.on_start(model, epochs, -(-samples // batch_size))
             for row in _epochs(
@@ -217,9 +223,6 @@ def fit(
                 history.append(row)
                 for callback in callbacks:
                     callback.on_epoch(row)
-        finally:
-            for callback in callbacks:
-                callback.on_end()
     return history
 
 
@@ -230,23 +233,31 @@ def _instance(name: str, value: Any, base: type[Any]) -> Any:
     return value
 
 
-def _check_fit(
-    model: Sequential, loss: Loss, train: Dataset, validation: Dataset | None
-) -> int | None:
+def _check_callbacks(callbacks: Any) -> tuple[Callback, ...]:
+    given = tuple(callbacks) if isinstance(callbacks, Iterable) else None
+    if given is None or not all(isinstance(callback, Callback) for callback in given):
+        raise ArgumentError(
+            f"callbacks must be a list of instances such as CSVLogger('run.csv'), got {callbacks!r}"
+        )
+    return given
+
+
+def _check_fit(model: Sequential, loss: Loss, sets: dict[str, Dataset | None]) -> int | None:
     """Check that data, network and loss fit together; return the number of classes, if any."""
-    samples, features = train.x.shape
-    if samples == 0 or features == 0:
-        raise DataError(f"train.x must hold at least one value, got shape {train.x.shape}")
+    given = {name: data for name, data in sets.items() if data is not None}
+    first, train = next(iter(given.items()))
+    for name, data in given.items():
+        if data.x.size == 0:
+            raise DataError(f"{name}.x must hold at least one value, got shape {data.x.shape}")
+    features = train.x.shape[1]
     if model.inputs not in (None, features):
-        raise DataError(f"train.x must have the model's {model.inputs} features, got {features}")
+        raise DataError(f"{first}.x must have the model's {model.inputs} features, got {features}")
     outputs = model.outputs(features)
     if not any(layer.shapes(width) for layer, width in model.widths(features)):
         raise ArgumentError("model must have a layer with parameters, got none")
     loss.check(outputs)
     classes = max(outputs, 2) if is_label_array(train.y) else None
-    for name, data in (("train", train), ("validation", validation)):
-        if data is None:
-            continue
+    for name, data in given.items():
         if data.x.shape[1] != features:
             raise DataError(
                 f"{name}.x must have {features} features as train.x has, got {data.x.shape[1]}"
@@ -369,8 +380,8 @@ class _Steps:
     def move(self, data: Dataset) -> tuple[Array, Array]:
         """Return the data on the device; floats in the smaller one of their dtype and the run's."""
         return tuple(
-            self.backend.asarray(
-                array.astype(self.backend.precision, copy=False)
+            self.backend.dataset(
+                array.astype(self.backend.dtype_name, copy=False)
                 if array.dtype.kind == "f" and array.dtype.itemsize != 4
                 else array
             )
@@ -443,7 +454,7 @@ def evaluate(
     place, parameters = model.placed()
     loss = model.loss or CrossEntropy() if loss is None else _instance("loss", loss, Loss)
     data = as_dataset("data", data)
-    _check_fit(model, loss, data, None)
+    _check_fit(model, loss, {"data": data})
     with place.scope():
         steps = _Steps(model, loss, SGD(), place)
         return steps.evaluate(parameters, steps.move(data), 0)
@@ -465,8 +476,11 @@ def predict(model: Sequential, x: Array) -> Array:
     labels
         Integers of shape (n,) if the targets were class labels; else `predict_proba`.
     """
+    if model.classes is None:
+        return predict_proba(model, x)
     outputs = _outputs(model, x)
-    return predict_proba(model, x) if model.classes is None else labels(outputs)
+    with model.placed()[0].scope():
+        return labels(outputs)
 
 
 def predict_proba(model: Sequential, x: Array) -> Array:
@@ -482,7 +496,7 @@ def predict_proba(model: Sequential, x: Array) -> Array:
 
 def _outputs(model: Sequential, x: Array) -> Array:
     place, parameters = model.placed()
-    own = place.owns(x)
+    own = place.owns(x) and not isinstance(x, np.ndarray)
     if not own:
         x = as_inputs("x", x)
     if x.ndim != 2 or x.shape[1] != model.inputs:
@@ -491,7 +505,7 @@ def _outputs(model: Sequential, x: Array) -> Array:
     with place.scope():
         parts = []
         for start in range(0, max(x.shape[0], 1), EVALUATION_ROWS):
-            part = x[start : start + EVALUATION_ROWS, :]
+            part = x[start : min(start + EVALUATION_ROWS, x.shape[0]), :]
             part = xp.astype(part if own else place.asarray(part), place.dtype)
             part = model.apply(parameters, part)
             parts.append(part if own else place.to_numpy(part))

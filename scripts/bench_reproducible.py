@@ -1,0 +1,103 @@
+"""Measure what reproducible training costs beside native training, on NumPy with one thread.
+
+``OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python scripts/bench_reproducible.py data/mnist``
+trains the article's network through `xpnn.fit`, native and reproducible in turn, and prints a
+Markdown table of CPU time. Each run is timed for few epochs and for one, and their difference
+taken, so that set-up and the untrained network's evaluation drop out.
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import xpnn
+from xpnn.backends import get_backend
+from xpnn.datasets import read_idx_folder
+
+MODES = ("native", "training", "full")
+
+
+def run(data, mode, activation, dtype, epochs):
+    """Train for so many epochs; return the CPU time of all."""
+    layers = [part for n in (100, 50) for part in (xpnn.Dense(n), xpnn.Activation(activation))]
+    model = xpnn.Sequential(*layers, xpnn.Dense(10))
+    options = {} if mode == "native" else {"reproducible": True, "precision": mode}
+    backend = get_backend("numpy", dtype=dtype, **options)
+    begun = time.process_time()
+    xpnn.fit(model, data, epochs=epochs, batch_size=100, seed=10, backend=backend)
+    return time.process_time() - begun
+
+
+def step_time(data, mode, activation, dtype, epochs=2):
+    """Return the CPU time of a step in microseconds."""
+    seconds = run(data, mode, activation, dtype, 1 + epochs) - run(data, mode, activation, dtype, 1)
+    return seconds / (epochs * len(data[0]) / 100) * 1e6
+
+
+def peak(args, mode, activation, dtype):
+    """Return the peak memory of a process that trains so, in MiB."""
+    command = [sys.executable, __file__, args.data, "--samples", str(args.samples)]
+    command += ["--peak", mode, activation, dtype]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout) / 1024
+
+
+def cpu():
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    found = dict(map(str.strip, line.split(":", 1)) for line in lines if ":" in line)
+    return f"{found.get('model name', platform.processor())}, {os.cpu_count()} cores"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("data", help="MNIST's folder")
+    parser.add_argument("--samples", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="*", default=[], help="such as relu-float64")
+    parser.add_argument("--modes", nargs="*", default=list(MODES), choices=MODES)
+    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    train, _ = read_idx_folder(args.data)
+    data = train.x[: args.samples], train.y[: args.samples]
+    if args.peak:
+        run(data, *args.peak, 1)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        return
+    if os.environ.get("OPENBLAS_NUM_THREADS") != "1":
+        parser.error("set OPENBLAS_NUM_THREADS=1: CPU time is of one thread")
+    print(f"{datetime.date.today()}; {cpu()}; Python {platform.python_version()}, NumPy")
+    print(f"{np.__version__}; {args.samples} samples of MNIST, medians of {args.rounds} rounds\n")
+    print("| network | precision | CPU us/step | over native | peak memory over native |")
+    print("|---|---|---:|---:|---:|")
+    for activation in ("relu", "tanhexp"):
+        for dtype in ("float64", "float32"):
+            if args.only and f"{activation}-{dtype}" not in args.only:
+                continue
+            rows = {mode: [] for mode in args.modes}
+            for _ in range(args.rounds):
+                for mode, times in rows.items():
+                    times.append(step_time(data, mode, activation, dtype))
+            peaks = {mode: peak(args, mode, activation, dtype) for mode in args.modes}
+            for mode, times in rows.items():
+                pairs = zip(times, rows["native"], strict=True)
+                ratio = statistics.median(t / native for t, native in pairs)
+                more = peaks[mode] - peaks["native"]
+                print(
+                    f"| {activation}, {dtype} | {mode} | {statistics.median(times):.0f} "
+                    f"| {ratio:.2f} | {more:+.0f} MiB |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+import csv
+import math
+
+import numpy as np
+import pytest
+
+import xpnn
+from xpnn.training import Callback
+
+RNG = np.random.RandomState(0)
+X, Y = RNG.standard_normal((25, 4)), RNG.randint(0, 3, 25)
+HEADER = "epoch,train_accuracy,train_loss,test_accuracy,test_loss,seconds"
+
+
+def run(*callbacks, epochs=3, x=X, validation=(X, Y), **options):
+    model = xpnn.Sequential(xpnn.Dense(3))
+    history = xpnn.fit(
+        model,
+        (x, Y),
+        validation=validation,
+        epochs=epochs,
+        batch_size=10,
+        seed=1,
+        callbacks=callbacks,
+        **options,
+    )
+    return model, history
+
+
+class Notes(Callback):
+    def __init__(self):
+        self.calls = []
+
+    def on_start(self, model, epochs, batches):
+        assert model.parameters is not None
+        self.calls.append(("start", epochs, batches))
+
+    def on_batches(self, count):
+        self.calls.append(("batches", count))
+
+    def on_epoch(self, epoch):
+        self.calls.append(("epoch", epoch.epoch))
+
+    def on_end(self):
+        self.calls.append("end")
+
+
+class Stop(Callback):
+    def __init__(self, epoch, error=KeyboardInterrupt):
+        self.epoch, self.error = epoch, error
+
+    def on_epoch(self, epoch):
+        if epoch.epoch == self.epoch:
+            raise self.error
+
+
+def test_hooks_are_called_in_order():
+    notes = Notes()
+    run(notes, epochs=2)
+    assert notes.calls[:2] == [("start", 2, 3), ("epoch", 0)]
+    assert notes.calls[-2:] == [("epoch", 2), "end"]
+    between = notes.calls[2 : notes.calls.index(("epoch", 1))]
+    assert {call[0] for call in between} == {"batches"}
+    assert sum(call[1] for call in notes.calls if call[0] == "batches") == 2 * 3
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_every_callback_ends_after_an_error(error):
+    before, after = Notes(), Notes()
+    with pytest.raises(error):
+        run(before, Stop(1, error), after)
+    assert before.calls.count("end") == after.calls.count("end") == 1
+    assert ("epoch", 1) in before.calls
+    assert ("epoch", 1) not in after.calls
+
+
+def test_the_hooks_of_the_base_do_nothing():
+    plain, noted = run(), run(Callback())
+    assert plain[0].sha256() == noted[0].sha256()
+
+
+@pytest.mark.parametrize("hashes", [False, True])
+def test_the_log_reads_back_as_the_same_floats(hashes, tmp_path):
+    path = tmp_path / "run.csv"
+    model, history = run(xpnn.CSVLogger(path, hashes=hashes))
+    text = path.read_bytes().decode()
+    assert "\r" not in text
+    assert text.endswith("\n")
+    assert text.splitlines()[0] == HEADER + (",weights_sha256" if hashes else "")
+    rows = list(csv.reader(text.splitlines()))[1:]
+    assert [tuple(map(float, row[:6])) for row in rows] == [tuple(row) for row in history]
+    if hashes:
+        assert rows[-1][6] == model.sha256()
+        assert len({row[6] for row in rows}) == 4
+
+
+def test_the_log_says_nan_where_nothing_is_known(tmp_path):
+    path = tmp_path / "run.csv"
+    run(xpnn.CSVLogger(path), validation=None)
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert {row["test_loss"] for row in rows} == {"nan"}
+    assert all(math.isfinite(float(row["train_loss"])) for row in rows)
+
+
+def test_a_row_is_in_the_file_at_once(tmp_path):
+    path = tmp_path / "run.csv"
+    seen = []
+
+    class Look(Callback):
+        def on_epoch(self, epoch):
+            seen.append(path.read_text())
+
+    run(xpnn.CSVLogger(path), Look(), epochs=2)
+    assert [text.count("\n") for text in seen] == [2, 3, 4]
+    assert all(text.endswith("\n") for text in seen)
+
+
+def test_the_log_is_begun_anew(tmp_path):
+    path = tmp_path / "run.csv"
+    logger = xpnn.CSVLogger(path)
+    run(logger, epochs=5)
+    run(logger, epochs=1)
+    assert path.read_text().count("\n") == 3
+
+
+def test_nothing_is_written_before_the_run(tmp_path):
+    path = tmp_path / "run.csv"
+    path.write_text("old")
+    logger = xpnn.CSVLogger(path)
+    with pytest.raises(xpnn.DataError):
+        run(logger, x=np.full((25, 4), np.nan))
+    assert path.read_text() == "old"
+
+
+def test_the_log_keeps_the_rows_before_an_error(tmp_path):
+    path = tmp_path / "run.csv"
+    with pytest.raises(xpnn.DivergenceError, match="at epoch 1, in batch 2"):
+        run(
+            xpnn.CSVLogger(path),
+            x=1e30 * X,
+            loss=xpnn.MeanSquaredError() if Y.ndim == 2 else None,
+            optimizer=xpnn.optimizers.SGD(lr=1e30),
+        )
+    assert path.read_text().count("\n") == 2
+
+
+@pytest.mark.parametrize("place", ["missing/run.csv", "."])
+def test_a_log_that_cannot_be_written(place, tmp_path):
+    with pytest.raises(xpnn.ArgumentError, match="log must be a file that can be written"):
+        xpnn.CSVLogger(tmp_path / place)
+
+
+def test_a_log_whose_folder_goes_away(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    logger = xpnn.CSVLogger(folder / "run.csv")
+    folder.rmdir()
+    with pytest.raises(xpnn.ArgumentError, match="log must be a file that can be written"):
+        run(logger)
+
+
+@pytest.mark.parametrize("hashes", [False, True])
+def test_the_terminal_gets_a_line_an_epoch(hashes, capsys):
+    model, history = run(xpnn.Terminal(hashes=hashes))
+    captured = capsys.readouterr()
+    lines = [line.split(" ") for line in captured.out.splitlines()]
+    assert [line[:5] for line in lines] == [[repr(value) for value in row[:5]] for row in history]
+    assert {len(line) for line in lines} == {6 if hashes else 5}
+    if hashes:
+        assert lines[-1][5] == model.sha256()
+    assert captured.err == ""

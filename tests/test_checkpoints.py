@@ -1,0 +1,251 @@
+import json
+import os
+import stat
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+import xpnn
+from tests.conftest import LIBRARIES, open_backend
+from xpnn.activations import ACTIVATIONS
+from xpnn.tree import flatten
+
+RNG = np.random.RandomState(0)
+X, Y = RNG.standard_normal((40, 5)), RNG.randint(0, 3, 40)
+BACKENDS = [name for name in LIBRARIES if name != "numpy-readonly"]
+
+
+def trained(y=Y, loss=None, backend="numpy", outputs=3, activation="tanhexp", **parameters):
+    model = xpnn.Sequential(
+        xpnn.Dense(7),
+        xpnn.Activation(activation, **parameters),
+        xpnn.Dense(outputs, weight="glorot_uniform", bias=False),
+    )
+    xpnn.fit(model, (X, y), loss=loss, epochs=2, batch_size=8, seed=3, backend=backend)
+    return model
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.safetensors"
+
+
+def rewrite(path, change):
+    """Save a model to `path`, after `change(arrays, description)`, or with that text instead."""
+    xpnn.save(trained(), path)
+    with safe_open(path, framework="numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        description = json.loads(file.metadata()["xpnn"])
+    if not isinstance(change, str):
+        change(arrays, description)
+        change = json.dumps(description)
+    save_file(arrays, path, {"xpnn": change})
+
+
+@pytest.mark.parametrize("there", BACKENDS)
+@pytest.mark.parametrize("here", BACKENDS)
+def test_a_model_moves_between_backends(here, there, dtype, path):
+    source, target = open_backend(here, dtype), open_backend(there, dtype)
+    model = trained(backend=source)
+    xpnn.save(model, path)
+    device = {"strict": "device1"}.get(there, os.environ.get("XPNN_DEVICE"))
+    loaded = xpnn.load(path, backend=there, device=None if there == "numpy" else device)
+
+    assert loaded.backend.name == there
+    assert loaded.backend.dtype_name == dtype
+    assert all(target.owns(w) for w in flatten(loaded.parameters).values())
+    assert loaded.sha256() == model.sha256()
+    assert repr(loaded) == repr(model)
+    np.testing.assert_array_equal(xpnn.predict(loaded, X), xpnn.predict(model, X), strict=True)
+    np.testing.assert_allclose(
+        xpnn.predict_proba(loaded, X),
+        xpnn.predict_proba(model, X),
+        rtol={"float32": 1e-5, "float64": 1e-13}[dtype],
+        atol=0,
+    )
+
+
+def test_a_model_loads_in_another_dtype(path):
+    xpnn.save(trained(), path)
+    assert xpnn.load(path).backend.dtype_name == "float32"
+    loaded = xpnn.load(path, dtype="float64")
+    for w, single in zip(
+        flatten(loaded.parameters).values(),
+        flatten(xpnn.load(path).parameters).values(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(w, single.astype(np.float64), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("y", "loss", "classes"),
+    [
+        (Y, xpnn.CrossEntropy(), 3),
+        (Y, xpnn.Flooding(xpnn.CrossEntropy(), b=0.125), 3),
+        (np.eye(3)[Y], xpnn.CrossEntropy(), None),
+        (X[:, :3], xpnn.MeanSquaredError(), None),
+        (X[:, :3], xpnn.Flooding(xpnn.MeanSquaredError(), b=0.5), None),
+        (np.eye(3)[Y], xpnn.BinaryCrossEntropy(), None),
+    ],
+    ids=repr,
+)
+def test_loss_and_classes_come_back(y, loss, classes, path):
+    model = trained(y, loss)
+    xpnn.save(model, path)
+    loaded = xpnn.load(path)
+    assert (loaded.loss, loaded.classes, loaded.inputs) == (loss, classes, 5)
+    np.testing.assert_array_equal(xpnn.predict(loaded, X), xpnn.predict(model, X), strict=True)
+    assert xpnn.evaluate(loaded, (X, y)) == pytest.approx(
+        xpnn.evaluate(model, (X, y)), rel=0, abs=0, nan_ok=True
+    )
+
+
+def test_parameters_of_layers_come_back(path):
+    xpnn.save(trained(activation="h_swish", n=4.5), path)
+    first, second, third = xpnn.load(path).layers
+    assert second.parameters == {"n": 4.5}
+    assert first.shapes(5) == {"weight": (5, 7), "bias": (7,)}
+    assert third.shapes(7) == {"weight": (7, 3)}
+    assert third.config() == {"units": 3, "weight": "glorot_uniform", "bias": False}
+
+
+def test_a_loaded_model_trains_on(path):
+    model = trained()
+    xpnn.save(model, path)
+    loaded = xpnn.load(path)
+    for one in (model, loaded):
+        xpnn.fit(one, (X, Y), epochs=1, batch_size=8, seed=4)
+    assert loaded.sha256() == model.sha256()
+
+
+def test_a_model_without_parameters_is_refused(path):
+    with pytest.raises(xpnn.ArgumentError, match="no parameters yet"):
+        xpnn.save(xpnn.Sequential(xpnn.Dense(2)), path)
+    assert not path.exists()
+
+
+def test_a_failure_keeps_the_old_file(path, monkeypatch):
+    xpnn.save(trained(), path)
+    before = path.read_bytes()
+
+    def half(self, data):
+        with self.open("wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(path), "write_bytes", half)
+    with pytest.raises(OSError, match="No space left"):
+        xpnn.save(trained(activation="relu"), path)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_the_mode_follows_the_umask(umask, mode, path):
+    before = os.umask(umask)
+    try:
+        xpnn.save(trained(), path)
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+        assert os.umask(umask) == umask
+        path.chmod(0o640)
+        xpnn.save(trained(), path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda whole: None, "No such file"),
+        (lambda whole: b"", "can't read a model"),
+        (lambda whole: whole[: len(whole) // 2], "can't read a model"),
+        (lambda whole: whole[:-1], "can't read a model"),
+        (lambda whole: b"PK\x03\x04" + whole, "can't read a model"),
+    ],
+    ids=["missing", "empty", "half", "one byte short", "another format"],
+)
+def test_a_damaged_file(content, message, path):
+    xpnn.save(trained(), path)
+    content = content(path.read_bytes())
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(xpnn.DataError, match=message) as caught:
+        xpnn.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_folder_is_no_model(tmp_path):
+    with pytest.raises(xpnn.DataError, match="can't read a model"):
+        xpnn.load(tmp_path)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_safetensors_of_others(metadata, path):
+    save_file({"0.weight": np.ones((2, 2))}, path, metadata)
+    with pytest.raises(xpnn.DataError, match="not one of xpnn's"):
+        xpnn.load(path)
+
+
+def newer(arrays, description):
+    description.update(format=description["format"] + 1, xpnn="99.0")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (newer, r"written by xpnn 99\.0, whose format \d+ is newer"),
+        (lambda arrays, d: arrays.pop("0.bias"), "other arrays"),
+        (lambda arrays, d: arrays.update({"1.weight": np.ones(3)}), "other arrays"),
+        (lambda arrays, d: arrays.update({"0.bias": np.ones(6)}), "other arrays"),
+        (lambda arrays, d: d.update(inputs=6), "other arrays"),
+        ("{", "damaged metadata"),
+        ("[]", "damaged metadata"),
+        (lambda arrays, d: d.pop("format"), "damaged metadata"),
+        (lambda arrays, d: d.pop("inputs"), "damaged metadata"),
+        (lambda arrays, d: d.pop("layers"), "damaged metadata"),
+        (lambda arrays, d: d["layers"][0].update(shape=3), "damaged metadata"),
+        (lambda arrays, d: d["layers"][0].pop("layer"), "damaged metadata"),
+        (lambda arrays, d: d["layers"].append("dense"), "damaged metadata"),
+        (lambda arrays, d: d.pop("dtype"), "damaged metadata"),
+    ],
+)
+def test_wrong_metadata(change, message, path):
+    rewrite(path, change)
+    with pytest.raises(xpnn.DataError, match=message) as caught:
+        xpnn.load(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda arrays, d: d["layers"][0].update(layer="Dence"), "unknown layer.*'Dense'"),
+        (lambda arrays, d: d["loss"].update(name="cross_entropi"), "unknown loss.*'cross_entropy'"),
+        (lambda arrays, d: d["layers"][1].update(name="tanhex"), "unknown activation.*'tanhexp'"),
+    ],
+)
+def test_what_is_not_registered_here(change, message, path):
+    rewrite(path, change)
+    with pytest.raises(xpnn.ArgumentError, match=message):
+        xpnn.load(path)
+
+
+def test_a_users_own_activation_must_be_registered(path, monkeypatch):
+    # monkeypatch sees to it that no other test meets the name
+    monkeypatch.setattr(ACTIVATIONS, "_parts", dict(ACTIVATIONS._parts))
+
+    @xpnn.activations.register
+    def doubled(u, *, xp):
+        return 2 * u, lambda dz: 2 * dz
+
+    model = trained(activation="doubled")
+    xpnn.save(model, path)
+    assert xpnn.load(path).sha256() == model.sha256()
+    del ACTIVATIONS._parts["doubled"]
+    with pytest.raises(xpnn.ArgumentError, match="unknown activation 'doubled'"):
+        xpnn.load(path)

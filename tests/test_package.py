@@ -1,0 +1,315 @@
+"""The package as a whole: what imports what, what is public, and what names the outside sees."""
+
+import ast
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import xpnn
+from tests.conftest import ROOT
+from xpnn import cli
+from xpnn.activations import ACTIVATIONS
+from xpnn.backends import BACKENDS, DTYPES
+from xpnn.initializers import INITIALIZERS
+from xpnn.layers import LAYERS
+from xpnn.losses import LOSSES, Flooding
+from xpnn.optimizers import OPTIMIZERS
+
+PACKAGE = Path(xpnn.__file__).parent
+
+# DESIGN.md's floors; a module imports only from above its own line here
+FLOORS = (
+    {"_version", "errors", "functions", "reproducible", "tree"},  # 0
+    {"backends", "files", "registry"},  # 0, on top of errors
+    {"activations", "datasets", "initializers", "losses", "metrics", "optimizers", "schedules"},
+    {"layers"},
+    {"model"},
+    {"training"},
+    {"callbacks", "checkpoints", "estimators", "plots", "settings", "tracing"},  # 5
+    {"verification"},  # 5, on top of settings and tracing
+    {"study"},
+    {"cli"},
+    {"__init__", "__main__"},
+)
+FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules}
+LIBRARIES = {"array_api_strict", "cupy", "jax", "jaxlib", "torch"}
+CREATION = {"arange", "asarray", "empty", "eye", "full", "linspace", "ones", "zeros"}
+# calls that may leave out a device, and why
+HOMELESS = {"xp.empty(0, dtype=dtype)": "reproducible.Namespace reads its dtype and drops it"}
+
+
+def module_of(path):
+    """The top-level module that a file belongs to: "study" for all of study/."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+MODULES = sorted({module_of(path) for path in FILES})
+
+
+@pytest.fixture(params=FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def source(request):
+    return request.param
+
+
+def imported(text):
+    """Yield the dotted name of everything that Python source imports, at any depth."""
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=module, names=names, level=level):
+                origin = ".".join(filter(None, ["xpnn" if level else "", module]))
+                yield from (f"{origin}.{alias.name}" for alias in names)
+            case ast.Call(
+                func=ast.Attribute(attr=called) | ast.Name(id=called),
+                args=[ast.Constant(value=str(name)), *_],
+            ) if called in ("import_module", "__import__"):
+                yield name
+
+
+def own_modules(text):
+    """Return the modules of xpnn that Python source imports; the package itself is __init__."""
+    parts = [name.split(".") for name in imported(text) if name.split(".")[0] == "xpnn"]
+    return {part[1] if len(part) > 1 and part[1] in MODULES else "__init__" for part in parts}
+
+
+def homeless_creations(text):
+    """Yield each call of an array API creation function that leaves out device or dtype."""
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.Call(func=ast.Attribute(value=receiver, attr=name)) if name in CREATION:
+                if ast.unparse(receiver).rpartition(".")[2] not in ("xp", "_xp"):
+                    continue
+                if ast.unparse(node) in HOMELESS:
+                    continue
+                if not {"device", "dtype"} <= {keyword.arg for keyword in node.keywords}:
+                    yield f"line {node.lineno}: {ast.unparse(node)}"
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("import torch.nn", {"torch.nn"}),
+        ("def f():\n    from jax import numpy", {"jax.numpy"}),
+        ("importlib.import_module('cupy')", {"cupy"}),
+        ("from . import model", {"xpnn.model"}),
+        ("from .model import Sequential", {"xpnn.model.Sequential"}),
+        ("x = 'torch'", set()),
+    ],
+)
+def test_imports_are_seen(text, names):
+    assert set(imported(text)) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("xp.zeros(3, dtype=d, device=v)", 0),
+        ("xp.zeros(3, dtype=d)", 1),
+        ("self.xp.arange(n, device=v)", 1),
+        ("np.zeros(3); xp.zeros_like(a)", 0),
+    ],
+)
+def test_creation_calls_are_seen(text, count):
+    assert len(list(homeless_creations(text))) == count
+
+
+def test_every_module_has_a_floor():
+    assert set(MODULES) <= FLOOR.keys(), "give a new module its floor in FLOORS"
+
+
+def test_imports_come_from_floors_below(source):
+    module = module_of(source)
+    others = own_modules(source.read_text(encoding="utf-8")) - {module}
+    assert {other for other in others if FLOOR[other] >= FLOOR[module]} == set()
+
+
+def test_only_backends_names_an_array_library(source):
+    roots = {name.partition(".")[0] for name in imported(source.read_text(encoding="utf-8"))}
+    assert roots & LIBRARIES == set() or module_of(source) == "backends"
+
+
+def test_reproducible_stands_on_numpy_and_array_api_compat_alone():
+    texts = [p.read_text(encoding="utf-8") for p in FILES if module_of(p) == "reproducible"]
+    names = {name for text in texts for name in imported(text)}
+    assert {name.partition(".")[0] for name in names} - sys.stdlib_module_names == {
+        "array_api_compat",
+        "numpy",
+        "xpnn",
+    }
+    assert set().union(*map(own_modules, texts)) == {"reproducible"}
+
+
+def test_creation_calls_state_device_and_dtype(source):
+    assert list(homeless_creations(source.read_text(encoding="utf-8"))) == []
+
+
+def test_import_loads_numpy_and_array_api_compat_alone():
+    code = """
+import sys, numpy.random, array_api_compat
+old = set(sys.modules)
+import xpnn
+print(*set(sys.modules) - old)
+"""
+    loaded = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    roots = {name.partition(".")[0] for name in loaded}
+    assert roots - sys.stdlib_module_names - {"numpy", "array_api_compat"} == {"xpnn"}
+
+
+def test_all_is_what_init_imports():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    lines = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert sorted(alias.asname or alias.name for line in lines for alias in line.names) == sorted(
+        xpnn.__all__
+    )
+    assert {name for name in xpnn.__all__ if not hasattr(xpnn, name)} == set()
+
+
+def documented():
+    """Yield name and object for the package, its modules, and all that is public in them."""
+    for info in pkgutil.walk_packages([str(PACKAGE)], "xpnn."):
+        if info.name.endswith("__main__"):
+            continue
+        module = import_module(info.name)
+        yield info.name, module
+        for name, value in vars(module).items():
+            own = getattr(value, "__module__", None) == info.name
+            if name.startswith("_") or not own or not (inspect.isroutine(value) or is_class(value)):
+                continue
+            yield f"{info.name}.{name}", value
+            for member in vars(value) if is_class(value) else ():
+                attribute = inspect.getattr_static(value, member)
+                if not member.startswith("_") and is_documentable(attribute):
+                    yield f"{info.name}.{name}.{member}", getattr(value, member)
+
+
+def is_class(value):
+    return inspect.isclass(value)
+
+
+def is_documentable(attribute):
+    return inspect.isfunction(attribute) or isinstance(
+        attribute, property | classmethod | staticmethod
+    )
+
+
+def test_all_that_is_public_has_a_docstring():
+    def silent(name, value):
+        text = inspect.getdoc(value) or ""
+        # dataclasses and named tuples write a signature for one that is missing
+        return not text or text.startswith(name.rpartition(".")[2] + "(")
+
+    objects = dict(documented())
+    mute = {name for name, value in objects.items() if silent(name, value)}
+    # what stands in for NumPy's own needs no second description
+    standard = {*dir(np), *dir(np.ndarray), *dir(np.random), "to_device"}
+    described = {
+        name
+        for name in mute
+        if name.startswith("xpnn.reproducible.") and name.rpartition(".")[2] in standard
+    }
+    assert mute - described == set()
+    assert "xpnn.losses.CrossEntropy.samples" in objects
+
+
+def shipped(registry):
+    """The names in a registry, without what other tests have registered."""
+    return {name for name, part in registry.items() if part.__module__.startswith("xpnn.")}
+
+
+PARTS = {
+    "activations": (
+        shipped(ACTIVATIONS),
+        "identity relu relu6 leaky_relu elu sigmoid tanh softplus gelu swish mish h_swish tanhexp",
+    ),
+    "losses": (shipped(LOSSES), "cross_entropy mean_squared_error binary_cross_entropy"),
+    "optimizers": (
+        shipped(OPTIMIZERS),
+        "sgd momentum nesterov adagrad rmsprop adam adamw",
+    ),
+    "initializers": (
+        shipped(INITIALIZERS),
+        "he_normal he_uniform glorot_normal glorot_uniform zeros",
+    ),
+    "layers": (shipped(LAYERS), "Dense Activation"),
+    "backends": (set(BACKENDS), "numpy cupy torch jax strict"),
+    "dtypes": (set(DTYPES), "float32 float64"),
+}
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_registries_hold_what_was_promised(kind):
+    names, promised = PARTS[kind]
+    assert names == set(promised.split())
+
+
+@pytest.mark.parametrize(
+    ("registry", "module", "base"),
+    [(LOSSES, xpnn.losses, xpnn.Loss), (OPTIMIZERS, xpnn.optimizers, xpnn.Optimizer)],
+)
+def test_registered_classes_are_all_that_a_module_has(registry, module, base):
+    classes = {
+        value
+        for value in vars(module).values()
+        if is_class(value) and issubclass(value, base) and value not in (base, Flooding)
+    }
+    assert classes == {registry[name] for name in shipped(registry)}
+    assert {value.__name__ for value in classes} <= set(xpnn.__all__)
+
+
+def usage(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["train", "--help"])
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("option", "kind"),
+    [
+        ("activation", "activations"),
+        ("loss", "losses"),
+        ("optimizer", "optimizers"),
+        ("backend", "backends"),
+        ("dtype", "dtypes"),
+    ],
+)
+def test_help_names_every_part(option, kind, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "10000")
+    listed = usage(capsys).partition(f"\n  --{option} ")[2].partition("\n  -")[0]
+    assert set(re.findall(r"\w+", listed)) >= PARTS[kind][0]
+
+
+def readme_row(first):
+    """The second cell of the README's table row that begins with `first`, as a set of words."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (row,) = re.findall(rf"^\| {first} \|(.*)\|$", text, flags=re.MULTILINE)
+    return set(re.findall(r"\w+", row))
+
+
+def test_readme_lists_every_part():
+    assert readme_row("activations") == PARTS["activations"][0]
+    assert readme_row("optimizers") == {OPTIMIZERS[name].__name__ for name in shipped(OPTIMIZERS)}
+    assert readme_row("losses") >= {LOSSES[name].__name__ for name in shipped(LOSSES)}
+    assert readme_row("layers") == PARTS["layers"][0]
+    for name in BACKENDS:
+        assert readme_row(f"`{name}`")
+
+
+def test_readme_names_nothing_that_is_not_there(capsys):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    options = set(re.findall(r"--[a-z-]+\b", usage(capsys)))
+    named = re.findall(r"xpnn train (?:.*\\\n)*.*", text)
+    assert {option for line in named for option in re.findall(r" (--[a-z-]+)", line)} <= options
+    assert set(re.findall(r"\bxpnn\.([A-Za-z]\w*)", text)) <= set(xpnn.__all__)
+    for example in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        ast.parse(example)

@@ -1,0 +1,314 @@
+"""`verify`: runs of several backends, bit by bit, and traces of what each of them computed."""
+
+import re
+
+import numpy as np
+import pytest
+
+import xpnn
+from tests.conftest import open_backend
+from xpnn import cli, verification
+from xpnn.backends import BACKENDS, get_backend
+from xpnn.cli import main
+from xpnn.settings import Settings
+from xpnn.tracing import Trace, TracedBackend, TracedLoss, TracedOptimizer, traced
+from xpnn.verification import (
+    Canonical,
+    Difference,
+    Verification,
+    as_json,
+    canonical_hashes,
+    generated,
+    usable_backends,
+    verify,
+)
+
+DATA = generated(samples=80, features=6, classes=3)
+SETTINGS = Settings(
+    hidden="5,4", activation="tanhexp", optimizer="nesterov", epochs=2, batch_size=16, seed=3
+)
+# 60 training samples: three whole batches and a smaller one
+BATCHES = 4
+
+
+def test_generated_data_are_alike_on_every_platform():
+    train, test = generated()
+    assert (train.x.shape, test.x.shape) == ((1500, 64), (500, 64))
+    assert (train.x.dtype, train.y.dtype.kind) == (np.float32, "i")
+    assert set(train.y) == set(range(10))
+    pixels = train.x.astype(np.float64) * 255
+    np.testing.assert_allclose(pixels, np.rint(pixels), rtol=0, atol=2e-5)
+    np.testing.assert_array_equal(generated()[0].x, train.x, strict=True)
+
+
+def test_generated_data_can_be_learnt():
+    settings = Settings(hidden="20", epochs=10, batch_size=50)
+    model = settings.make_model(*generated())
+    history = settings.fit(model, *generated(), backend=get_backend())
+    assert history[-1].test_accuracy > 0.7 > 0.3 > history[0].test_accuracy
+
+
+# op by op, JAX compiles each operation for each shape: SMALL has fewer of both
+SMALL = Settings(hidden="5", epochs=2, batch_size=20, seed=3)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "settings", "left_out"),
+    [("float32", SMALL, ()), ("float64", SMALL, ()), ("float64", SETTINGS, ("jax",))],
+)
+def test_reproducible_runs_agree(dtype, settings, left_out):
+    backends = usable_backends(dtype=dtype, reproducible=True)
+    backends = [backend for backend in backends if backend.name not in left_out]
+    assert len(backends) > 1
+    found = verify(settings, *DATA, backends)
+    assert found.agree
+    assert found.parted is None
+    assert list(found.hashes) == [backend.name for backend in backends]
+    assert found.differences == [Difference(0.0, 0.0)] * 3
+    # an epoch changes the weights, and the hashes are those of a plain run
+    model = settings.make_model(*DATA)
+    settings.fit(model, *DATA, backend=get_backend(dtype=dtype, reproducible=True))
+    hashes = found.hashes["numpy"]
+    assert len(set(hashes)) == 3
+    assert hashes[-1] == model.sha256()
+
+
+def test_native_runs_differ_and_say_how_far():
+    pytest.importorskip("torch")
+    found = verify(SETTINGS, *DATA, usable_backends(["numpy", "torch"], dtype="float64"))
+    assert not found.agree
+    first, *others = found.differences
+    assert first == Difference(0.0, 0.0)
+    for absolute, relative in others:
+        assert 0 < absolute < 1e-10
+        assert 0 < relative < 1e-8
+    assert re.fullmatch(
+        r"numpy and torch differ first at epoch 1, step 1, \w+( \w+)?, \w+", found.parted
+    )
+
+
+def test_differences_are_the_largest_of_all_backends():
+    reference = {"0.weight": np.array([[1.0, -4.0]]), "0.bias": np.array([0.0])}
+    near = {"0.weight": np.array([[1.0, -4.5]]), "0.bias": np.array([0.0])}
+    far = {"0.weight": np.array([[2.0, -4.0]]), "0.bias": np.array([0.25])}
+    assert verification._difference(reference, [near]) == Difference(0.5, 0.5 / 4.5)
+    assert verification._difference(reference, [near, far]) == Difference(1.0, 1.0)
+    assert verification._difference(reference, []) == Difference(0.0, 0.0)
+
+
+def test_agree_looks_at_every_epoch():
+    same = {"numpy": ["a", "b"], "torch": ["a", "b"]}
+    assert Verification(same, [], None).agree
+    assert not Verification({**same, "jax": ["c", "b"]}, [], "…").agree
+
+
+class Wrong:
+    """A namespace whose sums over a batch are some ulps too large from the nth of a run on."""
+
+    def __init__(self, xp, right):
+        self._xp, self.right, self.calls = xp, right, 0
+
+    def __getattr__(self, name):
+        return getattr(self._xp, name)
+
+    def sum(self, x, /, *, axis=None, **options):
+        result = self._xp.sum(x, axis=axis, **options)
+        if axis == 0 and x.ndim == 2:
+            # the gradients of the biases, and nothing else
+            self.calls += 1
+            if self.calls > self.right:
+                result = result * (1 + 2.0**-44)
+        return result
+
+
+def wrong(name, right):
+    """Return a backend that goes wrong after so many sums."""
+    backend = open_backend(name).__class__(dtype="float64")
+    backend = xpnn.backends.ReproducibleBackend(backend)
+    backend.xp = Wrong(backend.xp, right)
+    begin = backend.random_state
+
+    def random_state(seed):
+        backend.xp.calls = 0
+        return begin(seed)
+
+    backend.random_state = random_state
+    return backend
+
+
+@pytest.mark.parametrize("name", ["torch", "strict"])
+@pytest.mark.parametrize(
+    ("step", "layer"), [(1, "dense3"), (1, "dense1"), (BATCHES, "dense2"), (BATCHES + 2, "dense3")]
+)
+def test_the_operation_that_is_off_is_named(name, step, layer):
+    # from the last layer to the first, a sum per layer and step
+    right = 3 * (step - 1) + ["dense3", "dense2", "dense1"].index(layer)
+    backends = [get_backend(dtype="float64", reproducible=True), wrong(name, right)]
+    found = verify(SETTINGS, *DATA, backends)
+    epoch = 1 + (step - 1) // BATCHES
+    assert not found.agree
+    assert found.parted == (
+        f"numpy and {name} differ first at epoch {epoch}, step {step}, {layer} backward, sum"
+    )
+    apart = [difference.absolute > 0 for difference in found.differences]
+    assert apart == [i >= epoch for i in range(3)]
+
+
+def test_a_backend_that_never_goes_wrong_agrees():
+    backends = [get_backend(dtype="float64", reproducible=True), wrong("strict", 10**9)]
+    assert verify(SETTINGS, *DATA, backends).agree
+
+
+def test_other_initial_weights_are_named():
+    class Other(BACKENDS["strict"]):
+        def random_state(self, seed):
+            return super().random_state(seed + 1)
+
+    found = verify(SETTINGS, *DATA, [get_backend(dtype="float64"), Other(dtype="float64")])
+    assert found.parted == "numpy and strict differ in the initial weights"
+
+
+@pytest.mark.parametrize("reproducible", [False, True])
+@pytest.mark.parametrize("library", ["numpy", "strict", "torch", "jax"])
+def test_a_traced_run_ends_with_the_same_weights(library, reproducible):
+    # jitted, JAX may fuse what a traced run computes one by one
+    tolerance = 1e-13 if library == "jax" and not reproducible else 0
+    open_backend(library)
+    place = get_backend(library, dtype="float64", reproducible=reproducible)
+    settings = SMALL if library == "jax" else SETTINGS
+    plain = settings.make_model(*DATA)
+    settings.fit(plain, DATA[0], None, backend=place)
+
+    trace = Trace()
+    model = traced(settings.make_model(*DATA), trace)
+    xpnn.fit(
+        model,
+        DATA[0],
+        loss=TracedLoss(settings.make_loss(), trace),
+        optimizer=TracedOptimizer(settings.make_optimizer(), trace),
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        backend=TracedBackend(place, trace),
+    )
+    for layer, own in zip(plain.host_parameters(), model.host_parameters(), strict=True):
+        assert set(layer) == set(own)
+        for name in layer:
+            np.testing.assert_allclose(own[name], layer[name], rtol=0, atol=tolerance, strict=True)
+
+
+@pytest.mark.parametrize("library", ["numpy", "strict", "torch", "jax"])
+def test_events_name_their_place(library):
+    open_backend(library)
+    backend = get_backend(library, dtype="float64", reproducible=True)
+    events = verification._trace(SETTINGS, DATA[0], backend, epochs=1).events
+    assert sorted({event.step for event in events}) == list(range(1, BATCHES + 1))
+    first = [event for event in events if event.step == 1]
+    places = list(dict.fromkeys(event.place for event in first))
+    assert places == [
+        "data",
+        *("dense1 forward", "tanhexp1 forward", "dense2 forward", "tanhexp2 forward"),
+        *("dense3 forward", "loss", "accuracy", "dense3 backward", "tanhexp2 backward"),
+        *("dense2 backward", "tanhexp1 backward", "dense1 backward", "optimizer"),
+    ]
+    assert "matmul" in {event.operation for event in first if event.place == "dense1 forward"}
+    # the steps are alike, but for what they compute
+    shape = [(event.place, event.operation) for event in first]
+    second = [event for event in events if event.step == 2]
+    assert [(event.place, event.operation) for event in second] == shape
+    assert [event.digest for event in second] != [event.digest for event in first]
+
+
+def test_traces_of_two_libraries_are_equal():
+    open_backend("torch")
+    numpys, torchs = (
+        verification._trace(SETTINGS, DATA[0], backend, epochs=2).events
+        for backend in usable_backends(["numpy", "torch"], dtype="float64", reproducible=True)
+    )
+    assert len(numpys) > 100 * BATCHES
+    assert numpys == torchs
+
+
+def test_usable_backends():
+    names = [backend.name for backend in usable_backends()]
+    assert names == [name for name in BACKENDS if name in names]
+    assert {"numpy"} <= set(names)
+    with pytest.raises(xpnn.ArgumentError, match="backends must be different ones, got numpy, num"):
+        usable_backends(["numpy", "numpy"])
+    with pytest.raises(xpnn.ArgumentError, match="unknown backend 'nunpy'; did you mean 'numpy'"):
+        usable_backends(["numpy", "nunpy"])
+    with pytest.raises(xpnn.ArgumentError, match="at least one, got none"):
+        verify(SETTINGS, *DATA, [])
+
+
+COMMAND = "verify --hidden 6 --epochs 2 --batch-size 250 --backends"
+
+
+def test_the_command_shows_a_table(capsys):
+    open_backend("strict")
+    assert main([*COMMAND.split(), "numpy,strict"]) == 0
+    head, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert head == ["epoch", "numpy", "strict", "agree"]
+    assert [row[0] for row in rows] == ["0", "1", "2"]
+    assert all(row[1] == row[2] and row[3] == "yes" for row in rows)
+    assert all(re.fullmatch("[0-9a-f]{16}", row[1]) for row in rows)
+    assert len({row[1] for row in rows}) == 3
+
+
+def test_the_command_shows_how_far_native_runs_part(capsys):
+    open_backend("torch")
+    assert main([*COMMAND.split(), "numpy,torch", "--native"]) == 1
+    *table, parted = capsys.readouterr().out.splitlines()
+    head, *rows = [line.split() for line in table]
+    assert head == ["epoch", "numpy", "torch", "agree", "absolute", "relative"]
+    assert rows[0][3:] == ["yes", "0", "0"]
+    assert rows[1][1] != rows[1][2]
+    assert rows[1][3] == "no"
+    assert all(float(number) > 0 for number in rows[1][4:])
+    assert parted.startswith("numpy and torch differ first at epoch 1, step 1, ")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("numpy,nunpy", "unknown backend 'nunpy'; did you mean 'numpy'?"),
+        ("numpy,numpy", "backends must be different ones"),
+        ("numpy --device cuda:0", "backend 'numpy' has no device 'cuda:0'"),
+        ("numpy --activation rellu", "unknown activation 'rellu'; did you mean"),
+        ("numpy --dtype float16", "unknown dtype 'float16'"),
+    ],
+)
+def test_wrong_options_take_one_line(options, message, capsys):
+    assert main([*COMMAND.split(), *options.split()]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_the_command_holds_standard_runs_to_their_hashes(monkeypatch, capsys):
+    run = Canonical("tiny", "generated", "float64", Settings(hidden="4", epochs=1), ())
+    hashes = tuple(canonical_hashes(run, generated(), "numpy"))
+    assert len(hashes) == 2
+    good = run._replace(hashes=hashes)
+    changed = good._replace(name="changed", hashes=(hashes[0], hashes[0]))
+    elsewhere = good._replace(name="elsewhere", data="mnist")
+
+    monkeypatch.setattr(cli, "canonical_runs", lambda: [good, elsewhere])
+    assert main(["verify", "--canonical", "--backends", "numpy"]) == 0
+    _, first, second = capsys.readouterr().out.splitlines()
+    assert first.split() == ["tiny", hashes[1][:16], "equal"]
+    assert second.split() == ["elsewhere", hashes[1][:16], "needs", "MNIST"]
+
+    monkeypatch.setattr(cli, "canonical_runs", lambda: [good, changed])
+    assert main(["verify", "--canonical", "--backends", "numpy"]) == 1
+    assert "differs at epoch 1" in capsys.readouterr().out.splitlines()[2]
+
+
+def test_standard_runs_are_written_and_read(monkeypatch, tmp_path):
+    runs = [
+        Canonical("a", "mnist", "float32", Settings(flood=0.01, epochs=1), ("0a", "1b")),
+        Canonical("b", "generated", "float64", Settings(), ("2c",)),
+    ]
+    (tmp_path / "canonical.json").write_text(as_json(runs))
+    monkeypatch.setattr(verification.importlib.resources, "files", lambda package: tmp_path)
+    assert verification.canonical_runs() == runs

@@ -1,0 +1,229 @@
+"""Operands cut into slices of few bits, so that products of slices are exact (Ozaki et al.)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from xpnn.reproducible.array import Array
+from xpnn.reproducible.exact import power_above
+from xpnn.reproducible.formats import EXACT, FLOAT64, ceil_log2
+
+Raw = Any
+
+# between 2^-COMFORT and 2^COMFORT, neither slices nor their products leave float64
+COMFORT = 400
+# a look at the maxima, to learn more of them than that they are within 2^-USUAL and 2^USUAL, costs
+# more than it saves below SMALL elements
+USUAL = 200
+SMALL = 20_000
+
+
+class Cut(NamedTuple):
+    """An operand as a sum of slices, the largest first."""
+
+    slices: list[Raw]
+    low: int  # the last slice's elements are multiples of 2**low
+
+
+class Scaled(NamedTuple):
+    """An operand as ``y * unit * 2**(300 * level)`` with |y| <= 1, along an axis."""
+
+    y: Raw
+    unit: Raw
+    level: Raw
+
+
+class Window(NamedTuple):
+    """The elements within 2^150 of ``2**(300 * level)``, divided by it, as slices."""
+
+    level: int
+    slices: list[Raw]
+
+
+def bits_for(terms: int) -> int:
+    """Return the bits of a slice: ``terms * 2**(2*bits) <= 2**53``; few values share cuts."""
+    if terms <= 2**11:
+        return 21
+    if terms <= 2**21:
+        return 16
+    raise ValueError(f"an inner dimension of {terms}: at most 2**21 can be made reproducible")
+
+
+def double(raw: Raw, xp: Any) -> Raw:
+    """Return `raw` in float64."""
+    return raw if raw.dtype == xp.float64 else xp.astype(raw, xp.float64)
+
+
+def cut(array: Array, axis: int, bits: int, count: int, xp: Any) -> Cut | None:
+    """Return `array` as `count` slices of `bits` bits, relative to its maxima along `axis`.
+
+    With L the least power of two not below the maximum of |x| along `axis`, the first slice
+    is x rounded to a multiple of 2^-bits L, the next is the rest rounded to a multiple of
+    2^(-bits-1) of that quantum, and so on; each is at most 2^bits of its quanta. Adding and
+    subtracting 1.5 * 2^52 quanta rounds, and all else is exact. None where a maximum is
+    not in the comfortable range.
+
+    A cut is kept with its array; a transpose looks its cuts up in the original, so that one
+    serves ``x @ w`` and ``x.T @ dy``.
+    """
+    if array.base is not None and array.base[0].raw is array.base[1]:
+        other = cut(array.base[0], -3 - axis, bits, count, xp)
+        if other is None:
+            return None
+        return Cut([xp.matrix_transpose(s) for s in other.slices], other.low)
+    if array.cuts is None:
+        array.cuts = {}
+    key = (axis, bits, count)
+    if key not in array.cuts:
+        array.cuts[key] = _cut(array, array.cuts, axis, bits, count, xp)
+    found: Cut | None = array.cuts[key]
+    return found
+
+
+def _cut(
+    array: Array, kept: dict[Any, Any], axis: int, bits: int, count: int, xp: Any
+) -> Cut | None:
+    raw = double(array.raw, xp)
+    if array.high is not None and array.low > -COMFORT and array.high < COMFORT:
+        key = ("grid", bits, count)
+        if key not in kept:
+            kept[key] = slices(raw, array.high, bits, count, width=array.high - array.low)
+        grid: Cut = kept[key]
+        return grid
+    magnitudes = kept.pop("magnitudes", None)
+    if magnitudes is None:
+        magnitudes = xp.abs(raw)
+        if array.ndim == 2:  # for the cut along the other axis
+            kept["magnitudes"] = magnitudes
+    maxima = xp.max(magnitudes, axis=axis, keepdims=True)
+    if array.size < SMALL:
+        usual = (maxima >= 2.0**-USUAL) & (maxima <= 2.0**USUAL)
+        if bool(xp.all(usual | (maxima == 0.0))):
+            return slices(raw, -USUAL, bits, count, unit=power_above(maxima, xp))
+    largest, least = float(xp.max(maxima)), float(xp.min(maxima))
+    if least == 0 and largest > 0:
+        least = float(xp.min(xp.where(maxima > 0, maxima, largest)))
+    if largest == 0:
+        return Cut([raw], EXACT)
+    if not 2.0**-COMFORT <= least <= largest <= 2.0**COMFORT:
+        return None
+    high, low = ceil_log2(largest), ceil_log2(least)
+    if high == low:
+        return slices(raw, high, bits, count)
+    return slices(raw, low, bits, count, unit=power_above(maxima, xp))
+
+
+def slices(
+    raw: Raw, high: int, bits: int, count: int, *, width: int = 1 << 20, unit: Raw | None = None
+) -> Cut:
+    """Return `count` slices of `raw`, |raw| <= 2**high.
+
+    Parameters
+    ----------
+    raw, high, bits, count
+        As for `cut`.
+    width
+        All values are multiples of ``2**(high - width)``: once the slices reach that, the rest is
+        a slice as it is.
+    unit
+        If given, |raw| <= unit, and ``2**high`` is the least unit.
+    """
+    pieces: list[Raw] = []
+    rest = raw
+    for k in range(1, count + 1):
+        depth = k * (bits + 1) - 1
+        if width <= depth:
+            pieces.append(rest)
+            return Cut(pieces, high - width)
+        shift: Any = math.ldexp(1.5, 52 - depth)
+        shift = math.ldexp(shift, high) if unit is None else unit * shift
+        if 1 < k == count:
+            rest += shift  # a difference, our own
+            piece = rest
+        else:
+            piece = rest + shift
+        piece -= shift
+        pieces.append(piece)
+        if k < count:
+            rest = rest - piece
+    return Cut(pieces, high - depth)
+
+
+def width_of(raw: Raw, xp: Any) -> tuple[int, int] | None:
+    """Return (low, high) such that `raw` holds multiples of 2**low below 2**high, close together.
+
+    None if no high - low up to 42 does.
+    """
+    largest = float(xp.max(xp.abs(raw)))
+    if not 2.0**-COMFORT <= largest <= 2.0**COMFORT:
+        return None
+    high, low = ceil_log2(largest), None
+    for width in (42, 32, 21, 16, 8):
+        shift = math.ldexp(1.5, high - width + 52)
+        if not bool(xp.all((raw + shift) - shift == raw)):
+            break
+        low = high - width
+    return None if low is None else (low, high)
+
+
+# Operands beyond the comfortable range
+
+
+def level_of(magnitude: Raw, xp: Any) -> Raw:
+    """Return k, a float, where ``2**(300*k - 150) <= magnitude < 2**(300*k + 150)``, -3 to 3."""
+    level = magnitude * 0.0
+    for k in range(-3, 3):
+        level = level + xp.astype(magnitude >= 2.0 ** (300 * k + 150), xp.float64)
+    return level - 3.0
+
+
+def power300(level: Raw, xp: Any) -> Raw:
+    """Return ``2**(300 * level)`` for whole levels from -3 to 3."""
+    power = level * 0.0
+    for k in range(-3, 4):
+        power = xp.where(level == float(k), 2.0 ** (300 * k), power)
+    return power
+
+
+def scaled(raw: Raw, axis: int, xp: Any) -> Scaled:
+    """Return finite `raw` without its magnitudes along `axis`."""
+    maxima = xp.max(xp.abs(raw), axis=axis, keepdims=True)
+    level = level_of(maxima, xp)
+    raw = FLOAT64.canonical(raw * power300(-level, xp), xp)
+    unit = power_above(maxima * power300(-level, xp), xp)
+    unit = xp.where(unit > 0, unit, 1.0)
+    return Scaled(FLOAT64.canonical(raw * (1.0 / unit), xp), unit, level)
+
+
+def unscaled(raw: Raw, unit: Raw, level: Raw, xp: Any) -> Raw:
+    """Return ``raw * unit * 2**(300 * level)`` for |level| <= 6, canonical.
+
+    Two steps go the same way, so what the first rounds or loses is zero after the second.
+    """
+    first = xp.minimum(xp.maximum(level, -3.0), 3.0)
+    raw = raw * unit
+    raw = raw * power300(first, xp)
+    raw = raw * power300(level - first, xp)
+    return FLOAT64.canonical(raw, xp)
+
+
+def windows(raw: Raw, axis: int, bits: int, xp: Any) -> list[Window]:
+    """Return finite `raw` in windows, each cut along `axis` to the last bit."""
+    level = xp.where(raw == 0.0, 0.0, level_of(xp.abs(raw), xp))
+    found = []
+    for k in range(-3, 4):
+        inside = level == float(k)
+        if not bool(xp.any(inside)):
+            continue
+        part = xp.where(inside, raw, 0.0) * 2.0 ** (-300 * k)
+        maxima = xp.max(xp.abs(part), axis=axis, keepdims=True)
+        quantum = power_above(maxima, xp) * 2.0**-bits
+        pieces: list[Raw] = []
+        while bool(xp.any(part != 0.0)):
+            shift = quantum * (1.5 * 2.0**52)
+            pieces.append((part + shift) - shift)
+            part = part - pieces[-1]
+            quantum = quantum * 2.0 ** (-bits - 1)
+        found.append(Window(k, pieces or [part]))
+    return found

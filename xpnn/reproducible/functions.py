@@ -1,0 +1,215 @@
+"""Elementary functions of 1-D float64 arrays, made of correctly rounded operations alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from xpnn.reproducible import tables
+from xpnn.reproducible.exact import two_product, two_sum
+
+Raw = Any
+
+
+class Functions:
+    """The functions through one library, with its tables on each device that asked for them.
+
+    Parameters
+    ----------
+    xp
+        The library's own namespace.
+    """
+
+    def __init__(self, xp: Any) -> None:
+        self._xp = xp
+        self._tables: dict[tuple[Callable[[], Any], str], tuple[Raw, ...]] = {}
+        self._roots_are_off: bool | None = None
+
+    def _table(self, make: Callable[[], tuple[Any, ...]], like: Raw) -> tuple[Raw, ...]:
+        xp, device = self._xp, array_api_compat.device(like)
+        key = (make, str(device))
+        if key not in self._tables:
+            self._tables[key] = tuple(
+                xp.asarray(table, dtype=xp.float64, device=device) for table in make()
+            )
+        return self._tables[key]
+
+    def _gather(self, table: Raw, index: Raw) -> Raw:
+        return self._xp.take(table, index, axis=0)
+
+    def _index(self, n: Raw, first: int) -> Raw:
+        """Return the place of whole `n` in a table that begins with `first`; any for a NaN."""
+        xp = self._xp
+        return xp.astype(xp.where(xp.isnan(n), 0.0, n) + float(-first), xp.int64)
+
+    def exp(self, x: Raw) -> Raw:
+        """Return e^x.
+
+        x = n ln2/64 + r, |r| <= ln2/128, and e^x = 2^(n/64) (1 + r + r^2/2 + ... + r^5/120).
+        """
+        xp = self._xp
+        (table,) = self._table(tables.exp, x)
+        largest = 709.782712893384  # of which the exponential is finite
+        y = xp.minimum(xp.maximum(x, -700.0), largest)
+        n = xp.floor(y * (64 / math.log(2)) + 0.5)
+        y = (y - n * tables.LN2_64[0]) - n * tables.LN2_64[1]
+        p = y * (1 / 120)
+        for c in (1 / 24, 1 / 6, 0.5):
+            p += c
+            p *= y
+        p *= y
+        p += y
+        scale = self._gather(table, self._index(n, tables.EXP_FIRST))
+        p *= scale
+        p += scale
+        p += p  # the table has the halves: 2^1024 is out of range, and nearly reached
+        return xp.where(x > largest, math.inf, p)
+
+    def expm1(self, x: Raw) -> Raw:
+        """Return e^x - 1, as 2^(n/64) (e^r - 1) + (2^(n/64) - 1)."""
+        xp = self._xp
+        high, low = self._table(tables.expm1, x)
+        y = xp.minimum(xp.maximum(x, -40.0), 40.0)
+        n = xp.floor(y * (64 / math.log(2)) + 0.5)
+        index = self._index(n, -tables.EXPM1_LAST)
+        head = y - n * tables.LN2_64[0]
+        tail = n * tables.LN2_64[1]
+        r = head - tail
+        tail = (head - r) - tail
+        p = r * (1 / 5040)
+        for c in (1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5):
+            p += c
+            p *= r
+        p *= r
+        p += tail  # e^r - 1 - r
+        scale = self._gather(high, index)
+        less = scale - 1.0
+        total, error = two_sum(less, r)
+        p = p * scale + less * r
+        p += self._gather(low, index)
+        p += error
+        total += p
+        return xp.where(x > 40.0, self.exp(x), total)
+
+    def tanh(self, x: Raw) -> Raw:
+        """Return the hyperbolic tangent.
+
+        x = j/64 + r, |r| <= 1/128; with t = tanh(r), a polynomial, and T = tanh(j/64), a table,
+        tanh(x) = T + (1 - T^2) t / (1 + T t).
+        """
+        xp = self._xp
+        (table,) = self._table(tables.tanh, x)
+        y = xp.minimum(xp.maximum(x, -20.0), 20.0)
+        n = xp.floor(y * 64.0 + 0.5)
+        base = self._gather(table, self._index(n, -1280))
+        y -= n * (1 / 64)
+        square = y * y
+        t = square * (-17 / 315)
+        t += 2 / 15
+        t *= square
+        t += -1 / 3
+        t *= square
+        t *= y
+        t += y
+        square = base * t
+        square += 1.0
+        t /= square
+        square = base * base
+        square = 1.0 - square
+        t *= square
+        t += base
+        return t
+
+    def log(self, x: Raw, tail: Raw | None = None) -> Raw:
+        """Return log(x + tail), |tail| <= ulp(x); tail is 0 if None.
+
+        x = 2^k m, m in [45/64, 90/64); with j/64 the nearest to m, r = (64 m - j)/j and
+        log x = k ln2 + log(j/64) + r - r^2/2 + ...; the first three have a part on the grid of
+        2^-40, whose sum is exact; the rest is small, and added last.
+        """
+        xp = self._xp
+        edges, scales, inverse, high, low = self._table(tables.log, x)
+        one, above = xp.ones_like(x), x > 0.0
+        inside = above & (x < math.inf)
+        m = xp.where(inside, x, one)
+        large = m >= 2.0**900
+        shrink = xp.where(large, 2.0**-200, one)
+        m *= shrink
+        place = xp.searchsorted(edges, m, side="right")
+        scale = self._gather(scales, place)
+        m *= scale
+        k = xp.astype(place, xp.float64)
+        k += xp.where(large, -821.0, one * -1021.0)
+        j = xp.floor(m * 64.0 + 0.5)
+        index = xp.astype(j, xp.int64) - 45
+        d = m - j * (1 / 64)
+        over = self._gather(inverse, index)
+        head = ((d * over) + 1.5 * 2.0**12) - 1.5 * 2.0**12  # to a multiple of 2^-40
+        rest = d - head * (j * (1 / 64))
+        if tail is not None:
+            rest = rest + (tail * shrink) * scale
+        rest = rest * over
+        r = head + rest
+        p = r * (1 / 9)
+        for n in range(8, 2, -1):
+            p += (-1) ** (n + 1) / n
+            p *= r
+        p -= 0.5
+        p *= r
+        p *= r
+        p += self._gather(low, index)
+        p += k * tables.LN2[1]
+        p += rest
+        head = head + self._gather(high, index)
+        head = head + k * tables.LN2[0]
+        p += head
+        special = xp.where(above, x, xp.where(x == 0.0, -math.inf, one * math.nan))
+        return xp.where(inside, p, special)
+
+    def log1p(self, x: Raw) -> Raw:
+        """Return log(1 + x), by the logarithm of the rounded sum and its rounding error."""
+        xp = self._xp
+        inside = (x > -1.0) & (x < math.inf)
+        total, error = two_sum(xp.where(inside, x, 0.0), xp.ones_like(x))
+        return self.log(xp.where(inside, total, x + 1.0), error)
+
+    def sqrt(self, x: Raw) -> Raw:
+        """Return the square root, the library's own where that is correctly rounded."""
+        xp = self._xp
+        root = xp.sqrt(xp.where(x >= 0.0, x, math.nan))
+        if self._roots_are_off is None:
+            # PyTorch's CPU sqrt goes through MKL, which is off in one of a hundred.
+            host = np.linspace(1.0, 4.0, 4096, endpoint=False)
+            device = array_api_compat.device(x)
+            probe, roots = (
+                xp.asarray(values, dtype=xp.float64, device=device)
+                for values in (host, np.sqrt(host))
+            )
+            self._roots_are_off = bool(xp.any(xp.sqrt(probe) != roots))
+        return self._corrected_root(x, root) if self._roots_are_off else root
+
+    def _corrected_root(self, x: Raw, root: Raw) -> Raw:
+        """Return the root, at most one ulp off, as the nearest float64.
+
+        With s and its neighbour s' = s + u multiples of u, sqrt(x) is beyond their midpoint
+        if and only if x > s s' + u^2/4, that is x > s s', all being multiples of u^2.
+        """
+        xp = self._xp
+        one = xp.ones_like(x)
+        plain = (x > 0.0) & (x < math.inf)
+        # Into [2^-500, 2^500] by an even power, so that products neither over- nor underflow.
+        shrink = xp.where(x > 2.0**400, 2.0**-300, xp.where(x < 2.0**-400, 2.0**300, one))
+        y = xp.where(plain, x, one) * shrink
+        y = y * shrink
+        s = xp.where(plain, root, one) * shrink
+        step = s * (2.0**-53 * (1 + 2.0**-52))
+        for up in (True, False):
+            other = s + step if up else s - step
+            high, low = two_product(s, other)
+            beyond = (y - high) - low
+            s = xp.where(beyond > 0.0 if up else beyond <= 0.0, other, s)
+        return xp.where(plain, s / shrink, root)

@@ -1,0 +1,572 @@
+"""The namespace: the array API's functions, each through exact operations of one library."""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import array_api_compat
+import numpy as np
+
+from xpnn.reproducible import cuts, products
+from xpnn.reproducible.array import Array
+from xpnn.reproducible.formats import FLOAT32, FLOAT64, Format, trailing
+from xpnn.reproducible.functions import Functions
+
+Raw = Any
+Precision = Literal["training", "full"]
+PRECISIONS = ("training", "full")
+
+# Names of the array API, by what must be done to wrap them. The same elements, elsewhere:
+_LAYOUT = """
+broadcast_to expand_dims flip max min moveaxis permute_dims reshape roll squeeze take
+take_along_axis tile repeat tril triu sort unstack
+"""
+# the elements of several arrays, or those of one array or another
+_COLLECTION = "concat stack"
+_CHOICE = "maximum minimum where"
+# truths and places, of one array or of two
+_QUERY = "all any argmax argmin argsort count_nonzero isfinite isinf isnan logical_not nonzero"
+_COMPARISON = """
+equal greater greater_equal less less_equal logical_and logical_or logical_xor not_equal
+searchsorted
+"""
+_SMALL_INTEGERS = "empty empty_like eye ones ones_like zeros zeros_like"
+_CREATION = "arange asarray full full_like"
+_VERBATIM = """
+bool can_cast complex128 complex64 e finfo float32 float64 iinfo inf int16 int32 int64 int8
+isdtype nan newaxis pi result_type uint16 uint32 uint64 uint8
+"""
+
+
+@functools.cache
+def namespace(xp: Any, *, precision: Precision = "training") -> Namespace:
+    """Return the reproducible namespace round `xp`, one and the same for the same arguments.
+
+    Parameters
+    ----------
+    xp
+        The array API namespace of NumPy, CuPy, PyTorch (through array-api-compat), JAX with x64
+        enabled, or array-api-strict.
+    precision
+        "training" or "full": what `Namespace.matmul` and `Namespace.sum` promise; see there.
+
+    Raises
+    ------
+    ValueError
+        If the precision is unknown.
+    TypeError
+        If the library has no float64 now, as JAX outside ``jax.enable_x64(True)``.
+    """
+    return Namespace(xp, precision=precision)
+
+
+class Namespace:
+    """An array-API namespace that gives the same bits on every library, CPU, BLAS and thread count.
+
+    Use `namespace` to make one. It has the names of the array API for which that promise can be
+    kept; any other raises AttributeError.
+
+    Parameters
+    ----------
+    xp, precision
+        As for `namespace`.
+    """
+
+    def __init__(self, xp: Any, *, precision: Precision = "training") -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision is 'training' or 'full', not {precision!r}")
+        self._raw = xp
+        self.precision = precision
+        self._formats: dict[Any, Format] = {}
+        for dtype, format_ in ((xp.float64, FLOAT64), (xp.float32, FLOAT32)):
+            # a library's constant need not be what .dtype returns: both are keys
+            with warnings.catch_warnings(action="ignore"):
+                made = xp.empty(0, dtype=dtype).dtype
+            if made in self._formats:
+                raise TypeError(
+                    f"{xp.__name__} has no float64 now; JAX needs jax.enable_x64(True) around"
+                )
+            self._formats |= {dtype: format_, made: format_}
+        self._functions = Functions(xp)
+        self._scalars: dict[Any, tuple[float, int]] = {}
+        for names, wrapper in (
+            (_LAYOUT, self._layout),
+            (_COLLECTION, self._collection),
+            (_CHOICE, self._choice),
+            (_QUERY, self._query),
+            (_COMPARISON, self._comparison),
+            (_SMALL_INTEGERS, self._small_integers),
+            (_CREATION, self._creation),
+        ):
+            for name in names.split():
+                if hasattr(xp, name):
+                    setattr(self, name, wrapper(name))
+        for name in _VERBATIM.split():
+            if hasattr(xp, name):
+                setattr(self, name, getattr(xp, name))
+
+    def __repr__(self) -> str:
+        return f"reproducible.namespace({self._raw.__name__}, precision={self.precision!r})"
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"{name!r} isn't available reproducibly; these are: " + ", ".join(sorted(dir(self)))
+        )
+
+    def __dir__(self) -> Iterable[str]:
+        return [name for name in {**vars(self), **vars(type(self))} if not name.startswith("_")]
+
+    # In and out
+
+    def wrap(self, raw: Raw) -> Array:
+        """Return `raw`, an array of the library, as an `Array`; floats become canonical."""
+        format_ = self._formats.get(raw.dtype)
+        if format_ is None:
+            return Array(self, raw, 0)
+        return Array(self, format_.canonical(raw, self._raw), format_.low, owned=True)
+
+    def unwrap(self, array: Array) -> Raw:
+        """Return the library's own array; later in-place operations on `array` leave it alone."""
+        array.owned = False
+        return array.raw
+
+    def prepare(self, array: Array) -> Array:
+        """Return `array` with a note of the bits that its values need.
+
+        For data that enters many products, such as all samples of a data set: if all values are
+        multiples of one power of two that lie within 2^42 of the largest (every pixel / 255
+        rounded to float32), then each batch taken from it is cut without looking for a maximum,
+        and one cut serves the products along both axes. The bound of `matmul` then has the
+        largest value of the whole array for that of a row.
+        """
+        if array.dtype in self._formats and array.size:
+            found = cuts.width_of(cuts.double(array.raw, self._raw), self._raw)
+            if found is not None:
+                low, array.high = found
+                array.low, array.cuts = max(array.low, low), None
+        return array
+
+    def _plain(self, raw: Raw) -> Array:
+        """Return a raw array that needs no canonical form, wrapped."""
+        format_ = self._formats.get(raw.dtype)
+        return Array(self, raw, 0 if format_ is None else format_.low)
+
+    def _scalar(self, value: Any, dtype: Any) -> tuple[float, int]:
+        """Return a Python scalar rounded to the format of `dtype`, and its ``low``."""
+        key = (value, dtype, type(value))
+        known = self._scalars.get(key)
+        if known is None:
+            format_ = self._formats.get(dtype)
+            if format_ is None or isinstance(value, bool):
+                known = (value, 0)
+            else:
+                value = format_.number(value)
+                known = (value, trailing(value))
+            if len(self._scalars) > 4096:  # learning rates of a schedule, one per step
+                self._scalars.clear()
+            self._scalars[key] = known
+        return known
+
+    def _operands(self, a: Any, b: Any, low: Callable[[int, int], int]) -> tuple[Raw, Raw, int]:
+        """Return both raw, one of which may be a Python number, and the result's ``low``."""
+        if isinstance(a, Array):
+            if isinstance(b, Array):
+                return a.raw, b.raw, low(a.low, b.low)
+            if isinstance(b, (int, float)):
+                value, exponent = self._scalar(b, a.raw.dtype)
+                return a.raw, value, low(a.low, exponent)
+        elif isinstance(b, Array) and isinstance(a, (int, float)):
+            value, exponent = self._scalar(a, b.raw.dtype)
+            return value, b.raw, low(exponent, b.low)
+        raise TypeError(
+            f"cannot combine {type(a).__name__} and {type(b).__name__}: wrap the array first"
+        )
+
+    def _lift(self, value: Any, like: Raw) -> Raw:
+        """Return `value` as a raw array with the dtype and device of `like`."""
+        if isinstance(value, Array):
+            return value.raw
+        value, _ = self._scalar(value, like.dtype)
+        return self._raw.asarray(value, dtype=like.dtype, device=array_api_compat.device(like))
+
+    def _finish(self, raw: Raw, single: bool) -> Array:
+        """Return a fresh float64 result, canonical, rounded to float32 if `single`."""
+        format_ = FLOAT64
+        if single:
+            raw, format_ = self._raw.astype(raw, self._raw.float32), FLOAT32
+        return Array(self, format_.canonical(raw, self._raw), format_.low, owned=True)
+
+    # The library's own functions, exact as they are
+
+    def _layout(self, name: str) -> Callable[..., Any]:
+        function = getattr(self._raw, name)
+
+        def layout(x: Array, /, *args: Any, **kwargs: Any) -> Any:
+            args = tuple(a.raw if isinstance(a, Array) else a for a in args)
+            result = function(x.raw, *args, **kwargs)
+            if isinstance(result, (tuple, list)):
+                return tuple(x.view(part) for part in result)
+            return x.view(result)
+
+        return layout
+
+    def _collection(self, name: str) -> Callable[..., Array]:
+        function = getattr(self._raw, name)
+
+        def collection(arrays: Iterable[Array], /, **kwargs: Any) -> Array:
+            arrays = list(arrays)
+            raw = function([a.raw for a in arrays], **kwargs)
+            return Array(self, raw, min(a.low for a in arrays), owned=True)
+
+        return collection
+
+    def _choice(self, name: str) -> Callable[..., Array]:
+        function = getattr(self._raw, name)
+
+        def choice(*args: Any) -> Array:
+            *condition, a, b = args
+            x, y, low = self._operands(a, b, min)
+            return Array(self, function(*(c.raw for c in condition), x, y), low, owned=True)
+
+        return choice
+
+    def _query(self, name: str) -> Callable[..., Any]:
+        function = getattr(self._raw, name)
+
+        def query(x: Array, /, **kwargs: Any) -> Any:
+            result = function(x.raw, **kwargs)
+            if isinstance(result, tuple):
+                return tuple(self._plain(part) for part in result)
+            return self._plain(result)
+
+        return query
+
+    def _comparison(self, name: str) -> Callable[..., Array]:
+        function = getattr(self._raw, name)
+
+        def comparison(a: Any, b: Any, /, **kwargs: Any) -> Array:
+            like = a.raw if isinstance(a, Array) else b.raw
+            return self._plain(function(self._lift(a, like), self._lift(b, like), **kwargs))
+
+        return comparison
+
+    def _small_integers(self, name: str) -> Callable[..., Array]:
+        function = getattr(self._raw, name.replace("empty", "zeros"))
+
+        def creation(first: Any, /, *args: Any, **kwargs: Any) -> Array:
+            first = first.raw if isinstance(first, Array) else first
+            return Array(self, function(first, *args, **kwargs), 0, owned=True)
+
+        return creation
+
+    def _creation(self, name: str) -> Callable[..., Array]:
+        function = getattr(self._raw, name)
+
+        def creation(first: Any, /, *args: Any, **kwargs: Any) -> Array:
+            first = first.raw if isinstance(first, Array) else first
+            return self.wrap(function(first, *args, **kwargs))
+
+        return creation
+
+    def _combine(self, operation: Callable[[Raw, Raw], Raw], a: Any, b: Any) -> Array:
+        """Return a comparison or a logical operation, by an operator."""
+        x, y, _ = self._operands(a, b, min)
+        return self._plain(operation(x, y))
+
+    def matrix_transpose(self, x: Array, /) -> Array:
+        """Return the transpose of each matrix."""
+        transposed = x.view(self._raw.matrix_transpose(x.raw))
+        transposed.base = (x, x.raw)
+        return transposed
+
+    def astype(self, x: Array, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Array:
+        """Return `x` in another dtype; a float is rounded once."""
+        extra = {} if device is None else {"device": device}
+        raw = self._raw.astype(x.raw, dtype, copy=copy, **extra)
+        old, new = self._formats.get(x.raw.dtype), self._formats.get(dtype)
+        if new is None:
+            return Array(self, raw, 0)
+        if old is None:  # whole numbers; wide ones are rounded, and remain whole
+            truth = self._raw.isdtype(x.raw.dtype, "bool")
+            return Array(self, raw, 0, high=1 if truth else self._raw.iinfo(x.raw.dtype).bits)
+        if new.low > old.low:
+            return Array(self, new.canonical(raw, self._raw), new.low, owned=True)
+        x.owned = False
+        return Array(self, raw, max(x.low, new.low), high=x.high)
+
+    def abs(self, x: Array, /) -> Array:
+        """Return the absolute value."""
+        return Array(self, self._raw.abs(x.raw), x.low, high=x.high, owned=True)
+
+    def negative(self, x: Array, /) -> Array:
+        """Return ``0 - x``, for ``-x`` would make a negative zero of 0."""
+        return Array(self, 0 - x.raw, x.low, high=x.high, owned=True)
+
+    def positive(self, x: Array, /) -> Array:
+        """Return `x`."""
+        return x
+
+    def sign(self, x: Array, /) -> Array:
+        """Return -1, 0 or 1, and NaN for NaN."""
+        xp, raw = self._raw, x.raw
+        minus, zero, one = (self._lift(value, raw) for value in (-1, 0, 1))
+        result = xp.where(raw > 0, one, xp.where(raw < 0, minus, zero))
+        if raw.dtype in self._formats:
+            result = xp.where(xp.isnan(raw), raw, result)
+        return Array(self, result, 0, high=0, owned=True)
+
+    def clip(self, x: Array, /, min: Any = None, max: Any = None) -> Array:  # noqa: A002
+        """Return `x`, but no less than `min` and no more than `max`."""
+        if min is not None:
+            x = self.maximum(x, min)
+        return x if max is None else self.minimum(x, max)
+
+    def _whole(self, function: Callable[[Raw], Raw], x: Array) -> Array:
+        if x.raw.dtype not in self._formats:
+            return x
+        return Array(self, function(x.raw) + 0.0, 0, owned=True)
+
+    def floor(self, x: Array, /) -> Array:
+        """Return the next whole number below."""
+        return self._whole(self._raw.floor, x)
+
+    def ceil(self, x: Array, /) -> Array:
+        """Return the next whole number above."""
+        return self._whole(self._raw.ceil, x)
+
+    def trunc(self, x: Array, /) -> Array:
+        """Return the next whole number towards 0."""
+        return self._whole(self._raw.trunc, x)
+
+    def round(self, x: Array, /) -> Array:
+        """Return the nearest whole number, the even one of two."""
+        return self._whole(self._raw.round, x)
+
+    # Arithmetic
+
+    def add(self, a: Any, b: Any, /) -> Array:
+        """Return ``a + b``, correctly rounded."""
+        # sums of multiples of a quantum are multiples of it: nothing to make canonical
+        x, y, low = self._operands(a, b, min)
+        return Array(self, x + y, low, owned=True)
+
+    def subtract(self, a: Any, b: Any, /) -> Array:
+        """Return ``a - b``, correctly rounded."""
+        x, y, low = self._operands(a, b, min)
+        return Array(self, x - y, low, owned=True)
+
+    def multiply(self, a: Any, b: Any, /) -> Array:
+        """Return ``a * b``, correctly rounded, then to a multiple of the format's quantum."""
+        x, y, low = self._operands(a, b, operator.add)
+        raw = x * y
+        format_ = self._formats.get(raw.dtype)
+        if format_ is None:
+            return Array(self, raw, 0, owned=True)
+        if low >= format_.low:  # no product is too small
+            if not ((isinstance(x, float) and x > 0.0) or (isinstance(y, float) and y > 0.0)):
+                raw += 0.0  # nor then a negative zero
+        else:
+            raw, low = format_.canonical(raw, self._raw), format_.low
+        return Array(self, raw, min(low, 1023), owned=True)
+
+    def square(self, x: Array, /) -> Array:
+        """Return ``x * x``."""
+        return self.multiply(x, x)
+
+    def divide(self, a: Any, b: Any, /) -> Array:
+        """Return ``a / b``, correctly rounded, then to a multiple of the format's quantum."""
+        if isinstance(b, (int, float)) and abs(math.frexp(b)[0]) == 0.5 and 1e-30 < abs(b) < 1e30:
+            return self.multiply(a, 1 / b)  # by a power of two
+        x, y, _ = self._operands(a, b, min)
+        like = x if isinstance(a, Array) else y
+        if like.dtype not in self._formats:
+            raise TypeError("divide needs floating-point arrays")
+        return self._quotient(self._lift(a, like), self._lift(b, like))
+
+    def _quotient(self, x: Raw, y: Raw) -> Array:
+        # XLA turns a / broadcast(b) into a * (1 / b), so nothing is left to broadcast; CUDA's
+        # float32 division may be approximate, so it is done in float64, where rounding twice
+        # is rounding once (53 >= 2*24 + 2).
+        xp = self._raw
+        single = x.dtype == xp.float32 and y.dtype == xp.float32
+        if x.shape != y.shape:
+            shape = np.broadcast_shapes(tuple(x.shape), tuple(y.shape))
+            x, y = xp.broadcast_to(x, shape), xp.broadcast_to(y, shape)
+        if single:
+            x, y = xp.astype(x, xp.float64), xp.astype(y, xp.float64)
+        return self._finish(x / y, single)
+
+    def pow(self, a: Any, b: Any, /) -> Array:
+        """Return ``a ** b``: products for whole b up to 64, `sqrt` for 0.5, else exp(b log a).
+
+        The last has a relative error of about |b log a| * 2^-52.
+        """
+        if isinstance(a, Array) and isinstance(b, (int, float)):
+            if b == 0:
+                return self.ones_like(a)  # type: ignore[no-any-return]
+            if b == 0.5:
+                return self.sqrt(a)
+            if abs(b) <= 64 and b == int(b):
+                power = self._power(a, abs(int(b)))
+                return self.divide(1.0, power) if b < 0 else power + 0.0
+        if isinstance(a, (int, float)):
+            a = self.asarray(a, dtype=b.dtype, device=b.device)
+        return self.exp(self.multiply(b, self.log(a)))
+
+    def _power(self, x: Array, n: int) -> Array:
+        """Return the product of n >= 1 times `x`, by squares, from the least bit of `n` on."""
+        result = None
+        while n:
+            if n & 1:
+                result = x if result is None else self.multiply(result, x)
+            n >>= 1
+            if n:
+                x = self.multiply(x, x)
+        assert result is not None
+        return result
+
+    # Products and sums
+
+    def matmul(self, a: Array, b: Array, /) -> Array:
+        """Return the matrix product, the same bits under any order and any split of rows, columns.
+
+        With K the inner dimension, at most 2^21, and |a|, |b| the largest absolute values in the
+        row of `a` and the column of `b`, the error of an element is
+
+        * ``"training"``: float64, 2^-40 K |a| |b|, then one rounding; float32, 2^-19 K |a| |b|
+          (where K <= 2^11, else 2^-29), then one rounding to float32;
+        * ``"full"``: one rounding and 2^-80 sum |a_k b_k|, so that it is as good as correctly
+          rounded unless nearly everything cancels.
+
+        Infinities and NaN are as in IEEE arithmetic; a product of K terms whose true value
+        overflows is infinite even where a partial sum would not have been.
+
+        Notes
+        -----
+        Why a product of slices is exact: let all a_k be multiples of u, |a_k| <= 2^s u, and b_k
+        of v, |b_k| <= 2^s v. Each product is a multiple of uv, at most 2^2s uv. Each partial sum,
+        in whatever order, is a multiple of uv and at most K 2^2s uv <= 2^53 uv, hence a float64.
+        So no addition rounds, fused or not, and all orders give the one exact value.
+
+        Why the error is what it is, for two slices of s = 21 bits, K <= 2^11: with |a| <= L, the
+        second slice is at most 2^(-s-1) L and the rest 2^(-2s-2) L. Left out are the second
+        times the second, and the rest times all: 3 * 2^(-2s-2) K L M, L < 2|a| and M < 2|b|:
+        12 * 2^-44 < 2^-40.4. For 2^11 < K, three slices of s = 16 bits leave out 16 * 2^-51.
+        """
+        if not (isinstance(a, Array) and isinstance(b, Array)):
+            raise TypeError("matmul takes two reproducible arrays")
+        if a.ndim == 0 or b.ndim == 0:
+            raise ValueError("matmul takes arrays of at least one dimension")
+        if a.ndim == 1:
+            product = self.matmul(a[None, :], b)
+            return product[0, ...] if b.ndim == 1 else product[..., 0, :]
+        if b.ndim == 1:
+            return self.matmul(a, b[:, None])[..., 0]
+        if a.shape[-1] != b.shape[-2]:
+            raise ValueError(f"matmul: {a.shape} and {b.shape} don't fit")
+        xp, formats = self._raw, self._formats
+        whole = a.dtype not in formats or b.dtype not in formats
+        if whole or a.size == 0 or b.size == 0:
+            return self._plain(xp.matmul(a.raw, b.raw))
+        if self.precision == "full":
+            raw, low = products.matmul_full(a.raw, b.raw, xp), FLOAT64.low
+        else:
+            raw, low = products.matmul(a, b, xp)
+        if a.dtype == b.dtype == xp.float32:
+            return self._finish(raw, True)
+        return Array(self, raw, max(min(low, 1023), FLOAT64.low), owned=True)
+
+    def sum(
+        self, x: Array, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = False
+    ) -> Array:
+        """Return the sum along `axis`, the same bits in any order.
+
+        With n the number of terms, at most 2^31, and |x| the largest of them, the error is
+
+        * ``"training"``: 2^-43 n |x|, then one rounding;
+        * ``"full"``: one rounding and 2^-80 sum |x_k|.
+
+        The terms are cut as for `matmul`, and the cut is shared with it.
+        """
+        xp = self._raw
+        if dtype is not None and dtype in self._formats:
+            x = self.astype(x, dtype, copy=False)
+        format_ = self._formats.get(x.raw.dtype)
+        if format_ is None:
+            return self._plain(xp.sum(x.raw, axis=axis, dtype=dtype, keepdims=keepdims))
+        axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+        axes = sorted({k % x.ndim for k in axes}) if x.ndim else []
+        if not axes:
+            return x + 0.0
+        if x.size == 0:
+            return self._plain(xp.sum(x.raw, axis=tuple(axes), keepdims=keepdims))
+        if len(axes) == 1 and axes[0] >= x.ndim - 2:
+            raw, low = self._sum(x, axes[0] - x.ndim, keepdims)
+        else:
+            others = [k for k in range(x.ndim) if k not in axes]
+            flat = self.permute_dims(x, (*others, *axes)) if x.ndim > 1 else x
+            flat = self.reshape(flat, (*(x.shape[k] for k in others), -1))
+            raw, low = self._sum(flat, -1, False)
+            if keepdims:
+                raw = xp.reshape(raw, tuple(1 if k in axes else n for k, n in enumerate(x.shape)))
+        if format_ is FLOAT32:
+            return self._finish(raw, True)
+        return Array(self, raw, max(min(low, 1023), FLOAT64.low), owned=True)
+
+    def _sum(self, x: Array, axis: int, keepdims: bool) -> tuple[Raw, int]:
+        if self.precision == "training":
+            return products.sum_(x, axis, keepdims, self._raw)
+        raw = products.sum_full(x.raw, axis, self._raw)
+        return raw if keepdims else self._raw.squeeze(raw, axis=axis), FLOAT64.low
+
+    def mean(self, x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
+        """Return ``sum(x) / n``; NaN for an empty array."""
+        total = self.sum(x, axis=axis, keepdims=keepdims)
+        if not total.size:
+            return total
+        count = x.size // total.size
+        return self.divide(total, count) if count else self.divide(total * 0.0, total * 0.0)
+
+    # Functions
+
+    def _apply(self, function: Callable[[Raw], Raw], x: Array) -> Array:
+        if x.raw.dtype not in self._formats:
+            raise TypeError(f"a function of {x.dtype}: convert to a float dtype first")
+        raw = self._raw.reshape(cuts.double(x.raw, self._raw), (-1,))
+        raw = self._raw.reshape(function(raw), x.raw.shape)
+        if x.raw.dtype == self._raw.float32:
+            return self._finish(raw, True)
+        return Array(self, raw, FLOAT64.low, owned=True)
+
+    def exp(self, x: Array, /) -> Array:
+        """Return e^x, at most 1.6 ulp off; 0 below -665.4 (2^-960), inf where it overflows.
+
+        Between 2^-960 and the least normal number, 2^-1022, its factors would meet what libraries
+        flush; a network that adds such terms to others can't tell them from 0.
+        """
+        return self._apply(self._functions.exp, x)
+
+    def expm1(self, x: Array, /) -> Array:
+        """Return e^x - 1, at most 1.3 ulp off."""
+        return self._apply(self._functions.expm1, x)
+
+    def log(self, x: Array, /) -> Array:
+        """Return the natural logarithm, at most 0.8 ulp off; NaN below 0, -inf at 0."""
+        return self._apply(self._functions.log, x)
+
+    def log1p(self, x: Array, /) -> Array:
+        """Return log(1 + x), at most 0.8 ulp off; NaN below -1, -inf at -1."""
+        return self._apply(self._functions.log1p, x)
+
+    def tanh(self, x: Array, /) -> Array:
+        """Return the hyperbolic tangent, at most 1.7 ulp off."""
+        return self._apply(self._functions.tanh, x)
+
+    def sqrt(self, x: Array, /) -> Array:
+        """Return the square root, correctly rounded; NaN below 0."""
+        return self._apply(self._functions.sqrt, x)

@@ -1,0 +1,211 @@
+"""Products and sums of slices: exact in any order, and then added in a fixed one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from xpnn.reproducible import cuts
+from xpnn.reproducible.array import Array
+from xpnn.reproducible.cuts import Cut, Window
+from xpnn.reproducible.exact import two_sum
+from xpnn.reproducible.formats import FLOAT64
+
+Raw = Any
+
+
+def matmul(a: Array, b: Array, xp: Any) -> tuple[Raw, int]:
+    """Return the product at "training" precision, in float64, and its ``low``."""
+    single = a.dtype == b.dtype == xp.float32
+    bits = cuts.bits_for(a.shape[-1])
+    count = (1 if single else 2) if bits == 21 else (2 if single else 3)
+    left, right = cuts.cut(a, -1, bits, count, xp), cuts.cut(b, -2, bits, count, xp)
+    if left is None or right is None:
+        return _careful_matmul(a.raw, b.raw, left, right, bits, count, xp), FLOAT64.low
+    return _products(left.slices, right.slices, count), left.low + right.low
+
+
+def _products(a: list[Raw], b: list[Raw], count: int) -> Raw:
+    """Return the sum of the products of slices p and q, p + q < count from 0, the least first."""
+    total: Any = None
+    for order in reversed(range(count)):
+        for p in range(order + 1):
+            if p < len(a) and order - p < len(b):
+                product = a[p] @ b[order - p]
+                if total is None:
+                    total = product
+                else:
+                    total += product
+    total += 0.0  # a sum of -0 is -0 or 0, as the BLAS likes
+    return total
+
+
+def _careful_matmul(
+    a: Raw, b: Raw, left: Cut | None, right: Cut | None, bits: int, count: int, xp: Any
+) -> Raw:
+    """Return the product where an operand is not finite, or too large or too small to be cut."""
+    pieces, units, levels, finite = [], [], [], True
+    for raw, axis, cut in ((a, -1, left), (b, -2, right)):
+        raw = cuts.double(raw, xp)
+        if cut is not None:
+            pieces.append(cut.slices)
+            zero = xp.max(raw, axis=axis, keepdims=True) * 0.0
+            units.append(zero + 1.0)
+            levels.append(zero)
+            continue
+        is_finite = xp.isfinite(raw)
+        finite = finite and bool(xp.all(is_finite))
+        scaled = cuts.scaled(xp.where(is_finite, raw, 0.0), axis, xp)
+        pieces.append(cuts.slices(scaled.y, 0, bits, count).slices)
+        units.append(scaled.unit)
+        levels.append(scaled.level)
+    product = _products(pieces[0], pieces[1], count)
+    product = cuts.unscaled(product, units[0] * units[1], levels[0] + levels[1], xp)
+    return product if finite else _specials(product, a, b, xp)
+
+
+def _specials(product: Raw, a: Raw, b: Raw, xp: Any) -> Raw:
+    """Return `product`, that of the finite parts, with the infinities and NaN put in."""
+
+    def signs(x: Raw) -> list[Raw]:
+        infinite = xp.isinf(x)
+        masks = (
+            x > 0,
+            x < 0,
+            x == 0,
+            infinite & (x > 0),
+            infinite & (x < 0),
+            xp.isnan(x),
+            ~xp.isnan(x),
+        )
+        return [xp.astype(mask, xp.float64) for mask in masks]
+
+    ap, an, az, api, ani, anan, aok = signs(a)
+    bp, bn, bz, bpi, bni, bnan, bok = signs(b)
+    plus = api @ bp + ani @ bn + ap @ bpi + an @ bni
+    minus = api @ bn + ani @ bp + ap @ bni + an @ bpi
+    nan = (
+        anan @ (bok + bnan)
+        + (aok + anan) @ bnan
+        + (api + ani) @ bz
+        + az @ (bpi + bni)
+        + plus * minus
+    )
+    product = xp.where(plus > 0, math.inf, product)
+    product = xp.where(minus > 0, -math.inf, product)
+    return xp.where(nan > 0, math.nan, product)
+
+
+def matmul_full(a: Raw, b: Raw, xp: Any) -> Raw:
+    """Return the product at "full" precision, in float64."""
+    bits = cuts.bits_for(a.shape[-1])
+    finite_a, all_a = _finite(cuts.double(a, xp), xp)
+    finite_b, all_b = _finite(cuts.double(b, xp), xp)
+    left, right = cuts.windows(finite_a, -1, bits, xp), cuts.windows(finite_b, -2, bits, xp)
+    product = _all_products(xp.matmul, left, right, xp)
+    return product if all_a and all_b else _specials(product, a, b, xp)
+
+
+def _finite(raw: Raw, xp: Any) -> tuple[Raw, bool]:
+    """Return `raw` with zeros for infinities and NaN, and whether there were none."""
+    is_finite = xp.isfinite(raw)
+    if bool(xp.all(is_finite)):
+        return raw, True
+    return xp.where(is_finite, raw, 0.0), False
+
+
+def _all_products(
+    product: Callable[..., Raw], left: list[Window], right: list[Window], xp: Any
+) -> Raw:
+    """Return the sum of the products of all slices of all windows, window by window.
+
+    Every element is cut to its last bit, so a slice that another row needed is zero in this one
+    and adds nothing: the bits of a row do not depend on its company.
+    """
+    sums: dict[int, tuple[Raw, Raw]] = {}
+    terms = [
+        (a, b, p, q)
+        for a in left
+        for b in right
+        for p in range(len(a.slices))
+        for q in range(len(b.slices))
+    ]
+    terms.sort(key=lambda t: (t[2] + t[3], t[0].level, t[2]))
+    for a, b, p, q in terms:
+        level = a.level + b.level
+        term = product(a.slices[p], b.slices[q]) + 0.0
+        if level in sums:
+            total, error = sums[level]
+            total, rest = two_sum(total, term)
+            sums[level] = total, error + rest
+        else:
+            sums[level] = term, term * 0.0
+    result = _sum_of_levels(sums, 0, xp)
+    if any(level >= 3 for level in sums):
+        # Where that overflowed on the way or at the end, once more, divided by 2^1800: what is
+        # left out or flushed then is below 2^-80 of the terms that overflowed.
+        upper = {level: parts for level, parts in sums.items() if level >= 3}
+        upper_result = _sum_of_levels(upper, -6, xp) * 2.0**900 * 2.0**900
+        result = xp.where(xp.isfinite(result), result, upper_result)
+    return FLOAT64.canonical(result, xp)
+
+
+def _sum_of_levels(sums: dict[int, tuple[Raw, Raw]], shift: int, xp: Any) -> Raw:
+    """Return the sum over the levels k of (total + error) * 2**(300 * (k + shift)), from above."""
+
+    def at(level: int) -> list[Raw]:
+        first = max(-3, min(3, level + shift))
+        scales = 2.0 ** (300 * first), 2.0 ** (300 * (level + shift - first))
+        parts = [(part * scales[0]) * scales[1] for part in sums[level]]
+        return [FLOAT64.canonical(part, xp) for part in parts] if level + shift < 0 else parts
+
+    highest, *others = sorted(sums, reverse=True)
+    result, error = at(highest)
+    for level in others:
+        total, small = at(level)
+        result, rest = two_sum(result, total)
+        error = error + (rest + small)
+    return result + error
+
+
+def sum_(x: Array, axis: int, keepdims: bool, xp: Any) -> tuple[Raw, int]:
+    """Return the sum at "training" precision, in float64, and its ``low``.
+
+    `axis` is -1 or -2; the cut along it is shared with `matmul`.
+    """
+    found = cuts.cut(x, axis, 21, 2, xp)
+    if found is not None:
+        return _sum_of_slices(found.slices, axis, keepdims, xp) + 0.0, found.low
+    raw = cuts.double(x.raw, xp)
+    finite, all_finite = _finite(raw, xp)
+    scaled = cuts.scaled(finite, axis, xp)
+    total = _sum_of_slices(cuts.slices(scaled.y, 0, 21, 2).slices, axis, True, xp)
+    total = cuts.unscaled(total, scaled.unit, scaled.level, xp)
+    if not all_finite:
+        total = total + _sum_of_specials(raw, axis, xp)
+    return total if keepdims else xp.squeeze(total, axis=axis), FLOAT64.low
+
+
+def _sum_of_slices(slices: list[Raw], axis: int, keepdims: bool, xp: Any) -> Raw:
+    total = xp.sum(slices[-1], axis=axis, keepdims=keepdims)
+    for piece in reversed(slices[:-1]):
+        total += xp.sum(piece, axis=axis, keepdims=keepdims)
+    return total
+
+
+def _sum_of_specials(raw: Raw, axis: int, xp: Any) -> Raw:
+    """Return 0, or the infinity or NaN that the infinities and NaN add up to, in any order."""
+    return xp.sum(xp.where(xp.isfinite(raw), 0.0, raw), axis=axis, keepdims=True)
+
+
+def sum_full(x: Raw, axis: int, xp: Any) -> Raw:
+    """Return the sum along `axis`, which is kept, at "full" precision, in float64."""
+    raw = cuts.double(x, xp)
+    finite, all_finite = _finite(raw, xp)
+
+    def add(piece: Raw, _: None) -> Raw:
+        return xp.sum(piece, axis=axis, keepdims=True)
+
+    total = _all_products(add, cuts.windows(finite, axis, 21, xp), [Window(0, [None])], xp)
+    return total if all_finite else total + _sum_of_specials(raw, axis, xp)

@@ -1,0 +1,121 @@
+"""What a training run is asked for, as text and numbers: at the command line, in files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from xpnn.activations import ACTIVATIONS
+from xpnn.backends import Backend
+from xpnn.datasets import Dataset
+from xpnn.errors import ArgumentError, integer
+from xpnn.layers import Activation, Dense, Layer
+from xpnn.losses import LOSSES, Flooding, Loss
+from xpnn.model import Sequential
+from xpnn.optimizers import OPTIMIZERS, Optimizer
+from xpnn.training import Callback, History, fit
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A run of a fully connected network; its parts are built, and so checked, at once.
+
+    Parameters
+    ----------
+    hidden
+        Widths of the hidden layers, "100,50"; none if empty.
+    activation, optimizer, loss
+        A registered name with parameters: "h_swish:n=6", "nesterov:lr=0.1,mu=0.9".
+    flood
+        The flood level around the loss, no `Flooding` if None.
+    weight_decay
+        Of the optimizer; its own if None.
+    epochs, batch_size, seed
+        As for `fit`.
+
+    Raises
+    ------
+    ArgumentError
+        If a name, a parameter or a value isn't allowed.
+    """
+
+    hidden: str = "100,50"
+    activation: str = "relu"
+    optimizer: str = "sgd:lr=0.1"
+    loss: str = "cross_entropy"
+    flood: float | None = None
+    weight_decay: float | None = None
+    epochs: int = 50
+    batch_size: int = 100
+    seed: int = 10
+
+    def __post_init__(self) -> None:
+        self.layers(outputs=2)
+        self.make_loss()
+        self.make_optimizer()
+
+    def layers(self, outputs: int) -> list[Layer]:
+        """Return the layers, up to so many outputs."""
+        name, parameters = ACTIVATIONS.parse(self.activation)
+        layers: list[Layer] = []
+        for width in self.hidden.split(",") if self.hidden else []:
+            if not width.strip().isdecimal():
+                raise ArgumentError(
+                    f"hidden must be whole numbers such as 100,50, got {self.hidden!r}"
+                )
+            units = integer("hidden", int(width), minimum=1)
+            layers += [Dense(units), Activation(name, **parameters)]
+        return [*layers, Dense(outputs)]
+
+    def make_loss(self) -> Loss:
+        """Return the loss."""
+        name, parameters = LOSSES.parse(self.loss)
+        loss = LOSSES[name](**parameters)
+        return loss if self.flood is None else Flooding(loss, b=self.flood)
+
+    def make_optimizer(self) -> Optimizer:
+        """Return the optimizer."""
+        name, parameters = OPTIMIZERS.parse(self.optimizer)
+        if self.weight_decay is not None:
+            if "weight_decay" in parameters:
+                raise ArgumentError(
+                    f"weight_decay is given twice: in {self.optimizer!r} and as {self.weight_decay}"
+                )
+            parameters["weight_decay"] = self.weight_decay
+        return OPTIMIZERS[name](**parameters)
+
+    def make_model(self, *data: Dataset) -> Sequential:
+        """Return the untrained network for the classes or values in `data`."""
+        return Sequential(*self.layers(max(2, *(_outputs(part) for part in data))))
+
+    def fit(
+        self,
+        model: Sequential,
+        train: Dataset,
+        validation: Dataset | None,
+        *,
+        backend: Backend,
+        callbacks: Iterable[Callback] = (),
+    ) -> History:
+        """Train `model` as `fit` does."""
+        return fit(
+            model,
+            train,
+            validation=validation,
+            loss=self.make_loss(),
+            optimizer=self.make_optimizer(),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            backend=backend,
+            callbacks=callbacks,
+        )
+
+
+def _outputs(data: Dataset) -> int:
+    return 1 + int(data.y.max(initial=0))
+
+
+FIELDS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Settings)}
