@@ -409,3 +409,8 @@ def test_any_number_of_outputs_fits_the_other_losses():
         loss.check(1)
         loss.check(7)
     CrossEntropy().check(2)
+
+
+def test_a_confident_right_answer_keeps_its_digits(compute, dtype):
+    value, _ = compute(BinaryCrossEntropy(), [[20.0]], np.array([1]))
+    np.testing.assert_allclose(value, np.log1p(np.exp(-20)), rtol=9 * np.finfo(dtype).eps, atol=0)

@@ -678,3 +678,10 @@ def test_predict_refuses_nan_alike_on_every_backend(library, call):
     fit(model, epochs=0, backend=backend)
     with pytest.raises(DataError, match="x must be finite, got nan in row 1"):
         call(model, np.where(X[1, 0] == X, np.nan, X))
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "uint32", "uint64", "int8", "bool"])
+def test_labels_and_features_of_any_integers(backend, kind):
+    x, y = np.eye(4, 3).astype(kind), np.array([0, 1, 1, 0]).astype(kind)
+    model = xpnn.Sequential(xpnn.Dense(2))
+    assert len(xpnn.fit(model, (x, y), epochs=1, batch_size=2, seed=0, backend=backend)) == 2

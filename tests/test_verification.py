@@ -197,7 +197,7 @@ def test_a_traced_run_ends_with_the_same_weights(library, reproducible):
             np.testing.assert_allclose(own[name], layer[name], rtol=0, atol=tolerance, strict=True)
 
 
-@pytest.mark.parametrize("library", ["numpy", "strict", "torch", "jax"])
+@pytest.mark.parametrize("library", ["numpy", "strict", "torch"])
 def test_events_name_their_place(library):
     open_backend(library)
     backend = get_backend(library, dtype="float64", reproducible=True)

@@ -353,6 +353,8 @@ class JaxBackend(Backend):
             super().scope(),
             self.library.enable_x64(True),
             self.library.default_device(self.device),
+            # else float32 products are rounded to TF32 on some GPUs
+            self.library.default_matmul_precision("highest"),
         ):
             yield
 

@@ -81,6 +81,9 @@ def _numeric(name: str, values: Any) -> np.ndarray:
     array: np.ndarray = to_numpy(values)
     if array.dtype.kind == "b":
         array = array.astype(np.int64)
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        # PyTorch can't take rows of these
+        array = array.astype(np.int64)
     if array.dtype.kind not in "iuf":
         raise DataError(f"{name} must be an array of numbers, got dtype {array.dtype}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -170,7 +173,9 @@ def _read_part(folder: Path, part: str) -> Dataset:
             f"{images_path} holds {len(images)} images, but {labels_path} {len(labels)} labels"
         )
     scaled = (np.arange(256) / 255).astype(np.float32)
-    return Dataset(scaled[images.reshape(len(images), math.prod(images.shape[1:]))], labels.astype(np.int64))
+    return Dataset(
+        scaled[images.reshape(len(images), math.prod(images.shape[1:]))], labels.astype(np.int64)
+    )
 
 
 def _find(folder: Path, stem: str, ndim: int) -> Path:

@@ -200,8 +200,9 @@ class BinaryCrossEntropy(Loss):
     def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
         t = encode(outputs, targets, xp)
         n, k = outputs.shape
-        softplus = xp.maximum(outputs, 0.0) + xp.log1p(xp.exp(-xp.abs(outputs)))
-        samples = xp.sum(softplus - t * outputs, axis=1) / k
+        # log1p last: a confident right answer leaves nothing else
+        linear = xp.maximum(outputs, 0.0) - t * outputs
+        samples = xp.sum(linear + xp.log1p(xp.exp(-xp.abs(outputs))), axis=1) / k
         return samples, (functions.sigmoid(outputs, xp) - t) / max(n * k, 1)
 
     def predict(self, outputs: Array, *, xp: Any) -> Array:
