@@ -680,7 +680,7 @@ def test_predict_refuses_nan_alike_on_every_backend(library, call):
         call(model, np.where(X[1, 0] == X, np.nan, X))
 
 
-@pytest.mark.parametrize("kind", ["uint8", "uint16", "uint32", "uint64", "int8", "bool"])
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "uint32", "uint64", "int8", ">i4", "bool"])
 def test_labels_and_features_of_any_integers(backend, kind):
     x, y = np.eye(4, 3).astype(kind), np.array([0, 1, 1, 0]).astype(kind)
     model = xpnn.Sequential(xpnn.Dense(2))

@@ -112,6 +112,8 @@ def _loss_config(loss: Loss) -> dict[str, Any]:
         raise ArgumentError(
             f"loss of the model must be a dataclass to be saved, got {loss!r}"
         ) from None
+    if not hasattr(loss, "name"):
+        raise ArgumentError(f"loss of the model must have a name to be saved, got {loss!r}")
     fields = {name: getattr(loss, name) for name in names}
     return {
         "name": loss.name,

@@ -18,6 +18,8 @@ Array = Any
 
 _IDX_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
+_MOST_DIMENSIONS = 64
+
 # of the gzipped files, as they have been served since 2018
 _MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 _MNIST_MD5 = {
@@ -79,13 +81,12 @@ def as_inputs(name: str, x: Any) -> np.ndarray:
 
 def _numeric(name: str, values: Any) -> np.ndarray:
     array: np.ndarray = to_numpy(values)
-    if array.dtype.kind == "b":
-        array = array.astype(np.int64)
-    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-        # PyTorch can't take rows of these
+    if array.dtype.kind == "b" or (array.dtype.kind == "u" and array.dtype.itemsize > 1):
+        # PyTorch can't take rows of the wider unsigned ones
         array = array.astype(np.int64)
     if array.dtype.kind not in "iuf":
         raise DataError(f"{name} must be an array of numbers, got dtype {array.dtype}")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         where = "row {}".format(", column ".join(map(str, place)))
@@ -123,6 +124,8 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
         begin = raw[:4].hex(" ") or "nothing"
         raise DataError(f"{path} is not an IDX file: it begins with {begin}")
     ndim = raw[3]
+    if ndim > _MOST_DIMENSIONS:
+        raise DataError(f"{path} has {ndim} dimensions, more than NumPy's {_MOST_DIMENSIONS}")
     start = 4 + 4 * ndim
     if len(raw) < start:
         raise DataError(f"{path} is cut off in its header: {len(raw)} of {start} bytes")

@@ -106,12 +106,12 @@ class Sequential:
         self.apply = backend.compile(lambda parameters, x: self.forward(parameters, x, xp=xp)[0])
 
     def host_parameters(self) -> Tree:
-        """Return the parameters as NumPy arrays, in the order of each layer's `shapes`."""
+        """Return copies of the parameters on the host, in the order of each layer's `shapes`."""
         backend, parameters = self.placed()
         assert self.inputs is not None
         # JAX gives dictionaries back sorted by key
         return [
-            {name: backend.to_numpy(own[name]) for name in layer.shapes(width)}
+            {name: np.array(backend.to_numpy(own[name])) for name in layer.shapes(width)}
             for own, (layer, width) in zip(parameters, self.widths(self.inputs), strict=True)
         ]
 
