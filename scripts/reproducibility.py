@@ -156,9 +156,7 @@ def canonical(folder, write):
     runs = []
     for run in STANDARD:
         if run.data == "mnist":
-            run = run._replace(
-                settings=Settings(**{**vars(run.settings), "epochs": ARTICLE_EPOCHS})
-            )
+            run = run._replace(settings=run.settings.replaced(epochs=ARTICLE_EPOCHS))
         hashes = canonical_hashes(run, data[run.data], "numpy")
         runs.append(run._replace(hashes=tuple(hashes)))
         print(f"{run.name}: {hashes[-1]}", flush=True)

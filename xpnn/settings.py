@@ -56,6 +56,10 @@ class Settings:
         self.make_loss()
         self.make_optimizer()
 
+    def replaced(self, **changes: Any) -> Settings:
+        """Return the settings with some changed."""
+        return dataclasses.replace(self, **changes)
+
     def layers(self, outputs: int) -> list[Layer]:
         """Return the layers, up to so many outputs."""
         name, parameters = ACTIVATIONS.parse(self.activation)

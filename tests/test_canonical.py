@@ -1,0 +1,37 @@
+"""Every backend is held to the published hashes: a release that changes one bit is found here."""
+
+import pytest
+
+from tests.conftest import open_backend
+from xpnn.verification import canonical_hashes, canonical_runs, generated
+
+RUNS = {run.name: run for run in canonical_runs()}
+LIBRARIES = ("numpy", "torch", "jax", "strict", "cupy")
+
+
+def test_the_standard_runs_cover_both_dtypes_and_the_article():
+    assert {run.dtype for run in RUNS.values()} == {"float32", "float64"}
+    assert sum(run.data == "mnist" for run in RUNS.values()) == 4
+    for run in RUNS.values():
+        assert len(run.hashes) == run.settings.epochs + 1
+        assert len(set(run.hashes)) == len(run.hashes)
+
+
+@pytest.mark.parametrize("name", [name for name, run in RUNS.items() if run.data == "generated"])
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_generated_data(library, name):
+    open_backend(library)
+    run = RUNS[name]
+    assert canonical_hashes(run, generated(), library) == list(run.hashes)
+
+
+@pytest.mark.parametrize(
+    ("library", "name"),
+    [("numpy", name) for name, run in RUNS.items() if run.data == "mnist"]
+    + [(library, "article-tanhexp") for library in LIBRARIES[1:]],
+)
+def test_an_epoch_of_the_article(library, name, mnist):
+    open_backend(library)
+    run = RUNS[name]
+    first = run._replace(settings=run.settings.replaced(epochs=1))
+    assert canonical_hashes(first, mnist, library) == list(run.hashes[:2])
