@@ -5,7 +5,8 @@
 # The machine has Python with NumPy, CuPy, PyTorch, JAX and pytest. What else it lacks is carried as
 # wheels in WHEELS; get them beforehand, where there is a network, with
 #   pip download --no-deps --dest wheels array-api-compat array-api-strict tqdm safetensors \
-#       hypothesis sortedcontainers mpmath matplotlib
+#       hypothesis sortedcontainers mpmath
+# and matplotlib, with what it needs, where the machine lacks it.
 # Versions, card and results go to OUT (gpu-report if not set).
 set -eu
 cd "$(dirname "$0")/.."
@@ -22,16 +23,18 @@ for module in array_api_compat array_api_strict tqdm safetensors sortedcontainer
     "$python" -c "import $module" 2> "$out/import.txt" ||
         "$python" -m pip install --quiet --no-index --no-deps --find-links "$wheels" \
             --target "$site" "$(echo $module | tr _ -)"
+    "$python" -c "import $module" || { echo "gpu.sh: $module is needed, see above" >&2; exit 2; }
 done
 rm -f "$out/import.txt"
 export XLA_PYTHON_CLIENT_PREALLOCATE=false
 
-{
+( set -e
     date -u '+%Y-%m-%d %H:%M UTC'
     nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
     "$python" --version
     "$python" -m xpnn backends
-} | tee "$out/machine.txt"
+) > "$out/machine.txt"
+cat "$out/machine.txt"
 
 status=0
 XPNN_REQUIRE=numpy,strict,cupy,torch,jax XPNN_DEVICE=cuda:0 \
@@ -44,5 +47,6 @@ for dtype in float64 float32; do
     tail -n 6 "$out/h_swish-$dtype.txt"
 done
 "$python" scripts/compare_article.py --log h_swish "$out/h_swish-float64.csv" \
-    | tee "$out/h_swish-comparison.txt" || status=$?
+    > "$out/h_swish-comparison.txt" || status=$?
+cat "$out/h_swish-comparison.txt"
 exit $status

@@ -208,7 +208,7 @@ def test_a_missing_backend_is_listed_with_what_to_install(monkeypatch, capsys):
     assert run("backends") == 0
     (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("torch")]
     assert "not installed" in line
-    assert line.endswith("pip install 'xpnn[torch]'")
+    assert line.endswith("pip install torch")
 
 
 def test_the_module_runs_as_the_command(folder, tmp_path):
@@ -258,8 +258,8 @@ def only_line(capsys):
         (["--optimizer", "adam:lr=inf"], r"lr must be a finite number > 0, got inf"),
         (["--optimizer", "sgd:lr=big"], r"lr of optimizer 'sgd' must be a number, got 'big'"),
         (["--loss", "crossentropy"], r"unknown loss 'crossentropy'; did you mean 'cross_entropy'"),
-        (["--flood", "-0.01"], r"b must be a finite number >= 0, got -0.01"),
-        (["--flood", "nan"], r"b must be a finite number >= 0, got nan"),
+        (["--flood", "-0.01"], r"flood must be a finite number >= 0, got -0.01"),
+        (["--flood", "nan"], r"flood must be a finite number >= 0, got nan"),
         (["--flood", "deep"], r"--flood: .*'deep'"),
         (["--weight-decay", "-1"], r"weight_decay must be a finite number >= 0, got -1"),
         (["--batch-size", "0"], r"batch_size must be a whole number >= 1, got 0"),
@@ -429,3 +429,36 @@ def test_a_reader_that_goes_away(folder):
         process.kill()
         process.wait()
         process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--log", "{0}/a.csv", "--save", "{0}/a.csv"], "log and save must be different files"),
+        (["--plot", "{0}/a.png", "--save", "{0}/./a.png"], "plot and save must be different"),
+        (["--save", "{0}/data/train-images-idx3-ubyte"], "save must not be in the data's folder"),
+    ],
+)
+def test_an_output_overwrites_neither_another_nor_the_data(
+    options, message, folder, tmp_path, capsys
+):
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert run("train", folder, *SMALL, *(option.format(tmp_path) for option in options)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_log_that_does_not_fit_is_named_and_the_model_kept(folder, tmp_path, capsys):
+    model = tmp_path / "model.safetensors"
+    assert run("train", folder, *SMALL, "--quiet", "--log", "/dev/full", "--save", model) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(r"can't write log '/dev/full': No space left", line)
+
+
+def test_help_names_every_parameter(capsys):
+    assert run("train", "--help") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for parameter in ("lr=0.01,mu=0.9", "rho=0.99", "negative_slope=0.01", "floor=1e-07"):
+        assert parameter in text

@@ -105,7 +105,7 @@ def test_without_matplotlib(monkeypatch, tmp_path):
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(xpnn.ArgumentError, match=r"needs matplotlib.*pip install 'xpnn\[plot\]'"):
+    with pytest.raises(xpnn.ArgumentError, match=r"needs matplotlib.*pip install matplotlib"):
         plots.check(tmp_path / "run.png")
 
 

@@ -1,6 +1,8 @@
 """`fit`, `evaluate`, `predict`: the loop against one written out by hand, and at its edges."""
 
+import copy
 import math
+import pickle
 import re
 
 import array_api_compat
@@ -24,7 +26,9 @@ def network(outputs=3):
 
 
 def fit(model, x=X, y=Y, **settings):
-    defaults = {"epochs": 2, "batch_size": 5, "seed": 7, "dtype": "float64"}
+    defaults = {"epochs": 2, "batch_size": 5, "seed": 7}
+    if not isinstance(settings.get("backend"), xpnn.backends.Backend):
+        defaults["dtype"] = "float64"
     return xpnn.fit(model, (x, y), **{**defaults, **settings})
 
 
@@ -262,14 +266,14 @@ def test_inputs_are_never_mutated(library):
     fit(model, x, y, validation=(x, y), backend=backend, dtype=dtype, optimizer=nesterov)
     xpnn.evaluate(model, (x, y))
     xpnn.predict(model, x)
-    for array, copy in zip(arrays, copies, strict=True):
-        np.testing.assert_array_equal(array, copy, strict=True)
+    for array, before in zip(arrays, copies, strict=True):
+        np.testing.assert_array_equal(array, before, strict=True)
     # neither are a library's own
     own = backend.asarray(x.copy()), backend.asarray(y.copy())
     fit(model, *own, backend=backend)
     xpnn.predict(model, own[0])
-    for array, copy in zip(own, copies[:2], strict=True):
-        np.testing.assert_array_equal(backend.to_numpy(array), copy, strict=True)
+    for array, before in zip(own, copies[:2], strict=True):
+        np.testing.assert_array_equal(backend.to_numpy(array), before, strict=True)
 
 
 def test_data_of_any_library(library):
@@ -437,9 +441,11 @@ WRONG = [
     ({"y": Y - 5}, DataError,
      f"train.y must hold labels from 0 to 2 for the model's outputs, got {Y[0] - 5} in row 0"),
     ({"y": ONE_HOT[:, :2]}, DataError,
-     "train.y must have shape (n, 3) for 3 outputs of the model, got (23, 2)"),
+     "train.y must have shape (n, 3) for 3 outputs of the model, "
+     "or hold integer class labels of shape (n,), got float64 of shape (23, 2)"),
     ({"y": Y.astype(float)}, DataError,
-     "train.y must have shape (n, 3) for 3 outputs of the model, got (23,)"),
+     "train.y must have shape (n, 3) for 3 outputs of the model, "
+     "or hold integer class labels of shape (n,), got float64 of shape (23,)"),
     ({"validation": (X[:0], Y[:0])}, DataError,
      "validation.x must hold at least one value, got shape (0, 3)"),
     ({"validation": X}, ArgumentError,
@@ -685,3 +691,45 @@ def test_labels_and_features_of_any_integers(backend, kind):
     x, y = np.eye(4, 3).astype(kind), np.array([0, 1, 1, 0]).astype(kind)
     model = xpnn.Sequential(xpnn.Dense(2))
     assert len(xpnn.fit(model, (x, y), epochs=1, batch_size=2, seed=0, backend=backend)) == 2
+
+
+@pytest.mark.parametrize(
+    "loss", [xpnn.MeanSquaredError(), xpnn.Flooding(xpnn.MeanSquaredError(), 0.0)]
+)
+def test_integers_for_one_output_of_a_regression_are_values(loss):
+    x, y = np.arange(8.0).reshape(8, 1) / 8, np.arange(8)
+    model = xpnn.Sequential(xpnn.Dense(1))
+    history = xpnn.fit(model, (x, y), loss=loss, epochs=300, batch_size=8, seed=0, dtype="float64")
+    assert np.isnan(history[-1].train_accuracy)
+    np.testing.assert_allclose(xpnn.predict(model, x)[:, 0], y, atol=0.05)
+    assert xpnn.evaluate(model, (x, y)).loss == pytest.approx(history[-1].train_loss, abs=1e-3)
+
+
+def test_one_logit_says_1_where_it_is_positive():
+    outputs = np.array([[0.3], [-0.3], [0.0], [0.6]])
+    assert list(xpnn.losses.labels(outputs)) == [1, 0, 0, 1]
+
+
+@pytest.mark.parametrize("reproducible", [False, True])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_model_is_copied_and_pickled_with_its_parameters(backend, copied, reproducible):
+    x, y = np.eye(4, 3), np.array([0, 1, 1, 0])
+    model = xpnn.Sequential(xpnn.Dense(3), xpnn.Activation("swish", beta=2), xpnn.Dense(2))
+    assert copied(model).parameters is None
+    place = xpnn.get_backend(**{**backend.options(), "reproducible": reproducible})
+    xpnn.fit(model, (x, y), epochs=1, seed=0, backend=place)
+    twin = copied(model)
+    before = twin.sha256()
+    assert before == model.sha256()
+    np.testing.assert_array_equal(xpnn.predict(twin, x), xpnn.predict(model, x))
+    xpnn.fit(model, (x, y), epochs=1, seed=0, backend=place)
+    assert twin.sha256() == before != model.sha256()
+    assert type(twin.backend) is type(place)
+
+
+def test_what_a_backend_has_is_not_given_beside_it():
+    data = (np.eye(4, 3), np.array([0, 1, 1, 0]))
+    place = xpnn.get_backend("numpy", dtype="float64")
+    for wrong in ({"device": "cpu"}, {"reproducible": True}):
+        with pytest.raises(ArgumentError, match="the backend's own"):
+            xpnn.fit(xpnn.Sequential(xpnn.Dense(2)), data, epochs=0, backend=place, **wrong)

@@ -71,7 +71,7 @@ def register(function: ActivationFunction | None = None, /, **checks: Check) -> 
     return ACTIVATIONS.add(function.__name__, activation)
 
 
-def bind(name: str, **parameters: Any) -> ActivationFunction:
+def bind(name: str, **parameters: Any) -> functools.partial[tuple[Array, Pullback]]:
     """Return the activation called `name` with its parameters checked and set.
 
     Raises

@@ -107,6 +107,7 @@ class Backend(ABC):
             raise BackendError(f"backend {self.name!r} can't be imported: {error}") from error
         self.xp = self._namespace()
         self.device = self._device(device)
+        self._device_name = device
         self.dtype = getattr(self.xp, dtype)
 
     @property
@@ -128,6 +129,10 @@ class Backend(ABC):
         given = "no device" if name is None else f"no device {name!r}"
         has = ", ".join(self.devices()) or "none"
         return BackendError(f"backend {self.name!r} has {given} (devices here: {has})")
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of `get_backend` that make an equal backend."""
+        return {"backend": self.name, "device": self._device_name, "dtype": self.dtype_name}
 
     def blas(self) -> str:
         """Return the name of the library that multiplies matrices."""
@@ -226,7 +231,7 @@ class CupyBackend(Backend):
 
     name = "cupy"
     module = "cupy"
-    install = "pip install 'xpnn[cuda13]' (or 'xpnn[cuda12]', by your driver)"
+    install = "pip install cupy-cuda13x (or cupy-cuda12x, by your driver)"
 
     def _namespace(self) -> Any:
         return importlib.import_module("array_api_compat.cupy")
@@ -270,7 +275,7 @@ class TorchBackend(Backend):
 
     name = "torch"
     module = "torch"
-    install = "pip install 'xpnn[torch]'"
+    install = "pip install torch"
 
     def _namespace(self) -> Any:
         return importlib.import_module("array_api_compat.torch")
@@ -307,7 +312,7 @@ class JaxBackend(Backend):
 
     name = "jax"
     module = "jax"
-    install = "pip install 'xpnn[jax]'"
+    install = "pip install jax"
 
     def _namespace(self) -> Any:
         return importlib.import_module("jax.numpy")
@@ -442,6 +447,9 @@ class ReproducibleBackend(Backend):
     def devices(self) -> tuple[str, ...]:
         return self.inner.devices()
 
+    def options(self) -> dict[str, Any]:
+        return {**self.inner.options(), "reproducible": True, "precision": self.xp.precision}
+
     @classmethod
     def owns(cls, array: Array) -> bool:
         return isinstance(array, reproducible.Array)
@@ -501,6 +509,11 @@ def get_backend(
         If the library isn't installed or has no such device.
     """
     if isinstance(backend, Backend):
+        if device is not None or reproducible or dtype not in ("float32", backend.dtype_name):
+            raise ArgumentError(
+                "device, dtype and reproducible are the backend's own where it is a Backend, got "
+                f"device={device!r}, dtype={dtype!r}, reproducible={reproducible!r} beside it"
+            )
         return backend
     if not isinstance(backend, str) or backend not in BACKENDS:
         raise unknown("backend", backend, BACKENDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any, TextIO
 
@@ -45,12 +46,17 @@ class CSVLogger(Callback):
 
     def on_end(self) -> None:
         if self._file is not None:
-            self._file.close()
+            # what a full disk didn't take was reported when it was written
+            with contextlib.suppress(OSError):
+                self._file.close()
 
     def _write(self, line: str) -> None:
         assert self._file is not None
-        self._file.write(line + "\n")
-        self._file.flush()
+        try:
+            self._file.write(line + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise ArgumentError(f"can't write log {str(self.path)!r}: {error.strerror}") from None
 
 
 class Terminal(Callback):

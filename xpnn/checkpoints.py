@@ -27,10 +27,13 @@ def save(model: Sequential, path: PathLike) -> None:
     Raises
     ------
     ArgumentError
-        If the model has no parameters yet, or the file can't be written.
+        If the model has no parameters yet, a layer isn't registered in `xpnn.layers.LAYERS`, the
+        loss can't be saved, or the file can't be written.
     """
     from safetensors.numpy import save as to_bytes
 
+    for layer in model.layers:
+        LAYERS[type(layer).__name__]
     arrays = flatten(model.host_parameters())
     path = check_writable("path", path)
     description = {

@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from xpnn import backends, checkpoints, metrics, plots
@@ -15,7 +16,7 @@ from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS, DTYPES, get_backend
 from xpnn.callbacks import CSVLogger, Terminal
 from xpnn.datasets import read_idx_folder
-from xpnn.errors import XpnnError
+from xpnn.errors import ArgumentError, XpnnError
 from xpnn.files import check_writable
 from xpnn.losses import LOSSES
 from xpnn.model import Sequential, SummaryRow
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         help="train a network on a data set",
         description="Train a network on a data set, and print a line an epoch: epoch, training "
         "accuracy and loss, test accuracy and loss. Epoch 0 is the untrained network.",
+        epilog=_parts(),
         formatter_class=_Help,
     )
     train.set_defaults(run=_train)
@@ -87,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.set_defaults(run=_verify)
     add = compare.add_argument
     add("data", metavar="DATA", nargs="?", help="as for train; a small generated set if left out")
-    add("--backends", metavar="NAME,…", help="the ones to compare; all usable ones if left out")
+    add("--backends", metavar="NAME,...", help="the ones to compare; all usable ones if left out")
     add("--device", metavar="NAME", help="of every backend, such as cuda:0")
     add("--dtype", metavar="NAME", default="float32", help=_names(DTYPES))
     add("--native", action="store_true", help="compare native runs, and show how far they part")
@@ -106,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_settings(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     parser.set_defaults(**{**FIELDS, **defaults})
     add = parser.add_argument
-    part = "NAME[:P=V,…]"
+    part = "NAME[:P=V,...]"
     add("--hidden", metavar="N,N", help="widths of the hidden layers")
     add("--activation", metavar=part, help=_names(ACTIVATIONS))
     add("--optimizer", metavar=part, help=_names(OPTIMIZERS))
@@ -116,6 +118,18 @@ def _add_settings(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     add("--epochs", metavar="N", type=int, help="passes over the training data")
     add("--batch-size", metavar="N", type=int, help="samples per step")
     add("--seed", metavar="N", type=int, help="of initial weights and shuffles")
+
+
+def _parts() -> str:
+    """Return the names of all parts with their parameters and defaults."""
+    lines = []
+    for registry in (ACTIVATIONS, OPTIMIZERS, LOSSES):
+        listed = []
+        for name in registry:
+            given = registry.parameters(name).items()
+            listed.append(name + ":" * bool(given) + ",".join(f"{k}={v}" for k, v in given))
+        lines.append(f"{registry.kind}s with their defaults: {'  '.join(listed)}.")
+    return " ".join(lines)
 
 
 def _settings(args: argparse.Namespace) -> Settings:
@@ -131,6 +145,7 @@ def _train(args: argparse.Namespace) -> int:
         args.backend, device=args.device, dtype=args.dtype, reproducible=args.reproducible
     )
     settings = _settings(args)
+    _check_different({name: getattr(args, name) for name in ("data", "log", "plot", "save")})
     if args.plot:
         plots.check(args.plot)
     if args.save:
@@ -145,16 +160,21 @@ def _train(args: argparse.Namespace) -> int:
     model = settings.make_model(train, test)
     if not args.quiet:
         print(_summary(model, train.x.shape[1]), flush=True)
-    interrupted = False
+    interrupted, stopped = False, None
     try:
         settings.fit(model, train, test, backend=place, callbacks=callbacks)
     except KeyboardInterrupt:
         interrupted = True
+    except (ArgumentError, BrokenPipeError) as error:
+        # a log that can't be written, or a reader that has gone: keep what was trained
+        stopped = error
     history = model.history or ()
     if args.plot and history:
         plots.plot_history(history, args.plot)
-    if args.save and model.parameters is not None:
+    if args.save and model.parameters is not None and history:
         checkpoints.save(model, args.save)
+    if stopped:
+        raise stopped
     if interrupted:
         done = f"after epoch {history[-1].epoch}" if history else "before the first epoch"
         files = ", ".join(path for path in (args.log, args.plot, args.save) if path and history)
@@ -163,6 +183,18 @@ def _train(args: argparse.Namespace) -> int:
     if not args.quiet:
         print(_result(history))
     return 0
+
+
+def _check_different(paths: dict[str, str | None]) -> None:
+    """Raise where an output would overwrite another one, or the data."""
+    given = {name: Path(path).resolve() for name, path in paths.items() if path}
+    data = given.pop("data")
+    for name, path in given.items():
+        if path.parent == data:
+            raise ArgumentError(f"{name} must not be in the data's folder, got {paths[name]!r}")
+        for other, its in given.items():
+            if other != name and its == path:
+                raise ArgumentError(f"{name} and {other} must be different files, got {its}")
 
 
 def _table(rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = ()) -> str:
@@ -254,7 +286,8 @@ def _backends(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the `xpnn` command and return its exit status.
 
-    0 if all went well, 1 if `verify` found a difference, 2 for an error, 130 for Ctrl-C.
+    0 if all went well; 1 if `verify` found a difference, or the reader of a pipe has gone; 2 for
+    an error; 130 for Ctrl-C.
     """
     args = _parser().parse_args(argv)
     try:
@@ -270,6 +303,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the reader has gone: keep the interpreter from a second complaint at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except MemoryError as error:
+        print(f"xpnn: error: out of memory: {error}", file=sys.stderr)
+        return USAGE_ERROR
     except OSError as error:
         print(f"xpnn: error: {error}", file=sys.stderr)
         return USAGE_ERROR

@@ -157,8 +157,9 @@ class Activation(Layer):
 
     def __init__(self, name: str, **parameters: Any) -> None:
         self.name = name
-        self.parameters = parameters
         self.function = activations.bind(name, **parameters)
+        # as checked: plain numbers, that a file can hold
+        self.parameters = self.function.keywords
 
     @property
     def kind(self) -> str:

@@ -94,6 +94,10 @@ class Loss(ABC):
             return xp.astype(labels(outputs, xp=xp) == targets, outputs.dtype)
         return None
 
+    def classifies(self, outputs: int) -> bool:
+        """Return whether integer targets of shape (n,) are class labels for so many outputs."""
+        return True
+
     def check(self, outputs: int) -> None:
         """Raise `ArgumentError` if a network with so many outputs can't have this loss."""
 
@@ -132,6 +136,7 @@ class CrossEntropy(Loss):
     floor
         A log shows ``-log(max(p, floor))`` for a sample whose class has the probability p, so that
         one confident mistake can't outweigh all else; the loss that is minimised has no floor.
+        A number > 0 and < 1.
     """
 
     floor: float = 1e-7
@@ -139,7 +144,8 @@ class CrossEntropy(Loss):
     name: ClassVar[str] = "cross_entropy"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "floor", positive("floor", self.floor))
+        if positive("floor", self.floor) >= 1:
+            raise ArgumentError(f"floor must be a number > 0 and < 1, got {self.floor!r}")
 
     def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
         t = encode(outputs, targets, xp)
@@ -175,10 +181,13 @@ class CrossEntropy(Loss):
 class MeanSquaredError(Loss):
     """Mean squared error ``(u - t)²``, mean over samples and outputs, without a factor ½.
 
-    The gradient is ``2 (u - t) / (n k)``.
+    The gradient is ``2 (u - t) / (n k)``. With a single output, integer targets are values too.
     """
 
     name: ClassVar[str] = "mean_squared_error"
+
+    def classifies(self, outputs: int) -> bool:
+        return outputs > 1
 
     def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
         difference = outputs - encode(outputs, targets, xp)
@@ -236,6 +245,10 @@ class Flooding(Loss):
     name: ClassVar[str] = "flooding"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.loss, Loss):
+            raise ArgumentError(
+                f"loss of Flooding must be an instance such as CrossEntropy(), got {self.loss!r}"
+            )
         object.__setattr__(self, "b", nonnegative("b", self.b))
 
     def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
@@ -254,6 +267,9 @@ class Flooding(Loss):
 
     def hits(self, outputs: Array, targets: Array, *, xp: Any) -> Array | None:
         return self.loss.hits(outputs, targets, xp=xp)
+
+    def classifies(self, outputs: int) -> bool:
+        return self.loss.classifies(outputs)
 
     def check(self, outputs: int) -> None:
         self.loss.check(outputs)

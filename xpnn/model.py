@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnn.backends import Backend
+from xpnn.backends import Backend, get_backend
 from xpnn.errors import ArgumentError
 from xpnn.layers import Layer
 from xpnn.losses import Loss
@@ -71,6 +71,20 @@ class Sequential:
         self.loss: Loss | None = None
         self.classes: int | None = None
         self.history: Sequence[Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in vars(self).items() if name != "apply"}
+        if self.backend is not None and self.parameters is not None:
+            state["parameters"] = self.host_parameters()
+            state["backend"] = self.backend.options()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if state["parameters"] is not None:
+            self.place(
+                state["parameters"], inputs=state["inputs"], backend=get_backend(**state["backend"])
+            )
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))})"

@@ -14,7 +14,7 @@ from xpnn.training import Epoch
 def check(path: PathLike) -> None:
     """Raise `ArgumentError` unless a picture can be drawn to `path`."""
     supported = _figure(1, 1).canvas.get_supported_filetypes()
-    suffix = check_writable("plot", path).suffix[1:]
+    suffix = check_writable("plot", path).suffix[1:].lower()
     if suffix not in supported:
         raise ArgumentError(
             f"plot must be a file that ends in one of {', '.join(sorted(supported))}, "
@@ -27,7 +27,7 @@ def _figure(width: float, height: float) -> Any:
         from matplotlib.figure import Figure
     except ImportError:
         raise ArgumentError(
-            "plot needs matplotlib; install it with: pip install 'xpnn[plot]'"
+            "plot needs matplotlib; install it with: pip install matplotlib"
         ) from None
     return Figure(figsize=(width, height), layout="constrained")
 

@@ -10,7 +10,7 @@ from typing import Any
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import Backend
 from xpnn.datasets import Dataset
-from xpnn.errors import ArgumentError, integer
+from xpnn.errors import ArgumentError, integer, nonnegative
 from xpnn.layers import Activation, Dense, Layer
 from xpnn.losses import LOSSES, Flooding, Loss
 from xpnn.model import Sequential
@@ -52,6 +52,11 @@ class Settings:
     seed: int = 10
 
     def __post_init__(self) -> None:
+        integer("epochs", self.epochs, minimum=0)
+        integer("batch_size", self.batch_size, minimum=1)
+        integer("seed", self.seed, minimum=0, maximum=2**32 - 1)
+        if self.flood is not None:
+            nonnegative("flood", self.flood)
         self.layers(outputs=2)
         self.make_loss()
         self.make_optimizer()

@@ -162,7 +162,8 @@ def fit(
     BackendError
         If the backend isn't installed or has no such device.
     DivergenceError
-        If the loss became NaN or infinite. The callbacks have seen the epochs before.
+        If the loss became NaN or infinite. The callbacks have seen the epochs before; the model's
+        parameters are of no use.
 
     Examples
     --------
@@ -189,6 +190,8 @@ def fit(
         validation = as_dataset("validation", validation)
     callbacks = _check_callbacks(callbacks)
     samples, features = train.x.shape
+    train = _as_targets(train, loss, model)
+    validation = None if validation is None else _as_targets(validation, loss, model)
     classes = _check_fit(model, loss, {"train": train, "validation": validation})
 
     rng = place.random_state(seed)
@@ -242,6 +245,13 @@ def _check_callbacks(callbacks: Any) -> tuple[Callback, ...]:
     return given
 
 
+def _as_targets(data: Dataset, loss: Loss, model: Sequential) -> Dataset:
+    """Return the data with integer targets as values, where the loss doesn't classify."""
+    if is_label_array(data.y) and not loss.classifies(model.outputs(data.x.shape[1])):
+        return data._replace(y=data.y.astype(np.float64))
+    return data
+
+
 def _check_fit(model: Sequential, loss: Loss, sets: dict[str, Dataset | None]) -> int | None:
     """Check that data, network and loss fit together; return the number of classes, if any."""
     given = {name: data for name, data in sets.items() if data is not None}
@@ -268,8 +278,9 @@ def _check_fit(model: Sequential, loss: Loss, sets: dict[str, Dataset | None]) -
             _check_labels(name, data.y, classes)
         elif (data.y.shape[1] if data.y.ndim == 2 else 1) != outputs:
             raise DataError(
-                f"{name}.y must have shape (n, {outputs}) for {outputs} outputs of the model, "
-                f"got {data.y.shape}"
+                f"{name}.y must have shape (n, {outputs}) for {outputs} outputs of the model, or "
+                f"hold integer class labels of shape (n,), got {data.y.dtype} of shape "
+                f"{data.y.shape}"
             )
     return classes
 
@@ -423,10 +434,8 @@ class _Steps:
         for i, value in enumerate(losses):
             if not math.isfinite(value):
                 where = f"batch {i + 1}" if fold is self.train else "the evaluation"
-                raise DivergenceError(
-                    f"the loss became {value} at epoch {epoch}, in {where}; "
-                    "a smaller learning rate may help"
-                )
+                hint = "; a smaller learning rate may help" if epoch else ""
+                raise DivergenceError(f"the loss became {value} at epoch {epoch}, in {where}{hint}")
         loss = self.loss.value(math.fsum(losses) / max(count, 1))
         accuracy = math.fsum(columns[1]) / max(count, 1) if len(columns) > 1 else math.nan
         return carry, Evaluation(accuracy, loss)
@@ -453,7 +462,7 @@ def evaluate(
     """
     place, parameters = model.placed()
     loss = model.loss or CrossEntropy() if loss is None else _instance("loss", loss, Loss)
-    data = as_dataset("data", data)
+    data = _as_targets(as_dataset("data", data), loss, model)
     _check_fit(model, loss, {"data": data})
     with place.scope():
         steps = _Steps(model, loss, SGD(), place)
