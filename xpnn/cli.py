@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from xpnn import backends, checkpoints, metrics, plots
+from xpnn import backends, checkpoints, plots
 from xpnn._version import __version__
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS, DTYPES, get_backend
@@ -22,7 +21,7 @@ from xpnn.losses import LOSSES
 from xpnn.model import Sequential, SummaryRow
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.settings import FIELDS, Settings
-from xpnn.training import Callback, Epoch
+from xpnn.training import Callback, History
 from xpnn.verification import (
     canonical_hashes,
     canonical_runs,
@@ -168,7 +167,7 @@ def _train(args: argparse.Namespace) -> int:
     except (ArgumentError, BrokenPipeError) as error:
         # a log that can't be written, or a reader that has gone: keep what was trained
         stopped = error
-    history = model.history or ()
+    history: History | None = model.history
     if args.plot and history:
         plots.plot_history(history, args.plot)
     if args.save and model.parameters is not None and history:
@@ -180,7 +179,7 @@ def _train(args: argparse.Namespace) -> int:
         files = ", ".join(path for path in (args.log, args.plot, args.save) if path and history)
         print(f"xpnn: interrupted {done}{files and f'; kept: {files}'}", file=sys.stderr)
         return INTERRUPTED
-    if not args.quiet:
+    if history and not args.quiet:
         print(_result(history))
     return 0
 
@@ -215,14 +214,13 @@ def _summary(model: Sequential, inputs: int) -> str:
     return _table([[str(cell) for cell in row] for row in cells], numeric=(2, 3, 4))
 
 
-def _result(history: Sequence[Epoch]) -> str:
-    accuracies = [row.test_accuracy for row in history]
-    lines = [f"time {math.fsum(row.seconds for row in history):.1f} s"]
-    best = metrics.best(accuracies)
+def _result(history: History) -> str:
+    lines = [f"time {history.seconds:.1f} s"]
+    best = history.best()
     if best:
         lines.append(f"best test accuracy {best[1]!r} at epoch {best[0]}")
     for level in (95, 97, 98):
-        epoch = metrics.first_reached(accuracies, level / 100)
+        epoch = history.first_reached(level / 100)
         when = "not reached" if epoch is None else f"first reached at epoch {epoch}"
         lines.append(f"test accuracy {level} % {when}")
     return "\n".join(lines)

@@ -70,7 +70,7 @@ class Sequential:
         self.apply: Callable[[Tree, Array], Array]
         self.loss: Loss | None = None
         self.classes: int | None = None
-        self.history: Sequence[Any] | None = None
+        self.history: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in vars(self).items() if name != "apply"}

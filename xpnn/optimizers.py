@@ -36,7 +36,17 @@ class Optimizer(ABC):
     def update(
         self, parameters: Tree, gradients: Tree, state: State, *, xp: Any = None
     ) -> tuple[Tree, State]:
-        """Return the parameters and the state after one step; takes over those it is given."""
+        """Return the parameters and the state after one step.
+
+        Parameters
+        ----------
+        parameters, state
+            Taken over: may be changed in place.
+        gradients
+            In the structure of `parameters`. Not mutated.
+        xp
+            The namespace to compute with; inferred from `parameters` if None.
+        """
         xp = _namespace(parameters) if xp is None else xp
         shared, state = self.advance(state)
 
@@ -71,7 +81,15 @@ def _namespace(parameters: Tree) -> Any:
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """Stochastic gradient descent: ``w - lr g`` (Robbins and Monro 1951)."""
+    """Stochastic gradient descent: ``w - lr g`` (Robbins and Monro 1951).
+
+    Parameters
+    ----------
+    lr
+        Learning rate, > 0.
+    weight_decay
+        L2 weight decay, >= 0; 0 is none.
+    """
 
     lr: float = 0.1
     weight_decay: float = 0.0
@@ -89,6 +107,15 @@ class Momentum(Optimizer):
     """Momentum: ``v = mu v - lr g``, ``w + v`` (Polyak 1964).
 
     PyTorch's SGD with momentum keeps ``-v / lr``: the same steps as long as lr doesn't change.
+
+    Parameters
+    ----------
+    lr
+        Learning rate, > 0.
+    mu
+        Momentum: the part of the velocity that is kept, >= 0 and < 1.
+    weight_decay
+        L2 weight decay, >= 0; 0 is none.
     """
 
     lr: float = 0.01
@@ -114,6 +141,15 @@ class Nesterov(Optimizer):
 
     ``v' = mu v - lr g``, ``w - mu v + mu v' + v'``: `w` stands for the point looked ahead to, where
     the gradient is taken. PyTorch's ``nesterov=True`` takes the same steps.
+
+    Parameters
+    ----------
+    lr
+        Learning rate, > 0.
+    mu
+        Momentum: the part of the velocity that is kept, >= 0 and < 1.
+    weight_decay
+        L2 weight decay, >= 0; 0 is none.
     """
 
     lr: float = 0.01
@@ -137,7 +173,17 @@ class Nesterov(Optimizer):
 
 @dataclass(frozen=True)
 class AdaGrad(Optimizer):
-    """AdaGrad: ``s + g²``, ``w - lr g / (sqrt(s) + eps)`` (Duchi, Hazan and Singer 2011)."""
+    """AdaGrad: ``s + g²``, ``w - lr g / (sqrt(s) + eps)`` (Duchi, Hazan and Singer 2011).
+
+    Parameters
+    ----------
+    lr
+        Learning rate, > 0.
+    eps
+        Keeps the divisor from 0, > 0.
+    weight_decay
+        L2 weight decay, >= 0; 0 is none.
+    """
 
     lr: float = 0.01
     eps: float = 1e-10
@@ -160,6 +206,17 @@ class RMSprop(Optimizer):
     """RMSprop: ``s = rho s + (1 - rho) g²``, ``w - lr g / (sqrt(s) + eps)`` (Hinton 2012).
 
     `rho` is PyTorch's ``alpha``.
+
+    Parameters
+    ----------
+    lr
+        Learning rate, > 0.
+    rho
+        The part of the mean of squares that is kept, >= 0 and < 1.
+    eps
+        Keeps the divisor from 0, > 0.
+    weight_decay
+        L2 weight decay, >= 0; 0 is none.
     """
 
     lr: float = 0.01
@@ -186,6 +243,17 @@ class Adam(Optimizer):
 
     ``m = beta1 m + (1 - beta1) g``, ``s = beta2 s + (1 - beta2) g²``, and after t steps
     ``w - lr m / (1 - beta1^t) / (sqrt(s / (1 - beta2^t)) + eps)``.
+
+    Parameters
+    ----------
+    lr
+        Learning rate, > 0.
+    beta1, beta2
+        The parts of the means of gradients and of squares that are kept, >= 0 and < 1.
+    eps
+        Keeps the divisor from 0, > 0.
+    weight_decay
+        L2 weight decay, >= 0; 0 is none.
     """
 
     lr: float = 0.001
@@ -225,7 +293,15 @@ class Adam(Optimizer):
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """Adam after decoupled weight decay ``w - lr weight_decay w`` (Loshchilov and Hutter 2019)."""
+    """Adam after decoupled weight decay ``w - lr weight_decay w`` (Loshchilov and Hutter 2019).
+
+    Parameters
+    ----------
+    lr, beta1, beta2, eps
+        As for `Adam`.
+    weight_decay
+        Decoupled, >= 0; 0 is none.
+    """
 
     weight_decay: float = 0.01
 
