@@ -415,11 +415,40 @@ class StrictBackend(Backend):
         return self.library.asarray(host, device=self.device)
 
 
-class ReproducibleBackend(Backend):
-    """Another backend whose every operation gives the same bits as any other's does.
+class WrappedBackend(Backend):
+    """Base of backends that let another one, `inner`, do the work, through a namespace round its.
 
-    Steps run operation by operation, through the namespace that `xpnn.reproducible` wraps round
-    the library's own.
+    Steps run operation by operation.
+    """
+
+    def __init__(self, inner: Backend, xp: Any) -> None:
+        self.inner, self.xp = inner, xp
+        self.name = inner.name  # type: ignore[misc]
+        self.library, self.device, self.dtype = inner.library, inner.device, inner.dtype
+
+    def _namespace(self) -> Any:
+        return self.xp
+
+    def _device(self, name: str | None) -> Any:
+        return self.device
+
+    def devices(self) -> tuple[str, ...]:
+        return self.inner.devices()
+
+    def options(self) -> dict[str, Any]:
+        return self.inner.options()
+
+    def random_state(self, seed: int) -> np.random.RandomState:
+        return self.inner.random_state(seed)
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        with self.inner.scope():
+            yield
+
+
+class ReproducibleBackend(WrappedBackend):
+    """Another backend whose every operation gives the same bits as any other's does.
 
     Parameters
     ----------
@@ -432,23 +461,11 @@ class ReproducibleBackend(Backend):
     def __init__(self, inner: Backend, precision: str = "training") -> None:
         if precision not in reproducible.PRECISIONS:
             raise unknown("precision", precision, reproducible.PRECISIONS)
-        self.inner = inner
-        self.name = inner.name  # type: ignore[misc]
-        self.library, self.device, self.dtype = inner.library, inner.device, inner.dtype
         with inner.scope():
-            self.xp = reproducible.namespace(inner.xp, precision=precision)
-
-    def _namespace(self) -> Any:
-        return self.xp
-
-    def _device(self, name: str | None) -> Any:
-        return self.device
-
-    def devices(self) -> tuple[str, ...]:
-        return self.inner.devices()
+            super().__init__(inner, reproducible.namespace(inner.xp, precision=precision))
 
     def options(self) -> dict[str, Any]:
-        return {**self.inner.options(), "reproducible": True, "precision": self.xp.precision}
+        return {**super().options(), "reproducible": True, "precision": self.xp.precision}
 
     @classmethod
     def owns(cls, array: Array) -> bool:
@@ -466,11 +483,6 @@ class ReproducibleBackend(Backend):
 
     def random_state(self, seed: int) -> np.random.RandomState:
         return reproducible.RandomState(seed)
-
-    @contextlib.contextmanager
-    def scope(self) -> Iterator[None]:
-        with self.inner.scope():
-            yield
 
 
 BACKENDS: dict[str, type[Backend]] = {

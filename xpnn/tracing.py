@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnn.backends import Backend, Step
+from xpnn.backends import Backend, Step, WrappedBackend
 from xpnn.layers import Layer, Pullback
 from xpnn.losses import Loss
 from xpnn.model import Sequential
@@ -125,23 +125,12 @@ class TracedNamespace:
         return value
 
 
-class TracedBackend(Backend):
-    """Another backend, operation by operation, each noted in `trace`."""
+class TracedBackend(WrappedBackend):
+    """Another backend, each operation noted in `trace`."""
 
     def __init__(self, inner: Backend, trace: Trace) -> None:
-        self.inner, self.trace = inner, trace
-        self.name = inner.name  # type: ignore[misc]
-        self.library, self.device, self.dtype = inner.library, inner.device, inner.dtype
-        self.xp = TracedNamespace(inner, trace)
-
-    def _namespace(self) -> Any:
-        return self.xp
-
-    def _device(self, name: str | None) -> Any:
-        return self.device
-
-    def devices(self) -> tuple[str, ...]:
-        return self.inner.devices()
+        super().__init__(inner, TracedNamespace(inner, trace))
+        self.trace = trace
 
     @classmethod
     def owns(cls, array: Array) -> bool:
@@ -156,14 +145,6 @@ class TracedBackend(Backend):
 
     def dataset(self, host: np.ndarray) -> Array:
         return TracedArray(self.inner.dataset(host), self.xp)
-
-    def random_state(self, seed: int) -> np.random.RandomState:
-        return self.inner.random_state(seed)
-
-    @contextlib.contextmanager
-    def scope(self) -> Iterator[None]:
-        with self.inner.scope():
-            yield
 
     def fold(self, step: Step) -> Step:
         def counted(carry: Any, row: Array, *context: Any) -> Any:
