@@ -3,7 +3,7 @@
 import pytest
 
 from tests.conftest import open_backend
-from xpnn.verification import canonical_hashes, canonical_runs, generated
+from xpnn.verification import canonical_runs, generated, run_canonical
 
 RUNS = {run.name: run for run in canonical_runs()}
 LIBRARIES = ("numpy", "torch", "jax", "strict", "cupy")
@@ -22,7 +22,7 @@ def test_the_standard_runs_cover_both_dtypes_and_the_article():
 def test_generated_data(library, name):
     open_backend(library)
     run = RUNS[name]
-    assert canonical_hashes(run, generated(), library) == list(run.hashes)
+    assert run_canonical(run, generated(), library) == run
 
 
 @pytest.mark.parametrize(
@@ -34,4 +34,5 @@ def test_an_epoch_of_the_article(library, name, mnist):
     open_backend(library)
     run = RUNS[name]
     first = run._replace(settings=run.settings.replaced(epochs=1))
-    assert canonical_hashes(first, mnist, library) == list(run.hashes[:2])
+    found = run_canonical(first, mnist, library)
+    assert (found.hashes, found.log) == (run.hashes[:2], run.log[:2])

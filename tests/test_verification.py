@@ -17,8 +17,8 @@ from xpnn.verification import (
     Difference,
     Verification,
     as_json,
-    canonical_hashes,
     generated,
+    run_canonical,
     usable_backends,
     verify,
 )
@@ -286,10 +286,10 @@ def test_wrong_options_take_one_line(options, message, capsys):
 
 
 def test_the_command_holds_standard_runs_to_their_hashes(monkeypatch, capsys):
-    run = Canonical("tiny", "generated", "float64", Settings(hidden="4", epochs=1), ())
-    hashes = tuple(canonical_hashes(run, generated(), "numpy"))
-    assert len(hashes) == 2
-    good = run._replace(hashes=hashes)
+    run = Canonical("tiny", "generated", "float64", Settings(hidden="4", epochs=1))
+    good = run_canonical(run, generated(), "numpy")
+    hashes = good.hashes
+    assert len(hashes) == len(good.log) == 2
     changed = good._replace(name="changed", hashes=(hashes[0], hashes[0]))
     elsewhere = good._replace(name="elsewhere", data="mnist")
 
@@ -303,11 +303,37 @@ def test_the_command_holds_standard_runs_to_their_hashes(monkeypatch, capsys):
     assert main(["verify", "--canonical", "--backends", "numpy"]) == 1
     assert "differs at epoch 1" in capsys.readouterr().out.splitlines()[2]
 
+    # the log counts as much as the weights
+    monkeypatch.setattr(cli, "canonical_runs", lambda: [good._replace(log=good.log[:1] * 2)])
+    assert main(["verify", "--canonical", "--backends", "numpy"]) == 1
+
+
+@pytest.mark.parametrize("option", ["--native", "--dtype float64", "--hidden 5", "--epochs 2"])
+def test_standard_runs_take_no_other_options(option, capsys):
+    assert main(["verify", "--canonical", *option.split()]) == 2
+    assert "canonical runs take no options" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_off_is_named_though_the_weights_agree():
+    other = wrong("strict", 10**9)
+    right = other.xp._xp.log
+    other.xp.log = lambda x: right(x) * (1 + 2.0**-40)
+    found = verify(SETTINGS, *DATA, [get_backend(dtype="float64", reproducible=True), other])
+    assert not found.agree
+    assert found.parted.startswith("numpy and strict differ in the log: '0 ")
+
+
+def test_one_backend_is_nothing_to_compare(capsys):
+    assert main([*COMMAND.split()[:1], "--backends", "numpy"]) == 2
+    assert "backends must be two or more" in capsys.readouterr().err
+
 
 def test_standard_runs_are_written_and_read(monkeypatch, tmp_path):
     runs = [
-        Canonical("a", "mnist", "float32", Settings(flood=0.01, epochs=1), ("0a", "1b")),
-        Canonical("b", "generated", "float64", Settings(), ("2c",)),
+        Canonical(
+            "a", "mnist", "float32", Settings(flood=0.01, epochs=1), ("0a", "1b"), ("0 1", "1 2")
+        ),
+        Canonical("b", "generated", "float64", Settings(), ("2c",), ("0 0",)),
     ]
     (tmp_path / "canonical.json").write_text(as_json(runs))
     monkeypatch.setattr(verification.importlib.resources, "files", lambda package: tmp_path)

@@ -23,14 +23,17 @@ from xpnn.optimizers import OPTIMIZERS
 from xpnn.settings import FIELDS, Settings
 from xpnn.training import Callback, History
 from xpnn.verification import (
-    canonical_hashes,
     canonical_runs,
     generated,
+    run_canonical,
     usable_backends,
     verify,
 )
 
 DIFFERENT, USAGE_ERROR, INTERRUPTED = 1, 2, 130
+
+# settings of `verify` that differ from those of `train`
+_VERIFIED = {"epochs": 3}
 
 # digits of a hash that a table shows
 _SHOWN = 16
@@ -93,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dtype", metavar="NAME", default="float32", help=_names(DTYPES))
     add("--native", action="store_true", help="compare native runs, and show how far they part")
     add("--canonical", action="store_true", help="hold standard runs to the published hashes")
-    _add_settings(compare, epochs=3)
+    _add_settings(compare, **_VERIFIED)
 
     listing = commands.add_parser(
         "backends",
@@ -227,13 +230,20 @@ def _result(history: History) -> str:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    names = args.backends.split(",") if args.backends else None
+    names = [name.strip() for name in args.backends.split(",")] if args.backends else None
     if args.canonical:
-        return _verify_canonical(args.data, names)
+        changed = [
+            name for name in FIELDS if getattr(args, name) != _VERIFIED.get(name, FIELDS[name])
+        ]
+        if args.native or args.dtype != "float32" or changed:
+            raise ArgumentError("canonical runs take no options but DATA, backends and device")
+        return _verify_canonical(args.data, names, args.device)
     backends = usable_backends(
         names, device=args.device, dtype=args.dtype, reproducible=not args.native
     )
     settings = _settings(args)
+    if len(backends) < 2:
+        raise ArgumentError(f"backends must be two or more to compare, got {backends[0].name}")
     train, test = generated() if args.data is None else read_idx_folder(args.data)
     found = verify(settings, train, test, backends)
     head = ["epoch", *found.hashes, "agree"]
@@ -250,11 +260,11 @@ def _verify(args: argparse.Namespace) -> int:
     return 0 if found.agree else DIFFERENT
 
 
-def _verify_canonical(folder: str | None, names: Sequence[str] | None) -> int:
+def _verify_canonical(folder: str | None, names: Sequence[str] | None, device: str | None) -> int:
     available = {"generated": generated()}
     if folder is not None:
         available["mnist"] = read_idx_folder(folder)
-    backends = [backend.name for backend in usable_backends(names)]
+    backends = [backend.name for backend in usable_backends(names, device=device)]
     rows, good = [["run", "published", *backends]], True
     for run in canonical_runs():
         if run.data not in available:
@@ -262,9 +272,10 @@ def _verify_canonical(folder: str | None, names: Sequence[str] | None) -> int:
             continue
         cells = []
         for name in backends:
-            hashes = canonical_hashes(run, available[run.data], name)
-            pairs = enumerate(zip(hashes, run.hashes, strict=True))
-            wrong = next((epoch for epoch, (ours, published) in pairs if ours != published), None)
+            ours = run_canonical(run, available[run.data], name, device=device)
+            rows_of = (zip(found.hashes, found.log, strict=True) for found in (ours, run))
+            pairs = enumerate(zip(*rows_of, strict=True))
+            wrong = next((epoch for epoch, (a, b) in pairs if a != b), None)
             cells.append("equal" if wrong is None else f"differs at epoch {wrong}")
             good = good and wrong is None
         rows.append([run.name, run.hashes[-1][:_SHOWN], *cells])

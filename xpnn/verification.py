@@ -13,7 +13,7 @@ import numpy as np
 
 from xpnn.backends import BACKENDS, Backend, get_backend
 from xpnn.datasets import Dataset
-from xpnn.errors import ArgumentError, BackendError
+from xpnn.errors import ArgumentError, BackendError, DivergenceError
 from xpnn.model import Sequential
 from xpnn.settings import Settings
 from xpnn.tracing import Trace, TracedBackend, TracedLoss, TracedOptimizer, traced
@@ -40,16 +40,21 @@ class Verification:
         For each epoch, between any backend's weights and the first one's.
     parted
         Where the first backend that differs leaves the first one, in words; None if all agree.
+    logs
+        For each backend, the lines of the log: epoch, accuracies and losses.
     """
 
     hashes: Mapping[str, Sequence[str]]
     differences: Sequence[Difference]
     parted: str | None
+    logs: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     @property
     def agree(self) -> bool:
-        """Whether all hashes of each epoch are equal."""
-        return len({tuple(hashes) for hashes in self.hashes.values()}) == 1
+        """Whether all hashes and all lines of the log are equal."""
+        return self.parted is None and all(
+            len({tuple(rows) for rows in found.values()}) <= 1 for found in (self.hashes, self.logs)
+        )
 
 
 def usable_backends(names: Sequence[str] | None = None, **options: Any) -> list[Backend]:
@@ -64,12 +69,14 @@ def usable_backends(names: Sequence[str] | None = None, **options: Any) -> list[
         if len(set(names)) != len(names):
             raise ArgumentError(f"backends must be different ones, got {', '.join(names)}")
         return [get_backend(name, **options) for name in names]
-    found = []
+    found, refused = [], []
     for name in BACKENDS:
         try:
             found.append(get_backend(name, **options))
-        except BackendError:
-            continue
+        except BackendError as error:
+            refused.append(str(error))
+    if not found:
+        raise BackendError("; ".join(refused))
     return found
 
 
@@ -91,10 +98,11 @@ def generated(
 
 
 class _Recorder(Callback):
-    """Keeps the weights' hash of each epoch, and the weights."""
+    """Keeps the weights' hash of each epoch, the weights, and the line of the log."""
 
     def __init__(self) -> None:
         self.hashes: list[str] = []
+        self.log: list[str] = []
         self.weights: list[dict[str, np.ndarray]] = []
 
     def on_start(self, model: Sequential, epochs: int, batches: int) -> None:
@@ -102,6 +110,7 @@ class _Recorder(Callback):
 
     def on_epoch(self, epoch: Epoch) -> None:
         self.hashes.append(self.model.sha256())
+        self.log.append(" ".join(map(repr, epoch[:5])))
         self.weights.append(flatten(self.model.host_parameters()))
 
 
@@ -125,7 +134,10 @@ def verify(
     for backend in backends:
         recorder = recorders[backend.name] = _Recorder()
         model = settings.make_model(train, *([] if validation is None else [validation]))
-        settings.fit(model, train, validation, backend=backend, callbacks=[recorder])
+        try:
+            settings.fit(model, train, validation, backend=backend, callbacks=[recorder])
+        except DivergenceError as error:
+            raise DivergenceError(f"backend {backend.name!r}: {error}") from None
     hashes = {name: recorder.hashes for name, recorder in recorders.items()}
     reference, *others = recorders.values()
     differences = [
@@ -140,7 +152,13 @@ def verify(
             epoch = next(i for i, (a, b) in enumerate(pairs) if a != b)
             parted = _part(settings, train, backends[0], backend, epoch)
             break
-    return Verification(hashes, differences, parted)
+    logs = {name: recorder.log for name, recorder in recorders.items()}
+    first = backends[0].name
+    for name, log in logs.items():
+        if parted is None and log != logs[first]:
+            a, b = next((a, b) for a, b in zip(logs[first], log, strict=True) if a != b)
+            parted = f"{first} and {name} differ in the log: {a!r} and {b!r}"
+    return Verification(hashes, differences, parted, logs)
 
 
 def _difference(
@@ -216,13 +234,16 @@ class Canonical(NamedTuple):
         The run.
     hashes
         `Sequential.sha256` after each epoch, the untrained network's first.
+    log
+        The lines of the log: epoch, training accuracy and loss, test accuracy and loss.
     """
 
     name: str
     data: str
     dtype: str
     settings: Settings
-    hashes: tuple[str, ...]
+    hashes: tuple[str, ...] = ()
+    log: tuple[str, ...] = ()
 
 
 def canonical_runs() -> list[Canonical]:
@@ -235,18 +256,21 @@ def canonical_runs() -> list[Canonical]:
             run["dtype"],
             Settings(**run["settings"]),
             tuple(run["hashes"]),
+            tuple(run["log"]),
         )
         for run in json.loads(text)
     ]
 
 
-def canonical_hashes(run: Canonical, data: tuple[Dataset, Dataset], name: str) -> list[str]:
-    """Return the hashes that a standard run gives here on the backend called `name`."""
+def run_canonical(
+    run: Canonical, data: tuple[Dataset, Dataset], name: str, *, device: str | None = None
+) -> Canonical:
+    """Return a standard run with the hashes and the log that the backend called `name` gives."""
     recorder = _Recorder()
     model = run.settings.make_model(*data)
-    backend = get_backend(name, dtype=run.dtype, reproducible=True)
-    run.settings.fit(model, data[0], None, backend=backend, callbacks=[recorder])
-    return recorder.hashes
+    backend = get_backend(name, device=device, dtype=run.dtype, reproducible=True)
+    run.settings.fit(model, *data, backend=backend, callbacks=[recorder])
+    return run._replace(hashes=tuple(recorder.hashes), log=tuple(recorder.log))
 
 
 def as_json(runs: Sequence[Canonical]) -> str:

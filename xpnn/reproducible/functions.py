@@ -15,6 +15,10 @@ from xpnn.reproducible.exact import two_product, two_sum
 Raw = Any
 
 
+# 64 / log(2), not by the platform's log
+_PER_LN2_64 = float.fromhex("0x1.71547652b82fep+6")
+
+
 class Functions:
     """The functions through one library, with its tables on each device that asked for them.
 
@@ -27,7 +31,7 @@ class Functions:
     def __init__(self, xp: Any) -> None:
         self._xp = xp
         self._tables: dict[tuple[Callable[[], Any], str], tuple[Raw, ...]] = {}
-        self._roots_are_off: bool | None = None
+        self._roots_are_off: dict[str, bool] = {}
 
     def _table(self, make: Callable[[], tuple[Any, ...]], like: Raw) -> tuple[Raw, ...]:
         xp, device = self._xp, array_api_compat.device(like)
@@ -55,7 +59,7 @@ class Functions:
         (table,) = self._table(tables.exp, x)
         largest = 709.782712893384  # of which the exponential is finite
         y = xp.minimum(xp.maximum(x, -700.0), largest)
-        n = xp.floor(y * (64 / math.log(2)) + 0.5)
+        n = xp.floor(y * _PER_LN2_64 + 0.5)
         y = (y - n * tables.LN2_64[0]) - n * tables.LN2_64[1]
         p = y * (1 / 120)
         for c in (1 / 24, 1 / 6, 0.5):
@@ -74,7 +78,7 @@ class Functions:
         xp = self._xp
         high, low = self._table(tables.expm1, x)
         y = xp.minimum(xp.maximum(x, -40.0), 40.0)
-        n = xp.floor(y * (64 / math.log(2)) + 0.5)
+        n = xp.floor(y * _PER_LN2_64 + 0.5)
         index = self._index(n, -tables.EXPM1_LAST)
         head = y - n * tables.LN2_64[0]
         tail = n * tables.LN2_64[1]
@@ -181,16 +185,17 @@ class Functions:
         """Return the square root, the library's own where that is correctly rounded."""
         xp = self._xp
         root = xp.sqrt(xp.where(x >= 0.0, x, math.nan))
-        if self._roots_are_off is None:
+        device = array_api_compat.device(x)
+        key = str(device)
+        if key not in self._roots_are_off:
             # PyTorch's CPU sqrt goes through MKL, which is off in one of a hundred.
             host = np.linspace(1.0, 4.0, 4096, endpoint=False)
-            device = array_api_compat.device(x)
             probe, roots = (
                 xp.asarray(values, dtype=xp.float64, device=device)
                 for values in (host, np.sqrt(host))
             )
-            self._roots_are_off = bool(xp.any(xp.sqrt(probe) != roots))
-        return self._corrected_root(x, root) if self._roots_are_off else root
+            self._roots_are_off[key] = bool(xp.any(xp.sqrt(probe) != roots))
+        return self._corrected_root(x, root) if self._roots_are_off[key] else root
 
     def _corrected_root(self, x: Raw, root: Raw) -> Raw:
         """Return the root, at most one ulp off, as the nearest float64.
