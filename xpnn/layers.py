@@ -169,7 +169,9 @@ class Activation(Layer):
         return {"name": self.name, **self.parameters}
 
     def __repr__(self) -> str:
-        given = "".join(f", {key}={value!r}" for key, value in self.parameters.items())
+        given = "".join(
+            f", {key}={repr(value).removesuffix('.0')}" for key, value in self.parameters.items()
+        )
         return f"Activation({self.name!r}{given})"
 
     def forward(
