@@ -6,6 +6,7 @@ one-hot rows, probabilities, or the values of a regression.
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from decimal import Decimal
@@ -158,9 +159,13 @@ class CrossEntropy(Loss):
         samples = -xp.sum(t * (shifted - xp.log(total)), axis=1)
         return samples, (softmax - t) / max(outputs.shape[0], 1)
 
-    def reported(self, samples: Array, *, xp: Any) -> Array:
+    @functools.cached_property
+    def _cap(self) -> float:
         # decimal's logarithm is correctly rounded; the platform's may differ in the last digit
-        return xp.minimum(samples, -float(Decimal(self.floor).ln()))
+        return -float(Decimal(self.floor).ln())
+
+    def reported(self, samples: Array, *, xp: Any) -> Array:
+        return xp.minimum(samples, self._cap)
 
     def predict(self, outputs: Array, *, xp: Any) -> Array:
         return functions.softmax(outputs, xp)
@@ -219,7 +224,7 @@ class BinaryCrossEntropy(Loss):
 
     def hits(self, outputs: Array, targets: Array, *, xp: Any) -> Array:
         if is_labels(targets, xp):
-            return xp.astype(labels(outputs, xp=xp) == targets, outputs.dtype)
+            return super().hits(outputs, targets, xp=xp)
         right = (outputs > 0) == (encode(outputs, targets, xp) > 0.5)
         return xp.sum(xp.astype(right, outputs.dtype), axis=1) / outputs.shape[1]
 
