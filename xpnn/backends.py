@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import array_api_compat
 import numpy as np
 
-from xpnn import reproducible
+from xpnn import recording, reproducible
 from xpnn.errors import ArgumentError, BackendError, unknown
 
 Array = Any
@@ -224,6 +224,9 @@ class NumpyBackend(Backend):
 
     def asarray(self, host: np.ndarray) -> Array:
         return np.asarray(host)
+
+    def fold(self, step: Step) -> Step:
+        return recording.Fold(step, recording.namespace(self.xp))
 
 
 class CupyBackend(Backend):
@@ -483,6 +486,29 @@ class ReproducibleBackend(WrappedBackend):
 
     def random_state(self, seed: int) -> np.random.RandomState:
         return reproducible.RandomState(seed)
+
+    def fold(self, step: Step) -> Step:
+        if not isinstance(self.inner, NumpyBackend):
+            return super().fold(step)
+        recorder = recording.namespace(self.inner.xp)
+        return recording.Fold(step, recorder, self._leaf(recorder))
+
+    def _leaf(self, recorder: recording.Namespace) -> recording.Leaf:
+        recorded = reproducible.namespace(recorder, precision=self.xp.precision)
+
+        def raw(leaf: Any) -> tuple[Any, Any]:
+            return leaf.raw, (leaf.low, leaf.high)
+
+        def wrapper(xp: Any) -> Callable[[Any, Any], Any]:
+            def wrapped(raw: Any, known: Any) -> Any:
+                if known is None:
+                    return xp._plain(raw)
+                low, high = known
+                return reproducible.Array(xp, raw, low, high=high, owned=True)
+
+            return wrapped
+
+        return recording.Leaf(raw, wrapper(recorded), wrapper(self.xp))
 
 
 BACKENDS: dict[str, type[Backend]] = {

@@ -364,7 +364,7 @@ class _Steps:
         xp, dtype = backend.xp, backend.dtype
 
         def predict(
-            parameters: Tree, rows: Array, x: Array, y: Array
+            xp: Any, parameters: Tree, rows: Array, x: Array, y: Array
         ) -> tuple[Callable[[Array], Tree], Array, tuple[Array, ...]]:
             inputs, targets = xp.take(x, rows, axis=0), xp.take(y, rows, axis=0)
             if inputs.dtype != dtype:
@@ -377,11 +377,12 @@ class _Steps:
 
         def training_step(carry: Any, *batch: Array) -> Any:
             parameters, state = carry
-            pullback, gradient, figures = predict(parameters, *batch)
+            xp = namespace(batch[0])
+            pullback, gradient, figures = predict(xp, parameters, *batch)
             return optimizer.update(parameters, pullback(gradient), state, xp=xp), figures
 
         def evaluation_step(parameters: Tree, *batch: Array) -> Any:
-            _, _, figures = predict(parameters, *batch)
+            _, _, figures = predict(namespace(batch[0]), parameters, *batch)
             return parameters, figures
 
         self.init = backend.compile(lambda parameters: optimizer.init(parameters, xp=xp))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 Array = Any
@@ -25,3 +25,32 @@ def unzip(tree: Tree, count: int) -> tuple[Tree, ...]:
 def flatten(tree: Tree) -> dict[str, Array]:
     """Return the arrays of `tree` by layer and name: ``"0.weight"``, ``"0.bias"``."""
     return {f"{i}.{name}": leaf for i, layer in enumerate(tree) for name, leaf in layer.items()}
+
+
+def leaves(tree: Any) -> list[Array]:
+    """Return the arrays of any nest of lists, tuples and dictionaries, in order."""
+    return list(_leaves(tree))
+
+
+def _leaves(tree: Any) -> Iterator[Array]:
+    if isinstance(tree, dict):
+        tree = tree.values()
+    elif not isinstance(tree, (list, tuple)):
+        yield tree
+        return
+    for part in tree:
+        yield from _leaves(part)
+
+
+def rebuilt(tree: Any, arrays: Iterable[Array]) -> Any:
+    """Return the same nest with `arrays` for its own, in the order of `leaves`."""
+    rest = iter(arrays)
+
+    def build(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {name: build(value) for name, value in part.items()}
+        if isinstance(part, (list, tuple)):
+            return type(part)(build(value) for value in part)
+        return next(rest)
+
+    return build(tree)

@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 
 from xpnn.reproducible.array import Array
 from xpnn.reproducible.exact import power_above
-from xpnn.reproducible.formats import EXACT, FLOAT64, ceil_log2
+from xpnn.reproducible.formats import FLOAT64, ceil_log2
 
 Raw = Any
 
 # between 2^-COMFORT and 2^COMFORT, neither slices nor their products leave float64
 COMFORT = 400
-# a look at the maxima, to learn more of them than that they are within 2^-USUAL and 2^USUAL, costs
-# more than it saves below SMALL elements
-USUAL = 200
+# below SMALL elements, the number of operations counts, above, that of passes
 SMALL = 20_000
+# elements of a row that is long enough to be worth joining
+LONG = 4096
 
 
 class Cut(NamedTuple):
@@ -67,17 +67,19 @@ def cut(array: Array, axis: int, bits: int, count: int, xp: Any) -> Cut | None:
     A cut is kept with its array; a transpose looks its cuts up in the original, so that one
     serves ``x @ w`` and ``x.T @ dy``.
     """
-    if array.base is not None and array.base[0].raw is array.base[1]:
-        other = cut(array.base[0], -3 - axis, bits, count, xp)
+    base = array.base
+    if base is not None and base[0].raw is base[1]:
+        other = cut(base[0], -3 - axis, bits, count, xp)
         if other is None:
             return None
         return Cut([xp.matrix_transpose(s) for s in other.slices], other.low)
-    if array.cuts is None:
-        array.cuts = {}
+    kept = array.cuts
+    if kept is None:
+        kept = array.cuts = {}
     key = (axis, bits, count)
-    if key not in array.cuts:
-        array.cuts[key] = _cut(array, array.cuts, axis, bits, count, xp)
-    found: Cut | None = array.cuts[key]
+    if key not in kept:
+        kept[key] = _cut(array, kept, axis, bits, count, xp)
+    found: Cut | None = kept[key]
     return found
 
 
@@ -91,27 +93,54 @@ def _cut(
             kept[key] = slices(raw, array.high, bits, count, width=array.high - array.low)
         grid: Cut = kept[key]
         return grid
-    magnitudes = kept.pop("magnitudes", None)
-    if magnitudes is None:
-        magnitudes = xp.abs(raw)
-        if array.ndim == 2:  # for the cut along the other axis
-            kept["magnitudes"] = magnitudes
-    maxima = xp.max(magnitudes, axis=axis, keepdims=True)
-    if array.size < SMALL:
-        usual = (maxima >= 2.0**-USUAL) & (maxima <= 2.0**USUAL)
-        if bool(xp.all(usual | (maxima == 0.0))):
-            return slices(raw, -USUAL, bits, count, unit=power_above(maxima, xp))
-    largest, least = float(xp.max(maxima)), float(xp.min(maxima))
-    if least == 0 and largest > 0:
-        least = float(xp.min(xp.where(maxima > 0, maxima, largest)))
-    if largest == 0:
-        return Cut([raw], EXACT)
-    if not 2.0**-COMFORT <= least <= largest <= 2.0**COMFORT:
+    if array.ndim == 2 and array.size < SMALL:
+        if "units" not in kept:
+            kept["units"] = _both_units(raw, xp)
+        units = kept["units"]
+        return None if units is None else slices(raw, -COMFORT, bits, count, unit=units[axis])
+    rows = _joined(raw, axis, xp)
+    maxima = xp.max(xp.abs(rows), axis=axis, keepdims=True)
+    if rows is not raw:
+        maxima = xp.max(xp.reshape(maxima, (-1, raw.shape[1])), axis=0, keepdims=True)
+    unit = _unit(maxima, xp)
+    if unit is None:
         return None
-    high, low = ceil_log2(largest), ceil_log2(least)
-    if high == low:
-        return slices(raw, high, bits, count)
-    return slices(raw, low, bits, count, unit=power_above(maxima, xp))
+    if rows is raw:
+        return slices(raw, -COMFORT, bits, count, unit=unit)
+    count = rows.shape[1] // raw.shape[1]
+    unit = xp.reshape(xp.broadcast_to(unit, (count, raw.shape[1])), (1, -1))
+    pieces, low = slices(rows, -COMFORT, bits, count, unit=unit)
+    return Cut([xp.reshape(piece, raw.shape) for piece in pieces], low)
+
+
+def _unit(maxima: Raw, xp: Any) -> Raw | None:
+    """Return the least powers of two not below `maxima`; None if one is out of comfort."""
+    usual = (maxima >= 2.0**-COMFORT) & (maxima <= 2.0**COMFORT) | (maxima == 0.0)
+    return power_above(maxima, xp) if bool(xp.all(usual)) else None
+
+
+def _both_units(raw: Raw, xp: Any) -> dict[int, Raw] | None:
+    """Return the units by the axis along which the maxima are taken.
+
+    In training, most operands are cut along both; and a look whether all are in comfort costs more
+    than the maxima.
+    """
+    magnitudes = xp.abs(raw)
+    unit = _unit(xp.concat([xp.max(magnitudes, axis=0), xp.max(magnitudes, axis=1)]), xp)
+    columns = raw.shape[1]
+    return None if unit is None else {-2: unit[None, :columns], -1: unit[columns:, None]}
+
+
+def _joined(raw: Raw, axis: int, xp: Any) -> Raw:
+    """Return a large matrix that is cut by columns with several rows joined to a longer one.
+
+    A pass over a matrix with a row of shifts works row by row, and long rows take half the time.
+    """
+    if axis != -2 or len(raw.shape) != 2 or raw.shape[0] * raw.shape[1] < SMALL:
+        return raw
+    rows, columns = raw.shape
+    count = max((n for n in range(1, LONG // columns + 1) if rows % n == 0), default=1)
+    return raw if count == 1 else xp.reshape(raw, (rows // count, count * columns))
 
 
 def slices(
@@ -130,24 +159,27 @@ def slices(
         If given, |raw| <= unit, and ``2**high`` is the least unit.
     """
     pieces: list[Raw] = []
-    rest = raw
-    for k in range(1, count + 1):
-        depth = k * (bits + 1) - 1
+    rest, depth = raw, bits
+    while True:
         if width <= depth:
             pieces.append(rest)
             return Cut(pieces, high - width)
         shift: Any = math.ldexp(1.5, 52 - depth)
         shift = math.ldexp(shift, high) if unit is None else unit * shift
-        if 1 < k == count:
-            rest += shift  # a difference, our own
-            piece = rest
-        else:
-            piece = rest + shift
+        if len(pieces) == count - 1:
+            if pieces:
+                rest += shift  # a difference, our own
+                rest -= shift
+            else:
+                rest = rest + shift
+                rest -= shift
+            pieces.append(rest)
+            return Cut(pieces, high - depth)
+        piece = rest + shift
         piece -= shift
         pieces.append(piece)
-        if k < count:
-            rest = rest - piece
-    return Cut(pieces, high - depth)
+        rest = rest - piece
+        depth += bits + 1
 
 
 def width_of(raw: Raw, xp: Any) -> tuple[int, int] | None:

@@ -82,6 +82,7 @@ class Namespace:
             raise ValueError(f"precision is 'training' or 'full', not {precision!r}")
         self._raw = xp
         self.precision = precision
+        self.__name__ = repr(self)
         self._formats: dict[Any, Format] = {}
         for dtype, format_ in ((xp.float64, FLOAT64), (xp.float32, FLOAT32)):
             # a library's constant need not be what .dtype returns: both are keys

@@ -1,0 +1,367 @@
+"""Recorded steps: the same bits as eager ones, whatever a step does."""
+
+import itertools
+import threading
+import types
+
+import array_api_compat.numpy as xp
+import numpy as np
+import pytest
+
+import xpnn
+from xpnn import recording
+from xpnn.activations import ACTIVATIONS
+from xpnn.backends import Backend, get_backend
+from xpnn.losses import LOSSES
+from xpnn.optimizers import OPTIMIZERS
+
+RECORDER = recording.namespace(xp)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def copied(tree):
+    return recording.rebuilt(tree, [leaf.copy() for leaf in recording.leaves(tree)])
+
+
+def both(step, carry, runs):
+    """Run a fold recorded and eagerly; hold all that it returns to the same bits."""
+    fold = recording.Fold(step, RECORDER)
+    eager = Backend.fold(types.SimpleNamespace(xp=xp), step)
+    recorded_carry, eager_carry = copied(carry), copied(carry)
+    for rows, *context in runs:
+        recorded_carry, figures = fold(recorded_carry, rows, *context)
+        eager_carry, expected = eager(eager_carry, rows, *context)
+        for got, want in zip(
+            (*recording.leaves(recorded_carry), *figures),
+            (*recording.leaves(eager_carry), *expected),
+            strict=True,
+        ):
+            assert got.dtype == want.dtype
+            assert got.tobytes() == want.tobytes()
+    return fold
+
+
+def rows_of(count, size=4, places=20):
+    return rng(count).integers(0, places, (count, size))
+
+
+DATA = rng(1).standard_normal((20, 5))
+WEIGHT = rng(2).standard_normal((5, 3))
+
+
+def with_namespace(step):
+    """The step through the namespace of its arrays, as `fit` writes it."""
+
+    def inner(carry, row, *context):
+        return step(recording_namespace(row), carry, row, *context)
+
+    return inner
+
+
+def recording_namespace(array):
+    return array.__array_namespace__() if isinstance(array, recording.Recorded) else xp
+
+
+@with_namespace
+def sgd(xp, carry, row, x):
+    (w,) = carry
+    batch = xp.take(x, row, axis=0)
+    y = xp.maximum(batch @ w, 0.0)
+    w -= 0.1 * (batch.T @ xp.where(y > 0, y, 0.0))
+    return (w,), (xp.sum(y), xp.sum(xp.astype(y > 0, y.dtype)))
+
+
+def test_a_step_is_recorded_once_and_played():
+    fold = both(sgd, (WEIGHT,), [(rows_of(6), DATA), (rows_of(3), DATA)])
+    (program,) = fold.programs
+    # take, matmul, maximum, greater, where, matmul, *, -=, sum, >, astype, sum
+    assert program.calls == 12
+
+
+def test_rows_of_another_length_and_other_data_are_programs_of_their_own():
+    other = rng(5).standard_normal((20, 5))
+    fold = both(sgd, (WEIGHT,), [(rows_of(4), DATA), (rows_of(1, 3), DATA), (rows_of(4), other)])
+    assert len(fold.programs) == 3
+
+
+def test_no_more_programs_are_kept_than_a_run_needs():
+    sizes = range(1, recording.MOST_PROGRAMS + 5)
+    fold = both(sgd, (WEIGHT,), [(rows_of(2, size), DATA) for size in sizes])
+    assert len(fold.programs) == recording.MOST_PROGRAMS
+
+
+def test_an_array_that_takes_anothers_place():
+    @with_namespace
+    def step(xp, carry, row, x):
+        mean, count = carry["mean"], carry["count"]
+        count = count + 1.0
+        mean = mean + (xp.sum(xp.take(x, row, axis=0)) - mean) / count
+        return {"mean": mean, "count": count}, (mean,)
+
+    start = {"mean": np.asarray(0.0), "count": np.asarray(0.0)}
+    fold = both(step, start, [(rows_of(9), DATA), (rows_of(5), DATA)])
+    assert len(fold.programs) == 1
+
+
+def test_what_can_not_change_is_computed_once_a_run():
+    @with_namespace
+    def step(xp, carry, row, x):
+        doubled = carry[0] * 2.0
+        doubled += 1.0
+        squared = carry[0] * carry[0]
+        return carry, (xp.sum(xp.take(x, row, axis=0) @ doubled), xp.sum(squared[0, :]))
+
+    fold = recording.Fold(step, RECORDER)
+    weight = WEIGHT.copy()
+    for factor in (1.0, 3.0):  # changed in place between two runs, as by training steps
+        weight *= factor
+        _, (figures, squares) = fold((weight,), rows_of(3), DATA)
+        for row, figure, square in zip(rows_of(3), figures, squares, strict=True):
+            assert figure == np.sum(DATA[row] @ (2.0 * weight + 1.0))
+            assert square == np.sum(weight[0] * weight[0])
+    (program,) = fold.programs
+    # take, matmul, sum; doubling and adding, as its result is changed in place
+    assert program.calls == 5
+
+
+def test_constants_begin_each_step_as_they_were():
+    @with_namespace
+    def step(xp, carry, row, x):
+        total = xp.zeros((5,), dtype=x.dtype, device="cpu")
+        for i in range(2):
+            total += xp.take(x, row, axis=0)[i, :]
+        carry[0] += total
+        return carry, (xp.sum(total),)
+
+    assert both(step, [np.zeros(5)], [(rows_of(5), DATA)]).programs
+
+
+def test_results_that_nobody_needs_are_left_out():
+    @with_namespace
+    def step(xp, carry, row, x):
+        batch = xp.take(x, row, axis=0)
+        xp.exp(batch @ carry[0])
+        return carry, (xp.sum(batch),)
+
+    (program,) = both(step, (WEIGHT,), [(rows_of(3), DATA)]).programs
+    assert program.calls == 2
+
+
+@pytest.mark.parametrize("limit", [-10.0, 3.0, 10.0])
+def test_a_branch_on_a_truth_is_taken_as_each_step_has_it(limit):
+    @with_namespace
+    def step(xp, carry, row, x):
+        (w,) = carry
+        batch = xp.take(x, row, axis=0)
+        y = batch @ w
+        if bool(xp.any(y > limit)):
+            y = y * 0.5
+        w -= 0.01 * (batch.T @ y)
+        return (w,), (xp.sum(y),)
+
+    fold = both(step, (WEIGHT,), [(rows_of(30), DATA), (rows_of(7), DATA)])
+    assert fold.programs
+
+
+def test_a_truth_asked_for_after_a_change_is_not_recorded():
+    @with_namespace
+    def step(xp, carry, row, x):
+        (w,) = carry
+        w -= 0.01 * xp.take(x, row, axis=0)[:3, :].T
+        if bool(xp.all(w > 0)):
+            w += 1.0
+        return (w,), (xp.sum(w),)
+
+    assert not both(step, (WEIGHT,), [(rows_of(30), DATA)]).programs
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda batch: float(batch[0, 0]),
+        lambda batch: int(batch[0, 0] * 10),
+        lambda batch: np.linalg.norm(batch),
+        lambda batch: np.add.reduce(batch, axis=None),
+        lambda batch: np.asarray(batch).sum(),
+    ],
+)
+def test_what_leaves_the_array_api_runs_eagerly_and_changes_nothing(operation):
+    @with_namespace
+    def step(xp, carry, row, x):
+        (w,) = carry
+        batch = xp.take(x, row, axis=0)
+        w += 1.0  # before the recording is given up
+        w *= operation(batch)
+        return (w,), (xp.sum(w),)
+
+    assert not both(step, (WEIGHT,), [(rows_of(4), DATA), (rows_of(2), DATA)]).programs
+
+
+def test_numpys_own_functions_are_recorded():
+    @with_namespace
+    def step(xp, carry, row, x):
+        y = np.exp(-np.abs(xp.take(x, row, axis=0)))
+        return carry, (xp.sum(y),)
+
+    assert both(step, (WEIGHT,), [(rows_of(4), DATA)]).programs
+
+
+def test_an_error_leaves_the_carry_alone():
+    @with_namespace
+    def step(xp, carry, row, x):
+        (w,) = carry
+        w += 1.0
+        return (w @ w,), ()
+
+    weight = WEIGHT.copy()
+    with pytest.raises(ValueError, match="matmul"):
+        recording.Fold(step, RECORDER)((weight,), rows_of(2), DATA)
+    assert np.array_equal(weight, WEIGHT)
+
+
+def test_a_place_that_is_not_there():
+    fold = recording.Fold(sgd, RECORDER)
+    carry, _ = fold((WEIGHT.copy(),), rows_of(2), DATA)
+    for place in (20, -1):
+        with pytest.raises(IndexError, match="beyond the 20"):
+            fold(carry, np.full((1, 4), place), DATA)
+
+
+@pytest.mark.parametrize(
+    "shaped",
+    [
+        lambda xp, y: xp.reshape(y, (-1,)),
+        lambda xp, y: xp.permute_dims(y, (1, 0)),
+        lambda xp, y: xp.concat([y, 2.0 * y], axis=1),
+        lambda xp, y: xp.stack([y, y], axis=0),
+        lambda xp, y: y[:, ::2] + y[:, :1],
+        lambda xp, y: y[..., 0] - y[1, 0],
+        lambda xp, y: y + y.T @ y @ y.T if y.shape[0] == y.shape[1] else y.T,
+        lambda xp, y: xp.broadcast_to(xp.expand_dims(y[0, :], axis=0), y.shape) * y,
+        lambda xp, y: xp.astype(xp.astype(y, xp.float32), xp.float64),
+        lambda xp, y: xp.astype(xp.argmax(y, axis=1), xp.float64),
+        lambda xp, y: xp.sort(y, axis=0),
+        lambda xp, y: xp.unstack(y, axis=0)[1],
+        lambda xp, y: xp.clip(y, -0.5, 0.5) ** 2 / 3.0 - 1.0 / (2.0 + xp.abs(y)),
+        lambda xp, y: xp.max(y, axis=0) + xp.min(y, axis=0) + xp.mean(y, axis=0),
+        lambda xp, y: xp.cumulative_sum(y, axis=0),
+        lambda xp, y: xp.where((y > 0) & ~(y > 1) | (y < -1), y, -y),
+        lambda xp, y: xp.zeros_like(y) + xp.full_like(y, 2.0) + y,
+        lambda xp, y: xp.take(y, xp.asarray([2, 0], device="cpu"), axis=1),
+        lambda xp, y: xp.sum(xp.astype(y > 0, xp.int32), axis=0) * 1.0,
+    ],
+)
+def test_any_function_of_the_array_api(shaped):
+    @with_namespace
+    def step(xp, carry, row, x):
+        y = shaped(xp, xp.take(x, row, axis=0) @ carry[0])
+        z = y * 1.5
+        z += y
+        carry[1] += xp.sum(z)
+        return carry, (xp.sum(y), xp.sum(z))
+
+    start = [WEIGHT, np.asarray(0.0)]
+    fold = both(step, start, [(rows_of(4), DATA), (rows_of(3), DATA)])
+    assert len(fold.programs) == 1
+
+
+def test_threads_record_side_by_side():
+    barrier = threading.Barrier(4)
+    results = {}
+
+    def run(name):
+        @with_namespace
+        def step(xp, carry, row, x):
+            barrier.wait(30)  # all are recording now
+            return sgd(carry, row, x)
+
+        fold = recording.Fold(step, RECORDER)
+        results[name] = fold((WEIGHT * name,), rows_of(1), DATA)
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name, (carry, figures) in results.items():
+        expected, wanted = Backend.fold(types.SimpleNamespace(xp=xp), sgd)(
+            (WEIGHT * name,), rows_of(1), DATA
+        )
+        assert np.array_equal(carry[0], expected[0])
+        assert np.array_equal(figures, wanted)
+
+
+class Eager:
+    """NumPy's backend, its steps not recorded."""
+
+    def __init__(self, monkeypatch):
+        self.monkeypatch = monkeypatch
+
+    def __enter__(self):
+        def fold(self, step):
+            return Backend.fold(self, step)
+
+        for name in ("NumpyBackend", "ReproducibleBackend"):
+            self.monkeypatch.setattr(getattr(xpnn.backends, name), "fold", fold)
+
+    def __exit__(self, *error):
+        self.monkeypatch.undo()
+
+
+def parts():
+    """Each activation, loss and optimizer in some network, each with both dtypes."""
+    names = [sorted(registry) for registry in (ACTIVATIONS, LOSSES, OPTIMIZERS)]
+    for i in range(max(map(len, names))):
+        activation, loss, optimizer = (column[i % len(column)] for column in names)
+        yield activation, loss, optimizer, ("float32", "float64")[i % 2]
+
+
+@pytest.mark.parametrize("reproducible", [False, True])
+@pytest.mark.parametrize(("activation", "loss", "optimizer", "dtype"), list(parts()))
+def test_a_recorded_run_has_the_bits_of_an_eager_one(
+    activation, loss, optimizer, dtype, reproducible, monkeypatch
+):
+    x = rng(3).standard_normal((23, 6)).astype(np.float32)
+    y = rng(4).integers(0, 3, 23)
+
+    def run():
+        model = xpnn.Sequential(xpnn.Dense(5), xpnn.Activation(activation), xpnn.Dense(3))
+        backend = get_backend("numpy", dtype=dtype, reproducible=reproducible)
+        history = xpnn.fit(
+            model,
+            (x, y),
+            validation=(x[:7], y[:7]),
+            loss=xpnn.Flooding(LOSSES[loss](), 0.5),
+            optimizer=OPTIMIZERS[optimizer](weight_decay=0.01),
+            epochs=2,
+            batch_size=5,
+            seed=1,
+            backend=backend,
+        )
+        return model.sha256(), [row[:-1] for row in history]
+
+    played = run()
+    with Eager(monkeypatch):
+        assert run() == played
+
+
+def test_the_reference_networks_steps_are_recorded(monkeypatch):
+    """A program for each shape of mini-batch and data set, and none given up."""
+    folds = []
+    fold = xpnn.backends.NumpyBackend.fold
+    monkeypatch.setattr(
+        xpnn.backends.NumpyBackend,
+        "fold",
+        lambda self, step: folds.append(fold(self, step)) or folds[-1],
+    )
+    x, y = rng(3).random((50, 8), np.float32), rng(4).integers(0, 4, 50)
+    for activation, optimizer in itertools.product(sorted(ACTIVATIONS), sorted(OPTIMIZERS)):
+        model = xpnn.Sequential(xpnn.Dense(6), xpnn.Activation(activation), xpnn.Dense(4))
+        folds.clear()
+        step = OPTIMIZERS[optimizer]()
+        xpnn.fit(model, (x, y), validation=(x[:9], y[:9]), optimizer=step, epochs=2, batch_size=20)
+        train, evaluation = folds
+        assert (len(train.programs), len(evaluation.programs)) == (2, 2), (activation, optimizer)
