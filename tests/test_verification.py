@@ -121,11 +121,11 @@ class Wrong:
         return result
 
 
-def wrong(name, right):
+def wrong(name, right, kind=Wrong):
     """Return a backend that goes wrong after so many sums."""
     backend = open_backend(name).__class__(dtype="float64")
     backend = xpnn.backends.ReproducibleBackend(backend)
-    backend.xp = Wrong(backend.xp, right)
+    backend.xp = kind(backend.xp, right)
     begin = backend.random_state
 
     def random_state(seed):
@@ -229,6 +229,75 @@ def test_traces_of_two_libraries_are_equal():
     assert numpys == torchs
 
 
+# two steps and the squared errors are infinite
+EXPLOSIVE = SETTINGS.replaced(
+    activation="relu", optimizer="sgd:lr=1e60", loss="mean_squared_error", epochs=3
+)
+
+
+@pytest.mark.parametrize("reproducible", [True, False])
+@pytest.mark.parametrize("library", ["strict", "torch"])
+def test_backends_that_diverge_alike_agree(library, reproducible):
+    open_backend(library)
+    backends = usable_backends(["numpy", library], dtype="float64", reproducible=reproducible)
+    found = verify(EXPLOSIVE, *DATA, backends)
+    assert len(found.diverged) == 2
+    for end in found.diverged.values():
+        assert re.match(r"the loss became (inf|nan) at epoch [123], in batch \d", end)
+    if reproducible:
+        assert found.agree
+        assert found.parted is None
+        assert len(set(found.diverged.values())) == 1
+    reached = min(len(own) for own in found.hashes.values())
+    assert len(found.differences) == reached < 4
+
+
+class Explosive(Wrong):
+    """Sums over a batch are infinite from the nth of a run on."""
+
+    def sum(self, x, /, *, axis=None, **options):
+        result = super().sum(x, axis=axis, **options)
+        return result / 0.0 if self.calls > self.right else result
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("step", [2, BATCHES + 2])
+def test_a_backend_that_diverges_alone_is_a_difference(first, step):
+    other = wrong("strict", 3 * (step - 1), Explosive)
+    backends = [get_backend(dtype="float64", reproducible=True), other]
+    backends = backends[::-1] if first else backends
+    names = " and ".join(backend.name for backend in backends)
+    found = verify(SETTINGS, *DATA, backends)
+    epoch = 1 + (step - 1) // BATCHES
+    assert not found.agree
+    assert list(found.diverged) == ["strict"]
+    assert found.parted.startswith(
+        f"{names} differ first at epoch {epoch}, step {step}, dense3 backward, sum ("
+    )
+    assert f"strict: the loss became nan at epoch {epoch}, in batch 3" in found.parted
+    assert "numpy: its loss is finite there" in found.parted
+    assert len(found.hashes["strict"]) == len(found.differences) == epoch
+    assert len(found.hashes["numpy"]) == 3
+
+
+def test_backends_that_diverge_in_different_batches_differ():
+    backends = [wrong("numpy", 0, Explosive), wrong("strict", 3, Explosive)]
+    found = verify(SETTINGS, *DATA, backends)
+    assert list(found.diverged) == ["numpy", "strict"]
+    assert not found.agree
+    assert found.parted.startswith("numpy and strict differ first at epoch 1, step 1, dense3 back")
+
+
+def test_a_loss_that_diverges_before_the_first_step_is_named():
+    other = wrong("strict", 10**9)
+    other.xp.log = lambda x: x / 0.0
+    found = verify(SETTINGS, *DATA, [get_backend(dtype="float64", reproducible=True), other])
+    assert not found.agree
+    assert found.parted.startswith("numpy and strict differ at epoch 0 (numpy: its loss is finite")
+    assert "strict: the loss became nan at epoch 0, in the evaluation)" in found.parted
+    assert found.differences == []
+
+
 def test_usable_backends():
     names = [backend.name for backend in usable_backends()]
     assert names == [name for name in BACKENDS if name in names]
@@ -268,6 +337,35 @@ def test_the_command_shows_how_far_native_runs_part(capsys):
     assert parted.startswith("numpy and torch differ first at epoch 1, step 1, ")
 
 
+def test_the_command_says_that_all_diverge_alike(capsys):
+    options = "numpy,strict --optimizer sgd:lr=1e60 --loss mean_squared_error --dtype float64"
+    assert main([*COMMAND.split(), *options.split()]) == 0
+    *table, end = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in table[1:]]
+    assert rows[0][3] == "yes"
+    assert rows[-1][1:] == ["diverged", "diverged", "yes"]
+    assert re.match("all diverge alike: the loss became (inf|nan) at epoch 1, in batch", end)
+
+
+def test_the_command_shows_who_diverges(monkeypatch, capsys):
+    backends = [get_backend(dtype="float64", reproducible=True), wrong("strict", 0, Explosive)]
+    monkeypatch.setattr(cli, "usable_backends", lambda names, **options: backends)
+    assert main([*COMMAND.split(), "numpy,strict"]) == 1
+    *table, parted = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in table[1:]]
+    assert rows[0][3] == "yes"
+    assert (rows[1][2], rows[1][3]) == ("diverged", "no")
+    assert (len(rows[2]), rows[2][2]) == (3, "no")
+    assert parted.startswith("numpy and strict differ first at epoch 1, step 1, dense2 backward,")
+
+    # in different batches of one epoch
+    backends = [wrong("numpy", 0, Explosive), wrong("strict", 3, Explosive)]
+    assert main([*COMMAND.split(), "numpy,strict"]) == 1
+    *_, last, parted = capsys.readouterr().out.splitlines()
+    assert last.split() == ["1", "diverged", "diverged", "no"]
+    assert parted.startswith("numpy and strict differ first at epoch 1, step 1, dense2 backward,")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -302,6 +400,11 @@ def test_the_command_holds_standard_runs_to_their_hashes(monkeypatch, capsys):
     monkeypatch.setattr(cli, "canonical_runs", lambda: [good, changed])
     assert main(["verify", "--canonical", "--backends", "numpy"]) == 1
     assert "differs at epoch 1" in capsys.readouterr().out.splitlines()[2]
+
+    longer = good._replace(hashes=(*hashes, "00"), log=(*good.log, "2"))
+    monkeypatch.setattr(cli, "canonical_runs", lambda: [longer])
+    assert main(["verify", "--canonical", "--backends", "numpy"]) == 1
+    assert "differs at epoch 2" in capsys.readouterr().out.splitlines()[1]
 
     # the log counts as much as the weights
     monkeypatch.setattr(cli, "canonical_runs", lambda: [good._replace(log=good.log[:1] * 2)])
