@@ -424,6 +424,7 @@ def test_a_loss_that_is_off_is_named_though_the_weights_agree():
     found = verify(SETTINGS, *DATA, [get_backend(dtype="float64", reproducible=True), other])
     assert not found.agree
     assert found.parted.startswith("numpy and strict differ in the log: '0 ")
+    assert found.parted.endswith("; first at epoch 1, step 1, loss, log")
 
 
 def test_one_backend_is_nothing_to_compare(capsys):

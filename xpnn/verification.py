@@ -218,7 +218,11 @@ def _part(
         line = _first_difference(a.log, b.log)
         if line is None:
             return None
-        return f"{apart} in the log: {a.log[line]!r} and {b.log[line]!r}"
+        lines = f"{apart} in the log: {a.log[line]!r} and {b.log[line]!r}"
+        event = _first_event(settings, train, pair, max(line, 1))
+        if event is None:
+            return lines
+        return f"{lines}; first at epoch {_epoch_of(event.step, settings, train)}, {event}"
     if epoch == 0 and a.hashes and b.hashes:
         return f"{apart} in the initial weights"
     event = _first_event(settings, train, pair, epoch) if epoch else None
