@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from scripts import platforms
@@ -94,6 +95,22 @@ def torch_digest():
 def test_torch():
     environments = combined("ATEN_CPU_CAPABILITY", "OMP_NUM_THREADS")
     check("torch", "test_reproducible_platforms.torch_digest", environments)
+
+
+def flushed_digests():
+    """Return digests of NumPy's and PyTorch's bits in a process that flushes subnormals."""
+    torch = open_backend("torch").library
+    assert torch.set_flush_denormal(True)
+    # that of the processor, for all libraries; as a library built with -ffast-math would do
+    assert np.asarray(1e-310) * 1.0 == 0.0
+    return digest(), torch_digest()
+
+
+@pytest.mark.skipif("ATEN_CPU_CAPABILITY" not in USABLE, reason="needs PyTorch on x86-64")
+def test_subnormals_that_are_flushed_change_nothing():
+    module = "test_reproducible_platforms"
+    digests = run(f"{module}.flushed_digests()", {})
+    assert digests == run(f"[test_reproducible.digest(), {module}.torch_digest()]", {})
 
 
 def test_a_variable_that_is_not_taken_is_noticed():
