@@ -45,6 +45,12 @@ def usable():
     return found
 
 
+def environment(changes):
+    """Return this process's environment with `changes`: one thread, and the rest as found."""
+    found = {name: value for name, value in os.environ.items() if name not in usable()}
+    return found | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"} | changes
+
+
 def backend(variable):
     """Return the backend that a variable belongs to."""
     return "torch" if variable in ("ATEN_CPU_CAPABILITY", "OMP_NUM_THREADS") else "numpy"

@@ -18,7 +18,6 @@ canonical  The standard runs on NumPy; --write makes xpnn/canonical.json anew.
 import argparse
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -224,10 +223,12 @@ def run_platform(folder, backend, environment):
         f"print(json.dumps([platforms.state({backend!r}), platforms.native({backend!r})])); "
         f"sys.exit(main({options!r}))"
     )
-    inherited = {k: v for k, v in os.environ.items() if k not in platforms.usable()}
-    inherited |= {"PYTHONPATH": str(ROOT)}
     run = subprocess.run(
-        [sys.executable, "-c", code], env=inherited | environment, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        env=platforms.environment({"PYTHONPATH": str(ROOT), **environment}),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if run.returncode:
         sys.exit(f"{environment}: {run.stderr.strip()}")

@@ -4,7 +4,6 @@ import ast
 import functools
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,14 +28,13 @@ def run(expression, environment):
         "from tests import test_reproducible_random; "
         f"np.seterr(all='ignore'); print(json.dumps({expression}))"
     )
-    inherited = {name: value for name, value in os.environ.items() if name not in USABLE}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         capture_output=True,
         text=True,
         check=False,
         cwd=ROOT,
-        env=inherited | environment,
+        env=platforms.environment(environment),
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
