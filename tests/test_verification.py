@@ -1,12 +1,17 @@
 """`verify`: runs of several backends, bit by bit, and traces of what each of them computed."""
 
+import importlib
+import json
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import open_backend
+from tests.conftest import ROOT, open_backend
 from xpnn import cli, verification
 from xpnn.backends import BACKENDS, get_backend
 from xpnn.cli import main
@@ -442,3 +447,54 @@ def test_standard_runs_are_written_and_read(monkeypatch, tmp_path):
     (tmp_path / "canonical.json").write_text(as_json(runs))
     monkeypatch.setattr(verification.importlib.resources, "files", lambda package: tmp_path)
     assert verification.canonical_runs() == runs
+
+
+def matrix(results, *options):
+    """Return what the matrix printed, how many runs it made, and its status."""
+    command = [sys.executable, str(ROOT / "scripts" / "reproducibility.py"), "matrix"]
+    command += [str(ROOT / "data" / "mnist"), "--backends", "numpy,strict", "--samples", "200"]
+    command += ["--results", str(results), *options]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert "Traceback" not in done.stderr
+    return done.stdout, len(done.stderr.splitlines()), done.returncode
+
+
+def test_the_matrix_goes_on_where_it_stood_and_shows_what_differs(tmp_path):
+    open_backend("strict")
+    results = tmp_path / "runs" / "matrix.jsonl"
+    options = ("--only", "optimizer sgd, weight", "--dtypes", "float64")
+    table, made, status = matrix(results, *options)
+    assert (made, status) == (2, 0)
+    assert re.search(
+        r"^\| optimizer sgd, weight decay 0.001 \| `[0-9a-f]{16}` \|$", table, re.MULTILINE
+    )
+    assert "1 of 1 runs agree in the weights and the log on numpy" in table
+    # an interrupt in the middle of a line
+    first, second = results.read_text().splitlines()
+    results.write_text(f"{first}\n{second[:40]}")
+    assert matrix(results, *options) == (table, 1, 0)
+    assert results.read_text().count("\n") == 2
+    # one digit of a log
+    changed = json.loads(second)
+    changed["log"][1] += "1"
+    results.write_text(f"{first}\n{json.dumps(changed)}\n")
+    table, made, status = matrix(results, *options)
+    assert (made, status) == (0, 1)
+    assert "DIFFER: numpy" in table
+    assert "0 of 1 runs agree" in table
+
+
+def test_the_matrix_has_a_row_for_every_part(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    rows = importlib.import_module("reproducibility").matrix_settings().values()
+    for kind, registry in {
+        "activation": xpnn.activations.ACTIVATIONS,
+        "loss": xpnn.losses.LOSSES,
+        "optimizer": xpnn.optimizers.OPTIMIZERS,
+    }.items():
+        assert {getattr(row, kind).partition(":")[0] for row in rows} == set(registry)
+    for loss in xpnn.losses.LOSSES:
+        assert {row.flood is None for row in rows if row.loss == loss} == {True, False}
+    for optimizer in xpnn.optimizers.OPTIMIZERS:
+        assert len({row.weight_decay for row in rows if row.optimizer == optimizer}) == 2
