@@ -192,7 +192,7 @@ def show_matrix(rows, dtypes, versions, found):
             if all(other == first for other in others) and len(ends) == 1:
                 agreed += 1
                 cells.append(f"`{next(iter(shown.values()))}`" + (" diverged" * (ends != {None})))
-                seen.setdefault((dtype, json.dumps(first)), []).append(name)
+                seen.setdefault((dtype, first[0][-1] if first[0] else None), []).append(name)
             else:
                 cells.append("DIFFER: " + " ".join(f"{on} `{own}`" for on, own in shown.items()))
         print(f"| {name} | {' | '.join(cells)} |")
@@ -201,9 +201,9 @@ def show_matrix(rows, dtypes, versions, found):
     print(f"\n{agreed} of {count} runs agree in the weights and the log on {on}.")
     print(f"{commit()}, hash of its modules {source()}.")
     # a part that changes nothing isn't tested by its row
-    alike = [names for names in seen.values() if len(names) > 1 and names != ONE_FORMULA]
-    for names in alike:
-        print(f"The same bits though the runs differ: {'; '.join(names)}.")
+    alike = {key: names for key, names in seen.items() if len(names) > 1 and names != ONE_FORMULA}
+    for (dtype, _), names in alike.items():
+        print(f"The same weights though the runs differ, {dtype}: {'; '.join(names)}.")
     return agreed == count and not alike
 
 
