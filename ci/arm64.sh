@@ -1,7 +1,8 @@
 #!/bin/sh
 # Run xpnn on another instruction set: an arm64 Python with NumPy, emulated, on x86-64 Debian.
 #   sh ci/arm64.sh [Python arguments]
-# Without arguments it holds NumPy to the canonical hashes. The first run, as root, gets Debian's
+# Without arguments it says what it runs on, and holds NumPy to the canonical runs, the weights'
+# hashes as well as the logs. The first run, as root, gets Debian's
 # emulator and its arm64 Python, and the wheels of xpnn's dependencies with the pip of PYTHON
 # (python3 if not set), into .venv-arm64; only the emulator is installed in the system. After that,
 # .venv-arm64/bin/python is an interpreter like any other, for subprocesses too. The emulated CPU has
@@ -62,6 +63,11 @@ with open("pyproject.toml", "rb") as file:
     touch "$stamp"
 fi
 
-[ $# -gt 0 ] || set -- -m xpnn verify --canonical --backends numpy
 export PYTHONPATH="$PWD"
+if [ $# -eq 0 ]; then
+    "$environment/bin/python" -c 'import platform, numpy
+print(platform.machine(), "NumPy", numpy.__version__)
+assert platform.machine() == "aarch64"'
+    set -- -m xpnn verify --canonical --backends numpy
+fi
 exec "$environment/bin/python" "$@"

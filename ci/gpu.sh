@@ -5,7 +5,7 @@
 # The machine has Python with NumPy, CuPy, PyTorch, JAX and pytest. What else it lacks is carried as
 # wheels in WHEELS; get them beforehand, where there is a network, with
 #   pip download --no-deps --dest wheels array-api-compat array-api-strict tqdm safetensors \
-#       hypothesis sortedcontainers mpmath
+#       hypothesis sortedcontainers mpmath threadpoolctl
 # and matplotlib, with what it needs, where the machine lacks it.
 # Versions, card and results go to OUT (gpu-report if not set).
 set -eu
@@ -19,7 +19,7 @@ site=$(mktemp -d)
 trap 'rm -rf "$site"' EXIT
 export PYTHONPATH="$PWD:$site"
 for module in array_api_compat array_api_strict tqdm safetensors sortedcontainers hypothesis mpmath \
-    matplotlib; do
+    threadpoolctl matplotlib; do
     "$python" -c "import $module" 2> "$out/import.txt" ||
         "$python" -m pip install --quiet --no-index --no-deps --find-links "$wheels" \
             --target "$site" "$(echo $module | tr _ -)"

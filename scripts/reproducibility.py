@@ -1,52 +1,47 @@
 """Hold reproducible runs to their promise, on this machine.
 
     python scripts/reproducibility.py matrix DATA [--backends numpy,torch,jax,strict]
+        [--dtypes float64,float32] [--only TEXT] [--samples N] [--results runs/matrix.jsonl]
     python scripts/reproducibility.py platforms DATA
     python scripts/reproducibility.py canonical DATA [--write]
 
-matrix     One epoch of the article's network on each backend: one hash and one log? In turn every
-           activation, every loss with and without flooding, every optimizer; weight decay and
-           float32 with a third of them.
-platforms  The same run in subprocesses under different BLAS kernels, numbers of threads and CPU
-           features: one hash?
-canonical  The standard runs on the first backend; --write makes xpnn/canonical.json anew.
+matrix     One epoch of the article's network for every activation and variant of one, every loss
+           with and without flooding, every optimizer with and without weight decay, in both dtypes:
+           the same weights and the same log on each backend? Runs that are in the results already
+           aren't repeated, unless xpnn or the library has changed, so that an interrupted matrix
+           goes on.
+platforms  The same run in processes of their own under different BLAS kernels, numbers of threads
+           and CPU features: were they taken, do native runs differ, reproducible ones not?
+canonical  The standard runs on NumPy; --write makes xpnn/canonical.json anew.
 """
 
 import argparse
-import itertools
-import os
+import hashlib
+import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import platforms
+
 from xpnn.activations import ACTIVATIONS
-from xpnn.datasets import read_idx_folder
+from xpnn.datasets import Dataset, read_idx_folder
 from xpnn.losses import LOSSES
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.settings import Settings
-from xpnn.verification import (
-    Canonical,
-    as_json,
-    generated,
-    run_canonical,
-    usable_backends,
-    verify,
-)
+from xpnn.verification import Canonical, as_json, generated, record, run_canonical, usable_backends
 
 ROOT = Path(__file__).parents[1]
 
-# a variable of the environment that changes how a library computes: values
-PLATFORMS = {
-    "OPENBLAS_NUM_THREADS": ("1", "2"),
-    "OPENBLAS_CORETYPE": ("Haswell", "SkylakeX", "Sandybridge"),
-    "NPY_DISABLE_CPU_FEATURES": ("AVX512_SPR AVX512_ICL X86_V4 X86_V3",),
-    "ATEN_CPU_CAPABILITY": ("default", "avx2", "avx512"),
-    # without FMA glibc's log, and with it NumPy's randn, has other bits
-    "GLIBC_TUNABLES": ("glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4,-AVX512F",),
-}
-
-LEARNING_RATES = {"sgd": 0.1, "momentum": 0.02, "nesterov": 0.02, "adagrad": 0.05}
+# a level that the loss of a mini-batch crosses within the epoch
+FLOODS = {"mean_squared_error": 0.05, "binary_cross_entropy": 0.1}
+FLOOD = 0.3
+WEIGHT_DECAY = 1e-3
+# without weight decay, AdamW is Adam
+ONE_FORMULA = ["optimizer adam", "optimizer adamw"]
+# other values than the defaults, of parameters that aren't numbers
+CHOICES = {"approximate": "tanh"}
 
 STANDARD = (
     Canonical("relu", "generated", "float64", Settings(epochs=3)),
@@ -90,62 +85,179 @@ ARTICLE_EPOCHS = 5
 
 
 def matrix_settings():
-    """Yield settings in which each activation, loss, flooding and optimizer occurs."""
-    activations = [name for name in ACTIVATIONS if name != "gelu"]
-    activations += ["gelu:approximate=none", "gelu:approximate=tanh"]
-    losses = itertools.cycle(itertools.product(LOSSES, (None, 0.3)))
-    optimizers = itertools.cycle(OPTIMIZERS)
-    decays = itertools.cycle((1e-4, None, None))
-    dtypes = itertools.cycle(("float64", "float64", "float32"))
-    for activation in activations:
-        name, (loss, flood) = next(optimizers), next(losses)
-        yield (
-            next(dtypes),
-            Settings(
-                activation=activation,
-                optimizer=f"{name}:lr={LEARNING_RATES.get(name, 0.001)}",
-                loss=loss,
-                flood=flood,
-                weight_decay=next(decays),
-                epochs=1,
-            ),
+    """Return the runs by name: whatever is registered, in turn, in place of the base's part."""
+    base = Settings(activation="relu", optimizer="sgd", weight_decay=0.0, epochs=1)
+    found = {}
+    for name in ACTIVATIONS:
+        for text in [name, *variants(name)]:
+            found[f"activation {text}"] = base.replaced(activation=text)
+    for name in LOSSES:
+        flood = FLOODS.get(name, FLOOD)
+        found[f"loss {name}"] = base.replaced(loss=name)
+        found[f"loss {name}, flooding {flood}"] = base.replaced(loss=name, flood=flood)
+    for name in OPTIMIZERS:
+        for decay in (0.0, WEIGHT_DECAY):
+            text = f"optimizer {name}" + (f", weight decay {decay}" if decay else "")
+            found[text] = base.replaced(optimizer=name, weight_decay=decay)
+    # the base is an activation, a loss and an optimizer; once is enough
+    return {names[0]: settings for settings, names in _names_of(found).items()}
+
+
+def _names_of(named):
+    found = {}
+    for name, settings in named.items():
+        found.setdefault(settings, []).append(name)
+    return found
+
+
+def variants(name):
+    """Return an activation with each parameter in turn away from its default."""
+    for key, default in ACTIVATIONS.parameters(name).items():
+        value = CHOICES[key] if isinstance(default, str) else 0.75 * default
+        yield f"{name}:{key}={value}"
+
+
+def source():
+    """Return a hash of xpnn's modules, which decide the bits."""
+    found = hashlib.sha256()
+    for path in sorted((ROOT / "xpnn").rglob("*.py")):
+        found.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()[:12]
+
+
+def read_results(path):
+    """Return the runs that are done, by what they are runs of; cut off what an interrupt left."""
+    if not path.exists():
+        return {}
+    *lines, rest = path.read_text(encoding="utf-8").split("\n")
+    if rest:
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return {tuple(found["run"]): found for found in map(json.loads, lines)}
+
+
+def matrix(args):
+    path = Path(args.results)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done = read_results(path)
+    rows = {name: run for name, run in matrix_settings().items() if args.only in name}
+    data = [Dataset(x[: args.samples], y[: args.samples]) for x, y in read_idx_folder(args.data)]
+    samples, code = len(data[0].x), source()
+    names, dtypes = args.backends.split(","), args.dtypes.split(",")
+    backends = {dtype: usable_backends(names, dtype=dtype, reproducible=True) for dtype in dtypes}
+    versions = {backend.name: backend.library.__version__ for backend in backends[dtypes[0]]}
+    table = {
+        (name, dtype, backend.name): (
+            (code, name, dtype, backend.name, versions[backend.name], samples)
         )
-
-
-def matrix(folder, names):
-    data = read_idx_folder(folder)
-    good = True
-    for dtype, settings in matrix_settings():
-        backends = usable_backends(names, dtype=dtype, reproducible=True)
+        for name in rows
+        for dtype in dtypes
+        for backend in backends[dtype]
+    }
+    missing = [key for key, run in table.items() if run not in done]
+    for i, key in enumerate(missing):
+        name, dtype, on = key
+        backend = next(backend for backend in backends[dtype] if backend.name == on)
         begun = time.perf_counter()
-        found = verify(settings, *data, backends)
-        good = good and found.agree
-        hashes = " ".join(sorted({own[-1][:16] for own in found.hashes.values()}))
-        parts = f"{settings.activation} {settings.loss} flood={settings.flood}"
-        parts += f" {settings.optimizer} weight_decay={settings.weight_decay} {dtype}"
-        word = "agree" if found.agree else f"DIFFER: {found.parted}"
-        print(f"{parts}: {hashes} {word} ({time.perf_counter() - begun:.0f} s)", flush=True)
-    return good
+        found = record(rows[name], *data, backend)
+        done[table[key]] = {
+            "run": table[key],
+            "hashes": found.hashes,
+            "log": found.log,
+            "diverged": found.diverged,
+            "seconds": round(time.perf_counter() - begun, 1),
+        }
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(done[table[key]]) + "\n")
+        seconds = done[table[key]]["seconds"]
+        progress = f"{i + 1} of {len(missing)}: {', '.join(key)}, {seconds} s"
+        print(progress, file=sys.stderr, flush=True)
+    return show_matrix(rows, dtypes, versions, {key: done[run] for key, run in table.items()})
 
 
-def platforms(folder):
-    seen = {}
-    command = [sys.executable, "-m", "xpnn", "train", folder, "--reproducible", "--hash"]
-    command += ["--dtype", "float64", "--activation", "tanhexp", "--epochs", "1"]
-    for variable, values in PLATFORMS.items():
+def show_matrix(rows, dtypes, versions, found):
+    """Print a table, a row a run and a column a dtype; return whether all is well."""
+    print(f"| run | {' | '.join(dtypes)} |")
+    print("|---|" + "---|" * len(dtypes))
+    agreed, seen = 0, {}
+    for name in rows:
+        cells = []
+        for dtype in dtypes:
+            outcomes = {
+                on: (found[name, dtype, on]["hashes"], found[name, dtype, on]["log"])
+                for on in versions
+            }
+            first, *others = outcomes.values()
+            shown = {on: (own[0] or ["none"])[-1][:16] for on, own in outcomes.items()}
+            ends = {found[name, dtype, on]["diverged"] for on in versions}
+            if all(other == first for other in others) and len(ends) == 1:
+                agreed += 1
+                cells.append(f"`{next(iter(shown.values()))}`" + (" diverged" * (ends != {None})))
+                seen.setdefault((dtype, first[0][-1] if first[0] else None), []).append(name)
+            else:
+                cells.append("DIFFER: " + " ".join(f"{on} `{own}`" for on, own in shown.items()))
+        print(f"| {name} | {' | '.join(cells)} |")
+    count = len(rows) * len(dtypes)
+    on = ", ".join(f"{name} {version}" for name, version in versions.items())
+    print(f"\n{agreed} of {count} runs agree in the weights and the log on {on}.")
+    print(f"{commit()}, hash of its modules {source()}.")
+    # a part that changes nothing isn't tested by its row
+    alike = {key: names for key, names in seen.items() if len(names) > 1 and names != ONE_FORMULA}
+    for (dtype, _), names in alike.items():
+        print(f"The same weights though the runs differ, {dtype}: {'; '.join(names)}.")
+    return agreed == count and not alike
+
+
+def commit():
+    """Return the commit in words."""
+    command = ["git", "describe", "--always", "--dirty"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return f"Commit {found.stdout.strip()}" if found.returncode == 0 else "No commit"
+
+
+def run_platform(folder, backend, environment):
+    """Return state, native hash and the last line of the log of a process with these variables."""
+    options = ["train", folder, "--reproducible", "--hash", "--dtype", "float64"]
+    options += ["--activation", "tanhexp", "--epochs", "1", "--backend", backend]
+    code = (
+        "import json, sys; from scripts import platforms; from xpnn.cli import main; "
+        f"print(json.dumps([platforms.state({backend!r}), platforms.native({backend!r})])); "
+        f"sys.exit(main({options!r}))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=platforms.environment({"PYTHONPATH": str(ROOT), **environment}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if run.returncode:
+        sys.exit(f"{environment}: {run.stderr.strip()}")
+    first, *lines = run.stdout.splitlines()
+    return *json.loads(first), next(line for line in lines if line.startswith("1 "))
+
+
+def check_platforms(folder):
+    seen, natives, good = set(), {}, True
+    print("| backend | variable | taken | native | reproducible |\n|---|---|---|---|---|")
+    plain = {}
+    for variable, values in platforms.usable().items():
+        backend = platforms.backend(variable)
+        if backend not in plain:
+            plain[backend], native, line = run_platform(folder, backend, {})
+            seen.add(line)
+            natives[backend] = {native}
+            print(f"| {backend} | | | `{native}` | `{line.split()[-1][:16]}` |", flush=True)
         for value in values:
-            backend = "torch" if variable.startswith("ATEN") else "numpy"
-            environment = {**os.environ, variable: value}
-            run = subprocess.run(
-                [*command, "--backend", backend], env=environment, capture_output=True, text=True
-            )
-            if run.returncode:
-                print(f"{variable}={value}: {run.stderr.strip()}")
-                return False
-            last = next(line for line in run.stdout.splitlines() if line.startswith("1 "))
-            seen[variable, value] = last
-            print(f"{backend} {variable}={value!r}: {last.split()[-1][:16]}", flush=True)
-    return len(set(seen.values())) == 1
+            state, native, line = run_platform(folder, backend, {variable: value})
+            seen.add(line)
+            natives[backend].add(native)
+            taken = platforms.taken(variable, value, state, plain[backend])
+            good = good and taken
+            cells = [backend, f"{variable}={value}", "yes" if taken else "NO"]
+            cells += [f"`{native}`", f"`{line.split()[-1][:16]}`"]
+            print("| " + " | ".join(cells) + " |", flush=True)
+    # where native results never differ, this machine can't show that ours don't
+    return good and len(seen) == 1 and all(len(found) > 1 for found in natives.values())
 
 
 def canonical(folder, write):
@@ -163,15 +275,24 @@ def canonical(folder, write):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=("matrix", "platforms", "canonical"))
-    parser.add_argument("data")
-    parser.add_argument("--backends", default="numpy,torch,jax,strict")
-    parser.add_argument("--write", action="store_true")
+    commands = parser.add_subparsers(dest="what", required=True)
+    part = commands.add_parser("matrix")
+    part.add_argument("data")
+    part.add_argument("--backends", default="numpy,torch,jax,strict")
+    part.add_argument("--dtypes", default="float64,float32")
+    part.add_argument("--only", default="", help="rows whose name holds this text")
+    part.add_argument("--samples", type=int, help="the first so many of each set; all if left out")
+    part.add_argument("--results", default=str(ROOT / "runs" / "matrix.jsonl"))
+    part = commands.add_parser("platforms")
+    part.add_argument("data")
+    part = commands.add_parser("canonical")
+    part.add_argument("data")
+    part.add_argument("--write", action="store_true")
     args = parser.parse_args()
     if args.what == "matrix":
-        good = matrix(args.data, args.backends.split(","))
+        good = matrix(args)
     elif args.what == "platforms":
-        good = platforms(args.data)
+        good = check_platforms(args.data)
     else:
         good = canonical(args.data, args.write)
     return 0 if good else 1

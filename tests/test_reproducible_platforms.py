@@ -1,9 +1,9 @@
 """`xpnn.reproducible`: BLAS kernels, numbers of threads, instruction sets, the C library."""
 
 import ast
+import functools
 import hashlib
-import os
-import platform
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,55 +11,73 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scripts import platforms
 from tests.conftest import ROOT, open_backend
 from tests.test_reproducible import bits, digest, everything
 from tests.test_reproducible_random import numpy_weights_hash, weights_hash
 from xpnn import reproducible
 
-# what NumPy may use beyond its baseline, over its versions
-VECTORS = "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL X86_V3 X86_V4"
-NO_FMA = "glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4,-AVX512F"
+USABLE = platforms.usable()
 
 
-def run(module, function, environment):
-    """Return what a function of a test module returns in a process of its own."""
-    code = f"import {module} as m, numpy as np; np.seterr(all='ignore'); print(m.{function}())"
+def run(expression, environment):
+    """Return the value of an expression in a process of its own, which has these variables set."""
+    code = (
+        "import json, numpy as np; from scripts import platforms; "
+        "from tests import test_reproducible, test_reproducible_platforms; "
+        "from tests import test_reproducible_random; "
+        f"np.seterr(all='ignore'); print(json.dumps({expression}))"
+    )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         capture_output=True,
         text=True,
         check=False,
         cwd=ROOT,
-        env=os.environ | environment,
+        env=platforms.environment(environment),
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return json.loads(done.stdout)
 
 
-def cpu_flags():
-    info = Path("/proc/cpuinfo")
-    return set(info.read_text(encoding="utf-8").split()) if info.exists() else set()
+def outcome(backend, digest):
+    """Return an expression for how a process computes, and what."""
+    return f"[platforms.state('{backend}'), platforms.native('{backend}'), {digest}()]"
 
 
-def dispatched():
-    """Return those of `VECTORS` that this NumPy can leave out."""
-    known = set(np._core._multiarray_umath.__cpu_dispatch__)
-    return " ".join(name for name in VECTORS.split() if name in known)
+@functools.cache
+def plain(backend, digest):
+    """Return the outcome of a process without any variable set."""
+    return run(outcome(backend, digest), {})
 
 
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {"OPENBLAS_NUM_THREADS": "1", "OPENBLAS_CORETYPE": "Haswell"},
-        {"OPENBLAS_NUM_THREADS": "2", "OPENBLAS_CORETYPE": "SkylakeX"},
-        {"OPENBLAS_CORETYPE": "Sandybridge", "NPY_DISABLE_CPU_FEATURES": dispatched()},
-    ],
-    ids=["haswell", "skylakex-2-threads", "sandybridge-no-vectors"],
-)
-def test_numpy(environment):
-    if environment["OPENBLAS_CORETYPE"] == "SkylakeX" and "avx512f" not in cpu_flags():
-        pytest.skip("this CPU has no AVX-512")
-    assert run("tests.test_reproducible", "digest", environment) == digest()
+def check(backend, digest, environments):
+    """Hold the bits to those of the process without variables, each of which must be taken."""
+    state, native, bits = plain(backend, digest)
+    natives = {native}
+    for environment in environments:
+        found_state, found_native, found_bits = run(outcome(backend, digest), environment)
+        for variable, value in environment.items():
+            assert platforms.taken(variable, value, found_state, state), (variable, value)
+        assert found_bits == bits, environment
+        natives.add(found_native)
+    # else no machine could be told from another here, and the test couldn't fail
+    assert len(natives) > 1
+
+
+def combined(*variables):
+    """Return environments in which each value of each variable occurs."""
+    columns = [[(name, value) for value in USABLE[name]] for name in variables if name in USABLE]
+    length = max(map(len, columns))
+    return [dict(column[i % len(column)] for column in columns) for i in range(length)]
+
+
+def test_numpy():
+    environments = combined("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS")
+    for name in ("NPY_DISABLE_CPU_FEATURES", "GLIBC_TUNABLES"):
+        environments += [{name: value} for value in USABLE.get(name, [])]
+    check("numpy", "test_reproducible.digest", environments)
+    assert plain("numpy", "test_reproducible.digest")[2] == digest()
 
 
 def torch_digest():
@@ -71,23 +89,43 @@ def torch_digest():
     return found.hexdigest()
 
 
+@pytest.mark.skipif("ATEN_CPU_CAPABILITY" not in USABLE, reason="needs PyTorch on x86-64")
 def test_torch():
-    open_backend("torch")
-    found = {
-        run("tests.test_reproducible_platforms", "torch_digest", {"ATEN_CPU_CAPABILITY": name})
-        for name in ("default", "avx2", "avx512")
-    }
-    assert len(found) == 1
+    environments = combined("ATEN_CPU_CAPABILITY", "OMP_NUM_THREADS")
+    check("torch", "test_reproducible_platforms.torch_digest", environments)
 
 
-@pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc" or "fma" not in cpu_flags(), reason="needs glibc and FMA"
-)
+def flushed_digests():
+    """Return digests of NumPy's and PyTorch's bits in a process that flushes subnormals."""
+    torch = open_backend("torch").library
+    assert torch.set_flush_denormal(True)
+    # that of the processor, for all libraries; as a library built with -ffast-math would do
+    assert np.asarray(1e-310) * 1.0 == 0.0
+    return digest(), torch_digest()
+
+
+@pytest.mark.skipif("ATEN_CPU_CAPABILITY" not in USABLE, reason="needs PyTorch on x86-64")
+def test_subnormals_that_are_flushed_change_nothing():
+    module = "test_reproducible_platforms"
+    digests = run(f"{module}.flushed_digests()", {})
+    assert digests == run(f"[test_reproducible.digest(), {module}.torch_digest()]", {})
+
+
+def test_a_variable_that_is_not_taken_is_noticed():
+    state = platforms.state("numpy")
+    for variable in USABLE:
+        if platforms.backend(variable) == "numpy":
+            assert not platforms.taken(variable, "nothing", state, state), variable
+
+
+@pytest.mark.skipif("GLIBC_TUNABLES" not in USABLE, reason="needs glibc and FMA")
 def test_randn_without_the_c_library_s_fma():
-    """NumPy's own deviates change there, so the switch works; ours don't."""
-    environment, module = {"GLIBC_TUNABLES": NO_FMA}, "tests.test_reproducible_random"
-    assert run(module, "weights_hash", environment) == weights_hash()
-    assert run(module, "numpy_weights_hash", environment) != numpy_weights_hash()
+    """NumPy's own deviates change there; ours don't."""
+    environment = {"GLIBC_TUNABLES": USABLE["GLIBC_TUNABLES"][0]}
+    module = "test_reproducible_random"
+    ours, theirs = run(f"[{module}.weights_hash(), {module}.numpy_weights_hash()]", environment)
+    assert ours == weights_hash()
+    assert theirs != numpy_weights_hash()
 
 
 def test_the_package_stands_on_numpy_and_array_api_compat_alone():

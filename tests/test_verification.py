@@ -1,12 +1,17 @@
 """`verify`: runs of several backends, bit by bit, and traces of what each of them computed."""
 
+import importlib
+import json
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import open_backend
+from tests.conftest import ROOT, open_backend
 from xpnn import cli, verification
 from xpnn.backends import BACKENDS, get_backend
 from xpnn.cli import main
@@ -121,11 +126,11 @@ class Wrong:
         return result
 
 
-def wrong(name, right):
+def wrong(name, right, kind=Wrong):
     """Return a backend that goes wrong after so many sums."""
     backend = open_backend(name).__class__(dtype="float64")
     backend = xpnn.backends.ReproducibleBackend(backend)
-    backend.xp = Wrong(backend.xp, right)
+    backend.xp = kind(backend.xp, right)
     begin = backend.random_state
 
     def random_state(seed):
@@ -229,6 +234,75 @@ def test_traces_of_two_libraries_are_equal():
     assert numpys == torchs
 
 
+# two steps and the squared errors are infinite
+EXPLOSIVE = SETTINGS.replaced(
+    activation="relu", optimizer="sgd:lr=1e60", loss="mean_squared_error", epochs=3
+)
+
+
+@pytest.mark.parametrize("reproducible", [True, False])
+@pytest.mark.parametrize("library", ["strict", "torch"])
+def test_backends_that_diverge_alike_agree(library, reproducible):
+    open_backend(library)
+    backends = usable_backends(["numpy", library], dtype="float64", reproducible=reproducible)
+    found = verify(EXPLOSIVE, *DATA, backends)
+    assert len(found.diverged) == 2
+    for end in found.diverged.values():
+        assert re.match(r"the loss became (inf|nan) at epoch [123], in batch \d", end)
+    if reproducible:
+        assert found.agree
+        assert found.parted is None
+        assert len(set(found.diverged.values())) == 1
+    reached = min(len(own) for own in found.hashes.values())
+    assert len(found.differences) == reached < 4
+
+
+class Explosive(Wrong):
+    """Sums over a batch are infinite from the nth of a run on."""
+
+    def sum(self, x, /, *, axis=None, **options):
+        result = super().sum(x, axis=axis, **options)
+        return result / 0.0 if self.calls > self.right else result
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("step", [2, BATCHES + 2])
+def test_a_backend_that_diverges_alone_is_a_difference(first, step):
+    other = wrong("strict", 3 * (step - 1), Explosive)
+    backends = [get_backend(dtype="float64", reproducible=True), other]
+    backends = backends[::-1] if first else backends
+    names = " and ".join(backend.name for backend in backends)
+    found = verify(SETTINGS, *DATA, backends)
+    epoch = 1 + (step - 1) // BATCHES
+    assert not found.agree
+    assert list(found.diverged) == ["strict"]
+    assert found.parted.startswith(
+        f"{names} differ first at epoch {epoch}, step {step}, dense3 backward, sum ("
+    )
+    assert f"strict: the loss became nan at epoch {epoch}, in batch 3" in found.parted
+    assert "numpy: its loss is finite there" in found.parted
+    assert len(found.hashes["strict"]) == len(found.differences) == epoch
+    assert len(found.hashes["numpy"]) == 3
+
+
+def test_backends_that_diverge_in_different_batches_differ():
+    backends = [wrong("numpy", 0, Explosive), wrong("strict", 3, Explosive)]
+    found = verify(SETTINGS, *DATA, backends)
+    assert list(found.diverged) == ["numpy", "strict"]
+    assert not found.agree
+    assert found.parted.startswith("numpy and strict differ first at epoch 1, step 1, dense3 back")
+
+
+def test_a_loss_that_diverges_before_the_first_step_is_named():
+    other = wrong("strict", 10**9)
+    other.xp.log = lambda x: x / 0.0
+    found = verify(SETTINGS, *DATA, [get_backend(dtype="float64", reproducible=True), other])
+    assert not found.agree
+    assert found.parted.startswith("numpy and strict differ at epoch 0 (numpy: its loss is finite")
+    assert "strict: the loss became nan at epoch 0, in the evaluation)" in found.parted
+    assert found.differences == []
+
+
 def test_usable_backends():
     names = [backend.name for backend in usable_backends()]
     assert names == [name for name in BACKENDS if name in names]
@@ -268,6 +342,35 @@ def test_the_command_shows_how_far_native_runs_part(capsys):
     assert parted.startswith("numpy and torch differ first at epoch 1, step 1, ")
 
 
+def test_the_command_says_that_all_diverge_alike(capsys):
+    options = "numpy,strict --optimizer sgd:lr=1e60 --loss mean_squared_error --dtype float64"
+    assert main([*COMMAND.split(), *options.split()]) == 0
+    *table, end = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in table[1:]]
+    assert rows[0][3] == "yes"
+    assert rows[-1][1:] == ["diverged", "diverged", "yes"]
+    assert re.match("all diverge alike: the loss became (inf|nan) at epoch 1, in batch", end)
+
+
+def test_the_command_shows_who_diverges(monkeypatch, capsys):
+    backends = [get_backend(dtype="float64", reproducible=True), wrong("strict", 0, Explosive)]
+    monkeypatch.setattr(cli, "usable_backends", lambda names, **options: backends)
+    assert main([*COMMAND.split(), "numpy,strict"]) == 1
+    *table, parted = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in table[1:]]
+    assert rows[0][3] == "yes"
+    assert (rows[1][2], rows[1][3]) == ("diverged", "no")
+    assert (len(rows[2]), rows[2][2]) == (3, "no")
+    assert parted.startswith("numpy and strict differ first at epoch 1, step 1, dense2 backward,")
+
+    # in different batches of one epoch
+    backends = [wrong("numpy", 0, Explosive), wrong("strict", 3, Explosive)]
+    assert main([*COMMAND.split(), "numpy,strict"]) == 1
+    *_, last, parted = capsys.readouterr().out.splitlines()
+    assert last.split() == ["1", "diverged", "diverged", "no"]
+    assert parted.startswith("numpy and strict differ first at epoch 1, step 1, dense2 backward,")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -303,6 +406,11 @@ def test_the_command_holds_standard_runs_to_their_hashes(monkeypatch, capsys):
     assert main(["verify", "--canonical", "--backends", "numpy"]) == 1
     assert "differs at epoch 1" in capsys.readouterr().out.splitlines()[2]
 
+    longer = good._replace(hashes=(*hashes, "00"), log=(*good.log, "2"))
+    monkeypatch.setattr(cli, "canonical_runs", lambda: [longer])
+    assert main(["verify", "--canonical", "--backends", "numpy"]) == 1
+    assert "differs at epoch 2" in capsys.readouterr().out.splitlines()[1]
+
     # the log counts as much as the weights
     monkeypatch.setattr(cli, "canonical_runs", lambda: [good._replace(log=good.log[:1] * 2)])
     assert main(["verify", "--canonical", "--backends", "numpy"]) == 1
@@ -321,6 +429,7 @@ def test_a_loss_that_is_off_is_named_though_the_weights_agree():
     found = verify(SETTINGS, *DATA, [get_backend(dtype="float64", reproducible=True), other])
     assert not found.agree
     assert found.parted.startswith("numpy and strict differ in the log: '0 ")
+    assert found.parted.endswith("; first at epoch 1, step 1, loss, log")
 
 
 def test_one_backend_is_nothing_to_compare(capsys):
@@ -338,3 +447,54 @@ def test_standard_runs_are_written_and_read(monkeypatch, tmp_path):
     (tmp_path / "canonical.json").write_text(as_json(runs))
     monkeypatch.setattr(verification.importlib.resources, "files", lambda package: tmp_path)
     assert verification.canonical_runs() == runs
+
+
+def matrix(results, *options):
+    """Return what the matrix printed, how many runs it made, and its status."""
+    command = [sys.executable, str(ROOT / "scripts" / "reproducibility.py"), "matrix"]
+    command += [str(ROOT / "data" / "mnist"), "--backends", "numpy,strict", "--samples", "200"]
+    command += ["--results", str(results), *options]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert "Traceback" not in done.stderr
+    return done.stdout, len(done.stderr.splitlines()), done.returncode
+
+
+def test_the_matrix_goes_on_where_it_stood_and_shows_what_differs(tmp_path):
+    open_backend("strict")
+    results = tmp_path / "runs" / "matrix.jsonl"
+    options = ("--only", "optimizer sgd, weight", "--dtypes", "float64")
+    table, made, status = matrix(results, *options)
+    assert (made, status) == (2, 0)
+    assert re.search(
+        r"^\| optimizer sgd, weight decay 0.001 \| `[0-9a-f]{16}` \|$", table, re.MULTILINE
+    )
+    assert "1 of 1 runs agree in the weights and the log on numpy" in table
+    # an interrupt in the middle of a line
+    first, second = results.read_text().splitlines()
+    results.write_text(f"{first}\n{second[:40]}")
+    assert matrix(results, *options) == (table, 1, 0)
+    assert results.read_text().count("\n") == 2
+    # one digit of a log
+    changed = json.loads(second)
+    changed["log"][1] += "1"
+    results.write_text(f"{first}\n{json.dumps(changed)}\n")
+    table, made, status = matrix(results, *options)
+    assert (made, status) == (0, 1)
+    assert "DIFFER: numpy" in table
+    assert "0 of 1 runs agree" in table
+
+
+def test_the_matrix_has_a_row_for_every_part(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    rows = importlib.import_module("reproducibility").matrix_settings().values()
+    for kind, registry in {
+        "activation": xpnn.activations.ACTIVATIONS,
+        "loss": xpnn.losses.LOSSES,
+        "optimizer": xpnn.optimizers.OPTIMIZERS,
+    }.items():
+        assert {getattr(row, kind).partition(":")[0] for row in rows} == set(registry)
+    for loss in xpnn.losses.LOSSES:
+        assert {row.flood is None for row in rows if row.loss == loss} == {True, False}
+    for optimizer in xpnn.optimizers.OPTIMIZERS:
+        assert len({row.weight_decay for row in rows if row.optimizer == optimizer}) == 2

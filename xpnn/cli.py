@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -23,6 +24,7 @@ from xpnn.optimizers import OPTIMIZERS
 from xpnn.settings import FIELDS, Settings
 from xpnn.training import Callback, History
 from xpnn.verification import (
+    Canonical,
     canonical_runs,
     generated,
     run_canonical,
@@ -35,8 +37,9 @@ DIFFERENT, USAGE_ERROR, INTERRUPTED = 1, 2, 130
 # settings of `verify` that differ from those of `train`
 _VERIFIED = {"epochs": 3}
 
-# digits of a hash that a table shows
+# digits of a hash that a table shows, and what it shows instead
 _SHOWN = 16
+_DIVERGED, _EQUAL, _NO_DATA = "diverged", "equal", "needs MNIST"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -201,13 +204,14 @@ def _check_different(paths: dict[str, str | None]) -> None:
 
 def _table(rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = ()) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if i in numeric else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
+    return "\n".join(_line(row, widths, numeric) for row in rows)
+
+
+def _line(row: Sequence[str], widths: Sequence[int], numeric: Sequence[int] = ()) -> str:
+    return "  ".join(
+        cell.rjust(width) if i in numeric else cell.ljust(width)
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ).rstrip()
 
 
 def _summary(model: Sequential, inputs: int) -> str:
@@ -249,14 +253,24 @@ def _verify(args: argparse.Namespace) -> int:
     head = ["epoch", *found.hashes, "agree"]
     head += ["absolute", "relative"] if args.native else []
     rows = [head]
-    for epoch, difference in enumerate(found.differences):
-        hashes = [own[epoch] for own in found.hashes.values()]
-        agree = "yes" if len(set(hashes)) == 1 else "no"
-        rows.append([str(epoch), *(own[:_SHOWN] for own in hashes), agree])
-        rows[-1] += [f"{number:.2g}" for number in difference] if args.native else []
+    columns = [
+        [*own, *([_DIVERGED] if name in found.diverged else [])]
+        for name, own in found.hashes.items()
+    ]
+    ends = len(set(found.diverged.values()))
+    for epoch, cells in enumerate(itertools.zip_longest(*columns, fillvalue="")):
+        # two that diverge in the same epoch may do so in different batches
+        alike = len(set(cells)) == 1 and (_DIVERGED not in cells or ends == 1)
+        rows.append([str(epoch), *(cell[:_SHOWN] for cell in cells), "yes" if alike else "no"])
+        if args.native and epoch < len(found.differences):
+            rows[-1] += [f"{number:.2g}" for number in found.differences[epoch]]
+        elif args.native:
+            rows[-1] += ["", ""]
     print(_table(rows))
     if found.parted:
         print(found.parted)
+    if len(found.diverged) == len(found.hashes) and ends == 1:
+        print(f"all diverge alike: {next(iter(found.diverged.values()))}")
     return 0 if found.agree else DIFFERENT
 
 
@@ -265,22 +279,32 @@ def _verify_canonical(folder: str | None, names: Sequence[str] | None, device: s
     if folder is not None:
         available["mnist"] = read_idx_folder(folder)
     backends = [backend.name for backend in usable_backends(names, device=device)]
-    rows, good = [["run", "published", *backends]], True
-    for run in canonical_runs():
-        if run.data not in available:
-            rows.append([run.name, run.hashes[-1][:_SHOWN], *(["needs MNIST"] * len(backends))])
-            continue
-        cells = []
-        for name in backends:
-            ours = run_canonical(run, available[run.data], name, device=device)
-            rows_of = (zip(found.hashes, found.log, strict=True) for found in (ours, run))
-            pairs = enumerate(zip(*rows_of, strict=True))
-            wrong = next((epoch for epoch, (a, b) in pairs if a != b), None)
-            cells.append("equal" if wrong is None else f"differs at epoch {wrong}")
-            good = good and wrong is None
-        rows.append([run.name, run.hashes[-1][:_SHOWN], *cells])
-    print(_table(rows))
+    runs = canonical_runs()
+    widths = [
+        max(len(run.name) for run in runs),
+        _SHOWN,
+        *([len("differs at epoch 00")] * len(backends)),
+    ]
+    print(_line(["run", "published", *backends], widths), flush=True)
+    good = True
+    for run in runs:
+        # row by row: five epochs of the article's networks take their time
+        cells = [_canonical_cell(run, available.get(run.data), name, device) for name in backends]
+        good = good and all(cell in (_EQUAL, _NO_DATA) for cell in cells)
+        print(_line([run.name, run.hashes[-1][:_SHOWN], *cells], widths), flush=True)
     return 0 if good else DIFFERENT
+
+
+def _canonical_cell(run: Canonical, data: Any, name: str, device: str | None) -> str:
+    if data is None:
+        return _NO_DATA
+    ours = run_canonical(run, data, name, device=device)
+    if (ours.hashes, ours.log) == (run.hashes, run.log):
+        return _EQUAL
+    # a run that diverged has fewer epochs
+    pairs = zip(ours.hashes, ours.log, run.hashes, run.log, strict=False)
+    same = itertools.takewhile(lambda pair: pair[:2] == pair[2:], pairs)
+    return f"differs at epoch {sum(1 for _ in same)}"
 
 
 def _backends(args: argparse.Namespace) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.resources
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from xpnn.datasets import Dataset
 from xpnn.errors import ArgumentError, BackendError, DivergenceError
 from xpnn.model import Sequential
 from xpnn.settings import Settings
-from xpnn.tracing import Trace, TracedBackend, TracedLoss, TracedOptimizer, traced
+from xpnn.tracing import Event, Trace, TracedBackend, TracedLoss, TracedOptimizer, traced
 from xpnn.training import Callback, Epoch, fit
 from xpnn.tree import flatten
 
@@ -37,24 +39,33 @@ class Verification:
     hashes
         For each backend, `Sequential.sha256` after each epoch, the untrained network's first.
     differences
-        For each epoch, between any backend's weights and the first one's.
+        For each epoch that all backends reached, between any one's weights and the first one's.
     parted
         Where the first backend that differs leaves the first one, in words; None if all agree.
     logs
         For each backend, the lines of the log: epoch, accuracies and losses.
+    diverged
+        For each backend whose loss became NaN or infinite, and whose run ended there, the epoch
+        and batch in words.
     """
 
     hashes: Mapping[str, Sequence[str]]
     differences: Sequence[Difference]
     parted: str | None
     logs: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    diverged: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def agree(self) -> bool:
-        """Whether all hashes and all lines of the log are equal."""
-        return self.parted is None and all(
-            len({tuple(rows) for rows in found.values()}) <= 1 for found in (self.hashes, self.logs)
+        """Whether all hashes and all lines of the log are equal, and all diverged or none did.
+
+        Backends that diverged agree if it was in the same batch, with the same loss.
+        """
+        found = (
+            (tuple(own), tuple(self.logs.get(name, ())), self.diverged.get(name))
+            for name, own in self.hashes.items()
         )
+        return self.parted is None and len(set(found)) <= 1
 
 
 def usable_backends(names: Sequence[str] | None = None, **options: Any) -> list[Backend]:
@@ -97,13 +108,26 @@ def generated(
     return Dataset(x[:cut], y[:cut]), Dataset(x[cut:], y[cut:])
 
 
-class _Recorder(Callback):
-    """Keeps the weights' hash of each epoch, the weights, and the line of the log."""
+class Record(Callback):
+    """What a run left after each epoch, and the untrained network before it.
+
+    Attributes
+    ----------
+    hashes
+        `Sequential.sha256`.
+    log
+        Epoch, training accuracy and loss, test accuracy and loss, with all their digits.
+    weights
+        On the host, by name.
+    diverged
+        What became of the loss, and where, if the run ended so.
+    """
 
     def __init__(self) -> None:
         self.hashes: list[str] = []
         self.log: list[str] = []
         self.weights: list[dict[str, np.ndarray]] = []
+        self.diverged: str | None = None
 
     def on_start(self, model: Sequential, epochs: int, batches: int) -> None:
         self.model = model
@@ -112,6 +136,19 @@ class _Recorder(Callback):
         self.hashes.append(self.model.sha256())
         self.log.append(" ".join(map(repr, epoch[:5])))
         self.weights.append(flatten(self.model.host_parameters()))
+
+
+def record(
+    settings: Settings, train: Dataset, validation: Dataset | None, backend: Backend
+) -> Record:
+    """Train on a backend and return what the run left, also where it diverged."""
+    found = Record()
+    model = settings.make_model(train, *([] if validation is None else [validation]))
+    try:
+        settings.fit(model, train, validation, backend=backend, callbacks=[found])
+    except DivergenceError as error:
+        found.diverged = str(error)
+    return found
 
 
 def verify(
@@ -130,35 +167,25 @@ def verify(
     """
     if not backends:
         raise ArgumentError("backends must hold at least one, got none")
-    recorders = {}
-    for backend in backends:
-        recorder = recorders[backend.name] = _Recorder()
-        model = settings.make_model(train, *([] if validation is None else [validation]))
-        try:
-            settings.fit(model, train, validation, backend=backend, callbacks=[recorder])
-        except DivergenceError as error:
-            raise DivergenceError(f"backend {backend.name!r}: {error}") from None
-    hashes = {name: recorder.hashes for name, recorder in recorders.items()}
-    reference, *others = recorders.values()
+    records = {backend.name: record(settings, train, validation, backend) for backend in backends}
+    reference, *others = records.values()
+    everywhere = min(len(found.weights) for found in records.values())
     differences = [
-        _difference(weights, [other.weights[epoch] for other in others])
-        for epoch, weights in enumerate(reference.weights)
+        _difference(reference.weights[epoch], [other.weights[epoch] for other in others])
+        for epoch in range(everywhere)
     ]
     parted = None
     for backend in backends[1:]:
-        own = hashes[backend.name]
-        if own != hashes[backends[0].name]:
-            pairs = zip(hashes[backends[0].name], own, strict=True)
-            epoch = next(i for i, (a, b) in enumerate(pairs) if a != b)
-            parted = _part(settings, train, backends[0], backend, epoch)
+        parted = _part(settings, train, (backends[0], backend), (reference, records[backend.name]))
+        if parted is not None:
             break
-    logs = {name: recorder.log for name, recorder in recorders.items()}
-    first = backends[0].name
-    for name, log in logs.items():
-        if parted is None and log != logs[first]:
-            a, b = next((a, b) for a, b in zip(logs[first], log, strict=True) if a != b)
-            parted = f"{first} and {name} differ in the log: {a!r} and {b!r}"
-    return Verification(hashes, differences, parted, logs)
+    return Verification(
+        {name: found.hashes for name, found in records.items()},
+        differences,
+        parted,
+        {name: found.log for name, found in records.items()},
+        {name: found.diverged for name, found in records.items() if found.diverged is not None},
+    )
 
 
 def _difference(
@@ -175,16 +202,51 @@ def _difference(
     return Difference(absolute, relative)
 
 
-def _part(settings: Settings, train: Dataset, first: Backend, second: Backend, epoch: int) -> str:
-    """Return in words the first operation whose result two backends disagree on."""
-    between = f"{first.name} and {second.name}"
-    if epoch == 0:
-        return f"{between} differ in the initial weights"
-    traces = [_trace(settings, train, backend, epoch) for backend in (first, second)]
-    for a, b in zip(*(trace.events for trace in traces), strict=False):
-        if a != b:
-            return f"{between} differ first at epoch {_epoch_of(a.step, settings, train)}, {a}"
-    return f"{between} differ at epoch {epoch}, but not operation by operation: by a compiler"
+def _part(
+    settings: Settings, train: Dataset, pair: Sequence[Backend], records: Sequence[Record]
+) -> str | None:
+    """Return in words the first thing that two backends disagree on; None if there is none."""
+    between = " and ".join(backend.name for backend in pair)
+    apart = f"{between} differ"
+    a, b = records
+    ends = [found.diverged or "its loss is finite there" for found in records]
+    ended = "; ".join(f"{backend.name}: {end}" for backend, end in zip(pair, ends, strict=True))
+    epoch = _first_difference(a.hashes, b.hashes)
+    if epoch is None and a.diverged != b.diverged:
+        epoch = len(a.hashes)
+    if epoch is None:
+        line = _first_difference(a.log, b.log)
+        if line is None:
+            return None
+        lines = f"{apart} in the log: {a.log[line]!r} and {b.log[line]!r}"
+        event = _first_event(settings, train, pair, max(line, 1))
+        if event is None:
+            return lines
+        return f"{lines}; first at epoch {_epoch_of(event.step, settings, train)}, {event}"
+    if epoch == 0 and a.hashes and b.hashes:
+        return f"{apart} in the initial weights"
+    event = _first_event(settings, train, pair, epoch) if epoch else None
+    if event is not None:
+        where = f"{apart} first at epoch {_epoch_of(event.step, settings, train)}, {event}"
+        return where if a.diverged == b.diverged else f"{where} ({ended})"
+    if a.diverged != b.diverged:
+        return f"{apart} at epoch {epoch} ({ended})"
+    return f"{apart} at epoch {epoch}, but not operation by operation: by a compiler"
+
+
+def _first_difference(first: Sequence[str], second: Sequence[str]) -> int | None:
+    """Return the first index where two sequences differ, or where only one of them ends."""
+    pairs = enumerate(itertools.zip_longest(first, second))
+    return next((i for i, (a, b) in pairs if a != b), None)
+
+
+def _first_event(
+    settings: Settings, train: Dataset, pair: Sequence[Backend], epochs: int
+) -> Event | None:
+    """Return the first operation of training whose result two backends disagree on."""
+    traces = [_trace(settings, train, backend, epochs) for backend in pair]
+    events = zip(*(trace.events for trace in traces), strict=False)
+    return next((a for a, b in events if a != b), None)
 
 
 def _epoch_of(step: int, settings: Settings, train: Dataset) -> int:
@@ -195,17 +257,19 @@ def _epoch_of(step: int, settings: Settings, train: Dataset) -> int:
 def _trace(settings: Settings, train: Dataset, backend: Backend, epochs: int) -> Trace:
     trace = Trace()
     model = traced(settings.make_model(train), trace)
-    fit(
-        model,
-        train,
-        loss=TracedLoss(settings.make_loss(), trace),
-        optimizer=TracedOptimizer(settings.make_optimizer(), trace),
-        epochs=epochs,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        backend=TracedBackend(backend, trace),
-        callbacks=[_Restart(trace)],
-    )
+    # an epoch that diverges is traced to its end
+    with contextlib.suppress(DivergenceError):
+        fit(
+            model,
+            train,
+            loss=TracedLoss(settings.make_loss(), trace),
+            optimizer=TracedOptimizer(settings.make_optimizer(), trace),
+            epochs=epochs,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            backend=TracedBackend(backend, trace),
+            callbacks=[_Restart(trace)],
+        )
     return trace
 
 
@@ -266,11 +330,9 @@ def run_canonical(
     run: Canonical, data: tuple[Dataset, Dataset], name: str, *, device: str | None = None
 ) -> Canonical:
     """Return a standard run with the hashes and the log that the backend called `name` gives."""
-    recorder = _Recorder()
-    model = run.settings.make_model(*data)
     backend = get_backend(name, device=device, dtype=run.dtype, reproducible=True)
-    run.settings.fit(model, *data, backend=backend, callbacks=[recorder])
-    return run._replace(hashes=tuple(recorder.hashes), log=tuple(recorder.log))
+    found = record(run.settings, *data, backend)
+    return run._replace(hashes=tuple(found.hashes), log=tuple(found.log))
 
 
 def as_json(runs: Sequence[Canonical]) -> str:
