@@ -248,7 +248,7 @@ def orders_in_turn(case, turns):
 
 
 def train_floor(case, turns):
-    """Compute the eight matrix products of each step alone, into preallocated outputs; no gather."""
+    """Compute the eight products of each step alone, into preallocated outputs; no gather."""
     x, _ = case.arrays
     (w1, _), (w2, _), (w3, _) = case.initial()
     rng = np.random.RandomState(0)
