@@ -325,7 +325,8 @@ def train_torch(case, turns, compiled=False):
         total = torch.zeros((), dtype=x.dtype, device=device)
         hits = torch.zeros((), dtype=y.dtype, device=device)
         for rows in torch.from_numpy(order).to(device):
-            loss, right = objective(x[rows], y[rows])
+            # a third of the time of x[rows]
+            loss, right = objective(x.index_select(0, rows), y.index_select(0, rows))
             optimizer.zero_grad()
             loss.backward()
             step()
@@ -348,7 +349,6 @@ def train_jax(case, turns):
     import jax
     from jax import numpy as jnp
 
-    jax.config.update("jax_enable_x64", True)
     activation = {
         "relu": jax.nn.relu,
         "swish": jax.nn.silu,
@@ -376,7 +376,7 @@ def train_jax(case, turns):
         return parameters, jnp.mean(losses), jnp.sum(hits)
 
     # float32 products on a GPU as exact as the other contenders'
-    with jax.default_matmul_precision("highest"):
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         place = jax.devices("cpu" if case.device == "cpu" else "cuda")[0]
         x, y, parameters = jax.device_put((*case.arrays, case.initial()), place)
         for _, order in zip(range(case.epochs), orders_in_turn(case, turns), strict=False):
