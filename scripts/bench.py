@@ -21,6 +21,7 @@ import json
 import multiprocessing
 import os
 import platform
+import signal
 import statistics
 import sys
 import threading
@@ -160,7 +161,10 @@ class Contender:
         else:
             context = multiprocessing.get_context("spawn")
             self.worker = context.Process(target=work, args=(name, case, theirs), daemon=True)
+        # Ctrl-C reaches all processes of a terminal, and workers inherit that they ignore it
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.worker.start()
+        signal.signal(signal.SIGINT, before)
         if not together:
             # a worker that dies then ends what waits for it
             theirs.close()
@@ -170,7 +174,7 @@ class Contender:
         """Take the next message."""
         try:
             kind, *rest = self.pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             kind, rest = "failed", ["its process died"]
         if kind in ("skip", "failed"):
             self.state, self.reason = kind, rest[0]
@@ -179,7 +183,8 @@ class Contender:
 
     def turn(self):
         """Let it run one epoch."""
-        self.pipe.send("go")
+        with contextlib.suppress(OSError):
+            self.pipe.send("go")
         self.receive()
 
     def close(self):
@@ -408,8 +413,20 @@ def run(args):
     """Measure, print, write; return the exit status."""
     todo = list(cases(args))
     report = {"machine": machine(args), "cases": []}
-    references, status = {}, 0
     progress = Progress(len(todo) * len(args.only) * (1 + args.rounds))
+    try:
+        wrong = measure_all(args, todo, report, progress)
+    finally:
+        # an interrupted run shows what it has
+        progress.bar.close()
+        if report["cases"]:
+            print(markdown(report, args.only), flush=True)
+    return int(wrong)
+
+
+def measure_all(args, todo, report, progress):
+    """Measure case after case into `report`; return whether any contender went wrong."""
+    references, wrong = {}, False
     for number, case in enumerate(todo, 1):
         progress.case(number, len(todo), case)
         key = case.network, case.activation
@@ -425,13 +442,11 @@ def run(args):
                 path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         for name, difference in wrong_losses(measured):
             progress.error(f"{case}: {name} trains to another loss, by {difference:.1e}")
-            status = 1
+            wrong = True
         for name, reason in measured["failed"].items():
             progress.error(f"{case}: {name} failed: {reason}")
-            status = 1
-    progress.bar.close()
-    print(markdown(report, args.only))
-    return status
+            wrong = True
+    return wrong
 
 
 def main():

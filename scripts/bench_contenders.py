@@ -447,7 +447,8 @@ def work(name, case, pipe):
         pipe.send(("skip", str(reason)))
     except ModuleNotFoundError as error:
         pipe.send(("skip", f"{error.name} is not installed"))
-    except EOFError:
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        # the parent has closed its end
         pass
     except Exception as error:
         pipe.send(("failed", f"{type(error).__name__}: {first_line(error)}"))

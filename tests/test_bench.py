@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -215,3 +216,24 @@ def test_mistakes_cost_one_line(arguments, text):
     assert text in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_interrupt():
+    """Ctrl-C in a terminal reaches all processes: 130 and no traceback."""
+    arguments = ["random", "--samples", "1000", "--rounds", "1000", "--no-wide"]
+    arguments += ["--activation", "relu", "--dtype", "float32", "--only", "xpnn-numpy", "floor"]
+    with subprocess.Popen(
+        [sys.executable, str(SCRIPTS / "bench.py"), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+    ) as running:
+        begun = running.stderr.readline()
+        assert begun.startswith("bench: 1 of 1")
+        os.killpg(running.pid, signal.SIGINT)
+        stdout, stderr = running.communicate(timeout=60)
+    assert running.returncode == 130, stderr
+    assert (stdout, stderr) == ("", "bench: interrupted\n")
