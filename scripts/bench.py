@@ -60,7 +60,7 @@ RATIOS = (
     ("xpnn-jax", "jax", 1.2, 1.2),
 )
 # largest relative difference of an epoch's running loss from plain NumPy's in float64
-TOLERANCE = {"float32": 1e-2, "float64": 1e-8}
+TOLERANCE = {"float32": 3e-3, "float64": 1e-8}
 DISTRIBUTIONS = ("numpy", "cupy-cuda12x", "cupy-cuda13x", "torch", "jax", "scikit-learn")
 
 
