@@ -1,0 +1,474 @@
+"""Measure xpnn's epochs beside PyTorch's, JAX's, scikit-learn's, plain NumPy's and the BLAS alone.
+
+    python scripts/bench.py [data/mnist | random] [--json FILE] > table.md
+    python scripts/bench.py --only xpnn-numpy numpy floor --activation relu --dtype float32
+    python scripts/bench.py --profile --activation tanhexp
+
+All contenders train one network from the same weights, on the same arrays, in the same order, and
+their running losses are compared with plain NumPy's in float64. Each has a process of its own, and
+they take turns, an epoch at a time: A B C A B C. The first epoch isn't timed. Exit status 1 if a
+contender failed or its loss is another one, 2 for a wrong argument.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import platform
+import signal
+import statistics
+import sys
+import threading
+import time
+from pathlib import Path
+
+from bench_contenders import (
+    ACTIVATIONS,
+    CONTENDERS,
+    CPU_ALONE,
+    CUDA_ALONE,
+    Case,
+    Losses,
+    first_line,
+    train_numpy,
+    work,
+)
+from tqdm import tqdm
+
+from xpnn.datasets import read_idx_folder
+from xpnn.errors import ArgumentError, XpnnError
+from xpnn.files import check_writable, replacing
+
+ROOT = Path(__file__).resolve().parents[1]
+NETWORKS = {
+    "article": ((784, 100, 50, 10), 100),
+    "wide": ((784, 1000, 500, 10), 1000),
+}
+# ratio, the target for the article's network, the one for the wide network
+RATIOS = (
+    ("xpnn-numpy", "torch", 0.6, None),
+    ("xpnn-numpy", "jax", 1.0, None),
+    ("xpnn-numpy", "numpy", 0.9, None),
+    ("xpnn-numpy", "floor", 1.4, 1.15),
+    ("xpnn-torch", "torch", 1.2, 1.2),
+    ("xpnn-jax", "jax", 1.2, 1.2),
+)
+# largest relative difference of an epoch's running loss from plain NumPy's in float64
+TOLERANCE = {"float32": 3e-3, "float64": 1e-8}
+DISTRIBUTIONS = ("numpy", "cupy-cuda12x", "cupy-cuda13x", "torch", "jax", "scikit-learn")
+
+
+def environment(threads):
+    """Return where every library reads its number of threads from, before it is imported."""
+    count = str(threads)
+    names = ("OPENBLAS", "OMP", "MKL", "BLIS")
+    # XLA sizes its pool by NPROC
+    wanted = {f"{name}_NUM_THREADS": count for name in names} | {"NPROC": count}
+    return wanted | {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
+
+
+def again_in(wanted):
+    """Start this command again in an environment, unless it is the one already."""
+    if any(os.environ.get(name) != value for name, value in wanted.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | wanted)
+
+
+def parse(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "data", nargs="?", default=str(ROOT / "data" / "mnist"), help="MNIST's folder, or 'random'"
+    )
+    parser.add_argument("--only", nargs="+", choices=CONTENDERS, metavar="CONTENDER")
+    parser.add_argument("--activation", nargs="+", choices=ACTIVATIONS)
+    parser.add_argument("--dtype", nargs="+", choices=tuple(TOLERANCE), default=list(TOLERANCE))
+    parser.add_argument(
+        "--wide",
+        action=argparse.BooleanOptionalAction,
+        help="the wide network alone, or not at all; both networks if left out",
+    )
+    parser.add_argument("--samples", type=int, help="an epoch's; 60000, and for wide at most 10000")
+    parser.add_argument("--rounds", type=int, default=7, help="epochs that are timed")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument(
+        "--together",
+        action="store_true",
+        help="all contenders as threads of one process, to see whether that matters",
+    )
+    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument(
+        "--profile", action="store_true", help="print where xpnn's step on NumPy goes, and end"
+    )
+    args = parser.parse_args(arguments)
+    for name in ("rounds", "threads", "samples"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            parser.error(f"argument --{name}: must be >= 1, got {value}")
+    others = CUDA_ALONE if args.device == "cpu" else CPU_ALONE
+    wrong = sorted(set(args.only or ()) & set(others))
+    if wrong:
+        parser.error(f"argument --only: {', '.join(wrong)} can't run on {args.device}")
+    args.only = [name for name in CONTENDERS if name in (args.only or CONTENDERS)]
+    args.only = [name for name in args.only if name not in others]
+    return args
+
+
+def cases(args):
+    """Yield what is to be measured."""
+    available = 60_000 if args.data == "random" else len(read_idx_folder(args.data)[0].y)
+    for network, (sizes, batch) in NETWORKS.items():
+        wide = network == "wide"
+        if args.wide not in (None, wide):
+            continue
+        samples = args.samples or min(available, 10_000 if wide else 60_000)
+        if samples > available or samples % batch:
+            raise ArgumentError(
+                f"--samples must be a multiple of {batch} and at most {available} for the "
+                f"{network} network, got {samples}"
+            )
+        for activation in args.activation or (ACTIVATIONS if not wide else ("relu",)):
+            for dtype in args.dtype:
+                yield Case(
+                    network=network,
+                    sizes=sizes,
+                    batch=batch,
+                    samples=samples,
+                    activation=activation,
+                    dtype=dtype,
+                    epochs=1 + args.rounds,
+                    data=args.data,
+                    device=args.device,
+                    threads=args.threads,
+                )
+
+
+class Contender:
+    """The parent's end: a worker, the epochs that it has run, why it stopped if it did."""
+
+    def __init__(self, name, case, together):
+        self.name = name
+        self.epochs = []
+        self.state, self.reason = "running", None
+        self.pipe, theirs = multiprocessing.Pipe()
+        if together:
+            self.worker = threading.Thread(target=work, args=(name, case, theirs), daemon=True)
+        else:
+            context = multiprocessing.get_context("spawn")
+            self.worker = context.Process(target=work, args=(name, case, theirs), daemon=True)
+        # Ctrl-C reaches all processes of a terminal, and workers inherit that they ignore it
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self.worker.start()
+        signal.signal(signal.SIGINT, before)
+        if not together:
+            # a worker that dies then ends what waits for it
+            theirs.close()
+        self.receive()
+
+    def receive(self):
+        """Take the next message."""
+        try:
+            kind, *rest = self.pipe.recv()
+        except (EOFError, OSError):
+            kind, rest = "failed", ["its process died"]
+        if kind in ("skip", "failed"):
+            self.state, self.reason = kind, rest[0]
+        elif kind == "done":
+            self.epochs.append(dict(zip(("wall", "cpu", "loss", "accuracy"), rest, strict=True)))
+
+    def turn(self):
+        """Let it run one epoch."""
+        with contextlib.suppress(OSError):
+            self.pipe.send("go")
+        self.receive()
+
+    def close(self):
+        """End the worker."""
+        self.pipe.close()
+        if isinstance(self.worker, threading.Thread):
+            self.worker.join()
+            return
+        self.worker.join(timeout=2)
+        if self.worker.is_alive():
+            self.worker.terminate()
+
+
+class Progress:
+    """A bar where someone looks on, else a line per case."""
+
+    def __init__(self, total):
+        hidden = not sys.stderr.isatty()
+        self.bar = tqdm(total=total, disable=hidden, unit="epoch", leave=False)
+
+    def case(self, number, of, case):
+        """Begin a case."""
+        if self.bar.disable:
+            print(f"bench: {number} of {of}: {case}", file=sys.stderr, flush=True)
+
+    def at(self, text):
+        """Say what is going on."""
+        self.bar.set_description(text)
+
+    def epoch(self):
+        """Count an epoch."""
+        self.bar.update()
+
+    def error(self, text):
+        """Say what went wrong."""
+        self.bar.write(f"bench: {text}", file=sys.stderr)
+
+
+def measure(case, names, together, reference, progress):
+    """Return one case's measurements, a dictionary as the JSON file holds it."""
+    load = os.getloadavg()
+    contenders = []
+    try:
+        for name in names:
+            progress.at(f"{case}: {name} gets ready")
+            contenders.append(Contender(name, case, together))
+        for _ in range(case.epochs):
+            for contender in contenders:
+                if contender.state == "running":
+                    progress.at(f"{case}: {contender.name}")
+                    contender.turn()
+                    # what it left running in the background gets its time to stop
+                    time.sleep(0.01)
+                progress.epoch()
+    finally:
+        for contender in contenders:
+            contender.close()
+    found = {"contenders": {}, "skip": {}, "failed": {}}
+    for contender in contenders:
+        if contender.state == "running":
+            found["contenders"][contender.name] = summary(contender.epochs, reference)
+        else:
+            found[contender.state][contender.name] = contender.reason
+    keys = ("network", "sizes", "batch", "samples", "activation", "dtype")
+    settings = {key: getattr(case, key) for key in keys}
+    found["ratios"] = {
+        f"{a} / {b}": {
+            clock: ratio(found["contenders"][a][clock], found["contenders"][b][clock])
+            for clock in ("wall", "cpu")
+        }
+        for a, b, *_ in RATIOS
+        if a in found["contenders"] and b in found["contenders"]
+    }
+    loads = {"load_before": load, "load_after": os.getloadavg()}
+    return settings | loads | {"reference_loss": reference} | found
+
+
+def summary(epochs, reference):
+    """Return a contender's epochs by column, the first one left out of the times."""
+    columns = {key: [epoch[key] for epoch in epochs] for key in epochs[0]}
+    warm, wall, cpu = columns["wall"][0], columns["wall"][1:], columns["cpu"][1:]
+    if columns["loss"][0] is None:
+        return {"first": warm, "wall": wall, "cpu": cpu}
+    pairs = zip(columns["loss"], reference, strict=True)
+    return {
+        "first": warm,
+        "wall": wall,
+        "cpu": cpu,
+        "loss": columns["loss"],
+        "accuracy": columns["accuracy"],
+        "loss_difference": max(abs(ours / right - 1) for ours, right in pairs),
+    }
+
+
+def quartiles(values):
+    """Return lower quartile, median, upper quartile."""
+    if len(values) == 1:
+        return [values[0]] * 3
+    return statistics.quantiles(values, n=4, method="inclusive")
+
+
+def ratio(ours, others):
+    """Return the quartiles of the rounds' ratios."""
+    return quartiles([a / b for a, b in zip(ours, others, strict=True)])
+
+
+def machine(args):
+    """Return what the figures depend on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    found = dict(map(str.strip, line.split(":", 1)) for line in lines if ":" in line)
+    versions = {"Python": platform.python_version()}
+    for name in ("xpnn", *DISTRIBUTIONS):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    family = f"family {found.get('cpu family', '?')}, model {found.get('model', '?')}"
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
+        "cpu": f"{found.get('model name', platform.processor())} ({family})",
+        "cores": os.cpu_count(),
+        "threads": args.threads,
+        "device": args.device,
+        "load": os.getloadavg(),
+        "versions": versions,
+        "rounds": args.rounds,
+        "data": "random" if args.data == "random" else "MNIST",
+        "together": args.together,
+    }
+
+
+def wrong_losses(measured):
+    """Yield name and difference of the contenders that train to another loss."""
+    for name, found in measured["contenders"].items():
+        difference = found.get("loss_difference", 0.0)
+        if not difference <= TOLERANCE[measured["dtype"]]:
+            yield name, difference
+
+
+def title(measured):
+    sizes = "-".join(map(str, measured["sizes"]))
+    return f"{sizes}, {measured['activation']}, {measured['dtype']}"
+
+
+def cell(quarts, target):
+    """Return a ratio as a table shows it; bold where it misses its target."""
+    if quarts is None:
+        return "–"
+    low, middle, high = quarts
+    mark = "**" if target is not None and middle > target else ""
+    return f"{mark}{middle:.2f}{mark} ({low:.2f}–{high:.2f})"
+
+
+def markdown(report, names):
+    """Return the report as text with tables in Markdown."""
+    about, results = report["machine"], report["cases"]
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    loads = [load for m in results for load in (m["load_before"][0], m["load_after"][0])]
+    lines = [
+        f"{about['date']}: {about['cpu']}, {about['cores']} cores, {about['threads']} thread(s), "
+        f"device {about['device']}, load {min(loads):.1f} to {max(loads):.1f}; {versions}. "
+        f"{about['data']}; medians of {about['rounds']} rounds.",
+        "",
+        "Seconds per epoch (wall clock):",
+        "",
+        "| network | samples | " + " | ".join(names) + " |",
+        "|---|---:|" + "---:|" * len(names),
+    ]
+    for measured in results:
+        cells = []
+        for name in names:
+            found = measured["contenders"].get(name)
+            cells.append(f"{statistics.median(found['wall']):.3f}" if found else "–")
+        lines.append(f"| {title(measured)} | {measured['samples']} | " + " | ".join(cells) + " |")
+    for clock, text in (("wall", "wall clock"), ("cpu", "CPU time")):
+        asked = [row for row in RATIOS if row[0] in names and row[1] in names]
+        if not asked:
+            break
+        heads = [f"{a} / {b} ≤ {target}" for a, b, target, _ in asked]
+        lines += [
+            "",
+            f"Ratios, median of the rounds' with quartiles ({text}); a missed target is bold:",
+            "",
+            "| network | " + " | ".join(heads) + " |",
+            "|---|" + "---:|" * len(heads),
+        ]
+        for measured in results:
+            cells = []
+            for a, b, *targets in asked:
+                quarts = measured["ratios"].get(f"{a} / {b}", {}).get(clock)
+                cells.append(cell(quarts, targets[measured["network"] == "wide"]))
+            lines.append(f"| {title(measured)} | " + " | ".join(cells) + " |")
+    if any(measured["network"] == "wide" for measured in results):
+        wide = [f"{a} / {b} ≤ {target}" for a, b, _, target in RATIOS if target is not None]
+        lines += ["", f"The wide network's targets: {', '.join(wide)}."]
+    lines += ["", *remarks(results)]
+    return "\n".join(lines)
+
+
+def remarks(results):
+    """Return a line on the losses, and one for each contender that was left out somewhere."""
+    lines = []
+    for dtype, allowed in TOLERANCE.items():
+        found = [
+            c["loss_difference"]
+            for measured in results
+            for c in measured["contenders"].values()
+            if measured["dtype"] == dtype and "loss_difference" in c
+        ]
+        if found:
+            lines.append(
+                f"Largest relative difference of a running loss from plain NumPy's in float64, "
+                f"in {dtype}: {max(found):.1e} (allowed: {allowed:g})."
+            )
+    reasons = {}
+    for measured in results:
+        for state in ("skip", "failed"):
+            for name, reason in measured[state].items():
+                reasons.setdefault((state, name, reason), []).append(title(measured))
+    for (state, name, reason), where in reasons.items():
+        verb = "left out" if state == "skip" else "FAILED"
+        lines.append(f"{name} {verb} ({len(where)} of {len(results)} rows): {reason}.")
+    return lines
+
+
+def run(args):
+    """Measure, print, write; return the exit status."""
+    todo = list(cases(args))
+    report = {"machine": machine(args), "cases": []}
+    progress = Progress(len(todo) * len(args.only) * (1 + args.rounds))
+    try:
+        wrong = measure_all(args, todo, report, progress)
+    finally:
+        # an interrupted run shows what it has
+        progress.bar.close()
+        if report["cases"]:
+            print(markdown(report, args.only), flush=True)
+    return int(wrong)
+
+
+def measure_all(args, todo, report, progress):
+    """Measure case after case into `report`; return whether any contender went wrong."""
+    references, wrong = {}, False
+    for number, case in enumerate(todo, 1):
+        progress.case(number, len(todo), case)
+        key = case.network, case.activation
+        if key not in references:
+            progress.at(f"{case}: the reference")
+            exact = Losses()
+            train_numpy(dataclasses.replace(case, dtype="float64"), exact)
+            references[key] = exact.losses
+        measured = measure(case, args.only, args.together, references[key], progress)
+        report["cases"].append(measured)
+        if args.json:
+            with replacing(args.json) as path:
+                path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        for name, difference in wrong_losses(measured):
+            progress.error(f"{case}: {name} trains to another loss, by {difference:.1e}")
+            wrong = True
+        for name, reason in measured["failed"].items():
+            progress.error(f"{case}: {name} failed: {reason}")
+            wrong = True
+    return wrong
+
+
+def main():
+    args = parse()
+    again_in(environment(args.threads))
+    try:
+        if args.json:
+            check_writable("--json", args.json)
+        if args.profile:
+            from bench_profile import profile
+
+            for case in cases(args):
+                print(profile(case), flush=True)
+            return 0
+        return run(args)
+    except XpnnError as error:
+        print(f"bench: error: {first_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("bench: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,454 @@
+"""The contenders of `bench.py`: one and the same training by xpnn, other libraries and by hand.
+
+Each is a function of a case and a worker's turns. It sets itself up and runs ``case.epochs``
+epochs, each between ``turns.begin()`` and ``turns.end(loss, accuracy)``: the order of the samples
+is drawn, each mini-batch is gathered from the data in memory, and the running loss and accuracy
+are known on the host at the end.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import logging
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+import xpnn
+from xpnn.backends import get_backend
+from xpnn.datasets import read_idx_folder
+
+RATE = 0.1
+SEED = 10
+
+ACTIVATIONS = ("relu", "swish", "h_swish", "mish", "tanhexp")
+
+
+class SkipError(Exception):
+    """A contender can't run here, and why."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What all contenders train: 784 inputs, ReLU's kin between, 10 outputs, SGD."""
+
+    network: str
+    sizes: tuple[int, ...]
+    batch: int
+    samples: int
+    activation: str
+    dtype: str
+    epochs: int
+    data: str
+    device: str = "cpu"
+    threads: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.network} {self.activation} {self.dtype}"
+
+    @functools.cached_property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """The samples in the case's dtype, and their labels."""
+        if self.data == "random":
+            rng = np.random.RandomState(0)
+            y = rng.randint(10, size=self.samples)
+            # a fifth of the pixels lit, half of them by the class, as in MNIST
+            lit = rng.random_sample((10, self.sizes[0])) < 0.2
+            x = np.where(rng.random_sample((self.samples, self.sizes[0])) < 0.5, lit[y], 0.0)
+            x = np.where(rng.random_sample(x.shape) < 0.1, rng.random_sample(x.shape), x)
+        else:
+            train, _ = read_idx_folder(self.data)
+            x, y = train.x[: self.samples], train.y[: self.samples]
+        return np.array(x, dtype=self.dtype), np.array(y)
+
+    def initial(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return the initial weights and biases, He-normal and zero."""
+        rng = np.random.RandomState(SEED)
+        draw = xpnn.initializers.he_normal
+        pairs = zip(self.sizes[:-1], self.sizes[1:], strict=True)
+        return [
+            (draw(rng, n, m).astype(self.dtype), np.zeros(m, dtype=self.dtype)) for n, m in pairs
+        ]
+
+    def orders(self):
+        """Yield each epoch's order, a row of sample numbers per mini-batch."""
+        rng = np.random.RandomState(SEED)
+        while True:
+            order = np.arange(self.samples)
+            rng.shuffle(order)
+            yield order.reshape(-1, self.batch)
+
+
+class Turns:
+    """A contender's end of the pipe on which it is told to run its next epoch."""
+
+    def __init__(self, pipe):
+        self.pipe = pipe
+        self.first = True
+
+    def begin(self):
+        """Wait for the next turn, and start the clocks."""
+        if self.first:
+            self.pipe.send(("ready",))
+            self.first = False
+        self.pipe.recv()
+        gc.collect()
+        self.cpu, self.wall = time.process_time(), time.perf_counter()
+
+    def end(self, loss=None, accuracy=None):
+        """Stop the clocks and hand in what the epoch took and gave."""
+        wall, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
+        self.pipe.send(("done", wall, cpu, loss, accuracy))
+
+
+class Losses:
+    """Turns that are taken at once, and keep the running losses alone."""
+
+    def __init__(self):
+        self.losses = []
+
+    def begin(self):
+        """Go ahead."""
+
+    def end(self, loss=None, accuracy=None):
+        """Keep the loss."""
+        self.losses.append(loss)
+
+
+class _Callback(xpnn.Callback):
+    def __init__(self, turns, epochs):
+        self.turns, self.epochs = turns, epochs
+
+    def on_epoch(self, epoch):
+        if epoch.epoch > 0:
+            self.turns.end(epoch.train_loss, epoch.train_accuracy)
+        if epoch.epoch < self.epochs:
+            self.turns.begin()
+
+
+def model_of(case):
+    """Return xpnn's network for a case."""
+    layers = []
+    for w, b in case.initial():
+        layers += [
+            xpnn.Dense(len(b), weight=w, bias=b),
+            xpnn.Activation(case.activation),
+        ]
+    return xpnn.Sequential(*layers[:-1])
+
+
+def train_xpnn(case, turns, backend):
+    """`xpnn.fit`, with a callback that takes the turns."""
+    if backend == "torch":
+        set_torch_threads(case)
+    device = None if case.device == "cpu" or backend == "cupy" else case.device
+    try:
+        place = get_backend(backend, device=device, dtype=case.dtype)
+    except xpnn.errors.BackendError as error:
+        raise SkipError(str(error)) from None
+    xpnn.fit(
+        model_of(case),
+        case.arrays,
+        optimizer=xpnn.SGD(lr=RATE),
+        epochs=case.epochs,
+        batch_size=case.batch,
+        seed=SEED,
+        backend=place,
+        callbacks=[_Callback(turns, case.epochs)],
+    )
+
+
+def relu(u):
+    """Value and derivative, as the four that follow."""
+    return np.maximum(u, 0), u > 0
+
+
+def swish(u):
+    s = 1 / (1 + np.exp(-u))
+    z = u * s
+    return z, s + z * (1 - s)
+
+
+def h_swish(u):
+    z = u * np.clip(u + 3, 0, 6) / 6
+    return z, np.where(u > 3, 1, np.where(u > -3, (2 * u + 3) / 6, 0)).astype(u.dtype, copy=False)
+
+
+def mish(u):
+    e = np.exp(np.minimum(u, 20))
+    n = e * (e + 2)
+    d = n + 2
+    t = n / d
+    return u * t, t + u * (4 * e * (1 + e) / (d * d))
+
+
+def tanhexp(u):
+    e = np.exp(np.minimum(u, 20))
+    t = np.tanh(e)
+    return u * t, t + u * e * (1 - t * t)
+
+
+BY_HAND = {f.__name__: f for f in (relu, swish, h_swish, mish, tanhexp)}
+
+
+def train_numpy(case, turns):
+    """Plain NumPy as one writes it who knows it: gradients into buffers, few temporaries."""
+    x, y = case.arrays
+    (w1, b1), (w2, b2), (w3, b3) = case.initial()
+    g1, g2, g3 = (np.empty_like(w) for w in (w1, w2, w3))
+    function = BY_HAND[case.activation]
+    every = np.arange(case.batch)
+    for _, order in zip(range(case.epochs), orders_in_turn(case, turns), strict=False):
+        total, hits = 0.0, 0
+        with np.errstate(over="ignore"):
+            for rows in order:
+                xb, yb = x[rows], y[rows]
+                u1 = xb @ w1
+                u1 += b1
+                z1, slope1 = function(u1)
+                u2 = z1 @ w2
+                u2 += b2
+                z2, slope2 = function(u2)
+                u3 = z2 @ w3
+                u3 += b3
+
+                hits += np.count_nonzero(u3.argmax(axis=1) == yb)
+                u3 -= u3.max(axis=1, keepdims=True)
+                d3 = np.exp(u3)
+                sums = d3.sum(axis=1, keepdims=True)
+                total += float((np.log(sums[:, 0]) - u3[every, yb]).sum())
+                d3 /= sums
+                d3[every, yb] -= 1
+                d3 /= case.batch
+
+                np.matmul(z2.T, d3, out=g3)
+                d2 = d3 @ w3.T
+                d2 *= slope2
+                np.matmul(z1.T, d2, out=g2)
+                d1 = d2 @ w2.T
+                d1 *= slope1
+                np.matmul(xb.T, d1, out=g1)
+
+                for w, g in ((w1, g1), (w2, g2), (w3, g3)):
+                    g *= RATE
+                    w -= g
+                for b, d in ((b1, d1), (b2, d2), (b3, d3)):
+                    b -= RATE * d.sum(axis=0)
+        turns.end(total / case.samples, hits / case.samples)
+
+
+def orders_in_turn(case, turns):
+    """Yield each epoch's order, drawn within its turn."""
+    orders = case.orders()
+    while True:
+        turns.begin()
+        yield next(orders)
+
+
+def train_floor(case, turns):
+    """Compute the eight products of each step alone, into preallocated outputs; no gather."""
+    x, _ = case.arrays
+    (w1, _), (w2, _), (w3, _) = case.initial()
+    rng = np.random.RandomState(0)
+
+    def some(width):
+        return rng.random_sample((case.batch, width)).astype(case.dtype)
+
+    _, n1, n2, n3 = case.sizes
+    z1, z2, d1, d2, d3 = some(n1), some(n2), some(n1), some(n2), some(n3)
+    u1, u2, u3, e1, e2 = (np.empty_like(a) for a in (z1, z2, d3, z1, z2))
+    g1, g2, g3 = (np.empty_like(w) for w in (w1, w2, w3))
+    for _ in range(case.epochs):
+        turns.begin()
+        for i in range(0, case.samples, case.batch):
+            xb = x[i : i + case.batch]
+            np.matmul(xb, w1, out=u1)
+            np.matmul(z1, w2, out=u2)
+            np.matmul(z2, w3, out=u3)
+            np.matmul(z2.T, d3, out=g3)
+            np.matmul(d3, w3.T, out=e2)
+            np.matmul(z1.T, d2, out=g2)
+            np.matmul(d2, w2.T, out=e1)
+            np.matmul(xb.T, d1, out=g1)
+        turns.end()
+
+
+def set_torch_threads(case):
+    """Let PyTorch use the case's number of threads."""
+    import torch
+
+    torch.set_num_threads(case.threads)
+
+
+def train_torch(case, turns, compiled=False):
+    """PyTorch: `torch.nn`, autograd and `torch.optim.SGD`, eager or under `torch.compile`."""
+    import torch
+
+    set_torch_threads(case)
+    device = torch.device(case.device)
+
+    class TanhExp(torch.nn.Module):
+        def forward(self, u):
+            return u * torch.tanh(torch.exp(u))
+
+    kinds = {
+        "relu": torch.nn.ReLU,
+        "swish": torch.nn.SiLU,
+        "h_swish": torch.nn.Hardswish,
+        "mish": torch.nn.Mish,
+        "tanhexp": TanhExp,
+    }
+    layers = []
+    for w, b in case.initial():
+        linear = torch.nn.Linear(*w.shape)
+        linear.weight = torch.nn.Parameter(torch.from_numpy(np.ascontiguousarray(w.T)))
+        linear.bias = torch.nn.Parameter(torch.from_numpy(b))
+        layers += [linear, kinds[case.activation]()]
+    model = torch.nn.Sequential(*layers[:-1]).to(device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
+    x, y = (torch.from_numpy(array).to(device) for array in case.arrays)
+
+    def objective(xb, yb):
+        outputs = model(xb)
+        loss = torch.nn.functional.cross_entropy(outputs, yb)
+        return loss, (outputs.argmax(dim=1) == yb).sum()
+
+    step = optimizer.step
+    if compiled:
+        # it warns of the profiler's hooks in the optimizer's step
+        logging.getLogger("torch").setLevel(logging.ERROR)
+        objective, step = torch.compile(objective), torch.compile(step)
+
+    def epoch(order):
+        total = torch.zeros((), dtype=x.dtype, device=device)
+        hits = torch.zeros((), dtype=y.dtype, device=device)
+        for rows in torch.from_numpy(order).to(device):
+            # a third of the time of x[rows]
+            loss, right = objective(x.index_select(0, rows), y.index_select(0, rows))
+            optimizer.zero_grad()
+            loss.backward()
+            step()
+            total += loss.detach()
+            hits += right
+        if case.device != "cpu":
+            torch.cuda.synchronize()
+        return float(total) / len(order), float(hits) / case.samples
+
+    for _, order in zip(range(case.epochs), orders_in_turn(case, turns), strict=False):
+        try:
+            figures = epoch(order)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            raise SkipError(f"torch.compile fails here: {first_line(error)}") from None
+        turns.end(*figures)
+
+
+def train_jax(case, turns):
+    """JAX: `value_and_grad`, and a whole epoch as one compiled `scan`."""
+    import jax
+    from jax import numpy as jnp
+
+    activation = {
+        "relu": jax.nn.relu,
+        "swish": jax.nn.silu,
+        "h_swish": jax.nn.hard_swish,
+        "mish": jax.nn.mish,
+        "tanhexp": lambda u: u * jnp.tanh(jnp.exp(u)),
+    }[case.activation]
+
+    def objective(parameters, xb, yb):
+        *hidden, (w, b) = parameters
+        for v, c in hidden:
+            xb = activation(xb @ v + c)
+        outputs = xb @ w + b
+        chosen = jnp.take_along_axis(jax.nn.log_softmax(outputs), yb[:, None], axis=1)
+        return -jnp.mean(chosen), jnp.sum(jnp.argmax(outputs, axis=1) == yb)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def epoch(parameters, order, x, y):
+        def step(parameters, rows):
+            gradient = jax.value_and_grad(objective, has_aux=True)
+            figures, gradients = gradient(parameters, x[rows], y[rows])
+            return jax.tree.map(lambda w, g: w - RATE * g, parameters, gradients), figures
+
+        parameters, (losses, hits) = jax.lax.scan(step, parameters, order)
+        return parameters, jnp.mean(losses), jnp.sum(hits)
+
+    # float32 products on a GPU as exact as the other contenders'
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        place = jax.devices("cpu" if case.device == "cpu" else "cuda")[0]
+        x, y, parameters = jax.device_put((*case.arrays, case.initial()), place)
+        for _, order in zip(range(case.epochs), orders_in_turn(case, turns), strict=False):
+            result = epoch(parameters, jax.device_put(order, place), x, y)
+            parameters, loss, hits = jax.block_until_ready(result)
+            turns.end(float(loss), float(hits) / case.samples)
+
+
+def train_sklearn(case, turns):
+    """scikit-learn's `MLPClassifier`: an epoch is a `partial_fit`. It keeps no running accuracy."""
+    import sklearn
+    from sklearn.neural_network import MLPClassifier
+
+    if case.activation != "relu":
+        raise SkipError("scikit-learn has ReLU alone of these")
+    x, y = case.arrays
+    classifier = MLPClassifier(
+        case.sizes[1:-1],
+        activation="relu",
+        solver="sgd",
+        alpha=0.0,
+        batch_size=case.batch,
+        learning_rate_init=RATE,
+        momentum=0.0,
+        nesterovs_momentum=False,
+        random_state=0,
+    )
+    with sklearn.config_context(assume_finite=True):
+        # makes the arrays, which then take the common initial values
+        classifier.partial_fit(x[: case.batch], y[: case.batch], classes=np.arange(case.sizes[-1]))
+        for i, (w, b) in enumerate(case.initial()):
+            classifier.coefs_[i][...] = w
+            classifier.intercepts_[i][...] = b
+        # one stream for all epochs: a whole number would start anew with each
+        classifier.random_state = np.random.RandomState(SEED)
+        for _ in range(case.epochs):
+            turns.begin()
+            classifier.partial_fit(x, y)
+            turns.end(float(classifier.loss_curve_[-1]))
+
+
+CONTENDERS = {
+    "xpnn-numpy": functools.partial(train_xpnn, backend="numpy"),
+    "xpnn-torch": functools.partial(train_xpnn, backend="torch"),
+    "xpnn-jax": functools.partial(train_xpnn, backend="jax"),
+    "xpnn-cupy": functools.partial(train_xpnn, backend="cupy"),
+    "numpy": train_numpy,
+    "torch": train_torch,
+    "torch-compile": functools.partial(train_torch, compiled=True),
+    "jax": train_jax,
+    "sklearn": train_sklearn,
+    "floor": train_floor,
+}
+CPU_ALONE = ("xpnn-numpy", "numpy", "sklearn", "floor")
+CUDA_ALONE = ("xpnn-cupy",)
+
+
+def first_line(error):
+    """Return the first line of an error's text."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
+def work(name, case, pipe):
+    """Run a contender in a worker; say over the pipe if it can't."""
+    try:
+        CONTENDERS[name](case, Turns(pipe))
+    except SkipError as reason:
+        pipe.send(("skip", str(reason)))
+    except ModuleNotFoundError as error:
+        pipe.send(("skip", f"{error.name} is not installed"))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        # the parent has closed its end
+        pass
+    except Exception as error:
+        pipe.send(("failed", f"{type(error).__name__}: {first_line(error)}"))

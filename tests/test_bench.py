@@ -1,0 +1,239 @@
+"""`scripts/bench.py` on a small random data set: structure, counts, the same losses."""
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+
+SCRIPTS = ROOT / "scripts"
+SAMPLES, ROUNDS = 400, 2
+ASKED = ("relu", "tanhexp")
+EXACT = ("xpnn-numpy", "xpnn-torch", "xpnn-jax", "torch", "jax", "sklearn")
+LIBRARY = {
+    "xpnn-torch": "torch",
+    "xpnn-jax": "jax",
+    "torch": "torch",
+    "torch-compile": "torch",
+    "jax": "jax",
+    "sklearn": "sklearn",
+}
+# torch.compile takes half a minute of compiling
+NAMES = ("xpnn-numpy", "xpnn-torch", "xpnn-jax", "numpy", "torch", "jax", "sklearn", "floor")
+
+
+def bench(*arguments, code=0):
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / "bench.py"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+@pytest.fixture
+def contenders(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module("bench_contenders")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The report, as JSON and as text, of a run of all but torch.compile."""
+    path = tmp_path_factory.mktemp("bench") / "bench.json"
+    done = bench(
+        *("random", "--samples", str(SAMPLES), "--rounds", str(ROUNDS), "--no-wide"),
+        *("--activation", *ASKED, "--dtype", "float32", "--only", *NAMES, "--json", str(path)),
+    )
+    return json.loads(path.read_text(encoding="utf-8")), done.stdout
+
+
+def missing(name):
+    return name in LIBRARY and importlib.util.find_spec(LIBRARY[name]) is None
+
+
+def test_cases(run):
+    report, _ = run
+    found = [(case["activation"], case["dtype"]) for case in report["cases"]]
+    assert found == [(activation, "float32") for activation in ASKED]
+    for case in report["cases"]:
+        assert (case["sizes"], case["batch"]) == ([784, 100, 50, 10], 100)
+        assert case["failed"] == {}
+        absent = {name for name in NAMES if missing(name)}
+        if case["activation"] != "relu":
+            absent |= {"sklearn"}
+        assert set(case["skip"]) == absent
+        assert set(case["contenders"]) == set(NAMES) - absent
+
+
+def test_times(run):
+    report, _ = run
+    for case in report["cases"]:
+        for found in case["contenders"].values():
+            assert len(found["wall"]) == len(found["cpu"]) == ROUNDS
+            assert min(found["wall"]) > 0
+
+
+def test_losses(run):
+    """Float32 epochs of four steps differ by a few hundred roundings, not by more."""
+    report, _ = run
+    for case in report["cases"]:
+        reference = case["reference_loss"]
+        assert len(reference) == 1 + ROUNDS
+        assert reference[-1] < reference[0]
+        for name, found in case["contenders"].items():
+            if name == "floor":
+                assert "loss" not in found
+                continue
+            np.testing.assert_allclose(found["loss"], reference, rtol=1e-4, err_msg=name)
+
+
+def test_accuracies(run):
+    """All count the same hits; a tie may fall another way in float32."""
+    report, _ = run
+    for case in report["cases"]:
+        rows = [
+            c["accuracy"] for n, c in case["contenders"].items() if n not in ("floor", "sklearn")
+        ]
+        np.testing.assert_allclose(rows, [rows[0]] * len(rows), atol=1.5 / SAMPLES)
+
+
+def test_ratios(run):
+    report, _ = run
+    for case in report["cases"]:
+        ours, floor = (case["contenders"][name]["wall"] for name in ("xpnn-numpy", "floor"))
+        rounds = np.divide(ours, floor)
+        quartiles = np.quantile(rounds, [0.25, 0.5, 0.75])
+        np.testing.assert_allclose(case["ratios"]["xpnn-numpy / floor"]["wall"], quartiles)
+
+
+def test_table(run):
+    report, text = run
+    tables = [t.splitlines() for t in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)]
+    assert [len(table) for table in tables] == [2 + len(ASKED)] * 3
+    for table in tables:
+        assert {row.count("|") for row in table} == {table[0].count("|")}
+    assert tables[0][0].split(" | ")[2:] == [*NAMES[:-1], "floor |"]
+    assert "xpnn-numpy / floor ≤ 1.4" in tables[1][0]
+    assert "784-100-50-10, tanhexp, float32" in text
+    assert f"numpy {np.__version__}" in text
+    assert report["machine"]["versions"]["numpy"] == np.__version__
+
+
+@pytest.mark.parametrize("activation", ["relu", "swish", "h_swish", "mish", "tanhexp"])
+def test_by_hand(contenders, activation):
+    """The reference's activations are xpnn's, and their derivatives difference quotients."""
+    u = np.array([-40.0, -3.5, -2.9, -1.0, -0.1, 0.1, 1.0, 2.9, 3.5, 15.0, 40.0])
+    z, slope = contenders.BY_HAND[activation](u)
+    h = 1e-6
+    ahead, behind = (contenders.BY_HAND[activation](u + s * h)[0] for s in (1, -1))
+    # error of the quotient: h² f''' / 6 < 1e-12, and rounding 40 eps / h = 1e-8
+    np.testing.assert_allclose(slope, (ahead - behind) / (2 * h), rtol=0, atol=2e-8)
+    from xpnn.activations import ACTIVATIONS
+
+    ours, pullback = ACTIVATIONS[activation](u)
+    np.testing.assert_allclose(z, ours, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(slope, pullback(np.ones_like(u)), rtol=1e-12, atol=1e-15)
+
+
+def small(contenders, activation, dtype="float64"):
+    return contenders.Case(
+        network="article",
+        sizes=(784, 100, 50, 10),
+        batch=100,
+        samples=SAMPLES,
+        activation=activation,
+        dtype=dtype,
+        epochs=2,
+        data="random",
+    )
+
+
+@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("activation", ["relu", "swish", "h_swish", "mish", "tanhexp"])
+def test_float64_losses(contenders, name, activation):
+    """In float64 eight steps leave every contender the same running losses."""
+    if missing(name):
+        pytest.skip(f"{LIBRARY[name]} is not installed")
+    if name == "sklearn" and activation != "relu":
+        pytest.skip("scikit-learn has ReLU alone")
+    case = small(contenders, activation)
+    reference, found = contenders.Losses(), contenders.Losses()
+    contenders.train_numpy(case, reference)
+    contenders.CONTENDERS[name](case, found)
+    assert len(found.losses) == case.epochs
+    np.testing.assert_allclose(found.losses, reference.losses, rtol=1e-12)
+
+
+def test_another_loss_is_seen(contenders, monkeypatch):
+    """A rate that is 0.1 % off shows in the losses' difference, by far."""
+    case = small(contenders, "relu")
+    right, wrong = contenders.Losses(), contenders.Losses()
+    contenders.train_numpy(case, right)
+    monkeypatch.setattr(contenders, "RATE", 0.1001)
+    contenders.train_numpy(case, wrong)
+    bench = importlib.import_module("bench")
+    epochs = [{"wall": 1.0, "cpu": 1.0, "loss": loss, "accuracy": 0.5} for loss in wrong.losses]
+    measured = {"dtype": "float64", "contenders": {"it": bench.summary(epochs, right.losses)}}
+    assert [name for name, _ in bench.wrong_losses(measured)] == ["it"]
+
+
+def test_profile():
+    text = bench(
+        *("random", "--samples", "200", "--no-wide", "--profile"),
+        *("--activation", "relu", "--dtype", "float32"),
+    ).stdout
+    rows = [row.split(" | ") for row in text.splitlines() if row.startswith("| ")]
+    products = [float(row[3]) for row in rows if row[1] == "matmul"]
+    assert sum(products) == 8
+    shapes = {row[2] for row in rows if row[1] == "matmul"}
+    assert {"float32 784x100", "float32 100x100", "float32 100x10"} <= shapes
+    assert re.search(r"\d+ operations and \d+\.\d allocations", text.replace(".0 op", " op"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("random", "--samples", "150", "--no-wide"), "must be a multiple of 100"),
+        (("random", "--rounds", "0"), "must be >= 1, got 0"),
+        (("no/folder",), "no folder no/folder"),
+        (("random", "--json", "no/folder/x.json"), "there is no folder"),
+        (("random", "--device", "cuda", "--only", "floor"), "floor can't run on cuda"),
+    ],
+)
+def test_mistakes_cost_one_line(arguments, text):
+    done = bench(*arguments, code=2)
+    assert text in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_interrupt():
+    """Ctrl-C in a terminal reaches all processes: 130 and no traceback."""
+    arguments = ["random", "--samples", "1000", "--rounds", "1000", "--no-wide"]
+    arguments += ["--activation", "relu", "--dtype", "float32", "--only", "xpnn-numpy", "floor"]
+    with subprocess.Popen(
+        [sys.executable, str(SCRIPTS / "bench.py"), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+    ) as running:
+        begun = running.stderr.readline()
+        assert begun.startswith("bench: 1 of 1")
+        os.killpg(running.pid, signal.SIGINT)
+        stdout, stderr = running.communicate(timeout=60)
+    assert running.returncode == 130, stderr
+    assert (stdout, stderr) == ("", "bench: interrupted\n")
