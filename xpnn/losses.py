@@ -156,7 +156,7 @@ class CrossEntropy(Loss):
         softmax = e / total
         if not is_labels(targets, xp):
             softmax = softmax * xp.sum(t, axis=1, keepdims=True)
-        samples = -xp.sum(t * (shifted - xp.log(total)), axis=1)
+        samples = xp.sum(t * (xp.log(total) - shifted), axis=1)
         return samples, (softmax - t) / max(outputs.shape[0], 1)
 
     @functools.cached_property

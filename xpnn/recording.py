@@ -64,30 +64,37 @@ class Recorded:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The lengths along the axes."""
         return self.value.shape
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return self.value.ndim
 
     @property
     def size(self) -> int:
+        """The number of elements."""
         return self.value.size
 
     @property
     def dtype(self) -> Any:
+        """NumPy's dtype."""
         return self.value.dtype
 
     @property
     def device(self) -> str:
+        """The CPU."""
         return "cpu"
 
     @property
     def T(self) -> Recorded:  # noqa: N802
+        """The transpose of a matrix."""
         return self.xp.apply(np.transpose, (self,))  # type: ignore[no-any-return]
 
     @property
     def mT(self) -> Recorded:  # noqa: N802
+        """The transpose of each matrix of a stack."""
         return self.xp.apply(np.matrix_transpose, (self,))  # type: ignore[no-any-return]
 
     def __len__(self) -> int:
@@ -387,6 +394,15 @@ def _refs(value: Any) -> Iterator[int]:
             yield from _refs(v)
 
 
+class Operation(NamedTuple):
+    """A call of a program: ``function(*args)`` writes `result`."""
+
+    name: str
+    result: Array
+    function: Callable[..., object]
+    args: tuple[Any, ...]
+
+
 class Program:
     """A recorded step, ready to be played: calls in order, each into its own buffer.
 
@@ -400,6 +416,11 @@ class Program:
         The given arrays that a step hands to the next, and what takes their place.
     outputs
         The 0-d arrays that a step returns.
+
+    Attributes
+    ----------
+    operations
+        Of each step, in order; views aren't any, nor is what is computed once a run.
     """
 
     def __init__(
@@ -433,13 +454,12 @@ class Program:
         _place(recording, each, arrays, keep=figures)
         self._once = [_call(node, arrays) for node in once if node.kind != "view"]
         self._each = [_call(node, arrays) for node in each if node.kind != "view"]
+        self.operations = [
+            Operation(node.name or node.function.__name__, arrays[node.out], *call)
+            for node, call in zip([n for n in each if n.kind != "view"], self._each, strict=True)
+        ]
         self._row = arrays[key(row)]
         self._outputs = [arrays[key(output)] for output in outputs]
-
-    @property
-    def calls(self) -> int:
-        """The operations of a step."""
-        return len(self._each)
 
     def play(self, rows: Array, figures: Sequence[Array], eager: Callable[[int], None]) -> None:
         """Step through `rows`; write the outputs of step i to ``figures[k][i]``.

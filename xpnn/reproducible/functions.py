@@ -53,25 +53,39 @@ class Functions:
     def exp(self, x: Raw) -> Raw:
         """Return e^x.
 
-        x = n ln2/64 + r, |r| <= ln2/128, and e^x = 2^(n/64) (1 + r + r^2/2 + ... + r^5/120).
+        x = n ln2/64 + r, |r| <= ln2/128, and e^x = 2^(n/64) (1 + r + r^2/2 + ... + r^6/720).
         """
         xp = self._xp
-        (table,) = self._table(tables.exp, x)
+        table, rests = self._table(tables.exp, x)
         largest = 709.782712893384  # of which the exponential is finite
         y = xp.minimum(xp.maximum(x, -700.0), largest)
         n = xp.floor(y * _PER_LN2_64 + 0.5)
         y = (y - n * tables.LN2_64[0]) - n * tables.LN2_64[1]
-        p = y * (1 / 120)
-        for c in (1 / 24, 1 / 6, 0.5):
+        p = y * (1 / 720)
+        for c in (1 / 120, 1 / 24, 1 / 6, 0.5):
             p += c
             p *= y
         p *= y
+        index = self._index(n, tables.EXP_FIRST)
+        p += self._gather(rests, index)
         p += y
-        scale = self._gather(table, self._index(n, tables.EXP_FIRST))
+        scale = self._gather(table, index)
         p *= scale
         p += scale
         p += p  # the table has the halves: 2^1024 is out of range, and nearly reached
         return xp.where(x > largest, math.inf, p)
+
+    def sigmoid(self, x: Raw) -> Raw:
+        """Return 1 / (1 + e^-x).
+
+        With e = e^-|x| and q = e / (1 + e), it is 1 - q for x >= 0, else e - e q: q alone has
+        all of the rounding error of 1 + e.
+        """
+        xp = self._xp
+        e = self.exp(-xp.abs(x))
+        q = e / (1.0 + e)
+        top = xp.where(x < 0.0, e, xp.ones_like(x))
+        return top - top * q
 
     def expm1(self, x: Raw) -> Raw:
         """Return e^x - 1, as 2^(n/64) (e^r - 1) + (2^(n/64) - 1)."""

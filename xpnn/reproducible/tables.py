@@ -60,12 +60,17 @@ def _roots() -> list[Fraction]:
 
 
 def exp() -> tuple[Any, ...]:
-    """Return 2^(n/64 - 1) for n = -65536 .. 65663, zero below 2^-960."""
-    roots = np.asarray([float(r) for r in _roots()])
+    """Return 2^(n/64 - 1) for n = -65536 .. 65663, zero below 2^-960, and what that leaves over.
+
+    The latter as a part of the former.
+    """
+    exact = _roots()
+    roots = np.asarray([float(r) for r in exact])
+    rests = np.asarray([float(r / Fraction(float(r)) - 1) for r in exact])
     k = np.arange(-1024, 1026)
     table = np.ldexp(roots[None, :], (k[:, None] - 1).clip(-1020, 1023))
     table[k < -960] = 0.0
-    return (table.reshape(-1),)
+    return table.reshape(-1), np.tile(rests, len(k))
 
 
 def expm1() -> tuple[Any, ...]:

@@ -1,0 +1,85 @@
+"""What a training step costs, by counts that can be pinned: operations and allocations.
+
+On a GPU each operation is a kernel launch of some 10 us, so the count is the forecast of its time.
+"""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import xpnn
+from xpnn.activations import ACTIVATIONS
+from xpnn.backends import NumpyBackend
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.random((300, 784), np.float32), RNG.integers(0, 10, 300)
+
+# of the reference network, 784-100-50-10, with SGD and cross entropy
+OPERATIONS = {
+    "identity": 47,
+    "relu": 53,
+    "relu6": 57,
+    "leaky_relu": 61,
+    "elu": 65,
+    "sigmoid": 67,
+    "tanh": 55,
+    "softplus": 75,
+    "swish": 75,
+    "mish": 99,
+    "h_swish": 75,
+    "tanhexp": 67,
+    "gelu": 193,
+}
+
+
+def program_of(activation, dtype, optimizer=None):
+    """Return the program of a training step of the reference network, and its fold."""
+    folds = []
+
+    class Kept(NumpyBackend):
+        def fold(self, step):
+            folds.append(super().fold(step))
+            return folds[-1]
+
+    layers = [part for n in (100, 50) for part in (xpnn.Dense(n), xpnn.Activation(activation))]
+    model = xpnn.Sequential(*layers, xpnn.Dense(10))
+    xpnn.fit(model, (X, Y), optimizer=optimizer, epochs=1, backend=Kept(dtype=dtype))
+    (program,) = folds[0].programs
+    return program
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_operations_of_a_step(activation):
+    counts = [len(program_of(activation, dtype).operations) for dtype in ("float32", "float64")]
+    # MNIST's pixels are float32
+    assert counts == [OPERATIONS[activation], OPERATIONS[activation] + 1]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "count"),
+    [
+        (xpnn.SGD(), 2),
+        (xpnn.SGD(weight_decay=0.1), 4),
+        (xpnn.Momentum(), 4),
+        (xpnn.Nesterov(), 7),
+        (xpnn.AdaGrad(), 7),
+        (xpnn.RMSprop(), 9),
+    ],
+)
+def test_operations_of_an_update(optimizer, count):
+    """For each of the six parameters."""
+    others = OPERATIONS["relu"] - 6 * 2
+    assert len(program_of("relu", "float32", optimizer).operations) == others + 6 * count
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("activation", ["relu", "tanhexp"])
+def test_a_step_allocates_nothing_large(activation, dtype):
+    program = program_of(activation, dtype)
+    tracemalloc.start()
+    for operation in program.operations:
+        operation.function(*operation.args)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000  # bytes; the first layer's weights have 313,600 in float32
