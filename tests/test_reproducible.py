@@ -11,7 +11,7 @@ from xpnn import reproducible
 from xpnn.backends import get_backend, to_numpy
 
 NUMPY = array_api_compat.numpy
-FUNCTIONS = ("exp", "expm1", "log", "log1p", "tanh", "sqrt")
+FUNCTIONS = ("exp", "expm1", "log", "log1p", "tanh", "sqrt", "sigmoid")
 DTYPES = ("float64", "float32")
 
 
