@@ -1,0 +1,1 @@
+"""Studies: grids of runs, done in parallel, and a report of what came out."""
