@@ -228,8 +228,8 @@ def _experiment(
             tables = [_varied(title, runs)]
     except ArgumentError as error:
         raise ArgumentError(f"{where}: {error}") from None
-    shown = [run for part in (*tables, *figures) for run in part.runs]
-    runs = unique([*runs, *shown, *(log.run for log in logs)])
+    groups = [*(table.runs for table in tables), *(figure.runs for figure in figures)]
+    runs = unique([*runs, *itertools.chain(*groups), *(log.run for log in logs)])
     about = _text(own, "about", "")
     return Experiment(name, title, about, long, runs, tuple(tables), tuple(figures), tuple(logs))
 
@@ -361,7 +361,7 @@ def _typed(name: str, value: Any, kind: type) -> Any:
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         raise ArgumentError(f"{name} must be {_WANTED[kind]}, got {_shown(value)}")
-    return float(value) if kind is float else value
+    return float(value) if isinstance(value, int) and kind is float else value
 
 
 def _shown(value: object) -> str:

@@ -24,7 +24,7 @@ from xpnn.files import replacing
 from xpnn.study.grid import Study, parse_study, source_of
 from xpnn.study.machine import cores
 from xpnn.study.runs import Result, Run, execute, load_data, read_result, write_result
-from xpnn.study.worker import Processes, Stopped, reason, threads_for
+from xpnn.study.worker import Processes, reason, threads_for
 
 STUDY_FILE = "study.json"
 Say = Callable[[str], None]
@@ -173,7 +173,7 @@ def _folder(out: str | Path) -> Path:
 
 def differing(study: Study, folder: Path) -> list[Run]:
     """Return the runs with a result in `folder` that isn't what was published."""
-    from xpnn.study.compare import compare
+    from xpnn.study.comparison import compare
 
     return compare(study, read_folder(folder)[0]).differing_runs()
 
@@ -239,7 +239,8 @@ class _Work:
                         self.finish(futures[future], future, outcome, bar)
             except BaseException:
                 for future in remaining:
-                    future.cancel()
+                    if not future.cancel() and future.done():
+                        self.finish(futures[future], future, outcome, bar)
                 raise
         return outcome
 
@@ -260,7 +261,6 @@ class _Work:
         """Give the function that hands a run to whoever does it."""
         if self.executor is not None:
             executor = self.executor
-            apart = Processes()
 
             def remote(run: Run, bar: _Bar) -> Future[dict[str, Any]]:
                 # an environment can't be set in a process that lives already
@@ -283,9 +283,7 @@ class _Work:
             processes.end()
             pool.shutdown(cancel_futures=True)
 
-    def finish(
-        self, run: Run, future: Future[dict[str, Any]], outcome: Outcome, bar: _Bar
-    ) -> None:
+    def finish(self, run: Run, future: Future[dict[str, Any]], outcome: Outcome, bar: _Bar) -> None:
         try:
             content = future.result()
         except (Exception, CancelledError) as error:

@@ -75,8 +75,9 @@ class Run:
         return self.from_dict({**self.as_dict(), **changes})
 
     def identity(self) -> dict[str, Any]:
-        """Return what tells one run from another, however it was written: ``h_swish:n=6`` is
-        ``h_swish``.
+        """Return what tells one run from another, however it was written.
+
+        ``h_swish:n=6`` is ``h_swish``, whose default says so.
         """
         settings = self.settings
         name, given = ACTIVATIONS.parse(settings.activation)
@@ -108,7 +109,10 @@ class Run:
         words = [
             *(activation, *(f"{k}={v:g}" for k, v in parameters.items() if not isinstance(v, str))),
             *map(str, own["hidden"]),
-            *(own["optimizer"], f"flood={self.settings.flood}" if "Flooding" in own["loss"] else ""),
+            *(
+                own["optimizer"],
+                f"flood={self.settings.flood}" if "Flooding" in own["loss"] else "",
+            ),
             *(str(self.settings.epochs), self.backend, self.dtype),
             *(["reproducible"] if self.reproducible else []),
             *own["environment"].values(),

@@ -26,7 +26,7 @@ class RunError(XpnnError, RuntimeError):
     """A run that failed; the message is the reason."""
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """The study was stopped while a run was under way."""
 
 
@@ -58,13 +58,13 @@ class Processes:
         ------
         RunError
             If the run failed, or its process died `ATTEMPTS` times.
-        Stopped
+        StoppedError
             If `end` was called.
         """
         for _ in range(ATTEMPTS):
             outcome, died = self._attempt(run, fingerprint, progress)
             if self._ended:
-                raise Stopped
+                raise StoppedError
             if outcome is None:
                 continue
             if "error" in outcome:
@@ -99,7 +99,8 @@ class Processes:
             self._alive.add(process)
             if self._ended:
                 process.kill()
-            assert process.stdin is not None and process.stdout is not None
+            assert process.stdin is not None
+            assert process.stdout is not None
             try:
                 order = {"run": run.as_dict(), "fingerprint": fingerprint}
                 # kept open after this: its end ends the process
