@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -95,7 +96,10 @@ class _Canvas:
     def svg(self, label: str) -> str:
         """Return the SVG, with `label` for those who can't see it."""
         text = io.StringIO()
-        self.figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+        with warnings.catch_warnings():
+            # of glyphs that its own font lacks, and a browser has
+            warnings.simplefilter("ignore")
+            self.figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
         self.context.__exit__(None, None, None)
         return _clean(text.getvalue(), self.slug, label)
 
@@ -177,10 +181,14 @@ def _curves(
                 marker="." if len(values) < 4 else "",
             )
             shown.append(values)
-    axes.set(xlabel="epoch", ylabel=" and ".join(NAMES[q] for q in figure.quantities))
+    kind = figure.quantities[0].partition("_")[2]
+    axes.set(xlabel="epoch", ylabel=kind if paired else NAMES[figure.quantities[0]])
     axes.xaxis.get_major_locator().set_params(integer=True)
     if all(q.endswith("loss") for q in figure.quantities):
         axes.set_yscale("log")
+        seen = [v for values in shown for v in values[min(1, len(values) - 1) :] if v > 0]
+        if seen:
+            axes.set_ylim(min(seen) * 0.8, max(seen) * 1.25)
     else:
         _zoom(axes, shown)
     _legend(canvas, len(shown))

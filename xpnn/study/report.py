@@ -448,10 +448,10 @@ def _html(comparison: Comparison, drawn: dict[str, str], fingerprint: str) -> st
 
 def _legend_of_cells() -> str:
     return (
-        '<p class=soft style="margin-top:22px">In the tables, our figure stands above the published '
-        'one: <span class=key style="background:var(--goodback)">✓ equal to the last printed '
-        'digit</span> <span class=key style="background:var(--badback)">the difference, where '
-        "not</span>. Times are shown, not compared.</p>"
+        "<p class=soft>In the tables, our figure stands above the published one: "
+        "<span class='key same'>✓ equal to the last printed digit</span> "
+        "<span class='key other'>the difference, where not</span>. "
+        "Times are shown, not compared.</p>"
     )
 
 

@@ -135,8 +135,11 @@ def run(
     chosen = parse_study(source, study, **overrides).selected(only, long=long)
     if repeats and not chosen.repeats:
         raise ArgumentError(f"{study}: repeats need a [[repeat]]")
-    runs = [_absolute(one) for one in chosen.runs]
-    fingerprints = {one.data: load_data(one.data)[2] for one in runs}
+    places = dict.fromkeys(one.data for one in chosen.runs)
+    fingerprints = {_absolute(place): load_data(place)[2] for place in places}
+    # hundreds of megabytes, which the runs read for themselves
+    load_data.cache_clear()
+    runs = [_placed(one) for one in chosen.runs]
     if executor is None:
         for place in dict.fromkeys((r.backend, r.device, r.dtype, r.reproducible) for r in runs):
             get_backend(place[0], device=place[1], dtype=place[2], reproducible=place[3])
@@ -148,16 +151,20 @@ def run(
     work = _Work(folder, fingerprints, jobs, executor, progress, say)
     outcome = work.do(runs)
     if repeats:
-        again = [v for one in differing(chosen, folder) for v in chosen.variants(_absolute(one))]
+        again = [v for one in differing(chosen, folder) for v in chosen.variants(_placed(one))]
         more = work.do(again)
         outcome.finished += more.finished
         outcome.failures += more.failures
     return outcome
 
 
-def _absolute(run: Run) -> Run:
-    """Return the run with a path that holds wherever the worker is started."""
-    return run.replaced(data=str(Path(run.data).resolve()))
+def _absolute(place: str) -> str:
+    return str(Path(place).resolve())
+
+
+def _placed(run: Run) -> Run:
+    """Return the run with a path that holds wherever a worker was started."""
+    return run.replaced(data=_absolute(run.data))
 
 
 def _folder(out: str | Path) -> Path:

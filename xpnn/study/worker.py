@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import xpnn
 from xpnn.errors import XpnnError
 from xpnn.study.machine import THREADS
 from xpnn.study.runs import Progress, Run, execute
@@ -82,7 +81,7 @@ class Processes:
     def _attempt(
         self, run: Run, fingerprint: str, progress: Progress | None
     ) -> tuple[dict[str, Any] | None, str]:
-        package = str(Path(xpnn.__file__).parents[1])
+        package = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         environment = {**self.environment, **dict(run.environment), "PYTHONPATH": path}
         outcome = None
