@@ -97,7 +97,8 @@ class Spread:
     cell
         The figure that differs.
     draws
-        For each repeat with a result, its run and the figure as printed.
+        For each repeat with a result, its run and the figure as printed; without those whose
+        weights are, bit for bit, another one's.
     """
 
     cell: Cell
@@ -223,8 +224,11 @@ def _logs(experiment: Experiment, found: Mapping[str, Result]) -> list[ComparedL
 
 def _spread(study: Study, cell: Cell, found: Mapping[str, Result]) -> Spread:
     draws = []
+    # a repeat that rounds as another one did is no draw of its own
+    seen = {found[key(cell.run)].weights_sha256}
     for variant in study.variants(cell.run):
         result = found.get(key(variant))
-        if result is not None:
+        if result is not None and result.weights_sha256 not in seen:
+            seen.add(result.weights_sha256)
             draws.append((variant, published.figures(result.log)[cell.quantity]))
     return Spread(cell, tuple(draws))

@@ -258,7 +258,7 @@ def main(logs: Sequence[ComparedLog]) -> str | None:
 
 def spreads(name: str, quantity: str, found: Sequence[tuple[str, Spread]]) -> str:
     """Return the draws of each figure that differs, ours, and the published one."""
-    canvas = _Canvas(name, 5.2, 1.1 + 0.42 * len(found))
+    canvas = _Canvas(name, 5.2, 1.1 + 0.46 * len(found))
     axes = canvas.axes
     for i, (_, spread) in enumerate(found):
         values = np.asarray(spread.values)
@@ -286,7 +286,7 @@ def spreads(name: str, quantity: str, found: Sequence[tuple[str, Spread]]) -> st
                 linestyle="none",
                 label=None if i else kind,
             )
-    axes.set_yticks(range(len(found)), [label for label, _ in found])
+    axes.set_yticks(range(len(found)), [label for label, _ in found], fontsize=8)
     axes.set_ylim(len(found) - 0.4, -0.6)
     axes.set_xlabel(quantity)
     axes.grid(axis="y", visible=False)

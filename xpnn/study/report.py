@@ -27,6 +27,7 @@ from xpnn.study.figures import slug
 from xpnn.study.grid import Experiment
 from xpnn.study.published import QUANTITIES
 from xpnn.study.runner import read_folder, read_study
+from xpnn.study.runs import Run
 
 _MACHINE = {
     "library": "library",
@@ -127,7 +128,7 @@ def _draw(comparison: Comparison) -> dict[str, str]:
                 drawn[name] = svg
     for quantity in QUANTITIES:
         found = [
-            (_named(comparison, spread.cell), spread)
+            ("\n".join(_named(comparison, spread.cell.run)), spread)
             for spread in comparison.spreads
             if spread.cell.quantity == quantity and spread.draws
         ]
@@ -138,20 +139,19 @@ def _draw(comparison: Comparison) -> dict[str, str]:
     return drawn
 
 
-def _named(comparison: Comparison, cell: Cell) -> str:
-    """Return the labels of the first row that a cell's run has."""
+def _named(comparison: Comparison, run: Run) -> tuple[str, str]:
+    """Return the labels of a run's first row, and the title of the table where it stands."""
     for experiment in comparison.study.experiments:
         for compared in comparison.tables[experiment.name]:
-            for row in compared.rows:
-                if key(row.cells[0].run) == key(cell.run):
-                    labels = [
-                        label
-                        if head in ("activation", "optimizer", "flood level")
-                        else f"{head} {label}"
-                        for head, label in zip(compared.table.header, row.labels, strict=True)
+            table = compared.table
+            for labels, other in zip(table.labels, table.runs, strict=True):
+                if key(other) == key(run):
+                    named = [
+                        label if i == 0 else f"{head} {label}"
+                        for i, (head, label) in enumerate(zip(table.header, labels, strict=True))
                     ]
-                    return ", ".join(labels).replace("learning rate", "lr")
-    return str(cell.run)
+                    return ", ".join(named), f"{experiment.title}: {table.title}"
+    return str(run), ""
 
 
 def _same_line(comparison: Comparison) -> list[str]:
@@ -194,6 +194,8 @@ def _log_sentence(compared: ComparedLog) -> str:
 
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
@@ -282,15 +284,16 @@ def _html_experiment(comparison: Comparison, experiment: Experiment, drawn: dict
 
 
 def _draw_summary(spread: Spread) -> list[str]:
-    """Return number, least, median and largest of the draws, and the verdict, as text."""
+    """Return number, range and median of the draws, and the verdict, as text."""
     if not spread.draws:
-        return ["0", "–", "–", "–", "not repeated"]
+        return ["0", "–", "–", "not repeated"]
     values = sorted(spread.values)
     texts = sorted((text for _, text in spread.draws), key=number)
     middle = statistics.median(values)
-    digits = 2 if "." in (spread.cell.published or "") or "." in texts[0] else 0
+    digits = 0 if spread.cell.quantity.startswith("ts") else 2
     median = "-" if middle == float("inf") else f"{middle:.{digits}f}"
-    return [str(len(values)), texts[0], median, texts[-1], spread.verdict]
+    span = texts[0] if texts[0] == texts[-1] else f"{texts[0]} to {texts[-1]}"
+    return [str(len(values)), span, median, spread.verdict]
 
 
 def _where(spread: Spread) -> str:
@@ -309,21 +312,22 @@ def _differing(comparison: Comparison, drawn: dict[str, str]) -> str:
     rows = []
     for spread in spreads:
         cell = spread.cell
-        verdict = _draw_summary(spread)
-        good = "same" if verdict[-1] == "ordinary draw" else "other" if spread.draws else ""
+        *figures_of, verdict = _draw_summary(spread)
+        good = "same" if verdict == "ordinary draw" else "other" if spread.draws else ""
+        labels, title = _named(comparison, cell.run)
+        apart = cell.difference.replace("-", "−") or "≠"
         rows.append(
             [
-                escape(_named(comparison, cell)),
+                f"{escape(labels)}<small>{escape(title)}</small>",
                 QUANTITIES[cell.quantity],
                 escape(cell.published or ""),
-                escape(cell.ours or ""),
-                cell.difference.replace("-", "−") or "≠",
-                *map(escape, verdict[:-1]),
-                f'<td class="l {good}"><i>{verdict[-1]}</i><small>{_where(spread)}</small></td>',
+                f"{escape(cell.ours or '')} <i>{apart}</i>",
+                *map(escape, figures_of),
+                f'<td class="l {good}"><i>{verdict}</i><small>{_where(spread)}</small></td>',
             ]
         )
-    head = ["run", "figure", "published", "ours", "difference", "repeats", "least", "median"]
-    parts.append(_grid([*head, "largest", "published one is"], rows, 2))
+    head = ["run", "figure", "published", "ours", "repeats", "range", "median"]
+    parts.append(_grid([*head, "the published one is"], rows, 2))
     pictures = [
         _figure(f"{QUANTITIES[q]}: repeats of the runs that differ", drawn.get(f"spread-{q}"))
         for q in QUANTITIES
@@ -357,9 +361,7 @@ def _repeats(comparison: Comparison) -> str:
     """Return a table of the repeats: for each run that differs, the figures of every draw."""
     rows = []
     for run in comparison.differing_runs():
-        name = next(
-            _named(comparison, s.cell) for s in comparison.spreads if key(s.cell.run) == key(run)
-        )
+        labels, title = _named(comparison, run)
         for variant in (run, *comparison.study.variants(run)):
             result = comparison.result(variant)
             if result is None:
@@ -368,7 +370,7 @@ def _repeats(comparison: Comparison) -> str:
             how = "as in the tables" if variant == run else _how(variant.as_dict())
             rows.append(
                 [
-                    escape(name),
+                    f"{escape(labels)}<small>{escape(title)}</small>",
                     escape(how),
                     *(escape(ours[q]) for q in QUANTITIES),
                     escape(result.weights_sha256[:8]),
@@ -403,7 +405,10 @@ def _html(comparison: Comparison, drawn: dict[str, str], fingerprint: str) -> st
     tiles = [(f"{equal} of {total}", "published cells equal")] if total else []
     for experiment in shown:
         tiles += [
-            (f"{log.agreed} of {len(log.differences)}", f"rows of the log: {log.log.title}")
+            (
+                f"{log.agreed} of {len(log.differences)}",
+                f"rows of the log are equal: {log.log.title}",
+            )
             for log in comparison.logs[experiment.name]
         ]
     repeats = len(comparison.results) - len(runs)
@@ -487,10 +492,10 @@ def _markdown(comparison: Comparison, drawn: dict[str, str]) -> str:
             rows = [[*row.labels, *map(_markdown_cell, row.cells)] for row in table.rows]
             parts += [f"### {table.table.title}\n", _markdown_table(head, rows)]
     if comparison.spreads:
-        head = ["run", "figure", "published", "ours", "repeats", "least", "median", "largest"]
+        head = ["run", "figure", "published", "ours", "repeats", "range", "median"]
         rows = [
             [
-                _named(comparison, s.cell),
+                " – ".join(_named(comparison, s.cell.run)),
                 QUANTITIES[s.cell.quantity],
                 s.cell.published or "",
                 s.cell.ours or "",
@@ -499,7 +504,7 @@ def _markdown(comparison: Comparison, drawn: dict[str, str]) -> str:
             for s in comparison.spreads
         ]
         parts += ["## Cells that differ\n", _explanation(comparison) + "\n"]
-        parts.append(_markdown_table([*head, "published one is"], rows))
+        parts.append(_markdown_table([*head, "the published one is"], rows))
     head = ["runs", *_MACHINE.values()]
     rows = [[str(count), *machine.values()] for machine, count in _machines(comparison)]
     parts += ["## What it ran on\n", _markdown_table(head, rows)]

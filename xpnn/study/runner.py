@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -151,8 +152,10 @@ def run(
     work = _Work(folder, fingerprints, jobs, executor, progress, say)
     outcome = work.do(runs)
     if repeats:
-        again = [v for one in differing(chosen, folder) for v in chosen.variants(_placed(one))]
-        more = work.do(again)
+        lists = [chosen.variants(_placed(one)) for one in differing(chosen, folder)]
+        # each run once, then each a second time: what is there at any moment is of all of them
+        rounds = itertools.chain(*itertools.zip_longest(*lists))
+        more = work.do([one for one in rounds if one is not None])
         outcome.finished += more.finished
         outcome.failures += more.failures
     return outcome
