@@ -54,7 +54,7 @@ def test_the_same_digits_as_here(dask, six, tmp_path, capsys):
     address, _ = dask
     here, there = tmp_path / "here", tmp_path / "there"
     assert run("study", "run", six, "--out", there, "--cluster", address) == 0
-    assert capsys.readouterr().out.startswith("6 of 6 runs have a result\n")
+    assert capsys.readouterr().out.startswith("6 of 6 runs done\n")
     xpnn.study.run(str(six), out=here, jobs=2)
     assert weights(there) == weights(here)
     logs = [

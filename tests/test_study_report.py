@@ -95,7 +95,7 @@ def test_the_columns_are_those_of_a_log():
 
 
 def test_the_headline_counts_every_published_cell(folder):
-    assert write_report(folder) == "11 of 18 published cells equal (6 not run)"
+    assert write_report(folder) == "2 of 3 runs done; 11 of 18 published cells equal (6 not run)"
 
 
 def test_the_csv_has_a_line_a_cell(folder):
@@ -260,8 +260,10 @@ def test_repeats_are_shown_for_each_cell_that_differs(folder, study):
     assert [text for _, text in one.draws] == ["97.83", "97.85", "97.88"]
     write_report(folder)
     text = (folder / "report.md").read_text(encoding="utf-8")
-    assert "| ReLU – One < two: Base run | test % | 97.85 | 97.86 | 3 | 97.83 to 97.88 | 97.85 "
+    assert (
+        "| ReLU – One < two: Base run | test % | 97.85 | 97.86 | 3 | 97.83 to 97.88 | 97.85 "
         "| ordinary draw |" in text
+    )
 
 
 def test_repeats_are_of_the_runs_that_differ(study):

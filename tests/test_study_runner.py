@@ -54,7 +54,7 @@ def test_a_study_from_beginning_to_end(six, tmp_path, capsys):
     out = tmp_path / "out"
     assert run("study", "run", six, "--out", out, "--jobs", 2) == 0
     captured = capsys.readouterr()
-    assert captured.out == "6 of 6 runs have a result\n6 of 6 runs done\n"
+    assert captured.out == f"6 of 6 runs done\nreport: {out}/report.html\n"
     first = results(out)
     assert len(first) == 6
     assert (out / "report.html").is_file()
@@ -93,7 +93,7 @@ def test_a_failed_run_is_named_and_the_others_finish(six, tmp_path, capsys):
     out = tmp_path / "out"
     assert run("study", "run", six, "--out", out) == 1
     captured = capsys.readouterr()
-    assert captured.out.startswith("3 of 6 runs have a result\n")
+    assert captured.out.startswith("3 of 6 runs done\n")
     lines = captured.err.splitlines()
     assert len(lines) == 3
     for line in lines:

@@ -21,7 +21,7 @@ from xpnn.losses import LOSSES
 from xpnn.model import Sequential, SummaryRow
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.settings import FIELDS, Settings
-from xpnn.study import Outcome, Study, cluster, load_study, write_report
+from xpnn.study import REPORT, Study, cluster, load_study, write_report
 from xpnn.study import run as run_study
 from xpnn.training import Callback, History
 from xpnn.verification import (
@@ -348,14 +348,9 @@ def _study_run(args: argparse.Namespace) -> int:
             outcome = run_study(args.study, executor=executor, **given)
     headline = write_report(args.out, say=_complain)
     if not args.quiet:
-        print(_finished(outcome))
         print(headline)
+        print(f"report: {Path(args.out) / REPORT}")
     return FAILED if outcome.failures else 0
-
-
-def _finished(outcome: Outcome) -> str:
-    failed = len(outcome.failures)
-    return f"{outcome.finished} of {outcome.finished + failed} runs have a result"
 
 
 def _complain(message: str) -> None:

@@ -24,10 +24,12 @@ from xpnn.study.comparison import (
     number,
 )
 from xpnn.study.figures import slug
-from xpnn.study.grid import Experiment
+from xpnn.study.grid import Experiment, unique
 from xpnn.study.published import QUANTITIES
 from xpnn.study.runner import read_folder, read_study
 from xpnn.study.runs import Run
+
+REPORT = "report.html"
 
 _MACHINE = {
     "library": "library",
@@ -58,7 +60,7 @@ def write_report(folder: PathLike, *, say: Callable[[str], None] = lambda messag
     Returns
     -------
     headline
-        How many published cells are equal, in words.
+        How many runs are done and how many published cells equal, in words.
 
     Raises
     ------
@@ -82,7 +84,7 @@ def write_report(folder: PathLike, *, say: Callable[[str], None] = lambda messag
     else:
         say("the report has no figures: they need matplotlib; pip install matplotlib")
         drawn = {}
-    _write(folder / "report.html", _html(comparison, drawn, fingerprint))
+    _write(folder / REPORT, _html(comparison, drawn, fingerprint))
     _write(folder / "report.md", _markdown(comparison, drawn))
     _write(folder / "tables.csv", _csv(comparison))
     return headline(comparison)
@@ -94,14 +96,13 @@ def _write(path: Path, text: str) -> None:
 
 
 def headline(comparison: Comparison) -> str:
-    """Return how many published cells are equal, in words."""
+    """Return how many runs are done and how many published cells equal, in words."""
+    runs = [run for e in _shown(comparison) for run in e.runs]
+    done = sum(comparison.result(run) is not None for run in unique(runs))
+    words = f"{done} of {len(unique(runs))} runs done"
     equal, known, total = comparison.counts()
-    if not total:
-        runs = len(comparison.study.runs)
-        done = sum(comparison.result(run) is not None for run in comparison.study.runs)
-        return f"{done} of {runs} runs done"
     missing = f" ({total - known} not run)" if known < total else ""
-    return f"{equal} of {total} published cells equal{missing}"
+    return words + (f"; {equal} of {total} published cells equal{missing}" if total else "")
 
 
 def _shown(comparison: Comparison) -> list[Experiment]:
@@ -407,7 +408,7 @@ def _html(comparison: Comparison, drawn: dict[str, str], fingerprint: str) -> st
         tiles += [
             (
                 f"{log.agreed} of {len(log.differences)}",
-                f"rows of the log are equal: {log.log.title}",
+                f"equal rows of the log: {log.log.title}",
             )
             for log in comparison.logs[experiment.name]
         ]
