@@ -81,7 +81,15 @@ def study():
 def folder(tmp_path, study):
     """A finished study: ReLU as published but for one cell, h-swish as published, no Swish."""
     (tmp_path / STUDY_FILE).write_text(
-        json.dumps({"name": "mine.toml", "source": TEXT, "overrides": {}, "data": "0" * 64})
+        json.dumps(
+            {
+                "name": "mine.toml",
+                "source": TEXT,
+                "overrides": {},
+                "data": "0" * 64,
+                "experiments": ["one"],
+            }
+        )
     )
     relu, _, h_swish = study.experiments[0].tables[0].runs
     # published: 100.00, 97.85, 97.88; 2, 5, never

@@ -101,6 +101,44 @@ def test_a_failed_run_is_named_and_the_others_finish(six, tmp_path, capsys):
     assert len(results(out)) == 3
 
 
+def test_the_report_is_of_the_experiments_that_were_run(data, tmp_path, capsys):
+    path, out = tmp_path / "mine.toml", tmp_path / "out"
+    parts = "".join(
+        f'\n[[experiment]]\nname = "{name}"\nseed = {i}' for i, name in enumerate("abc")
+    )
+    path.write_text(f'data = "{data}"\nhidden = "6"\nepochs = 1{parts}')
+    for only, shown in (("b", "b"), ("a", "ab")):
+        assert run("study", "run", path, "--out", out, "--only", only) == 0
+        lines = (out / "tables.csv").read_text().splitlines()[1:]
+        assert {line[0] for line in lines} == set(shown)
+
+
+def test_repeats_are_done_of_the_runs_that_differ(data, tmp_path, capsys):
+    path, out = tmp_path / "mine.toml", tmp_path / "out"
+    path.write_text(f"""
+        data = "{data}"
+        hidden = "6"
+        epochs = 1
+        [[experiment]]
+        name = "one"
+        [[experiment.table]]
+        published = 149
+        rows = [{{ activation = "relu" }}, {{ activation = "swish" }}, {{ activation = "mish" }}]
+        [[repeat]]
+        reproducible = true
+        [[repeat]]
+        environment = {{ OPENBLAS_NUM_THREADS = "1" }}
+    """)
+    assert run("study", "run", path, "--out", out) == 0
+    assert len(results(out)) == 3
+    assert run("study", "run", path, "--out", out, "--repeats") == 0
+    found = [result.run for result in read_folder(out)[0].values()]
+    assert len(found) == 9
+    assert sum(one.reproducible for one in found) == 3
+    assert sum(one.environment == (("OPENBLAS_NUM_THREADS", "1"),) for one in found) == 3
+    assert "Cells that differ" in (out / "report.md").read_text()
+
+
 def one_at_a_time():
     return ThreadPoolExecutor(1)
 

@@ -145,10 +145,8 @@ def run(
         for place in dict.fromkeys((r.backend, r.device, r.dtype, r.reproducible) for r in runs):
             get_backend(place[0], device=place[1], dtype=place[2], reproducible=place[3])
     folder = _folder(out)
-    with replacing(folder / STUDY_FILE) as beside:
-        described = {"name": study, "source": source, "overrides": overrides}
-        described["data"] = fingerprints[runs[0].data]
-        beside.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    described = {"name": study, "source": source, "overrides": overrides}
+    _describe(folder, described, chosen, fingerprints[runs[0].data])
     work = _Work(folder, fingerprints, jobs, executor, progress, say)
     outcome = work.do(runs)
     if repeats:
@@ -170,6 +168,19 @@ def _placed(run: Run) -> Run:
     return run.replaced(data=_absolute(run.data))
 
 
+def _describe(folder: Path, described: dict[str, Any], study: Study, fingerprint: str) -> None:
+    """Keep with the results what the report needs: the study, and which experiments were run."""
+    path = folder / STUDY_FILE
+    names = [experiment.name for experiment in study.experiments]
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if described.items() <= before.items():
+            names = list(dict.fromkeys([*before["experiments"], *names]))
+    content = {**described, "data": fingerprint, "experiments": names}
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
 def _folder(out: str | Path) -> Path:
     folder = Path(out)
     try:
@@ -189,12 +200,15 @@ def differing(study: Study, folder: Path) -> list[Run]:
 
 
 def read_study(folder: str | Path) -> tuple[Study, str]:
-    """Return the study that was last run into `folder`, and the fingerprint of its data."""
+    """Return the study that was last run into `folder`, and the fingerprint of its data.
+
+    With those experiments alone that were ever run there.
+    """
     path = Path(folder) / STUDY_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         study = parse_study(content["source"], content["name"], **content["overrides"])
-        return study, content["data"]
+        return study.selected(content["experiments"]), content["data"]
     except OSError as error:
         raise DataError(f"no study in {folder}: can't read {path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
