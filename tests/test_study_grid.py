@@ -213,6 +213,7 @@ def test_published_tables_are_read_as_they_stand():
         (1.0, "100.00"),
         (59999 / 60000, "100.00"),
         (0.99895, "99.90"),  # a tie, which binary rounding would take down
+        (59331 / 60000, "98.89"),  # a tie after an even digit
         (59994 / 60000, "99.99"),
         (0.976, "97.60"),
         (0.0, "0.00"),
