@@ -233,3 +233,15 @@ def test_a_published_log_gives_the_row_of_its_table(name):
     }[name]
     printed = {k: v for k, v in published.table(line).rows[row].items() if k != "time"}
     assert published.figures(published.log(name)) == printed
+
+
+def test_the_published_table_over_b_is_of_50_epochs():
+    """Whatever the article says: the report's words on it are these."""
+    fifty, sweep = (published.table(line) for line in (547, 563))
+    log = published.log("flooding_b0.01")
+    assert len(log["test_accuracy"]) == 51
+    for labels, row in zip(fifty.labels, fifty.rows, strict=True):
+        other = sweep.rows[sweep.labels.index(labels)]
+        assert other == {name: row[name] for name in other}
+    row = sweep.rows[sweep.labels.index(("b=0.01",))]
+    assert row.items() <= published.figures(log).items()
