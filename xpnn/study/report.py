@@ -313,7 +313,7 @@ def _differing(comparison: Comparison, drawn: dict[str, str]) -> str:
     rows = []
     for spread in spreads:
         cell = spread.cell
-        *figures_of, verdict = _draw_summary(spread)
+        count, span, median, verdict = _draw_summary(spread)
         good = "same" if verdict == "ordinary draw" else "other" if spread.draws else ""
         labels, title = _named(comparison, cell.run)
         apart = cell.difference.replace("-", "−") or "≠"
@@ -323,12 +323,13 @@ def _differing(comparison: Comparison, drawn: dict[str, str]) -> str:
                 QUANTITIES[cell.quantity],
                 escape(cell.published or ""),
                 f"{escape(cell.ours or '')} <i>{apart}</i>",
-                *map(escape, figures_of),
+                count,
+                f"{span}<small>median {median}</small>" if spread.draws else span,
                 f'<td class="l {good}"><i>{verdict}</i><small>{_where(spread)}</small></td>',
             ]
         )
-    head = ["run", "figure", "published", "ours", "repeats", "range", "median"]
-    parts.append(_grid([*head, "the published one is"], rows, 2))
+    head = ["run", "figure", "published", "ours", "repeats", "their range"]
+    parts.append(_grid([*head, "so the published one is"], rows, 2))
     pictures = [
         _figure(f"{QUANTITIES[q]}: repeats of the runs that differ", drawn.get(f"spread-{q}"))
         for q in QUANTITIES
@@ -493,7 +494,7 @@ def _markdown(comparison: Comparison, drawn: dict[str, str]) -> str:
             rows = [[*row.labels, *map(_markdown_cell, row.cells)] for row in table.rows]
             parts += [f"### {table.table.title}\n", _markdown_table(head, rows)]
     if comparison.spreads:
-        head = ["run", "figure", "published", "ours", "repeats", "range", "median"]
+        head = ["run", "figure", "published", "ours", "repeats", "their range", "median"]
         rows = [
             [
                 " – ".join(_named(comparison, s.cell.run)),
@@ -505,7 +506,7 @@ def _markdown(comparison: Comparison, drawn: dict[str, str]) -> str:
             for s in comparison.spreads
         ]
         parts += ["## Cells that differ\n", _explanation(comparison) + "\n"]
-        parts.append(_markdown_table([*head, "the published one is"], rows))
+        parts.append(_markdown_table([*head, "so the published one is"], rows))
     head = ["runs", *_MACHINE.values()]
     rows = [[str(count), *machine.values()] for machine, count in _machines(comparison)]
     parts += ["## What it ran on\n", _markdown_table(head, rows)]
