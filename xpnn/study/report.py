@@ -168,14 +168,15 @@ def _same_line(comparison: Comparison) -> list[str]:
         for compared in tables:
             cells = [c for row in compared.rows for c in row.cells if c.equal is not None]
             if cells:
+                counts = []
+                for quantity in compared.table.quantities:
+                    own = [bool(cell.equal) for cell in cells if cell.quantity == quantity]
+                    counts.append(f"{sum(own)} of {len(own)} in “{QUANTITIES[quantity]}”")
                 epochs = cells[0].run.settings.epochs
-                parts.append(
-                    f"after {epochs} epochs {sum(bool(c.equal) for c in cells)} of its "
-                    f"{len(cells)} cells are equal to ours"
-                )
+                parts.append(f"of our figures after {epochs} epochs, {', '.join(counts)} are equal")
         if len(tables) > 1 and parts:
             title = tables[0].table.title
-            sentences.append(f"“{title}” (line {line} of the article): {', '.join(parts)}.")
+            sentences.append(f"“{title}” (line {line} of the article): {'; '.join(parts)}.")
     return sentences
 
 
