@@ -71,6 +71,11 @@ def test_what_is_said_nearest_holds():
         ('activation = ["relu", "relu"]', "two runs are the same: activation=relu"),
         ('activation = ["h_swish", "h_swish:n=6"]', "two runs are the same"),
         ('hidden = ["100,50", "100, 50"]', "two runs are the same"),
+        ('data = ["a", "b"]', "data must be one folder for all runs, got a list"),
+        (
+            "[[experiment]]\nname='a'\ndata='x'\n[[experiment]]\nname='b'\ndata='y'",
+            "data must be one folder for all runs, got x, y",
+        ),
         ("epochs = ", "not TOML"),
         ("[experiment]\nname = 'a'", r"experiment must be written \[\[experiment\]\], got"),
         ("experiment = [1]", r"experiment must be written \[\[experiment\]\], got 1"),

@@ -101,6 +101,23 @@ def test_a_failed_run_is_named_and_the_others_finish(six, tmp_path, capsys):
     assert len(results(out)) == 3
 
 
+def test_other_data_are_other_runs(six, data, tmp_path):
+    out = tmp_path / "out"
+    xpnn.study.run(str(six), out=out)
+    first = results(out)
+    more = write_folder(tmp_path / "more", counts=(90, 30))
+    xpnn.study.run(str(six), out=out, data=more)
+    second = results(out)
+    assert len(second) == 12
+    assert first.items() <= second.items()
+    xpnn.study.write_report(out)
+    theirs = (out / "tables.csv").read_bytes()
+    for name in first:
+        (out / name).unlink()
+    xpnn.study.write_report(out)
+    assert (out / "tables.csv").read_bytes() == theirs
+
+
 def test_the_report_is_of_the_experiments_that_were_run(data, tmp_path, capsys):
     path, out = tmp_path / "mine.toml", tmp_path / "out"
     parts = "".join(

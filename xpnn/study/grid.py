@@ -201,6 +201,9 @@ def _study(content: dict[str, Any], overrides: dict[str, Any]) -> Study:
         experiments.append(found)
     if not experiments:
         raise ArgumentError("experiment must not be empty")
+    places = sorted({run.data for experiment in experiments for run in experiment.runs})
+    if len(places) > 1:
+        raise ArgumentError(f"data must be one folder for all runs, got {', '.join(places)}")
     return Study(title, about, tuple(experiments), tuple(repeats))
 
 
@@ -327,6 +330,8 @@ def _grid(settings: Mapping[str, Any]) -> tuple[Run, ...]:
 
 
 def _values(name: str, value: Any) -> list[Any]:
+    if name == "data" and isinstance(value, list):
+        raise ArgumentError("data must be one folder for all runs, got a list")
     return [_checked(name, v) for v in (_list(name, value) if isinstance(value, list) else [value])]
 
 

@@ -69,7 +69,7 @@ def write_report(folder: PathLike, *, say: Callable[[str], None] = lambda messag
     """
     folder = Path(folder)
     study, fingerprint = read_study(folder)
-    results, damaged = read_folder(folder)
+    results, damaged = read_folder(folder, fingerprint)
     for message in damaged:
         say(message)
     comparison = compare(study, results)

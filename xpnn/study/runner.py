@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     CancelledError,
@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from xpnn.backends import get_backend
-from xpnn.errors import ArgumentError, DataError, integer
+from xpnn.errors import ArgumentError, BackendError, DataError, integer
 from xpnn.files import replacing
+from xpnn.study.comparison import compare
 from xpnn.study.grid import Study, parse_study, source_of
 from xpnn.study.machine import cores
 from xpnn.study.runs import Result, Run, execute, load_data, read_result, write_result
@@ -136,8 +137,7 @@ def run(
     chosen = parse_study(source, study, **overrides).selected(only, long=long)
     if repeats and not chosen.repeats:
         raise ArgumentError(f"{study}: repeats need a [[repeat]]")
-    places = dict.fromkeys(one.data for one in chosen.runs)
-    fingerprints = {_absolute(place): load_data(place)[2] for place in places}
+    fingerprint = load_data(chosen.runs[0].data)[2]
     # hundreds of megabytes, which the runs read for themselves
     load_data.cache_clear()
     runs = [_placed(one) for one in chosen.runs]
@@ -146,11 +146,15 @@ def run(
             get_backend(place[0], device=place[1], dtype=place[2], reproducible=place[3])
     folder = _folder(out)
     described = {"name": study, "source": source, "overrides": overrides}
-    _describe(folder, described, chosen, fingerprints[runs[0].data])
-    work = _Work(folder, fingerprints, jobs, executor, progress, say)
+    _describe(folder, described, chosen, fingerprint)
+    work = _Work(folder, fingerprint, jobs, executor, progress, say)
     outcome = work.do(runs)
     if repeats:
-        lists = [chosen.variants(_placed(one)) for one in differing(chosen, folder)]
+        missing = _missing(chosen, say) if executor is None else set()
+        lists = [
+            [v for v in chosen.variants(_placed(one)) if v.backend not in missing]
+            for one in differing(chosen, folder, fingerprint)
+        ]
         # each run once, then each a second time: what is there at any moment is of all of them
         rounds = itertools.chain(*itertools.zip_longest(*lists))
         more = work.do([one for one in rounds if one is not None])
@@ -159,20 +163,30 @@ def run(
     return outcome
 
 
-def _absolute(place: str) -> str:
-    return str(Path(place).resolve())
-
-
 def _placed(run: Run) -> Run:
     """Return the run with a path that holds wherever a worker was started."""
-    return run.replaced(data=_absolute(run.data))
+    return run.replaced(data=str(Path(run.data).resolve()))
+
+
+def _missing(study: Study, say: Say) -> set[str]:
+    """Return the backends of repeats that can't be used here, and say why."""
+    missing = set()
+    for name in dict.fromkeys(
+        changes["backend"] for changes in study.repeats if "backend" in changes
+    ):
+        try:
+            get_backend(name)
+        except BackendError as error:
+            missing.add(name)
+            say(f"no repeats with {name}: {error}")
+    return missing
 
 
 def _describe(folder: Path, described: dict[str, Any], study: Study, fingerprint: str) -> None:
     """Keep with the results what the report needs: the study, and which experiments were run."""
     path = folder / STUDY_FILE
     names = [experiment.name for experiment in study.experiments]
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         before = json.loads(path.read_text(encoding="utf-8"))
         if described.items() <= before.items():
             names = list(dict.fromkeys([*before["experiments"], *names]))
@@ -192,11 +206,9 @@ def _folder(out: str | Path) -> Path:
     return folder
 
 
-def differing(study: Study, folder: Path) -> list[Run]:
-    """Return the runs with a result in `folder` that isn't what was published."""
-    from xpnn.study.comparison import compare
-
-    return compare(study, read_folder(folder)[0]).differing_runs()
+def differing(study: Study, folder: Path, fingerprint: str) -> list[Run]:
+    """Return the runs with a result in `folder`, for these data, that isn't what was published."""
+    return compare(study, read_folder(folder, fingerprint)[0]).differing_runs()
 
 
 def read_study(folder: str | Path) -> tuple[Study, str]:
@@ -217,16 +229,24 @@ def read_study(folder: str | Path) -> tuple[Study, str]:
         raise DataError(f"{path} is damaged; run the study again") from None
 
 
-def read_folder(folder: str | Path) -> tuple[dict[str, Result], list[str]]:
-    """Return the results in a folder by file name, and what is wrong with the damaged files."""
+def read_folder(
+    folder: str | Path, fingerprint: str | None = None
+) -> tuple[dict[str, Result], list[str]]:
+    """Return the results in a folder by file name, and what is wrong with the damaged files.
+
+    With a fingerprint, those for other data are left out.
+    """
     results, damaged = {}, []
     for path in sorted(Path(folder).glob("*.json")):
         if path.name == STUDY_FILE or path.name.startswith("."):
             continue
         try:
-            results[path.name] = read_result(path)
+            result = read_result(path)
         except DataError as error:
             damaged.append(str(error))
+        else:
+            if fingerprint in (None, result.data):
+                results[path.name] = result
     return results, damaged
 
 
@@ -236,17 +256,17 @@ class _Work:
     def __init__(
         self,
         folder: Path,
-        fingerprints: Mapping[str, str],
+        fingerprint: str,
         jobs: int,
         executor: Executor | None,
         progress: bool,
         say: Say,
     ) -> None:
-        self.folder, self.fingerprints, self.jobs = folder, fingerprints, jobs
+        self.folder, self.fingerprint, self.jobs = folder, fingerprint, jobs
         self.executor, self.progress, self.say = executor, progress, say
 
     def path(self, run: Run) -> Path:
-        return self.folder / run.file_name(self.fingerprints[run.data])
+        return self.folder / run.file_name(self.fingerprint)
 
     def do(self, runs: Sequence[Run]) -> Outcome:
         pending = [run for run in runs if not self.has(run)]
@@ -258,9 +278,9 @@ class _Work:
             remaining = set(futures)
             try:
                 while remaining:
-                    done, remaining = wait(remaining, return_when=FIRST_COMPLETED)
-                    for future in done:
+                    for future in wait(remaining, return_when=FIRST_COMPLETED).done:
                         self.finish(futures[future], future, outcome, bar)
+                        remaining.discard(future)
             except BaseException:
                 for future in remaining:
                     if not future.cancel() and future.done():
@@ -289,7 +309,7 @@ class _Work:
             def remote(run: Run, bar: _Bar) -> Future[dict[str, Any]]:
                 # an environment can't be set in a process that lives already
                 function = apart_from_worker if run.environment else execute
-                return executor.submit(function, run, self.fingerprints[run.data])
+                return executor.submit(function, run, self.fingerprint)
 
             yield remote
             return
@@ -297,9 +317,7 @@ class _Work:
         pool = ThreadPoolExecutor(self.jobs)
 
         def local(run: Run, bar: _Bar) -> Future[dict[str, Any]]:
-            return pool.submit(
-                processes.execute, run, self.fingerprints[run.data], bar.progress(run)
-            )
+            return pool.submit(processes.execute, run, self.fingerprint, bar.progress(run))
 
         try:
             yield local

@@ -201,12 +201,15 @@ class Result:
         Versions, BLAS, and what it ran on.
     weights_sha256
         `Sequential.sha256` at the end.
+    data
+        The data's fingerprint.
     """
 
     run: Run
     log: dict[str, list[float]]
     machine: dict[str, Any]
     weights_sha256: str
+    data: str
 
     @property
     def seconds(self) -> float:
@@ -252,4 +255,5 @@ def read_result(path: Path) -> Result:
         run = Run.from_dict(content["run"])
     except (ArgumentError, TypeError) as error:
         raise DataError(f"{path} holds a run that this xpnn doesn't know: {error}") from None
-    return Result(run, content["log"], content["machine"], content["weights_sha256"])
+    own = ("log", "machine", "weights_sha256", "data")
+    return Result(run, **{name: content[name] for name in own})
