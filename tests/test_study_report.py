@@ -236,8 +236,8 @@ def test_the_markdown_has_the_same_tables(folder):
     assert "| Swish | – (published 100.00) |" in text
 
 
-def spread(published_, *draws):
-    return Spread(Cell(None, "test", published_, "0"), tuple((None, draw) for draw in draws))
+def spread(published_, *draws, ours="0"):
+    return Spread(Cell(None, "test", published_, ours), tuple((None, draw) for draw in draws))
 
 
 @pytest.mark.parametrize(
@@ -250,6 +250,8 @@ def spread(published_, *draws):
         (spread("-", "31", "-"), (1, 1, 0), "ordinary draw"),
         (spread("-", "31", "27"), (2, 0, 0), "above all draws"),
         (spread("31", "27", "-"), (1, 0, 1), "ordinary draw"),
+        (spread("97.85", "97.80", "97.80", ours="97.80"), (2, 0, 0), "not a matter of rounding"),
+        (spread("97.85", "97.80", "97.81", ours="97.80"), (2, 0, 0), "above all draws"),
     ],
 )
 def test_whether_the_published_figure_is_an_ordinary_draw(found, rank, verdict):

@@ -87,6 +87,8 @@ class ComparedLog:
 
 AGREE = 1e-12
 
+NOT_ROUNDING = "not a matter of rounding"
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -122,7 +124,12 @@ class Spread:
 
     @property
     def verdict(self) -> str:
-        """Whether the published figure is an ordinary draw: within the range of the draws."""
+        """Whether the published figure is an ordinary draw: within the range of the draws.
+
+        Where all draws are ours, rounding changes nothing, and something else parts the two.
+        """
+        if all(text == self.cell.ours for _, text in self.draws):
+            return NOT_ROUNDING
         below, same, above = self.rank
         if same or (below and above):
             return "ordinary draw"

@@ -14,6 +14,7 @@ from xpnn.errors import DataError
 from xpnn.files import PathLike, replacing
 from xpnn.study import figures, published
 from xpnn.study.comparison import (
+    NOT_ROUNDING,
     Cell,
     ComparedLog,
     ComparedTable,
@@ -353,11 +354,19 @@ def _explanation(comparison: Comparison) -> str:
     if not drawn:
         return text + "No repeat is done yet (--repeats)."
     ordinary = sum(spread.verdict == "ordinary draw" for spread in drawn)
-    least = min(len(spread.draws) for spread in drawn)
-    return text + (
-        f"{len(drawn)} of the {len(spreads)} have repeats, {least} or more each; the published "
-        f"figure lies within the range of the repeats for {ordinary} of them."
+    firm = sum(spread.verdict == NOT_ROUNDING for spread in drawn)
+    counts = sorted({len(spread.draws) for spread in drawn})
+    each = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
+    text += (
+        f"{len(drawn)} of the {len(spreads)} have repeats, {each} each; the published figure lies "
+        f"within the range of the repeats for {ordinary} of them. "
     )
+    if firm:
+        text += (
+            f"For {firm} every repeat gives our figure: rounding does not part them from the "
+            "published ones."
+        )
+    return text
 
 
 def _repeats(comparison: Comparison) -> str:
