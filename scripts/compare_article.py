@@ -45,7 +45,7 @@ def difference(ours, published):
 
 def compare(name, log, wanted=51):
     """Print how far a log is from the published one; return whether it is near enough."""
-    published = read(ROOT / "data" / "article" / FILES.get(name, f"{name}.csv"))
+    published = read(ROOT / "xpnn" / "study" / "published" / FILES.get(name, f"{name}.csv"))
     ours = read(log)
     differences = [difference(a, b) for a, b in zip(ours, published, strict=False)]
     rows, allowed = TOLERANCE[name]

@@ -16,7 +16,7 @@ from xpnn.errors import BackendError
 LIBRARIES = ("numpy", "numpy-readonly", "strict", "torch", "jax", "cupy")
 REQUIRED = set(filter(None, os.environ.get("XPNN_REQUIRE", "").split(",")))
 ROOT = Path(__file__).parents[1]
-ARTICLE = ROOT / "data" / "article"
+ARTICLE = ROOT / "xpnn" / "study" / "published"
 
 
 def open_backend(library, dtype="float64"):

@@ -22,6 +22,8 @@ from xpnn.losses import LOSSES
 from xpnn.model import Sequential, SummaryRow
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.settings import FIELDS, Settings
+from xpnn.study import REPORT, Study, cluster, load_study, write_report
+from xpnn.study import run as run_study
 from xpnn.training import Callback, History
 from xpnn.verification import (
     Canonical,
@@ -32,7 +34,7 @@ from xpnn.verification import (
     verify,
 )
 
-DIFFERENT, USAGE_ERROR, INTERRUPTED = 1, 2, 130
+DIFFERENT, FAILED, USAGE_ERROR, INTERRUPTED = 1, 1, 2, 130
 
 # settings of `verify` that differ from those of `train`
 _VERIFIED = {"epochs": 3}
@@ -101,6 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--canonical", action="store_true", help="hold standard runs to the published hashes")
     _add_settings(compare, **_VERIFIED)
 
+    _add_study(commands.add_parser("study", help="run a grid of runs, and report on it"))
+
     listing = commands.add_parser(
         "backends",
         help="list the backends and what is installed of them",
@@ -123,6 +127,51 @@ def _add_settings(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     add("--epochs", metavar="N", type=int, help="passes over the training data")
     add("--batch-size", metavar="N", type=int, help="samples per step")
     add("--seed", metavar="N", type=int, help="of initial weights and shuffles")
+
+
+def _add_study(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Run a grid of runs, and report on it."
+    commands = parser.add_subparsers(dest="study_command", required=True, metavar="COMMAND")
+    what = "article, or a TOML file"
+
+    start = commands.add_parser(
+        "run",
+        help="do the runs that have no result yet, and write the report",
+        description="Do the runs of a study that have no result yet, and write the report. Exit "
+        "status 1 if a run failed; the others finish, and the next start tries it again.",
+        formatter_class=_Help,
+    )
+    start.set_defaults(run=_study_run)
+    add = start.add_argument
+    add("study", metavar="STUDY", help=what)
+    add("--only", metavar="NAME,...", help="experiments; `xpnn study list` names them")
+    add("--long", action="store_true", help="the experiments of many epochs too")
+    add("--repeats", action="store_true", help="repeat the runs that differ from what's published")
+    add("--data", metavar="DATA", help="folder with the data, instead of the study's")
+    add("--epochs", metavar="N", type=int, help="instead of the study's, as all that follow")
+    add("--backend", metavar="NAME", help=_names(BACKENDS))
+    add("--device", metavar="NAME", help="such as cuda:0")
+    add("--dtype", metavar="NAME", help=_names(DTYPES))
+    add("--reproducible", action="store_true", help="the same bits on every backend")
+    add("--jobs", metavar="N", type=int, help="runs at a time; as many as cores if left out")
+    add("--cluster", metavar="ADDRESS", help="of a Dask scheduler: run there, not here")
+    add("--out", metavar="FOLDER", default="runs", help="of results and report")
+    add("--quiet", action="store_true", help="print nothing but errors")
+
+    report = commands.add_parser(
+        "report",
+        help="write the report anew from the results that are there",
+        description="Write report.html, report.md, tables.csv and the figures of the study that "
+        "was last run into a folder.",
+    )
+    report.set_defaults(run=_study_report)
+    report.add_argument("out", metavar="FOLDER", help="of the results")
+
+    listing = commands.add_parser(
+        "list", help="list a study's runs", description="List a study's experiments and runs."
+    )
+    listing.set_defaults(run=_study_list)
+    listing.add_argument("study", metavar="STUDY", help=what)
 
 
 def _parts() -> str:
@@ -234,7 +283,7 @@ def _result(history: History) -> str:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    names = [name.strip() for name in args.backends.split(",")] if args.backends else None
+    names = _listed(args.backends)
     if args.canonical:
         changed = [
             name for name in FIELDS if getattr(args, name) != _VERIFIED.get(name, FIELDS[name])
@@ -307,6 +356,51 @@ def _canonical_cell(run: Canonical, data: Any, name: str, device: str | None) ->
     return f"differs at epoch {sum(1 for _ in same)}"
 
 
+def _study_run(args: argparse.Namespace) -> int:
+    options = ("out", "data", "long", "repeats", "epochs", "backend", "device", "dtype")
+    given = {name: getattr(args, name) for name in options}
+    given["reproducible"] = args.reproducible or None
+    given["only"] = _listed(args.only)
+    given["progress"] = not args.quiet
+    given["say"] = _complain
+    if args.cluster is None:
+        outcome = run_study(args.study, jobs=args.jobs, **given)
+    else:
+        if args.jobs is not None:
+            raise ArgumentError("jobs must not be given with a cluster, whose workers set it")
+        with cluster(args.cluster) as executor:
+            outcome = run_study(args.study, executor=executor, **given)
+    headline = write_report(args.out, say=_complain)
+    if not args.quiet:
+        print(headline)
+        print(f"report: {Path(args.out) / REPORT}")
+    return FAILED if outcome.failures else 0
+
+
+def _complain(message: str) -> None:
+    print(f"xpnn: {message}", file=sys.stderr, flush=True)
+
+
+def _listed(names: str | None) -> list[str] | None:
+    return None if names is None else [name.strip() for name in names.split(",")]
+
+
+def _study_report(args: argparse.Namespace) -> int:
+    print(write_report(args.out, say=_complain))
+    return 0
+
+
+def _study_list(args: argparse.Namespace) -> int:
+    study: Study = load_study(args.study)
+    print(f"{study.title}: {len(study.selected().runs)} runs")
+    for experiment in study.experiments:
+        long = ", with --long" if experiment.long else ""
+        print(f"\n{experiment.name}: {experiment.title}, {len(experiment.runs)} runs{long}")
+        for run in experiment.runs:
+            print(f"  {run}")
+    return 0
+
+
 def _backends(args: argparse.Namespace) -> int:
     rows = [("backend", "version", "devices", "BLAS", "")]
     for info in backends.describe():
@@ -319,8 +413,8 @@ def _backends(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the `xpnn` command and return its exit status.
 
-    0 if all went well; 1 if `verify` found a difference, or the reader of a pipe has gone; 2 for
-    an error; 130 for Ctrl-C.
+    0 if all went well; 1 if `verify` found a difference, a study's run failed, or the reader of a
+    pipe has gone; 2 for an error; 130 for Ctrl-C.
     """
     args = _parser().parse_args(argv)
     try:

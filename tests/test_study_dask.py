@@ -1,0 +1,102 @@
+"""A study on a Dask cluster: a scheduler and two worker processes on the loopback."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import xpnn.study
+from tests.test_cli import run, write_folder
+from tests.test_study_runner import SIX, weights
+from xpnn.study import read_folder
+
+pytest.importorskip("distributed")
+
+
+def start(tmp_path, *command):
+    environment = {**os.environ, "DASK_TEMPORARY_DIRECTORY": str(tmp_path)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli." + command[0], *command[1:]],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+@pytest.fixture
+def dask(tmp_path):
+    """The scheduler's address, and the two workers' processes, without a nanny to revive them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    scheduler = start(tmp_path, "dask_scheduler", "--host", address, "--no-dashboard", "--no-show")
+    options = (address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1")
+    workers = [start(tmp_path, "dask_worker", *options) for _ in range(2)]
+    yield address, workers
+    for process in (*workers, scheduler):
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def six(tmp_path):
+    path = tmp_path / "six.toml"
+    path.write_text(SIX.format(data=write_folder(tmp_path / "data")))
+    return path
+
+
+def test_the_same_digits_as_here(dask, six, tmp_path, capsys):
+    address, _ = dask
+    here, there = tmp_path / "here", tmp_path / "there"
+    assert run("study", "run", six, "--out", there, "--cluster", address) == 0
+    assert capsys.readouterr().out.startswith("6 of 6 runs done\n")
+    xpnn.study.run(str(six), out=here, jobs=2)
+    assert weights(there) == weights(here)
+    logs = [
+        {
+            name: {k: v for k, v in result.log.items() if k != "seconds"}
+            for name, result in read_folder(folder)[0].items()
+        }
+        for folder in (here, there)
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_a_killed_worker_loses_nothing(dask, six, tmp_path):
+    address, workers = dask
+    six.write_text(six.read_text().replace("epochs = 3", "epochs = 200"))
+    here, there = tmp_path / "here", tmp_path / "there"
+
+    def kill():
+        while not (there.is_dir() and read_folder(there)[0]):
+            time.sleep(0.01)
+        os.kill(workers[0].pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    assert run("study", "run", six, "--out", there, "--cluster", address, "--quiet") == 0
+    killer.join(60)
+    assert workers[0].wait(60) == -signal.SIGKILL
+    xpnn.study.run(str(six), out=here, jobs=2)
+    assert weights(there) == weights(here)
+    assert len(weights(there)) == 6
+
+
+def test_no_scheduler_costs_one_line(six, tmp_path, capsys):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        assert run("study", "run", six, "--out", tmp_path / "out", "--cluster", address) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert f"cluster must be the address of a Dask scheduler, got '{address}'" in error
+
+
+def test_jobs_are_the_workers_own_affair(six, capsys):
+    assert run("study", "run", six, "--cluster", "tcp://127.0.0.1:1", "--jobs", "2") == 2
+    assert "jobs must not be given with a cluster" in capsys.readouterr().err

@@ -1,0 +1,252 @@
+"""Studies as TOML: the grid, the mistakes in it, and the article's own."""
+
+import hashlib
+import json
+
+import pytest
+
+from tests.conftest import ARTICLE, ROOT
+from tests.test_cli import run, write_folder
+from xpnn.errors import ArgumentError
+from xpnn.settings import FIELDS
+from xpnn.study import load_study, published
+from xpnn.study.grid import KINDS, parse_study
+
+SHARED = ROOT.parent / "shared" / "article"
+
+
+def runs(text, **overrides):
+    return parse_study(text, "mine.toml", **overrides).runs
+
+
+def test_the_settings_are_those_of_train():
+    places = {"data", "backend", "device", "dtype", "reproducible"}
+    assert KINDS.keys() == {*FIELDS, *places, "environment"}
+
+
+def test_lists_make_the_grid():
+    text = """
+        activation = ["relu", "h_swish:n=4"]
+        optimizer = ["sgd:lr=0.1", "momentum:lr=0.1,mu=0.9", "adam"]
+        epochs = 3
+        flood = 1
+    """
+    found = runs(text)
+    pairs = [(r.settings.activation, r.settings.optimizer) for r in found]
+    optimizers = ("sgd:lr=0.1", "momentum:lr=0.1,mu=0.9", "adam")
+    assert pairs == [(a, o) for a in ("relu", "h_swish:n=4") for o in optimizers]
+    assert {(r.settings.epochs, r.settings.flood, r.dtype) for r in found} == {(3, 1.0, "float32")}
+
+
+def test_what_is_said_nearest_holds():
+    text = """
+        epochs = 5
+        activation = "swish"
+        [[experiment]]
+        name = "a"
+        seed = [1, 2]
+        [[experiment]]
+        name = "b"
+        epochs = 7
+        activation = ["relu", "mish"]
+    """
+    found = [(r.settings.activation, r.settings.epochs, r.settings.seed) for r in runs(text)]
+    assert found == [("swish", 5, 1), ("swish", 5, 2), ("relu", 7, 10), ("mish", 7, 10)]
+    assert {r.settings.epochs for r in runs(text, epochs=1)} == {1}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('activaton = "relu"', "unknown key of the study: 'activaton'; did you mean 'activation'"),
+        ("epochs = []", "epochs must not be an empty list"),
+        ('epochs = "3"', "epochs must be a whole number, got '3'"),
+        ("epochs = 3.0", "epochs must be a whole number, got 3.0"),
+        ("epochs = [1, true]", "epochs must be a whole number, got true"),
+        ("hidden = [100, 50]", "hidden must be text, got 100"),
+        ('reproducible = "yes"', "reproducible must be true or false, got 'yes'"),
+        ("flood = [0.1, -1]", "flood must be a finite number >= 0, got -1.0"),
+        ('optimizer = "sdg"', "unknown optimizer 'sdg'; did you mean 'sgd'"),
+        ("environment = { A = 1 }", "environment variable A must be text, got 1"),
+        ('activation = ["relu", "relu"]', "two runs are the same: activation=relu"),
+        ('activation = ["h_swish", "h_swish:n=6"]', "two runs are the same"),
+        ('hidden = ["100,50", "100, 50"]', "two runs are the same"),
+        ('data = ["a", "b"]', "data must be one folder for all runs, got a list"),
+        (
+            "[[experiment]]\nname='a'\ndata='x'\n[[experiment]]\nname='b'\ndata='y'",
+            "data must be one folder for all runs, got x, y",
+        ),
+        ("epochs = ", "not TOML"),
+        ("[experiment]\nname = 'a'", r"experiment must be written \[\[experiment\]\], got"),
+        ("experiment = [1]", r"experiment must be written \[\[experiment\]\], got 1"),
+        ("[[experiment]]\nepochs = 1", "each experiment must have a name"),
+        ("[[experiment]]\nname='a'\n[[experiment]]\nname='a'", "two experiments have the name 'a'"),
+        ("[[experiment]]\nname='a'\nsed=1", "unknown key of the experiment 'a': 'sed'.*'seed'"),
+        ("[[experiment]]\nname='a'\nseed=[]", "experiment 'a': seed must not be an empty list"),
+        ("[[experiment]]\nname='a'\n[[experiment.table]]\nrows=[{sed=1}]", "unknown setting 'sed'"),
+        ("[[experiment]]\nname='a'\n[[experiment.table]]\npublished=1\nrows=[{}]", "published tab"),
+    ],
+)
+def test_a_mistake_costs_one_line_and_starts_nothing(text, message, tmp_path, capsys):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(ArgumentError, match=message):
+        load_study(str(path))
+    assert run("study", "run", path, "--out", tmp_path / "out") == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert captured.err.startswith(f"xpnn: error: {path}: ")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["mine.toml", "--data", "nowhere"], "no folder nowhere"),
+        (["nothing.toml"], "study must be 'article' or a TOML file, got 'nothing.toml'"),
+        (["article", "--only", "h_swich"], "unknown experiment 'h_swich'; did you mean 'h_swish'?"),
+        (["mine.toml", "--jobs", "0"], "jobs must be a whole number >= 1, got 0"),
+        (["mine.toml", "--backend", "nunpy"], "unknown backend 'nunpy'; did you mean 'numpy'?"),
+        (["mine.toml", "--epochs", "-1"], "epochs must be a whole number >= 0, got -1"),
+        (["mine.toml", "--repeats"], "repeats need a [[repeat]]"),
+        (["mine.toml", "--out", "mine.toml"], "out must be a folder that can be written"),
+    ],
+)
+def test_wrong_options_are_refused_at_once(options, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    write_folder(tmp_path / "data" / "mnist")
+    (tmp_path / "mine.toml").write_text("epochs = 1")
+    assert run("study", "run", *options) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_article_is_46_runs_and_240_cells():
+    study = load_study("article")
+    usual = study.selected()
+    assert len(usual.runs) == 46
+    assert {run.settings.epochs for run in usual.runs} == {50}
+    assert {run.dtype for run in study.runs} == {"float64"}
+    tables = [table for e in usual.experiments for table in e.tables]
+    assert sum(len(table.quantities) * len(table.runs) for table in tables) == 240
+    assert {table.line for table in tables} == set(published.tables())
+    assert len([log for e in usual.experiments for log in e.logs]) == len(published.LOGS)
+    long = study.selected(["flooding_500"])
+    assert [run.settings.epochs for run in long.runs] == [500] * 6
+    assert len(study.selected(long=True).runs) == 52
+
+
+def test_epochs_leave_the_long_experiments_alone():
+    study = load_study("article", epochs=2)
+    assert {run.settings.epochs for run in study.selected().runs} == {2}
+    assert {run.settings.epochs for run in study.selected(["flooding_500"]).runs} == {500}
+
+
+# how the article writes each part, and how a run does
+PARTS = {
+    "ReLU": "relu",
+    "Swish": "swish",
+    "h-swish": "h_swish",
+    "h_swish": "h_swish",
+    "Mish": "mish",
+    "TanhExp": "tanhexp",
+    "SGD": "sgd",
+    "Momentum": "momentum",
+    "Nesterov": "nesterov",
+}
+
+
+def test_each_row_is_run_as_it_is_labelled():
+    tables = [table for e in load_study("article").experiments for table in e.tables]
+    for table in tables:
+        original = published.table(table.line)
+        for labels, run_ in zip(table.labels, table.runs, strict=True):
+            settings = run_.settings
+            activation, _, n = settings.activation.partition(":n=")
+            optimizer = dict(p.split("=") for p in settings.optimizer.partition(":")[2].split(","))
+            for heading, label in zip(original.header, labels, strict=True):
+                if label.startswith("b="):
+                    assert (settings.flood or 0) == float(label[2:])
+                elif heading == "活性化関数":
+                    assert activation == PARTS[label]
+                elif heading == "オプティマイザ":
+                    assert settings.optimizer.partition(":")[0] == PARTS[label]
+                elif heading == "n":
+                    assert (n or "-") == label
+                elif "mu" in heading:
+                    assert optimizer.get("mu", "-") == label
+                else:
+                    assert heading in ("学習係数", "学習率")
+                    assert optimizer["lr"] == label
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("tables.json", "3b453972db248fdbba435aa1a37c8c05d7c11386a7399cf1c52b663225491d09"),
+        ("h_swish.csv", "6af6285f55ec74ecc608ada327a025e85a0204f76e9fc68a7e8398f2036fb7ff"),
+        ("tanhexp.csv", "eac0e61d84befd9bcde8ee38ff13ba9b37f891bedf8ddf493734a08d36327580"),
+        ("flooding_b0.01.csv", "55066e5b9c246ae312f54e8f976b272d4985b1af7d781a26e22e3a3320bb68c9"),
+        ("nesterov.csv", "0bf025a6674aba61b826c3b6c75c7ff217c63ba337ed6b7298878ad0d834f3ef"),
+    ],
+)
+def test_published_data_are_the_articles(name, digest):
+    content = (ARTICLE / name).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == digest
+    if SHARED.is_dir():
+        assert content == (SHARED / name).read_bytes()
+
+
+def test_published_tables_are_read_as_they_stand():
+    listed = json.loads((ARTICLE / "tables.json").read_text(encoding="utf-8"))
+    read = published.tables().values()
+    assert len(listed) == len(read) == 12
+    for entry, table in zip(listed, read, strict=True):
+        rows = [
+            [*labels, *row.values()] for labels, row in zip(table.labels, table.rows, strict=True)
+        ]
+        assert rows == entry["rows"]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "text"),
+    [
+        (1.0, "100.00"),
+        (59999 / 60000, "100.00"),
+        (0.99895, "99.90"),  # a tie, which binary rounding would take down
+        (59331 / 60000, "98.89"),  # a tie after an even digit
+        (59994 / 60000, "99.99"),
+        (0.976, "97.60"),
+        (0.0, "0.00"),
+    ],
+)
+def test_an_accuracy_is_printed_as_the_article_does(accuracy, text):
+    assert published.percent(accuracy) == text
+
+
+@pytest.mark.parametrize("name", published.LOGS)
+def test_a_published_log_gives_the_row_of_its_table(name):
+    line, row = {
+        "h_swish": (149, 2),
+        "tanhexp": (298, 3),
+        "flooding_b0.01": (547, 1),
+        "nesterov": (681, 2),
+    }[name]
+    printed = {k: v for k, v in published.table(line).rows[row].items() if k != "time"}
+    assert published.figures(published.log(name)) == printed
+
+
+def test_the_published_table_over_b_is_of_50_epochs():
+    """Whatever the article says: the report's words on it are these."""
+    fifty, sweep = (published.table(line) for line in (547, 563))
+    log = published.log("flooding_b0.01")
+    assert len(log["test_accuracy"]) == 51
+    for labels, row in zip(fifty.labels, fifty.rows, strict=True):
+        other = sweep.rows[sweep.labels.index(labels)]
+        assert other == {name: row[name] for name in other}
+    row = sweep.rows[sweep.labels.index(("b=0.01",))]
+    assert row.items() <= published.figures(log).items()

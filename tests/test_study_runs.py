@@ -1,0 +1,235 @@
+"""A run, its file, and the process it is done in."""
+
+import json
+import os
+import pickle
+import signal
+import threading
+import time
+
+import pytest
+
+from tests.test_cli import write_folder
+from xpnn import get_backend
+from xpnn.errors import DataError, DivergenceError, XpnnError
+from xpnn.settings import Settings
+from xpnn.study import Run, execute, read_result
+from xpnn.study.runs import load_data, write_result
+from xpnn.study.worker import ATTEMPTS, Processes, RunError, StoppedError, threads_for
+
+SMALL = {"hidden": "6", "epochs": 2, "batch_size": 20, "optimizer": "sgd:lr=0.5"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_folder(tmp_path / "data")
+
+
+@pytest.fixture
+def small(folder):
+    return Run.from_dict({**SMALL, "data": str(folder), "dtype": "float64"})
+
+
+def fingerprint(run):
+    return load_data(run.data)[2]
+
+
+def test_a_run_is_plain(small):
+    other = small.replaced(environment={"B": "2", "A": "1"})
+    assert Run.from_dict(json.loads(json.dumps(other.as_dict()))) == other
+    assert pickle.loads(pickle.dumps(other)) == other
+
+
+def test_a_result_is_what_fit_gives(small):
+    content = execute(small, fingerprint(small))
+    train, test, _ = load_data(small.data)
+    model = small.settings.make_model(train, test)
+    history = small.settings.fit(model, train, test, backend=get_backend(dtype="float64"))
+    assert content["weights_sha256"] == model.sha256()
+    for name, column in content["log"].items():
+        assert name == "seconds" or column == history.column(name)
+
+
+def test_a_file_gives_back_every_digit(small, tmp_path):
+    content = execute(small, fingerprint(small))
+    path = tmp_path / small.file_name(fingerprint(small))
+    write_result(path, content)
+    result = read_result(path)
+    assert result.log == content["log"]
+    assert result.run == small.replaced(data=Run(Settings()).data)
+    assert str(tmp_path) not in path.read_text()
+
+
+def test_a_name_tells_what_was_run_and_nothing_else(small, folder, tmp_path):
+    name = small.file_name("data")
+    assert name.startswith("relu-6-SGD-lr=0.5")
+    assert small.replaced(data="elsewhere").file_name("data") == name
+    assert small.replaced(hidden=" 6").file_name("data") == name
+    assert small.file_name("other data") != name
+    changes = {
+        "hidden": "7",
+        "activation": "swish",
+        "optimizer": "sgd:lr=0.4",
+        "loss": "mean_squared_error",
+        "flood": 0.1,
+        "weight_decay": 0.1,
+        "epochs": 3,
+        "batch_size": 10,
+        "seed": 11,
+        "backend": "torch",
+        "device": "cpu",
+        "dtype": "float32",
+        "reproducible": True,
+        "environment": {"OPENBLAS_CORETYPE": "Haswell"},
+    }
+    assert changes.keys() == small.as_dict().keys() - {"data"}
+    names = {small.replaced(**{k: v}).file_name("data") for k, v in changes.items()}
+    assert len(names | {name}) == 1 + len(changes)
+    assert all(len(name) < 130 for name in names)
+
+
+def test_the_fingerprint_is_that_of_the_data(folder, tmp_path):
+    same = load_data(str(write_folder(tmp_path / "gzipped", ".gz")))[2]
+    assert load_data(str(folder))[2] == same
+    assert load_data(str(write_folder(tmp_path / "more", counts=(61, 30))))[2] != same
+
+
+def test_other_data_are_refused(small):
+    with pytest.raises(DataError, match="are not those of the study"):
+        execute(small, "0" * 64)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace("0.", "1.", 1),
+        lambda text: "[]",
+        lambda text: "null",
+        lambda text: "{}",
+        lambda text: "\0" * len(text),
+        lambda text: text.replace('"format":1', '"format":2'),
+    ],
+)
+def test_damage_is_seen(small, tmp_path, damage):
+    path = tmp_path / "result.json"
+    write_result(path, execute(small, fingerprint(small)))
+    text = path.read_text()
+    assert damage(text) != text
+    path.write_text(damage(text))
+    with pytest.raises(DataError, match=r"result\.json is damaged"):
+        read_result(path)
+
+
+def test_a_file_that_is_not_text_is_damaged(tmp_path):
+    path = tmp_path / "result.json"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="is damaged"):
+        read_result(path)
+
+
+def test_a_process_gives_the_same(small):
+    told = []
+    ours = execute(small, fingerprint(small))
+    theirs = Processes().execute(small, fingerprint(small), told.append)
+    assert theirs["weights_sha256"] == ours["weights_sha256"]
+    assert told == [0, 1, 2]
+
+
+def test_a_process_has_its_environment_from_the_start(small):
+    run = small.replaced(environment={"OPENBLAS_NUM_THREADS": "1"})
+    pinned = threads_for(jobs=1, cores=3)
+    assert Processes(pinned).execute(small, fingerprint(small))["machine"]["threads"] == "3"
+    assert Processes(pinned).execute(run, fingerprint(run))["machine"]["threads"] == "1"
+
+
+@pytest.mark.parametrize(("jobs", "cores", "threads"), [(1, 8, 8), (2, 8, 4), (3, 8, 2), (4, 2, 1)])
+def test_jobs_times_threads_fit_the_cores(jobs, cores, threads):
+    assert set(threads_for(jobs, cores).values()) == {str(threads)}
+
+
+def test_a_failed_run_says_why(small):
+    run = small.replaced(optimizer="sgd:lr=1e200")
+    with pytest.raises(DivergenceError) as here:
+        execute(run, fingerprint(run))
+    with pytest.raises(RunError) as there:
+        Processes().execute(run, fingerprint(run))
+    assert str(there.value) == " ".join(str(here.value).split())
+    assert isinstance(there.value, XpnnError)
+
+
+def kill(processes):
+    (process,) = processes._alive
+    os.kill(process.pid, signal.SIGKILL)
+
+
+def test_a_killed_process_is_started_again(small):
+    processes, killed = Processes(), []
+
+    def progress(epoch):
+        if epoch == 1 and not killed:
+            killed.append(epoch)
+            kill(processes)
+
+    run = small.replaced(epochs=300)
+    content = processes.execute(run, fingerprint(run), progress)
+    assert killed
+    assert content["weights_sha256"] == execute(run, fingerprint(run))["weights_sha256"]
+    assert not processes._alive
+
+
+def test_a_process_that_always_dies_fails_its_run(small):
+    processes, starts = Processes(), []
+
+    def progress(epoch):
+        if epoch == 0:
+            starts.append(epoch)
+            kill(processes)
+
+    with pytest.raises(RunError, match=f"ended {ATTEMPTS} times, the last time with status -9"):
+        processes.execute(small.replaced(epochs=100_000), fingerprint(small), progress)
+    assert len(starts) == ATTEMPTS
+
+
+def test_the_end_of_a_study_ends_its_processes(small):
+    processes, raised = Processes(), []
+    started = threading.Event()
+
+    def work():
+        try:
+            run = small.replaced(epochs=10_000_000)
+            processes.execute(run, fingerprint(run), lambda epoch: started.set())
+        except StoppedError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert started.wait(60)
+    processes.end()
+    thread.join(60)
+    assert raised
+    assert not processes._alive
+
+
+def test_a_process_ends_with_its_parent(small):
+    """Its standard input is all that tells it; here it is closed as by a death of the parent."""
+    import subprocess
+    import sys
+
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from xpnn.study.worker import main; main()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(os.environ.get("PYTHONPATH", ""))},
+    )
+    order = {"run": small.replaced(epochs=10_000_000).as_dict(), "fingerprint": fingerprint(small)}
+    process.stdin.write(json.dumps(order).encode() + b"\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == b'{"epoch": 0}\n'
+    process.stdin.close()
+    begun = time.monotonic()
+    assert process.wait(60) == 1
+    assert time.monotonic() - begun < 60
+    process.stdout.close()

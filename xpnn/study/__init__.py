@@ -1,0 +1,33 @@
+"""Studies: grids of runs, done in parallel or on a cluster, and a report of what came out.
+
+>>> import xpnn.study
+>>> outcome = xpnn.study.run("article", out="runs", jobs=2)  # doctest: +SKIP
+>>> xpnn.study.write_report("runs")  # doctest: +SKIP
+"""
+
+from xpnn.study.comparison import Comparison, compare
+from xpnn.study.dask import cluster
+from xpnn.study.grid import Experiment, Study, load_study
+from xpnn.study.report import REPORT, write_report
+from xpnn.study.runner import Failure, Outcome, read_folder, read_study, run
+from xpnn.study.runs import Result, Run, execute, read_result
+
+__all__ = [
+    "REPORT",
+    "Comparison",
+    "Experiment",
+    "Failure",
+    "Outcome",
+    "Result",
+    "Run",
+    "Study",
+    "cluster",
+    "compare",
+    "execute",
+    "load_study",
+    "read_folder",
+    "read_result",
+    "read_study",
+    "run",
+    "write_report",
+]

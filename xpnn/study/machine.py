@@ -1,0 +1,60 @@
+"""What a run ran on, for the record."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from xpnn._version import __version__
+from xpnn.backends import Backend
+
+THREADS = (
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+def describe(backend: Backend) -> dict[str, Any]:
+    """Return versions, BLAS and its kernel, CPU or card: what native results depend on."""
+    inner = getattr(backend, "inner", backend)
+    return {
+        "xpnn": __version__,
+        "python": platform.python_version(),
+        "library": f"{inner.name} {inner.library.__version__}",
+        "blas": " ".join([inner.blas(), *kernels()]),
+        "threads": os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS", ""),
+        "device": str(backend.device),
+        "cpu": cpu(),
+        "cores": cores(),
+        "system": platform.platform(terse=True),
+    }
+
+
+def kernels() -> list[str]:
+    """Return the names of the BLAS kernels in use, as far as threadpoolctl tells them."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return []
+    return sorted({i["architecture"] for i in threadpool_info() if i.get("architecture")})
+
+
+def cpu() -> str:
+    """Return the CPU's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,392 @@
+"""Runs of a study on this machine's cores or on any executor, and the folder of their results."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xpnn.backends import get_backend
+from xpnn.errors import ArgumentError, BackendError, DataError, integer
+from xpnn.files import replacing
+from xpnn.study.comparison import compare
+from xpnn.study.grid import Study, parse_study, source_of
+from xpnn.study.machine import cores
+from xpnn.study.runs import Result, Run, execute, load_data, read_result, write_result
+from xpnn.study.worker import Processes, reason, threads_for
+
+STUDY_FILE = "study.json"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that failed, and why."""
+
+    run: Run
+    reason: str
+
+    def __str__(self) -> str:
+        return f"failed: {self.run}: {self.reason}"
+
+
+@dataclass
+class Outcome:
+    """What a study left.
+
+    Attributes
+    ----------
+    finished
+        How many runs have a result, those of earlier times included.
+    failures
+        The others.
+    """
+
+    finished: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+
+def run(
+    study: str = "article",
+    *,
+    out: str | Path = "runs",
+    data: str | Path | None = None,
+    only: Sequence[str] | None = None,
+    long: bool = False,
+    repeats: bool = False,
+    epochs: int | None = None,
+    backend: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    reproducible: bool | None = None,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+    progress: bool = True,
+    say: Say = lambda message: None,
+) -> Outcome:
+    """Do all runs of a study that have no result yet.
+
+    Parameters
+    ----------
+    study
+        "article", or the path of a TOML file.
+    out
+        The folder of the results, a file a run; made if need be. Runs with a result there aren't
+        done again.
+    data
+        The folder with the data, in place of the study's own.
+    only, long
+        Which experiments: see `Study.selected`.
+    repeats
+        Whether to repeat, after that, each run that doesn't give what was published, in the ways
+        that the study lists.
+    epochs, backend, device, dtype, reproducible
+        In place of the study's own, for every run.
+    jobs
+        Runs at a time on this machine, each in a process of its own with its share of the cores;
+        as many as there are cores if None.
+    executor
+        Where to run instead: anything with the interface of `concurrent.futures.Executor`, such as
+        a Dask client's ``get_executor()``. Not shut down here.
+    progress
+        Whether to show a progress bar where standard error is a terminal.
+    say
+        Told of damaged files and failed runs, a line each, as they are found.
+
+    Returns
+    -------
+    outcome
+        Failed runs don't stop the others.
+
+    Raises
+    ------
+    ArgumentError, DataError, BackendError
+        If the study, the data or an argument can't be used; nothing was started then.
+
+    Examples
+    --------
+    >>> import xpnn.study
+    >>> outcome = xpnn.study.run("mine.toml", out="runs", jobs=2)  # doctest: +SKIP
+    """
+    if jobs is not None and executor is not None:
+        raise ArgumentError("jobs must not be given with an executor")
+    jobs = cores() if jobs is None else integer("jobs", jobs, minimum=1)
+    overrides = {
+        "data": None if data is None else str(data),
+        "epochs": epochs,
+        "backend": backend,
+        "device": device,
+        "dtype": dtype,
+        "reproducible": reproducible,
+    }
+    overrides = {name: value for name, value in overrides.items() if value is not None}
+    source = source_of(study)
+    chosen = parse_study(source, study, **overrides).selected(only, long=long)
+    if repeats and not chosen.repeats:
+        raise ArgumentError(f"{study}: repeats need a [[repeat]]")
+    fingerprint = load_data(chosen.runs[0].data)[2]
+    # hundreds of megabytes, which the runs read for themselves
+    load_data.cache_clear()
+    runs = [_placed(one) for one in chosen.runs]
+    if executor is None:
+        for place in dict.fromkeys((r.backend, r.device, r.dtype, r.reproducible) for r in runs):
+            get_backend(place[0], device=place[1], dtype=place[2], reproducible=place[3])
+    folder = _folder(out)
+    described = {"name": study, "source": source, "overrides": overrides}
+    _describe(folder, described, chosen, fingerprint)
+    work = _Work(folder, fingerprint, jobs, executor, progress, say)
+    outcome = work.do(runs)
+    if repeats:
+        missing = _missing(chosen, say) if executor is None else set()
+        lists = [
+            [v for v in chosen.variants(_placed(one)) if v.backend not in missing]
+            for one in differing(chosen, folder, fingerprint)
+        ]
+        # each run once, then each a second time: what is there at any moment is of all of them
+        rounds = itertools.chain(*itertools.zip_longest(*lists))
+        more = work.do([one for one in rounds if one is not None])
+        outcome.finished += more.finished
+        outcome.failures += more.failures
+    return outcome
+
+
+def _placed(run: Run) -> Run:
+    """Return the run with a path that holds wherever a worker was started."""
+    return run.replaced(data=str(Path(run.data).resolve()))
+
+
+def _missing(study: Study, say: Say) -> set[str]:
+    """Return the backends of repeats that can't be used here, and say why."""
+    missing = set()
+    for name in dict.fromkeys(
+        changes["backend"] for changes in study.repeats if "backend" in changes
+    ):
+        try:
+            get_backend(name)
+        except BackendError as error:
+            missing.add(name)
+            say(f"no repeats with {name}: {error}")
+    return missing
+
+
+def _describe(folder: Path, described: dict[str, Any], study: Study, fingerprint: str) -> None:
+    """Keep with the results what the report needs: the study, and which experiments were run."""
+    path = folder / STUDY_FILE
+    names = [experiment.name for experiment in study.experiments]
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if described.items() <= before.items():
+            names = list(dict.fromkeys([*before["experiments"], *names]))
+    content = {**described, "data": fingerprint, "experiments": names}
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _folder(out: str | Path) -> Path:
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArgumentError(
+            f"out must be a folder that can be written, got {str(out)!r}: {error.strerror}"
+        ) from None
+    return folder
+
+
+def differing(study: Study, folder: Path, fingerprint: str) -> list[Run]:
+    """Return the runs with a result in `folder`, for these data, that isn't what was published."""
+    return compare(study, read_folder(folder, fingerprint)[0]).differing_runs()
+
+
+def read_study(folder: str | Path) -> tuple[Study, str]:
+    """Return the study that was last run into `folder`, and the fingerprint of its data.
+
+    With those experiments alone that were ever run there.
+    """
+    path = Path(folder) / STUDY_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        study = parse_study(content["source"], content["name"], **content["overrides"])
+        return study.selected(content["experiments"]), content["data"]
+    except OSError as error:
+        raise DataError(f"no study in {folder}: can't read {path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, ArgumentError):
+            raise
+        raise DataError(f"{path} is damaged; run the study again") from None
+
+
+def read_folder(
+    folder: str | Path, fingerprint: str | None = None
+) -> tuple[dict[str, Result], list[str]]:
+    """Return the results in a folder by file name, and what is wrong with the damaged files.
+
+    With a fingerprint, those for other data are left out.
+    """
+    results, damaged = {}, []
+    for path in sorted(Path(folder).glob("*.json")):
+        if path.name == STUDY_FILE or path.name.startswith("."):
+            continue
+        try:
+            result = read_result(path)
+        except DataError as error:
+            damaged.append(str(error))
+        else:
+            if fingerprint in (None, result.data):
+                results[path.name] = result
+    return results, damaged
+
+
+class _Work:
+    """Does lists of runs, and keeps their results."""
+
+    def __init__(
+        self,
+        folder: Path,
+        fingerprint: str,
+        jobs: int,
+        executor: Executor | None,
+        progress: bool,
+        say: Say,
+    ) -> None:
+        self.folder, self.fingerprint, self.jobs = folder, fingerprint, jobs
+        self.executor, self.progress, self.say = executor, progress, say
+
+    def path(self, run: Run) -> Path:
+        return self.folder / run.file_name(self.fingerprint)
+
+    def do(self, runs: Sequence[Run]) -> Outcome:
+        pending = [run for run in runs if not self.has(run)]
+        outcome = Outcome(finished=len(runs) - len(pending))
+        if not pending:
+            return outcome
+        with self.submitting() as submit, _Bar(pending, outcome.finished, self.progress) as bar:
+            futures = {submit(run, bar): run for run in pending}
+            remaining = set(futures)
+            try:
+                while remaining:
+                    for future in wait(remaining, return_when=FIRST_COMPLETED).done:
+                        self.finish(futures[future], future, outcome, bar)
+                        remaining.discard(future)
+            except BaseException:
+                for future in remaining:
+                    if not future.cancel() and future.done():
+                        self.finish(futures[future], future, outcome, bar)
+                raise
+        return outcome
+
+    def has(self, run: Run) -> bool:
+        """Return whether a run has a result; say so if its file is damaged."""
+        path = self.path(run)
+        if not path.exists():
+            return False
+        try:
+            read_result(path)
+        except DataError as error:
+            self.say(f"{error}; the run is done again")
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def submitting(self) -> Iterator[Callable[[Run, _Bar], Future[dict[str, Any]]]]:
+        """Give the function that hands a run to whoever does it."""
+        if self.executor is not None:
+            executor = self.executor
+
+            def remote(run: Run, bar: _Bar) -> Future[dict[str, Any]]:
+                # an environment can't be set in a process that lives already
+                function = apart_from_worker if run.environment else execute
+                return executor.submit(function, run, self.fingerprint)
+
+            yield remote
+            return
+        processes = Processes(threads_for(self.jobs, cores()))
+        pool = ThreadPoolExecutor(self.jobs)
+
+        def local(run: Run, bar: _Bar) -> Future[dict[str, Any]]:
+            return pool.submit(processes.execute, run, self.fingerprint, bar.progress(run))
+
+        try:
+            yield local
+        finally:
+            processes.end()
+            pool.shutdown(cancel_futures=True)
+
+    def finish(self, run: Run, future: Future[dict[str, Any]], outcome: Outcome, bar: _Bar) -> None:
+        try:
+            content = future.result()
+        except (Exception, CancelledError) as error:
+            failure = Failure(run, reason(error))
+            outcome.failures.append(failure)
+            bar.write(self.say, str(failure))
+        else:
+            write_result(self.path(run), content)
+            outcome.finished += 1
+        bar.finish(run)
+
+
+def apart_from_worker(run: Run, fingerprint: str) -> dict[str, Any]:
+    """Do what `execute` does, in a process that has the run's environment."""
+    return Processes().execute(run, fingerprint)
+
+
+class _Bar:
+    """A progress bar over the epochs of all runs."""
+
+    def __init__(self, runs: Sequence[Run], finished: int, shown: bool) -> None:
+        from tqdm import tqdm
+
+        self._lock = threading.Lock()
+        self._seen: dict[Run, int] = {}
+        self._finished, self._runs = finished, finished + len(runs)
+        self._bar = tqdm(
+            total=sum(run.settings.epochs for run in runs),
+            unit="epoch",
+            disable=None if shown else True,
+            dynamic_ncols=True,
+            leave=False,
+            smoothing=0.02,
+        )
+        self._title()
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def _title(self) -> None:
+        self._bar.set_description_str(f"run {self._finished} of {self._runs}")
+
+    def progress(self, run: Run) -> Callable[[int], None]:
+        """Return what a run tells of its epochs; one that was begun anew starts at 0 again."""
+        return lambda epoch: self._at(run, epoch)
+
+    def _at(self, run: Run, epoch: int) -> None:
+        with self._lock:
+            self._bar.update(epoch - self._seen.get(run, 0))
+            self._seen[run] = epoch
+
+    def finish(self, run: Run) -> None:
+        """Count a run as done, whatever it told."""
+        self._at(run, run.settings.epochs)
+        self._finished += 1
+        self._title()
+
+    def write(self, say: Say, message: str) -> None:
+        """Say something without tearing the bar."""
+        with self._bar.external_write_mode():
+            say(message)

@@ -1,0 +1,259 @@
+"""A run of a study: what it is asked for, how it is done, and the file that keeps its result."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnn.activations import ACTIVATIONS
+from xpnn.backends import get_backend
+from xpnn.datasets import Dataset, read_idx_folder
+from xpnn.errors import ArgumentError, DataError
+from xpnn.files import replacing
+from xpnn.settings import Settings
+from xpnn.study.machine import describe
+from xpnn.training import Callback, Epoch
+
+FORMAT = 1
+FIGURES = Epoch._fields[1:]
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run, in plain text and numbers: it can be pickled, and written as JSON.
+
+    Parameters
+    ----------
+    settings
+        The network and its training.
+    data
+        The folder with the data, as `read_idx_folder` reads it. The result's name depends on what
+        the data are, not on where they lie.
+    backend, device, dtype, reproducible
+        As for `get_backend`.
+    environment
+        Environment variables that the run's process starts with, such as ``OPENBLAS_CORETYPE``.
+    """
+
+    settings: Settings
+    data: str = "data/mnist"
+    backend: str = "numpy"
+    device: str | None = None
+    dtype: str = "float32"
+    reproducible: bool = False
+    environment: tuple[tuple[str, str], ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the run as `from_dict` takes it: settings and the rest, side by side."""
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)[1:]}
+        own["environment"] = dict(self.environment)
+        return {**dataclasses.asdict(self.settings), **own}
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Run:
+        """Return the run that `as_dict` described."""
+        names = {f.name for f in dataclasses.fields(Settings)}
+        settings = Settings(**{k: v for k, v in given.items() if k in names})
+        rest = {k: v for k, v in given.items() if k not in names}
+        rest["environment"] = tuple(sorted(dict(rest.get("environment", {})).items()))
+        return cls(settings, **rest)
+
+    def replaced(self, **changes: Any) -> Run:
+        """Return the run with some of what `as_dict` holds changed."""
+        return self.from_dict({**self.as_dict(), **changes})
+
+    def identity(self) -> dict[str, Any]:
+        """Return what tells one run from another, however it was written.
+
+        ``h_swish:n=6`` is ``h_swish``, whose default says so.
+        """
+        settings = self.settings
+        name, given = ACTIVATIONS.parse(settings.activation)
+        parameters = {**ACTIVATIONS.parameters(name), **given}
+        return {
+            "hidden": [int(width) for width in settings.hidden.split(",") if settings.hidden],
+            "activation": [
+                name,
+                {k: v if isinstance(v, str) else float(str(v)) for k, v in parameters.items()},
+            ],
+            "optimizer": repr(settings.make_optimizer()),
+            "loss": repr(settings.make_loss()),
+            "epochs": settings.epochs,
+            "batch_size": settings.batch_size,
+            "seed": settings.seed,
+            "backend": self.backend,
+            "device": self.device,
+            "dtype": self.dtype,
+            "reproducible": self.reproducible,
+            "environment": dict(self.environment),
+        }
+
+    def file_name(self, fingerprint: str) -> str:
+        """Return the name of the result's file, for data with this `fingerprint`."""
+        identity = json.dumps({**self.identity(), "data": fingerprint}, sort_keys=True)
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
+        own = self.identity()
+        activation, parameters = own["activation"]
+        words = [
+            *(activation, *(f"{k}={v:g}" for k, v in parameters.items() if not isinstance(v, str))),
+            *map(str, own["hidden"]),
+            *(
+                own["optimizer"],
+                f"flood={self.settings.flood}" if "Flooding" in own["loss"] else "",
+            ),
+            *(str(self.settings.epochs), self.backend, self.dtype),
+            *(["reproducible"] if self.reproducible else []),
+            *own["environment"].values(),
+        ]
+        plain = re.sub(r"[^A-Za-z0-9.=]+", "-", " ".join(filter(None, words)))
+        return f"{plain[:100].strip('-')}-{digest}.json"
+
+    def __str__(self) -> str:
+        """Return all that differs from the defaults, as text."""
+        plain = Run(Settings()).as_dict()
+        given = {k: v for k, v in self.as_dict().items() if v != plain[k] and k != "data"}
+        given |= given.pop("environment", {})
+        shown = {"activation": self.settings.activation, "optimizer": self.settings.optimizer}
+        return " ".join(f"{k}={v}" for k, v in {**shown, **given}.items())
+
+
+@functools.lru_cache(maxsize=1)
+def load_data(folder: str) -> tuple[Dataset, Dataset, str]:
+    """Return training and test data and their fingerprint; the last folder's are kept."""
+    train, test = read_idx_folder(folder)
+    digest = hashlib.sha256()
+    for array in (*train, *test):
+        digest.update(f"{array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return train, test, digest.hexdigest()
+
+
+class _Reporter(Callback):
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        self.progress(epoch.epoch)
+
+
+def execute(run: Run, fingerprint: str, progress: Progress | None = None) -> dict[str, Any]:
+    """Train a run and return its result, as `write_result` takes it.
+
+    A function of its arguments alone, for any executor: the worker needs xpnn and the data.
+
+    Parameters
+    ----------
+    run
+        Its environment isn't set here: see `xpnn.study.worker.execute_apart`.
+    fingerprint
+        Of the data that the run is meant for.
+    progress
+        Told the number of each finished epoch.
+
+    Raises
+    ------
+    XpnnError
+        If the run can't be done, diverges, or the data are other ones.
+    """
+    train, test, found = load_data(run.data)
+    if found != fingerprint:
+        raise DataError(f"the data in {run.data} are not those of the study")
+    backend = get_backend(
+        run.backend, device=run.device, dtype=run.dtype, reproducible=run.reproducible
+    )
+    model = run.settings.make_model(train, test)
+    callbacks = [_Reporter(progress)] if progress else []
+    history = run.settings.fit(model, train, test, backend=backend, callbacks=callbacks)
+    return {
+        "format": FORMAT,
+        # the data are told by their fingerprint, not by where they lie
+        "run": {name: value for name, value in run.as_dict().items() if name != "data"},
+        "data": fingerprint,
+        "weights_sha256": model.sha256(),
+        "machine": describe(backend),
+        "log": {name: history.column(name) for name in FIGURES},
+    }
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run left.
+
+    Attributes
+    ----------
+    run
+        What was asked for.
+    log
+        By name, a column of `Epoch`: a value per epoch, the untrained network's first.
+    machine
+        Versions, BLAS, and what it ran on.
+    weights_sha256
+        `Sequential.sha256` at the end.
+    data
+        The data's fingerprint.
+    """
+
+    run: Run
+    log: dict[str, list[float]]
+    machine: dict[str, Any]
+    weights_sha256: str
+    data: str
+
+    @property
+    def seconds(self) -> float:
+        """The time that all epochs took."""
+        return sum(self.log["seconds"])
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_result(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a result to its file, all of it or nothing."""
+    with replacing(path) as beside:
+        text = json.dumps({**content, "sha256": _digest(content)}, separators=(",", ":"))
+        beside.write_text(text + "\n", encoding="utf-8")
+        # what a reader finds after a crash of the machine is whole as well
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def read_result(path: Path) -> Result:
+    """Read a result's file.
+
+    Raises
+    ------
+    DataError
+        If it is damaged, or isn't a result.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        digest = content.pop("sha256")
+    except OSError as error:
+        raise DataError(f"can't read {path}: {error.strerror}") from None
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise DataError(f"{path} is damaged: not a whole result") from None
+    if digest != _digest(content):
+        raise DataError(f"{path} is damaged: its content doesn't match its SHA-256")
+    if content.get("format") != FORMAT:
+        raise DataError(f"{path} has format {content.get('format')!r}, not {FORMAT}")
+    try:
+        run = Run.from_dict(content["run"])
+    except (ArgumentError, TypeError) as error:
+        raise DataError(f"{path} holds a run that this xpnn doesn't know: {error}") from None
+    own = ("log", "machine", "weights_sha256", "data")
+    return Result(run, **{name: content[name] for name in own})

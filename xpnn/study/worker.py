@@ -1,0 +1,163 @@
+"""A run in a process of its own, whose environment is set before any library is imported."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from xpnn.errors import XpnnError
+from xpnn.study.machine import THREADS
+from xpnn.study.runs import Progress, Run, execute
+
+# processes that may die under a run before it counts as failed
+ATTEMPTS = 3
+
+
+class RunError(XpnnError, RuntimeError):
+    """A run that failed; the message is the reason."""
+
+
+class StoppedError(Exception):
+    """The study was stopped while a run was under way."""
+
+
+def threads_for(jobs: int, cores: int) -> dict[str, str]:
+    """Return the environment that keeps `jobs` processes from using more than `cores` cores."""
+    return dict.fromkeys(THREADS, str(max(1, cores // jobs)))
+
+
+class Processes:
+    """Does what `execute` does, each run in a process of its own.
+
+    Parameters
+    ----------
+    environment
+        Variables that every process starts with; a run's own come on top.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        self.environment = dict(environment or {})
+        self._alive: set[subprocess.Popen[bytes]] = set()
+        self._ended = False
+
+    def execute(
+        self, run: Run, fingerprint: str, progress: Progress | None = None
+    ) -> dict[str, Any]:
+        """Train a run and return its result; a process that died is started again.
+
+        Raises
+        ------
+        RunError
+            If the run failed, or its process died `ATTEMPTS` times.
+        StoppedError
+            If `end` was called.
+        """
+        for _ in range(ATTEMPTS):
+            outcome, died = self._attempt(run, fingerprint, progress)
+            if self._ended:
+                raise StoppedError
+            if outcome is None:
+                continue
+            if "error" in outcome:
+                raise RunError(outcome["error"])
+            result: dict[str, Any] = outcome["result"]
+            return result
+        raise RunError(f"its process ended {ATTEMPTS} times, the last time {died}")
+
+    def end(self) -> None:
+        """End all processes, now."""
+        self._ended = True
+        for process in list(self._alive):
+            process.kill()
+
+    def _attempt(
+        self, run: Run, fingerprint: str, progress: Progress | None
+    ) -> tuple[dict[str, Any] | None, str]:
+        package = str(Path(__file__).parents[2])
+        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+        environment = {**self.environment, **dict(run.environment), "PYTHONPATH": path}
+        outcome = None
+        with tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-c", "from xpnn.study.worker import main; main()"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                # Ctrl-C at a terminal is for the study, which ends its processes itself
+                start_new_session=True,
+                env={**os.environ, **environment},
+            )
+            self._alive.add(process)
+            if self._ended:
+                process.kill()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                order = {"run": run.as_dict(), "fingerprint": fingerprint}
+                # kept open after this: its end ends the process
+                process.stdin.write(json.dumps(order).encode() + b"\n")
+                process.stdin.flush()
+                for line in process.stdout:
+                    message = json.loads(line)
+                    if "epoch" not in message:
+                        outcome = message
+                    elif progress is not None:
+                        progress(message["epoch"])
+                process.wait()
+            except (BrokenPipeError, ValueError):
+                # it died before it had read its order, or in the middle of a line
+                outcome = None
+            finally:
+                process.kill()
+                process.wait()
+                self._alive.discard(process)
+                process.stdout.close()
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.close()
+            errors.seek(0)
+            last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
+        return outcome, ": ".join([f"with status {process.returncode}", *last])
+
+
+def main() -> None:
+    """Read an order from standard input, train, and write a line of JSON an epoch and the result.
+
+    The process ends when standard input does: with the study that started it, however that ended.
+    """
+    # what libraries print goes to standard error
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as output:
+        os.dup2(2, 1)
+        order = json.loads(sys.stdin.buffer.readline())
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+
+        def write(message: dict[str, Any]) -> None:
+            output.write(json.dumps(message) + "\n")
+            output.flush()
+
+        try:
+            run = Run.from_dict(order["run"])
+            result = execute(run, order["fingerprint"], lambda epoch: write({"epoch": epoch}))
+        except Exception as error:
+            write({"error": reason(error)})
+        else:
+            write({"result": result})
+
+
+def _end_with_parent() -> None:
+    # sys.stdin's lock, held by a thread, would stop the interpreter from ending
+    os.read(0, 1)
+    os._exit(1)
+
+
+def reason(error: BaseException) -> str:
+    """Return why a run failed, in one line."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, XpnnError) else f"{type(error).__name__}: {text}".rstrip(": ")
