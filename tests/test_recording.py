@@ -32,8 +32,9 @@ def both(step, carry, runs):
     eager = Backend.fold(types.SimpleNamespace(xp=xp), step)
     recorded_carry, eager_carry = copied(carry), copied(carry)
     for rows, *context in runs:
-        recorded_carry, figures = fold(recorded_carry, rows, *context)
-        eager_carry, expected = eager(eager_carry, rows, *context)
+        with np.errstate(all="ignore"):
+            recorded_carry, figures = fold(recorded_carry, rows, *context)
+            eager_carry, expected = eager(eager_carry, rows, *context)
         for got, want in zip(
             (*recording.leaves(recorded_carry), *figures),
             (*recording.leaves(eager_carry), *expected),
@@ -249,6 +250,13 @@ def test_a_place_that_is_not_there():
         lambda xp, y: xp.max(y, axis=0) + xp.min(y, axis=0) + xp.mean(y, axis=0),
         lambda xp, y: xp.cumulative_sum(y, axis=0),
         lambda xp, y: xp.where((y > 0) & ~(y > 1) | (y < -1), y, -y),
+        lambda xp, y: xp.where(y > 0, y, 0.0) + xp.where(y > 0, 0.0, y),
+        lambda xp, y: xp.where(y > 0, 1.0, -0.0) / xp.where(y > 1, -0.0, 3.0 * y),
+        lambda xp, y: xp.where(y > 0, xp.log(y), y) - xp.where(y > 9, y, -0.0),
+        lambda xp, y: xp.where(y[0, :] > 0, y, 2.0 * y) + xp.where(y > 0, y, y[:, :1]),
+        lambda xp, y: xp.where(y > 0, y.T.T, xp.permute_dims(y.T * 2.0, (1, 0))),
+        lambda xp, y: xp.astype(xp.where(y > 0, xp.astype(y, xp.float32), 0.0), xp.float64),
+        lambda xp, y: xp.astype(xp.where(y > 0, 3, -2), xp.float64) * y,
         lambda xp, y: xp.zeros_like(y) + xp.full_like(y, 2.0) + y,
         lambda xp, y: xp.take(y, xp.asarray([2, 0], device="cpu"), axis=1),
         lambda xp, y: xp.sum(xp.astype(y > 0, xp.int32), axis=0) * 1.0,

@@ -15,6 +15,7 @@ where it comes out otherwise, that one step runs eagerly.
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -453,13 +454,19 @@ class Program:
         _place(recording, once, arrays, keep=figures | {root(k) for n in each for k in _refs(n)})
         _place(recording, each, arrays, keep=figures)
         self._once = [_call(node, arrays) for node in once if node.kind != "view"]
-        self._each = [_call(node, arrays) for node in each if node.kind != "view"]
-        self.operations = [
-            Operation(node.name or node.function.__name__, arrays[node.out], *call)
-            for node, call in zip([n for n in each if n.kind != "view"], self._each, strict=True)
-        ]
         self._row = arrays[key(row)]
+        self._places: float = math.inf  # that the rows' numbers must be below
+        self.operations = [self._operation(node, arrays) for node in each if node.kind != "view"]
+        self._each = [(operation.function, operation.args) for operation in self.operations]
         self._outputs = [arrays[key(output)] for output in outputs]
+
+    def _operation(self, node: _Node, arrays: list[Array]) -> Operation:
+        function, args = _call(node, arrays)
+        if function is _take and args[1] is self._row:
+            x, places, axis, out = args
+            self._places = min(self._places, x.shape[axis])
+            function, args = x.take, (places, axis, out, "clip")  # looked at once a run
+        return Operation(node.name or node.function.__name__, arrays[node.out], function, args)
 
     def play(self, rows: Array, figures: Sequence[Array], eager: Callable[[int], None]) -> None:
         """Step through `rows`; write the outputs of step i to ``figures[k][i]``.
@@ -467,6 +474,8 @@ class Program:
         Where a check fails, `eager` does that step, and writes its figures.
         """
         calls, row, outputs = self._each, self._row, self._outputs
+        if rows.size and (rows.min() < 0 or rows.max() >= self._places):
+            raise IndexError(f"a place beyond the {self._places} there are")
         for function, args in self._once:
             function(*args)
         for i in range(len(rows)):
@@ -586,12 +595,45 @@ def _call(node: _Node, arrays: list[Array]) -> Call:
     if name == "concat":
         return np.concatenate, (args[0], kwargs.get("axis", 0), out)
     if name == "where" and len(args) == 3:
-        return _where, (out, *args)
+        return _where_call(out, *args)
     return _assign, (out, function, args, kwargs)
+
+
+def _where_call(out: Array, condition: Any, x: Any, y: Any) -> Call:
+    """Return ``where``, by bits if all arrays lie alike: without a branch for each element."""
+    bits = {4: np.int32, 8: np.int64}.get(out.itemsize)
+    choices = [v if isinstance(v, np.ndarray) else np.full_like(out, v) for v in (x, y)]
+    alike = [(a.shape, a.strides) == (out.shape, out.strides) for a in choices]
+    if (
+        bits is None
+        or not all(alike)
+        or any(choice.dtype != out.dtype for choice in choices)
+        or not isinstance(condition, np.ndarray)
+        or condition.dtype != bool
+        or condition.shape != out.shape
+    ):
+        return _where, (out, condition, x, y)
+    one, other = (choice.view(bits) for choice in choices)
+    if not isinstance(y, np.ndarray) and not other.any():
+        return np.multiply, (one, condition, out.view(bits))
+    return _select, (
+        out.view(bits),
+        condition,
+        one,
+        other,
+        *(np.empty_like(out, bits) for _ in range(2)),
+    )
 
 
 def _where(out: Array, condition: Array, x: Any, y: Any) -> None:
     out[...] = np.where(condition, x, y)
+
+
+def _select(out: Array, condition: Array, x: Array, y: Array, mask: Array, both: Array) -> None:
+    np.negative(condition, out=mask, dtype=mask.dtype, casting="unsafe")
+    np.bitwise_xor(x, y, both)
+    np.bitwise_and(mask, both, mask)
+    np.bitwise_xor(mask, y, out)
 
 
 def _take(x: Array, places: Array, axis: int, out: Array) -> None:
