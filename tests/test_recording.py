@@ -201,6 +201,27 @@ def test_what_leaves_the_array_api_runs_eagerly_and_changes_nothing(operation):
     assert not both(step, (WEIGHT,), [(rows_of(4), DATA), (rows_of(2), DATA)]).programs
 
 
+@pytest.mark.parametrize("change", [lambda n: float(n), lambda n: np.full((5, 3), float(n))])
+def test_a_step_that_counts_in_python_runs_eagerly(change):
+    def counting():
+        counter = itertools.count(1)
+
+        @with_namespace
+        def step(xp, carry, row, x):
+            (w,) = carry
+            w += xp.asarray(change(next(counter)), device="cpu")
+            return (w,), (xp.sum(w @ xp.take(x, row, axis=0)[:3, :]),)
+
+        return step
+
+    fold = recording.Fold(counting(), RECORDER)
+    eager = Backend.fold(types.SimpleNamespace(xp=xp), counting())
+    (carry,), figures = fold((WEIGHT.copy(),), rows_of(9), DATA)
+    (expected,), wanted = eager((WEIGHT.copy(),), rows_of(9), DATA)
+    assert np.array_equal(carry, expected)
+    assert np.array_equal(figures, wanted)
+
+
 def test_numpys_own_functions_are_recorded():
     @with_namespace
     def step(xp, carry, row, x):

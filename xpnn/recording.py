@@ -8,13 +8,16 @@ depends on nothing that changes from step to step is computed once a run. The op
 order and their operands' layouts are the eager ones, hence so are the bits.
 
 What can't be recorded (a branch on a value, a library beside NumPy) raises `RecordingError`, and
-the step goes on eagerly. A truth that was asked for (``if bool(xp.all(...))``) becomes a check:
-where it comes out otherwise, that one step runs eagerly.
+the step goes on eagerly. So does one that doesn't do twice the same, such as one that counts its
+calls in Python: a program is played once a second step has given the same one. A truth that was
+asked for (``if bool(xp.all(...))``) becomes a check: where it comes out otherwise, that one step
+runs eagerly.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -653,6 +656,29 @@ def _assign(
     out[...] = function(*args, **kwargs)
 
 
+def _signature(recording: Recording) -> bytes:
+    """Return a digest of what a recording does, constants included, whatever it began with."""
+    numbers: dict[int, int] = {}
+    digest = hashlib.sha256()
+
+    def note(value: Any) -> None:
+        if isinstance(value, _Ref):
+            if value.key not in numbers and recording.sources[value.key] == "constant":
+                digest.update(recording.arrays[value.key].tobytes())
+            digest.update(str(numbers.setdefault(value.key, len(numbers))).encode())
+        elif isinstance(value, dict):
+            note(list(value.items()))
+        elif isinstance(value, (list, tuple)):
+            for part in value:
+                note(part)
+        else:
+            digest.update(repr(value).encode())
+
+    for node in recording.nodes:
+        note((node.kind, node.name, node.args, node.kwargs, _Ref(node.out)))
+    return digest.digest()
+
+
 class Leaf(NamedTuple):
     """How the arrays of a carry hold NumPy's: by themselves, or wrapped.
 
@@ -671,11 +697,17 @@ PLAIN = Leaf(lambda leaf: (leaf, None), lambda raw, _: raw, lambda raw, _: raw)
 MOST_PROGRAMS = 12
 
 
+# recordings that differ before a step is taken for one that will always be another
+MOST_DIFFERENCES = 3
+
+
 class _Played(NamedTuple):
     program: Program
     after: list[Any]
     dtypes: list[Any]
     held: Any  # what the key names by id
+    signature: bytes
+    sure: bool  # a second step gave the same program
 
 
 class Fold:
@@ -696,6 +728,7 @@ class Fold:
         self._step, self._xp, self._leaf = step, xp, leaf
         self._programs: dict[Any, _Played] = {}
         self._recordable = True
+        self._differences = 0
 
     def __call__(self, carry: Any, rows: Any, *context: Any) -> tuple[Any, tuple[Any, ...]]:
         """Step through the rows; return the last carry and each output's values."""
@@ -721,8 +754,8 @@ class Fold:
         contexts, facts = zip(*map(self._leaf.raw, context), strict=True)
         indices, _ = self._leaf.raw(rows)
         key = (known, facts, tuple(map(id, raw)), tuple(map(id, contexts)), indices.shape[1:])
-        played = self._programs.get(key)
-        if played is None:
+        before = played = self._programs.get(key)
+        if played is None or not played.sure:
             if not self._recordable:
                 return self._eagerly(carry, rows, start, context, figures), 1
             try:
@@ -730,7 +763,12 @@ class Fold:
             except RecordingError:
                 self._recordable = False
                 return carry, 0
-            if len(self._programs) == MOST_PROGRAMS:
+            if before is not None:
+                sure = played.signature == before.signature
+                self._differences += not sure
+                self._recordable = self._differences < MOST_DIFFERENCES
+                played = played._replace(sure=sure)
+            elif len(self._programs) == MOST_PROGRAMS:
                 del self._programs[next(iter(self._programs))]
             self._programs[key] = played
             _begin(figures, played.dtypes, len(indices))
@@ -801,7 +839,8 @@ class Fold:
             np.copyto(original, new.value)
         dtypes = [figure.dtype for figure in figures]
         held = (originals, [raw(c)[0] for c in context])
-        return _Played(program, list(known), dtypes, held), [f.value for f in figures]
+        played = _Played(program, list(known), dtypes, held, _signature(recording), False)
+        return played, [figure.value for figure in figures]
 
 
 def _begin(figures: list[Array], dtypes: Sequence[Any], count: int) -> None:
