@@ -11,13 +11,15 @@ import importlib.util
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import array_api_compat
 import numpy as np
 
-from xpnn import recording, reproducible
 from xpnn.errors import ArgumentError, BackendError, unknown
+
+if TYPE_CHECKING:
+    from xpnn import recording
 
 Array = Any
 Step = Callable[..., tuple[Any, tuple[Array, ...]]]
@@ -226,6 +228,8 @@ class NumpyBackend(Backend):
         return np.asarray(host)
 
     def fold(self, step: Step) -> Step:
+        from xpnn import recording
+
         return recording.Fold(step, recording.namespace(self.xp))
 
 
@@ -462,6 +466,8 @@ class ReproducibleBackend(WrappedBackend):
     """
 
     def __init__(self, inner: Backend, precision: str = "training") -> None:
+        from xpnn import reproducible
+
         if precision not in reproducible.PRECISIONS:
             raise unknown("precision", precision, reproducible.PRECISIONS)
         with inner.scope():
@@ -472,7 +478,7 @@ class ReproducibleBackend(WrappedBackend):
 
     @classmethod
     def owns(cls, array: Array) -> bool:
-        return isinstance(array, reproducible.Array)
+        return type(array).__module__.startswith("xpnn.reproducible")
 
     @classmethod
     def to_numpy(cls, array: Array) -> np.ndarray:
@@ -485,16 +491,22 @@ class ReproducibleBackend(WrappedBackend):
         return self.xp.prepare(self.asarray(host))
 
     def random_state(self, seed: int) -> np.random.RandomState:
+        from xpnn import reproducible
+
         return reproducible.RandomState(seed)
 
     def fold(self, step: Step) -> Step:
         # at full precision, how many slices there are depends on the values of each step
         if not isinstance(self.inner, NumpyBackend) or self.xp.precision == "full":
             return super().fold(step)
+        from xpnn import recording
+
         recorder = recording.namespace(self.inner.xp)
         return recording.Fold(step, recorder, self._leaf(recorder))
 
     def _leaf(self, recorder: recording.Namespace) -> recording.Leaf:
+        from xpnn import recording, reproducible
+
         recorded = reproducible.namespace(recorder, precision=self.xp.precision)
 
         def raw(leaf: Any) -> tuple[Any, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -46,6 +45,8 @@ def save(model: Sequential, path: PathLike) -> None:
         "layers": [{"layer": type(layer).__name__, **layer.config()} for layer in model.layers],
     }
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    import json
+
     with replacing(path) as beside:
         beside.write_bytes(to_bytes(contiguous, {"xpnn": json.dumps(description)}))
 
@@ -79,6 +80,8 @@ def load(
         raise DataError(f"can't read a model from {path}: {error}") from None
     if "xpnn" not in metadata:
         raise DataError(f"{path} is a safetensors file, but not one of xpnn's")
+    import json
+
     try:
         description = json.loads(metadata["xpnn"])
         if description["format"] > FORMAT:

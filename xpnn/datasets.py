@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
 import zlib
@@ -116,6 +115,8 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     except OSError as error:
         raise DataError(f"can't read {path}: {error.strerror}") from None
     if raw[:2] == b"\x1f\x8b":
+        import gzip
+
         try:
             raw = gzip.decompress(raw)
         except (EOFError, OSError, zlib.error) as error:

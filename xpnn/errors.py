@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 from collections.abc import Iterable
@@ -30,6 +29,8 @@ class DivergenceError(XpnnError, ArithmeticError):
 
 def unknown(kind: str, given: object, allowed: Iterable[str]) -> ArgumentError:
     """Return the error for a name that isn't among `allowed`, with the nearest one that is."""
+    import difflib
+
     names = list(allowed)
     near = difflib.get_close_matches(str(given), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from xpnn.registry import Registry
 
-Initializer = Callable[[np.random.RandomState, int, int], np.ndarray]
+# (RandomState, inputs, outputs) -> weights; np.random is imported when first named, so not here
+Initializer = Callable[[Any, int, int], np.ndarray]
 
 INITIALIZERS: Registry[Initializer] = Registry("initializer")
 

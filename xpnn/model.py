@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -131,6 +130,8 @@ class Sequential:
 
     def sha256(self) -> str:
         """Return the SHA-256 of all parameters in order: little-endian, C order, NaN as one NaN."""
+        import hashlib
+
         digest = hashlib.sha256()
         for array in flatten(self.host_parameters()).values():
             # which of the NaNs an operation gives depends on the processor
