@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -40,15 +40,43 @@ def plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype.newbyteorder("=")
 
 
-def blocks(array: np.ndarray, start: int = 0, stop: int | None = None) -> Iterator[Any]:
-    """Yield (i, rows from i on) for parts of `array`; the memory of a mapped one is given back."""
+def blocks(
+    array: np.ndarray,
+    start: int = 0,
+    stop: int | None = None,
+    release: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (i, rows from i on) for parts of `array`, and `release` each, see `releaser`."""
+    release = releaser(array) if release is None else release
     stop = len(array) if stop is None else min(stop, len(array))
     size = math.prod(array.shape[1:]) * array.dtype.itemsize
     step = max(1, BLOCK_BYTES // max(size, 1))
     for i in range(start, stop, step):
-        rows = array[i : min(i + step, stop)]
-        yield i, rows
-        release(rows)
+        end = min(i + step, stop)
+        yield i, array[i:end]
+        release(i, end)
+
+
+def releaser(array: np.ndarray) -> Callable[[int, int], None]:
+    """Return ``release(i, j)``, which gives the memory of rows that were read back.
+
+    They are still there to be read again. It does nothing for an array in memory.
+    """
+    # a copy-on-write mapping has changes that are nowhere else
+    mapped = is_mapped(array) and array.mode != "c" and array.size > 0
+    if not mapped or not hasattr(mmap, "MADV_DONTNEED"):
+        return lambda i, j: None
+    whole: Any = array._mmap  # type: ignore[attr-defined]
+    begin = np.frombuffer(whole, np.uint8).ctypes.data
+    low, high = np.lib.array_utils.byte_bounds(array[:1])
+    first, span, stride = low - begin, high - low, array.strides[0]
+
+    def release(i: int, j: int) -> None:
+        ends = first + i * stride, first + (j - 1) * stride
+        start = min(ends) // mmap.PAGESIZE * mmap.PAGESIZE
+        whole.madvise(mmap.MADV_DONTNEED, start, max(ends) + span - start)
+
+    return release
 
 
 class Source:
@@ -70,6 +98,7 @@ class Source:
     def __init__(self, array: np.ndarray, dtype: str, *, pixels: bool = False) -> None:
         self.array = array
         self.pixels = pixels and array.dtype == np.uint8
+        self._release = releaser(array)
         self.dtype = plain(array.dtype)
         if self.pixels:
             self.dtype = np.dtype(np.float32)
@@ -91,7 +120,7 @@ class Source:
 
     def read(self, start: int, stop: int, out: np.ndarray) -> None:
         """Copy rows to `out`; of a file, give their memory back."""
-        for i, rows in blocks(self.array, start, stop):
+        for i, rows in blocks(self.array, start, stop, self._release):
             target = out[i - start : i - start + len(rows)]
             if self.pixels:
                 scaled(rows, target)
@@ -111,23 +140,9 @@ class Source:
         """Yield all values, part by part; those of pixels once."""
         if self.pixels:
             found = np.zeros(256, bool)
-            for _, rows in blocks(self.array):
+            for _, rows in blocks(self.array, release=self._release):
                 found[rows] = True
             yield scaled(np.flatnonzero(found).astype(np.uint8))
         else:
-            for i, rows in blocks(self.array):
+            for i, rows in blocks(self.array, release=self._release):
                 yield self.rows(i, i + len(rows))
-
-
-def release(part: np.ndarray) -> None:
-    """Give the memory of a part of a mapped array back, which was read; it can be read again."""
-    # a copy-on-write mapping has changes that are nowhere else
-    if not is_mapped(part) or part.mode == "c" or not part.size:
-        return
-    whole: Any = part._mmap  # type: ignore[attr-defined]
-    if not hasattr(mmap, "MADV_DONTNEED"):
-        return
-    begin = np.frombuffer(whole, np.uint8).ctypes.data
-    low, high = np.lib.array_utils.byte_bounds(part)
-    start = (low - begin) // mmap.PAGESIZE * mmap.PAGESIZE
-    whole.madvise(mmap.MADV_DONTNEED, start, high - begin - start)
