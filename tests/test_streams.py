@@ -90,13 +90,15 @@ def test_bytes_train_as_their_floats(library, dtype, reproducible):
     expected = xpnn.predict_proba(model, floats)
     np.testing.assert_array_equal(xpnn.predict_proba(model, PIXELS), expected)
     # a library's own bytes
-    own = xpnn.predict_proba(model, place.asarray(PIXELS.copy()))
-    np.testing.assert_array_equal(place.to_numpy(own), expected)
+    own = [xpnn.predict_proba(model, place.asarray(x.copy())) for x in (PIXELS, floats)]
+    np.testing.assert_array_equal(*map(place.to_numpy, own))
 
 
 @pytest.mark.parametrize("reproducible", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_in_order_a_mapped_set_trains_as_in_memory(library, kind, reproducible, dtype, on_disk):
+    if library != "numpy" and kind not in ("uint8", "float64"):
+        pytest.skip("the host reads it, as for NumPy")
     place = get_backend(
         **{**open_backend(library, dtype).options(), "reproducible": reproducible}
     )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 # rows that are read at once: long enough for a disk to be quick
-BLOCK_BYTES = 1 << 18
+BLOCK_BYTES = 1 << 19
 
 
 def is_mapped(array: Any) -> TypeGuard[np.memmap[Any, Any]]:

@@ -152,7 +152,7 @@ def fit(
         the history's settings.
     shuffle
         Whether each epoch takes the samples in a new order: any order is as likely as any other
-        for sets in memory. A set that is read in chunks is cut into blocks of about 256 kB; each
+        for sets in memory. A set that is read in chunks is cut into blocks of about 512 kB; each
         epoch draws an order of the blocks, some hundred of which make a chunk, and then one of
         the samples in each chunk.
     backend, device, dtype, reproducible
@@ -404,7 +404,7 @@ class _Steps:
         self.train = backend.fold(training_step)
         self.evaluation = backend.fold(evaluation_step)
 
-    def move(self, data: Dataset, batch_size: int = EVALUATION_ROWS) -> Whole | Stream:
+    def move(self, data: Dataset, batch_size: int = 1) -> Whole | Stream:
         """Return the data on the device; if they are mapped from a file, chunk by chunk."""
         name = self.backend.dtype_name
         x, y = Source(data.x, name, pixels=True), Source(data.y, name)
