@@ -103,7 +103,8 @@ def work(pipe, paths, mapped, hidden, epochs, backend):
     # what a run takes without data worth a word
     xpnn.fit(xpnn.Sequential(*layers, xpnn.Dense(10)), (x[:200], y[:200]), epochs=1, backend=place)
     pipe.send(peak())
-    xpnn.fit(model, (x, y), epochs=epochs, seed=10, backend=place, callbacks=[Turns(pipe)])
+    with contextlib.suppress(EOFError):  # no more turns are wanted
+        xpnn.fit(model, (x, y), epochs=epochs, seed=10, backend=place, callbacks=[Turns(pipe)])
 
 
 class Contender:
@@ -123,7 +124,6 @@ class Contender:
 
     def end(self):
         self.pipe.close()
-        self.process.terminate()
         self.process.join()
 
 

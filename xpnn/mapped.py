@@ -16,6 +16,8 @@ import numpy as np
 # rows that are read at once: long enough for a disk to be quick
 BLOCK_BYTES = 1 << 19
 
+_WINDOW = 1 << 21
+
 
 def is_mapped(array: Any) -> TypeGuard[np.memmap[Any, Any]]:
     """Return whether `array` is a file's, and not in memory."""
@@ -67,14 +69,16 @@ def releaser(array: np.ndarray) -> Callable[[int, int], None]:
     if not mapped or not hasattr(mmap, "MADV_DONTNEED"):
         return lambda i, j: None
     whole: Any = array._mmap  # type: ignore[attr-defined]
-    begin = np.frombuffer(whole, np.uint8).ctypes.data
-    low, high = np.lib.array_utils.byte_bounds(array[:1])
-    first, span, stride = low - begin, high - low, array.strides[0]
+    base = np.frombuffer(whole, np.uint8).ctypes.data
+    begin, end = np.lib.array_utils.byte_bounds(array[:1])
+    span, stride = end - begin, array.strides[0]
 
     def release(i: int, j: int) -> None:
-        ends = first + i * stride, first + (j - 1) * stride
-        start = min(ends) // mmap.PAGESIZE * mmap.PAGESIZE
-        whole.madvise(mmap.MADV_DONTNEED, start, max(ends) + span - start)
+        ends = begin + i * stride, begin + (j - 1) * stride
+        # a page that is touched brings its neighbours in, up to an aligned window's ends
+        start = max(min(ends) // _WINDOW * _WINDOW, base)
+        stop = min(-(-(max(ends) + span) // _WINDOW) * _WINDOW, base + len(whole))
+        whole.madvise(mmap.MADV_DONTNEED, start - base, stop - start)
 
     return release
 
