@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import open_backend
+from tests.conftest import LIBRARIES, open_backend
 from xpnn import mapped, recording, streams, training
 from xpnn.backends import get_backend
 from xpnn.errors import DataError, DivergenceError
@@ -82,7 +82,9 @@ def test_bytes_train_as_their_floats(library, dtype, reproducible):
         **{**open_backend(library, dtype).options(), "reproducible": reproducible}
     )  # fmt: skip
     floats = TABLE[PIXELS]
-    one, other = (fit(x, validation=(x, LABELS), backend=place) for x in (PIXELS, floats))
+    one, other = (
+        fit(x, validation=(x, LABELS), backend=place, epochs=1) for x in (PIXELS, floats)
+    )  # fmt: skip
     assert one[0].sha256() == other[0].sha256()
     assert one[1] == other[1]
     model = one[0]
@@ -99,12 +101,14 @@ def test_bytes_train_as_their_floats(library, dtype, reproducible):
 def test_in_order_a_mapped_set_trains_as_in_memory(library, kind, reproducible, dtype, on_disk):
     if library != "numpy" and kind not in ("uint8", "float64"):
         pytest.skip("the host reads it, as for NumPy")
+    if reproducible and (dtype, kind) != ("float32", "uint8") and library != "numpy":
+        pytest.skip("slow, and as for NumPy")
     place = get_backend(
         **{**open_backend(library, dtype).options(), "reproducible": reproducible}
     )  # fmt: skip
     x = KINDS[kind]
     file = on_disk(x)
-    settings = {"shuffle": False, "backend": place}
+    settings = {"shuffle": False, "backend": place, "epochs": 1}
     one = fit(file, on_disk(LABELS), validation=(file, LABELS), **settings)
     other = fit(x, validation=(x, LABELS), **settings)
     # XLA compiles another scan for chunks of another length
@@ -176,12 +180,16 @@ def test_a_small_file_trains_as_in_memory(on_disk, monkeypatch):
     equal(fit(on_disk(PIXELS)), fit(PIXELS))
 
 
-@pytest.mark.parametrize("reproducible", [False, True])
+@pytest.mark.parametrize(
+    ("name", "reproducible"),
+    [*((name, False) for name in LIBRARIES if name != "numpy-readonly"), ("numpy", True)],
+)
 @pytest.mark.parametrize("kind", ["uint8", "float64"])
-def test_never_more_than_a_chunk_is_handed_over(library, reproducible, kind, on_disk, monkeypatch):
+def test_never_more_than_a_chunk_is_handed_over(name, reproducible, kind, on_disk, monkeypatch):
     """At once; and at most two chunks of a set are in memory."""
-    place = open_backend(library, "float64")
-    inner, place = place, get_backend(**{**place.options(), "reproducible": reproducible})
+    place = get_backend(
+        **{**open_backend(name, "float64").options(), "reproducible": reproducible}
+    )  # fmt: skip
     inner = getattr(place, "inner", place)
     handed, made = [], []
     asarray, buffer = type(inner).asarray, Source.buffer
@@ -196,9 +204,9 @@ def test_never_more_than_a_chunk_is_handed_over(library, reproducible, kind, on_
 
     monkeypatch.setattr(type(inner), "asarray", counted)
     monkeypatch.setattr(Source, "buffer", counted_buffer)
-    x = np.tile(KINDS[kind], (10, 1))
-    file, y = on_disk(x), on_disk(np.tile(LABELS, 10))
-    model, _ = fit(file, y, validation=(file, y), backend=place)
+    x = np.tile(KINDS[kind], (3, 1))
+    file, y = on_disk(x), on_disk(np.tile(LABELS, 3))
+    model, _ = fit(file, y, validation=(file, y), backend=place, epochs=1)
     assert max(handed) <= CHUNK < x.nbytes
     assert sum(array.nbytes for array in made) <= 2 * 2 * CHUNK
     for call in (xpnn.evaluate, lambda m, data: xpnn.predict_proba(m, data[0])):
@@ -310,7 +318,7 @@ def test_divergence_counts_batches_over_all_chunks(on_disk):
     x[80:84] = 1e30  # mini-batch 12, in the fourth chunk
     y = RNG.randn(N, 1)
     model = xpnn.Sequential(xpnn.Dense(1, weight=[[0.0]] * 5))
-    with pytest.raises(DivergenceError, match=r"became (inf|nan) at epoch 1, in batch 13;"):
+    with pytest.raises(DivergenceError, match=r"became (inf|nan) at epoch 1, in batch 12;"):
         xpnn.fit(
             model, (on_disk(x), y), loss=xpnn.MeanSquaredError(), shuffle=False, batch_size=7,
             seed=0, dtype="float32", optimizer=xpnn.SGD(1.0),
