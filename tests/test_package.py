@@ -27,10 +27,10 @@ PACKAGE = Path(xpnn.__file__).parent
 # DESIGN.md's floors; a module imports only from above its own line here
 FLOORS = (
     {"_version", "errors", "functions", "reproducible", "tree"},  # 0
-    {"files", "recording", "registry"},  # 0, on top of errors and tree
+    {"files", "mapped", "recording", "registry"},  # 0, on top of errors and tree
     {"backends"},  # 0
     {"activations", "datasets", "initializers", "losses", "metrics", "optimizers", "schedules"},
-    {"layers"},
+    {"layers", "streams"},
     {"model"},
     {"training"},
     {"callbacks", "checkpoints", "estimators", "plots", "settings", "tracing"},  # 5

@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import array_api_compat
@@ -156,6 +156,21 @@ class Backend(ABC):
 
     def dataset(self, host: np.ndarray) -> Array:
         """Move a data set to the device, whose rows many steps will take."""
+        return self.asarray(host)
+
+    def survey(self, parts: Callable[[], Iterable[np.ndarray]]) -> Any:
+        """Return what `chunk` must know of a data set that is too large to be moved.
+
+        `parts` returns all its values, part by part, as often as it is called.
+        """
+        return None
+
+    def chunk(self, host: np.ndarray, known: Any) -> Array:
+        """Move a part of a data set, of which `survey` returned `known`.
+
+        May change `host` and share its memory; the caller leaves it alone until the steps that
+        take from the part have returned their figures.
+        """
         return self.asarray(host)
 
     def random_state(self, seed: int) -> np.random.RandomState:
@@ -489,6 +504,18 @@ class ReproducibleBackend(WrappedBackend):
 
     def dataset(self, host: np.ndarray) -> Array:
         return self.xp.prepare(self.asarray(host))
+
+    def survey(self, parts: Callable[[], Iterable[np.ndarray]]) -> Any:
+        from xpnn import reproducible
+
+        return reproducible.survey(parts)
+
+    def chunk(self, host: np.ndarray, known: Any) -> Array:
+        from xpnn import reproducible
+
+        # canonical already on the host, so that NumPy's chunks stay where they are
+        reproducible.canonical(host)
+        return self.xp.prepared(self.inner.asarray(host), known)
 
     def random_state(self, seed: int) -> np.random.RandomState:
         from xpnn import reproducible

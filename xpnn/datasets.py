@@ -12,6 +12,7 @@ import numpy as np
 
 from xpnn.backends import to_numpy
 from xpnn.errors import ArgumentError, DataError
+from xpnn.mapped import blocks, is_mapped, plain, scaled
 
 Array = Any
 
@@ -35,7 +36,9 @@ class Dataset(NamedTuple):
     Attributes
     ----------
     x
-        Shape (n, features), floating-point or integer.
+        Shape (n, features). Unsigned bytes are pixels, and enter the network as
+        ``float32(x / 255)``; floats and other integers as they are. May be mapped from a file, as
+        by ``numpy.load("x.npy", mmap_mode="r")``; see `fit`.
     y
         Class labels from 0 on, integers of shape (n,), or an array of floats or one-hot rows of
         shape (n, outputs).
@@ -61,6 +64,8 @@ def as_dataset(name: str, data: Any) -> Dataset:
             f"{name} must be a pair of arrays (x, y), got {type(data).__name__}"
         ) from None
     x, y = as_inputs(f"{name}.x", x), _numeric(f"{name}.y", y)
+    if is_mapped(y) and y.ndim == 1:
+        y = np.array(y)
     if y.ndim not in (1, 2):
         raise DataError(f"{name}.y must have shape (n,) or (n, outputs), got shape {y.shape}")
     if x.shape[0] != y.shape[0]:
@@ -71,7 +76,10 @@ def as_dataset(name: str, data: Any) -> Dataset:
 
 
 def as_inputs(name: str, x: Any) -> np.ndarray:
-    """Return `x`, of any library, as a checked two-dimensional array on the host."""
+    """Return `x`, of any library, as a checked two-dimensional array on the host.
+
+    One that is mapped from a file stays so.
+    """
     inputs = _numeric(name, x)
     if inputs.ndim != 2:
         raise DataError(f"{name} must have shape (n, features), got shape {inputs.shape}")
@@ -79,18 +87,24 @@ def as_inputs(name: str, x: Any) -> np.ndarray:
 
 
 def _numeric(name: str, values: Any) -> np.ndarray:
-    array: np.ndarray = to_numpy(values)
-    if array.dtype.kind == "b" or (array.dtype.kind == "u" and array.dtype.itemsize > 1):
-        # PyTorch can't take rows of the wider unsigned ones
-        array = array.astype(np.int64)
-    if array.dtype.kind not in "iuf":
+    array: np.ndarray = values if is_mapped(values) else to_numpy(values)
+    if array.dtype.kind not in "biuf":
         raise DataError(f"{name} must be an array of numbers, got dtype {array.dtype}")
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        where = "row {}".format(", column ".join(map(str, place)))
-        raise DataError(f"{name} must be finite, got {array[place]} in {where}")
+    if not is_mapped(array):
+        array = array.astype(plain(array.dtype), copy=False)
+    if array.dtype.kind == "f" and array.ndim:
+        _check_finite(name, array)
     return array
+
+
+def _check_finite(name: str, array: np.ndarray) -> None:
+    for first, rows in blocks(array):
+        if not np.isfinite(rows).all():
+            place = tuple(int(i) for i in np.argwhere(~np.isfinite(rows))[0])
+            value = rows[place]
+            place = (first + place[0], *place[1:])
+            where = "row {}".format(", column ".join(map(str, place)))
+            raise DataError(f"{name} must be finite, got {value} in {where}")
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
@@ -176,9 +190,8 @@ def _read_part(folder: Path, part: str) -> Dataset:
         raise DataError(
             f"{images_path} holds {len(images)} images, but {labels_path} {len(labels)} labels"
         )
-    scaled = (np.arange(256) / 255).astype(np.float32)
     return Dataset(
-        scaled[images.reshape(len(images), math.prod(images.shape[1:]))], labels.astype(np.int64)
+        scaled(images.reshape(len(images), math.prod(images.shape[1:]))), labels.astype(np.int64)
     )
 
 

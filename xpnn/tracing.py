@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -148,6 +148,12 @@ class TracedBackend(WrappedBackend):
 
     def dataset(self, host: np.ndarray) -> Array:
         return TracedArray(self.inner.dataset(host), self.xp)
+
+    def survey(self, parts: Callable[[], Iterable[np.ndarray]]) -> Any:
+        return self.inner.survey(parts)
+
+    def chunk(self, host: np.ndarray, known: Any) -> Array:
+        return TracedArray(self.inner.chunk(host, known), self.xp)
 
     def fold(self, step: Step) -> Step:
         def counted(carry: Any, row: Array, *context: Any) -> Any:

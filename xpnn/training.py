@@ -15,8 +15,10 @@ from xpnn.backends import Backend, Step, get_backend, namespace
 from xpnn.datasets import Dataset, as_dataset, as_inputs
 from xpnn.errors import ArgumentError, DataError, DivergenceError, integer
 from xpnn.losses import CrossEntropy, Loss, labels
+from xpnn.mapped import Source, is_mapped, scaled
 from xpnn.model import Sequential
 from xpnn.optimizers import SGD, Optimizer
+from xpnn.streams import Stream, Whole, fits
 from xpnn.tree import Tree
 
 Array = Any
@@ -132,7 +134,12 @@ def fit(
         Trained in place: its parameters are drawn first if it has none, and else trained on.
     train, validation
         Pairs (x, y): x of shape (n, features); y class labels of shape (n,) or values of shape
-        (n, outputs). Moved to the device once, never mutated.
+        (n, outputs). Moved to the device once, never mutated. An x of unsigned bytes is pixels,
+        and enters the network as ``float32(x / 255)``; other integers enter as they are.
+
+        Arrays that are mapped from a file, as by ``numpy.load("x.npy", mmap_mode="r")``, may be
+        larger than the memory. Those that take more than 64 MB are read again in each epoch, a
+        chunk of that size at a time; smaller ones are as if they were in memory.
     loss
         `CrossEntropy` if None.
     optimizer
@@ -144,7 +151,10 @@ def fit(
         epoch's order are drawn, on the host, alike for every backend. Drawn if None, and kept in
         the history's settings.
     shuffle
-        Whether each epoch takes the samples in a new order.
+        Whether each epoch takes the samples in a new order: any order is as likely as any other
+        for sets in memory. A set that is read in chunks is cut into blocks of about 512 kB; each
+        epoch draws an order of the blocks, some hundred of which make a chunk, and then one of
+        the samples in each chunk.
     backend, device, dtype, reproducible
         See `get_backend`.
     callbacks
@@ -311,8 +321,9 @@ def _epochs(
 ) -> Iterator[Epoch]:
     """Yield the log of a run, row by row, leaving `steps.model` trained so far."""
     model = steps.model
-    data = steps.move(train)
-    test = None if validation is None else steps.move(validation)
+    data = steps.move(train, batch_size)
+    test = None if validation is None else steps.move(validation, batch_size)
+    pieces = _PIECES if callbacks else 1
 
     def progress(count: int) -> None:
         for callback in callbacks:
@@ -324,12 +335,16 @@ def _epochs(
     for epoch in range(epochs + 1):
         if epoch > 0:
             begun = time.perf_counter()
-            order = np.arange(len(train.x))
-            if rng is not None:
-                rng.shuffle(order)
-            carry = (model.parameters, state)
-            pieces = _pieces(order, batch_size, _PIECES if callbacks else 1)
-            carry, running = steps.sweep(steps.train, carry, data, pieces, epoch, progress)
+            carry, running = steps.sweep(
+                steps.train,
+                (model.parameters, state),
+                data,
+                batch_size,
+                epoch,
+                rng,
+                pieces,
+                progress,
+            )
             model.parameters, state = carry
         tested = _UNKNOWN if test is None else steps.evaluate(model.parameters, test, epoch)
         yield Epoch(epoch, *running, *tested, time.perf_counter() - begun)
@@ -389,56 +404,62 @@ class _Steps:
         self.train = backend.fold(training_step)
         self.evaluation = backend.fold(evaluation_step)
 
-    def move(self, data: Dataset) -> tuple[Array, Array]:
-        """Return the data on the device; floats in the smaller one of their dtype and the run's."""
-        return tuple(
-            self.backend.dataset(
-                array.astype(self.backend.dtype_name, copy=False)
-                if array.dtype.kind == "f" and array.dtype.itemsize != 4
-                else array
-            )
-            for array in data
-        )
+    def move(self, data: Dataset, batch_size: int = 1) -> Whole | Stream:
+        """Return the data on the device; if they are mapped from a file, chunk by chunk."""
+        name = self.backend.dtype_name
+        x, y = Source(data.x, name, pixels=True), Source(data.y, name)
+        if (is_mapped(data.x) or is_mapped(data.y)) and not fits(x, y):
+            return Stream(x, y, self.backend, batch_size)
+        return Whole(*(self.backend.dataset(source.rows(0, len(source))) for source in (x, y)))
 
-    def evaluate(self, parameters: Any, data: tuple[Array, Array], epoch: int) -> Evaluation:
+    def evaluate(self, parameters: Any, data: Whole | Stream, epoch: int) -> Evaluation:
         """Return the figures of the network on a data set that was moved."""
-        pieces = _pieces(np.arange(data[0].shape[0]), EVALUATION_ROWS, 1)
-        _, figures = self.sweep(self.evaluation, parameters, data, pieces, epoch)
+        _, figures = self.sweep(
+            self.evaluation, parameters, data, min(EVALUATION_ROWS, data.capacity), epoch
+        )
         return figures
 
     def sweep(
         self,
         fold: Step,
         carry: Any,
-        data: tuple[Array, Array],
-        pieces: list[np.ndarray],
+        data: Whole | Stream,
+        batch_size: int,
         epoch: int,
+        rng: np.random.RandomState | None = None,
+        pieces: int = 1,
         progress: Callable[[int], None] = lambda _: None,
     ) -> tuple[Any, Evaluation]:
-        """Fold over all mini-batches of `pieces`; return the carry, and the figures over them.
+        """Fold over all mini-batches of a data set; return the carry, and the figures over them.
 
-        What the host knows is moved before the first step, and what it wants to know after the
+        `progress` is told at least `pieces` times, where there are as many mini-batches. What the
+        host knows of a chunk is moved before its first step, and what it wants to know after its
         last: nothing synchronises in between.
         """
-        moved = [self.backend.asarray(piece) for piece in pieces]
-        figures = []
-        for piece in moved:
-            carry, outputs = fold(carry, piece, *data)
-            figures.append(outputs)
-            progress(piece.shape[0])
-        columns = [
-            [float(value) for part in column for value in self.backend.to_numpy(part)]
-            for column in zip(*figures, strict=True)
-        ]
-        count = sum(piece.size for piece in pieces)
-        losses = columns[0]
-        for i, value in enumerate(losses):
-            if not math.isfinite(value):
-                where = f"batch {i + 1}" if fold is self.train else "the evaluation"
-                hint = "; a smaller learning rate may help" if epoch else ""
-                raise DivergenceError(f"the loss became {value} at epoch {epoch}, in {where}{hint}")
-        loss = self.loss.value(math.fsum(losses) / max(count, 1))
-        accuracy = math.fsum(columns[1]) / max(count, 1) if len(columns) > 1 else math.nan
+        columns: list[list[float]] = []
+        with contextlib.closing(data.chunks(batch_size, rng)) as chunks:
+            for x, y, order in chunks:
+                count = -(-pieces * len(order) // len(data))
+                moved = [self.backend.asarray(p) for p in _pieces(order, batch_size, count)]
+                figures = []
+                for piece in moved:
+                    carry, outputs = fold(carry, piece, x, y)
+                    figures.append(outputs)
+                    progress(piece.shape[0])
+                columns = columns or [[] for _ in figures[0]]
+                done = len(columns[0])
+                for column, parts in zip(columns, zip(*figures, strict=True), strict=True):
+                    for part in parts:
+                        column += map(float, self.backend.to_numpy(part))
+                for i, value in enumerate(columns[0][done:], done + 1):
+                    if not math.isfinite(value):
+                        where = f"batch {i}" if fold is self.train else "the evaluation"
+                        hint = "; a smaller learning rate may help" if epoch else ""
+                        raise DivergenceError(
+                            f"the loss became {value} at epoch {epoch}, in {where}{hint}"
+                        )
+        loss = self.loss.value(math.fsum(columns[0]) / len(data))
+        accuracy = math.fsum(columns[1]) / len(data) if len(columns) > 1 else math.nan
         return carry, Evaluation(accuracy, loss)
 
 
@@ -452,7 +473,7 @@ def evaluate(
     model
         Its parameters stay where they are, and are computed with there.
     data
-        A pair (x, y) as for `fit`.
+        A pair (x, y) as for `fit`, mapped from files or not.
     loss
         The loss that the model was trained for if None.
 
@@ -478,8 +499,9 @@ def predict(model: Sequential, x: Array) -> Array:
     model
         A trained model.
     x
-        Shape (n, features). An array of the model's own library is answered with one; any other
-        array with a NumPy array.
+        Shape (n, features); unsigned bytes are pixels, as for `fit`. An array of the model's own
+        library is answered with one; any other array, which may be mapped from a file, with a
+        NumPy array.
 
     Returns
     -------
@@ -515,8 +537,14 @@ def _outputs(model: Sequential, x: Array) -> Array:
     with place.scope():
         parts = []
         for start in range(0, max(x.shape[0], 1), EVALUATION_ROWS):
-            part = x[start : min(start + EVALUATION_ROWS, x.shape[0]), :]
-            part = xp.astype(part if own else place.asarray(part), place.dtype)
+            stop = min(start + EVALUATION_ROWS, x.shape[0])
+            if not own:
+                part = place.asarray(Source(x, place.dtype_name, pixels=True).rows(start, stop))
+            elif x.dtype == xp.uint8:
+                part = place.asarray(scaled(place.to_numpy(x[start:stop, :])))
+            else:
+                part = x[start:stop, :]
+            part = xp.astype(part, place.dtype)
             part = model.apply(parameters, part)
             parts.append(part if own else place.to_numpy(part))
         return xp.concat(parts) if own else np.concatenate(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from xpnn.reproducible.array import Array
@@ -17,6 +18,8 @@ COMFORT = 400
 SMALL = 20_000
 # elements of a row that is long enough to be worth joining
 LONG = 4096
+# that `width_of` tries
+_WIDTHS = (42, 32, 21, 16, 8)
 
 
 class Cut(NamedTuple):
@@ -182,21 +185,25 @@ def slices(
         depth += bits + 1
 
 
-def width_of(raw: Raw, xp: Any) -> tuple[int, int] | None:
-    """Return (low, high) such that `raw` holds multiples of 2**low below 2**high, close together.
+def width_of(parts: Callable[[], Iterable[Raw]], xp: Any) -> tuple[int, int] | None:
+    """Return (low, high): all values are multiples of 2**low below 2**high, close together.
 
-    None if no high - low up to 42 does.
+    `parts` returns all parts of the array, as often as it is called. None if no high - low up to
+    42 does.
     """
-    largest = float(xp.max(xp.abs(raw)))
+    largest = max((float(xp.max(xp.abs(raw))) for raw in parts()), default=0.0)
     if not 2.0**-COMFORT <= largest <= 2.0**COMFORT:
         return None
-    high, low = ceil_log2(largest), None
-    for width in (42, 32, 21, 16, 8):
-        shift = math.ldexp(1.5, high - width + 52)
-        if not bool(xp.all((raw + shift) - shift == raw)):
-            break
-        low = high - width
-    return None if low is None else (low, high)
+    high, count = ceil_log2(largest), len(_WIDTHS)
+    for raw in parts():
+        for i, width in enumerate(_WIDTHS[:count]):
+            shift = math.ldexp(1.5, high - width + 52)
+            if not bool(xp.all((raw + shift) - shift == raw)):
+                count = i
+                break
+        if count == 0:
+            return None
+    return high - _WIDTHS[count - 1], high
 
 
 # Operands beyond the comfortable range

@@ -146,10 +146,19 @@ class Namespace:
         largest value of the whole array for that of a row.
         """
         if array.dtype in self._formats and array.size:
-            found = cuts.width_of(cuts.double(array.raw, self._raw), self._raw)
+            double = cuts.double(array.raw, self._raw)
+            found = cuts.width_of(lambda: (double,), self._raw)
             if found is not None:
                 low, array.high = found
                 array.low, array.cuts = max(array.low, low), None
+        return array
+
+    def prepared(self, raw: Raw, found: tuple[int, int] | None) -> Array:
+        """Return a canonical part of a data set that was surveyed, prepared as the whole set."""
+        array = self._plain(raw)
+        if found is not None:
+            low, array.high = found
+            array.low = max(array.low, low)
         return array
 
     def _plain(self, raw: Raw) -> Array:

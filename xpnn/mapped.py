@@ -1,0 +1,152 @@
+"""Rows of host arrays as a device will hold them: of arrays in memory, and of files mapped to it.
+
+A mapped array is one that ``numpy.load(path, mmap_mode="r")`` or `numpy.memmap` made, or a view
+of it: its rows are read part by part, and never are all in memory.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Callable, Iterator
+from typing import Any, TypeGuard
+
+import numpy as np
+
+# rows that are read at once: long enough for a disk to be quick
+BLOCK_BYTES = 1 << 19
+
+_WINDOW = 1 << 21
+
+
+def is_mapped(array: Any) -> TypeGuard[np.memmap[Any, Any]]:
+    """Return whether `array` is a file's, and not in memory."""
+    return isinstance(array, np.memmap) and getattr(array, "_mmap", None) is not None
+
+
+def scaled(pixels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Return ``float32(pixels / 255)`` of unsigned bytes.
+
+    A division of float32 is correctly rounded, and for these 256 numerators that is the quotient
+    in float64, rounded.
+    """
+    result: np.ndarray = np.divide(pixels, np.float32(255), out=out, dtype=np.float32)
+    return result
+
+
+def plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype that every library has for numbers of `dtype`, in native byte order."""
+    if dtype.kind == "b" or (dtype.kind == "u" and dtype.itemsize > 1):
+        # PyTorch can't take rows of the wider unsigned ones
+        return np.dtype(np.int64)
+    return dtype.newbyteorder("=")
+
+
+def blocks(
+    array: np.ndarray,
+    start: int = 0,
+    stop: int | None = None,
+    release: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (i, rows from i on) for parts of `array`, and `release` each, see `releaser`."""
+    release = releaser(array) if release is None else release
+    stop = len(array) if stop is None else min(stop, len(array))
+    size = math.prod(array.shape[1:]) * array.dtype.itemsize
+    step = max(1, BLOCK_BYTES // max(size, 1))
+    for i in range(start, stop, step):
+        end = min(i + step, stop)
+        yield i, array[i:end]
+        release(i, end)
+
+
+def releaser(array: np.ndarray) -> Callable[[int, int], None]:
+    """Return ``release(i, j)``, which gives the memory of rows that were read back.
+
+    They are still there to be read again. It does nothing for an array in memory.
+    """
+    # a copy-on-write mapping has changes that are nowhere else
+    mapped = is_mapped(array) and array.mode != "c" and array.size > 0
+    if not mapped or not hasattr(mmap, "MADV_DONTNEED"):
+        return lambda i, j: None
+    whole: Any = array._mmap  # type: ignore[attr-defined]
+    base = np.frombuffer(whole, np.uint8).ctypes.data
+    begin, end = np.lib.array_utils.byte_bounds(array[:1])
+    span, stride = end - begin, array.strides[0]
+
+    def release(i: int, j: int) -> None:
+        ends = begin + i * stride, begin + (j - 1) * stride
+        # a page that is touched brings its neighbours in, up to an aligned window's ends
+        start = max(min(ends) // _WINDOW * _WINDOW, base)
+        stop = min(-(-(max(ends) + span) // _WINDOW) * _WINDOW, base + len(whole))
+        whole.madvise(mmap.MADV_DONTNEED, start - base, stop - start)
+
+    return release
+
+
+class Source:
+    """A two-dimensional or one-dimensional host array, its rows read in the dtype of the device.
+
+    Floats are held in the smaller one of their dtype and the run's; pixels as float32; integers
+    in theirs, see `plain`.
+
+    Parameters
+    ----------
+    array
+        In memory or mapped.
+    dtype
+        "float32" or "float64", the run's.
+    pixels
+        Whether unsigned bytes are pixels, see `scaled`.
+    """
+
+    def __init__(self, array: np.ndarray, dtype: str, *, pixels: bool = False) -> None:
+        self.array = array
+        self.pixels = pixels and array.dtype == np.uint8
+        self._release = releaser(array)
+        self.dtype = plain(array.dtype)
+        if self.pixels:
+            self.dtype = np.dtype(np.float32)
+        elif self.dtype.kind == "f" and self.dtype != np.float32:
+            self.dtype = np.dtype(dtype)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    @property
+    def row_bytes(self) -> int:
+        """The memory that a row takes, at most; alike for all runs."""
+        four = self.pixels or plain(self.array.dtype) == np.float32
+        return math.prod(self.array.shape[1:]) * (4 if four else 8)
+
+    def buffer(self, rows: int) -> np.ndarray:
+        """Return an array for so many rows; all 0, so that a part that isn't filled is harmless."""
+        return np.zeros((rows, *self.array.shape[1:]), self.dtype)
+
+    def read(self, start: int, stop: int, out: np.ndarray) -> None:
+        """Copy rows to `out`; of a file, give their memory back."""
+        for i, rows in blocks(self.array, start, stop, self._release):
+            target = out[i - start : i - start + len(rows)]
+            if self.pixels:
+                scaled(rows, target)
+            else:
+                np.copyto(target, rows, casting="unsafe")
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Return rows; those of an array in memory as they are, where they need no change."""
+        part = self.array[start:stop]
+        if not is_mapped(part) and part.dtype == self.dtype:
+            return part
+        out = np.empty(part.shape, self.dtype)
+        self.read(start, start + len(out), out)
+        return out
+
+    def values(self) -> Iterator[np.ndarray]:
+        """Yield all values, part by part; those of pixels once."""
+        if self.pixels:
+            found = np.zeros(256, bool)
+            for _, rows in blocks(self.array, release=self._release):
+                found[rows] = True
+            yield scaled(np.flatnonzero(found).astype(np.uint8))
+        else:
+            for i, rows in blocks(self.array, release=self._release):
+                yield self.rows(i, i + len(rows))

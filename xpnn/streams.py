@@ -1,0 +1,150 @@
+"""Data sets as the loop takes them, by chunks: on the device as a whole, or read part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnn.backends import Backend
+from xpnn.mapped import BLOCK_BYTES, Source
+
+Array = Any
+
+# what a chunk takes in memory; two are there, one of them being read
+CHUNK_BYTES = 1 << 26
+
+
+class Chunk(NamedTuple):
+    """A part of a data set on the device.
+
+    Attributes
+    ----------
+    x, y
+        Arrays of the same shape for all chunks; the rows that `order` doesn't name are of no use.
+    order
+        The rows of x and y to go through, in order; on the host.
+    """
+
+    x: Array
+    y: Array
+    order: np.ndarray
+
+
+class Whole:
+    """Inputs and targets that are on the device."""
+
+    def __init__(self, x: Array, y: Array) -> None:
+        self.x, self.y = x, y
+        self.capacity = len(self)
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+    def chunks(self, multiple: int, rng: np.random.RandomState | None = None) -> Generator[Chunk]:
+        """Yield all rows once, as one chunk, in order or shuffled by `rng`."""
+        yield Chunk(self.x, self.y, _order(len(self), rng))
+
+
+def fits(x: Source, y: Source) -> bool:
+    """Return whether a data set takes no more memory than a chunk may."""
+    return len(x) * (x.row_bytes + y.row_bytes) <= CHUNK_BYTES
+
+
+class Stream:
+    """Inputs and targets of which at least one is mapped from a file.
+
+    Parameters
+    ----------
+    x, y
+        Of which the rows are read.
+    backend
+        Where they go.
+    batch_size
+        A chunk holds at least so many rows, whatever they take.
+    """
+
+    def __init__(self, x: Source, y: Source, backend: Backend, batch_size: int) -> None:
+        self.sources, self.backend = (x, y), backend
+        self.row_bytes = max(1, x.row_bytes + y.row_bytes + np.dtype(np.int64).itemsize)
+        self.capacity = min(len(x), max(CHUNK_BYTES // self.row_bytes, batch_size))
+        self._known = [backend.survey(source.values) for source in self.sources]
+        # kept, for NumPy's recorded steps know arrays by identity
+        self._buffers = [[source.buffer(self.capacity) for source in self.sources]]
+
+    def __len__(self) -> int:
+        return len(self.sources[0])
+
+    def chunks(self, multiple: int, rng: np.random.RandomState | None = None) -> Generator[Chunk]:
+        """Yield all rows once, in order, or in a random one.
+
+        While the device works on a chunk, a thread reads the next. A random order is one of
+        blocks of rows, of which a chunk holds many, and then one of the rows of each chunk: the
+        disk reads long stretches, and a mini-batch mixes rows from all over the file.
+
+        Parameters
+        ----------
+        multiple
+            The number of rows of a chunk is one of this, but for the last.
+        rng
+            What the order is drawn from, if any.
+        """
+        size = max(self.capacity // multiple, 1) * multiple
+        plan = self._plan(size, rng)
+        if len(self) > size and len(self._buffers) == 1:
+            self._buffers.append([source.buffer(self.capacity) for source in self.sources])
+        with ThreadPoolExecutor(1, thread_name_prefix="xpnn-read") as reader:
+            ahead = None
+            for i, (ranges, order) in enumerate(plan):
+                buffers = self._buffers[i % 2]
+                reading = reader.submit(self._read, ranges, buffers)
+                if ahead is not None:
+                    yield self._moved(*ahead)
+                ahead = (reading, buffers, order)
+            if ahead is not None:
+                yield self._moved(*ahead)
+
+    def _moved(self, reading: Any, buffers: list[np.ndarray], order: np.ndarray) -> Chunk:
+        reading.result()
+        x, y = map(self.backend.chunk, buffers, self._known)
+        return Chunk(x, y, order)
+
+    def _read(self, ranges: list[tuple[int, int]], buffers: list[np.ndarray]) -> None:
+        with np.errstate(over="ignore"):
+            for source, buffer in zip(self.sources, buffers, strict=True):
+                at = 0
+                for start, stop in ranges:
+                    source.read(start, stop, buffer[at : at + stop - start])
+                    at += stop - start
+
+    def _plan(
+        self, size: int, rng: np.random.RandomState | None
+    ) -> Iterator[tuple[list[tuple[int, int]], np.ndarray]]:
+        """Yield the ranges of rows that make a chunk, and the order to go through them."""
+        block = size if rng is None else max(1, BLOCK_BYTES // self.row_bytes)
+        starts = np.arange(0, len(self), block)
+        if rng is not None:
+            rng.shuffle(starts)
+        ranges: list[tuple[int, int]] = []
+        room = size
+        for start in map(int, starts):
+            stop = min(start + block, len(self))
+            while start < stop:
+                end = min(stop, start + room)
+                ranges.append((start, end))
+                room -= end - start
+                start = end
+                if not room:
+                    yield sorted(ranges), _order(size, rng)
+                    ranges, room = [], size
+        if ranges:
+            yield sorted(ranges), _order(size - room, rng)
+
+
+def _order(count: int, rng: np.random.RandomState | None) -> np.ndarray:
+    order = np.arange(count)
+    if rng is not None:
+        rng.shuffle(order)
+    return order
