@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnn.tree import leaves, rebuilt
+from xpnn.tree import leaves, rebuilt, structure
 
 Array = np.ndarray
 Call = tuple[Callable[..., object], tuple[Any, ...]]
@@ -47,13 +47,15 @@ class Recorded:
     ----------
     value
         The array as it is now: a step is carried out while it is recorded.
+    scalar
+        Whether it stands for a number, NumPy's result of no dimension, which can't be changed.
     """
 
-    __slots__ = ("value", "xp")
+    __slots__ = ("scalar", "value", "xp")
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, value: Array, xp: Namespace) -> None:
-        self.value, self.xp = value, xp
+    def __init__(self, value: Array, xp: Namespace, *, scalar: bool = False) -> None:
+        self.value, self.xp, self.scalar = value, xp, scalar
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Namespace:
         return self.xp
@@ -121,7 +123,8 @@ class Recorded:
 
 def _item(x: Array, key: Any) -> Array:
     # asarray: an item of a 1-D array is a scalar, and a scalar is nobody's view
-    return x[key] if isinstance(key, tuple) and Ellipsis in key else np.asarray(x[key])
+    keys = key if isinstance(key, tuple) else (key,)
+    return x[key] if any(k is Ellipsis for k in keys) else np.asarray(x[key])
 
 
 _UFUNCS = {
@@ -158,7 +161,9 @@ def _operator(ufunc: np.ufunc, *, reflected: bool = False) -> Callable[..., Any]
 
 
 def _in_place(ufunc: np.ufunc) -> Callable[..., Any]:
-    def operate(self: Recorded, other: Any) -> Recorded:
+    def operate(self: Recorded, other: Any) -> Any:
+        if self.scalar:
+            return self.xp.apply(ufunc, (self, other))
         self.xp.recording().mutate(ufunc, self, other)
         return self
 
@@ -205,6 +210,10 @@ class Namespace:
         if self._active.recording is None:
             raise RecordingError("a recorded array outlived its step")
         return self._active.recording
+
+    def records(self) -> bool:
+        """Return whether a recording is going on in this thread."""
+        return self._active.recording is not None
 
     def record(self, recording: Recording | None) -> None:
         """Note operations in `recording` from now on."""
@@ -282,6 +291,10 @@ class Recording:
         found = self._known.get(id(recorded))
         return self._add(recorded, "constant") if found is None else found
 
+    def viewed(self, key: int) -> int:
+        """Return the array that `key` is a view of."""
+        return self._viewed[key]
+
     def root(self, key: int) -> int:
         """Return the array whose memory `key` is a view of."""
         while self.sources[key] == "view":
@@ -292,7 +305,8 @@ class Recording:
         if isinstance(value, Recorded):
             return _Ref(self.key(value))
         if isinstance(value, np.ndarray) and value.ndim:
-            return _Ref(self.key(self._new(value, "constant")))
+            # a copy: it may be written to later in the step
+            return _Ref(self.key(self._new(value.copy(), "constant")))
         if isinstance(value, (list, tuple)):
             return type(value)(map(self._refer, value))
         return value
@@ -302,8 +316,9 @@ class Recording:
     ) -> Any:
         """Carry an operation out and note it."""
         known, named = self._refer(args), {k: self._refer(v) for k, v in kwargs.items()}
+        _refuse(name, function, known, named, self.arrays)
         result = function(*_resolve(known, self.arrays), **_resolve(named, self.arrays))
-        if name in _BY_SHAPE:
+        if name in _BY_SHAPE and len(list(_refs((known, named)))) == 1:
             return self._new(result, "constant")
         if isinstance(result, (list, tuple)):
             parts = [
@@ -320,6 +335,7 @@ class Recording:
     def _note(
         self, name: str, function: Any, args: Any, kwargs: dict[str, Any], result: Any
     ) -> Recorded:
+        scalar = isinstance(result, np.generic)
         result = np.asarray(result)
         refs = list(_refs((args, kwargs)))
         for ref in refs:
@@ -329,6 +345,9 @@ class Recording:
                 self.nodes.append(_Node("view", name, function, args, kwargs, self.key(made)))
                 return made
         made = self._new(result, "call" if refs else "constant")
+        made.scalar = scalar
+        if refs and not _is_packed(result):
+            raise RecordingError(f"{name} makes an array with gaps")
         if refs:
             self.nodes.append(_Node("call", name, function, args, kwargs, self.key(made)))
         return made
@@ -358,6 +377,23 @@ class Recording:
         truth = bool(self.arrays[key])
         self.nodes.append(_Node("check", "", bool, (_Ref(key), truth), {}, key))
         return truth
+
+
+def _refuse(
+    name: str, function: Any, args: Any, kwargs: dict[str, Any], arrays: Sequence[Array]
+) -> None:
+    """Raise `RecordingError` where the shape of a result, or its bits, depend on more than a shape.
+
+    A power of two numbers is NumPy's scalar power, in other bits than that of arrays.
+    """
+    refs = list(_refs((args, kwargs)))
+    own = 1 if name in ("repeat", "tile") else 0  # how many arrays don't give the shape
+    if name.startswith(("unique", "nonzero")) or (name in _BY_VALUE and len(refs) > own):
+        raise RecordingError(f"the shape that {name} gives depends on values")
+    if function is _item and any(arrays[k].dtype == bool for k in refs[1:]):
+        raise RecordingError("a shape depends on truths")
+    if function is np.power and all(arrays[k].ndim == 0 for k in refs):
+        raise RecordingError("a power of numbers")
 
 
 def _part(function: Callable[..., Any], index: int, *args: Any, **kwargs: Any) -> Any:
@@ -436,11 +472,17 @@ class Program:
     ) -> None:
         key, root = recording.key, recording.root
         nodes = list(recording.nodes)
+        if len({root(key(after)) for _, after in carried}) < len(carried):
+            raise RecordingError("one array is handed on in several places")
         for given, after in carried:
             if key(given) != key(after):
                 if recording.sources[root(key(after))] == "given":
                     raise RecordingError("what a step was given takes another one's place")
+                if _order(after.value) != _order(given.value):
+                    raise RecordingError("a step's carry changed its layout")
                 nodes.append(_copy(key(given), key(after)))
+        if any(recording.sources[root(key(output))] == "given" for output in outputs):
+            raise RecordingError("an output is what the step was given")
         figures = {root(key(output)) for output in outputs}
         wanted = figures | {root(key(given)) for given, _ in carried}
         nodes = _live(nodes, wanted, root)
@@ -458,6 +500,7 @@ class Program:
         _place(recording, each, arrays, keep=figures)
         self._once = [_call(node, arrays) for node in once if node.kind != "view"]
         self._row = arrays[key(row)]
+        self._row_is_kept = root(key(row)) not in recording.mutated
         self._places: float = math.inf  # that the rows' numbers must be below
         self.operations = [self._operation(node, arrays) for node in each if node.kind != "view"]
         self._each = [(operation.function, operation.args) for operation in self.operations]
@@ -465,11 +508,15 @@ class Program:
 
     def _operation(self, node: _Node, arrays: list[Array]) -> Operation:
         function, args = _call(node, arrays)
-        if function is _take and args[1] is self._row:
+        if function is _take and args[1] is self._row and self._row_is_kept:
             x, places, axis, out = args
             self._places = min(self._places, x.shape[axis])
             function, args = x.take, (places, axis, out, "clip")  # looked at once a run
         return Operation(node.name or node.function.__name__, arrays[node.out], function, args)
+
+    def _begin(self) -> None:
+        for function, args in self._once:
+            function(*args)
 
     def play(self, rows: Array, figures: Sequence[Array], eager: Callable[[int], None]) -> None:
         """Step through `rows`; write the outputs of step i to ``figures[k][i]``.
@@ -477,10 +524,10 @@ class Program:
         Where a check fails, `eager` does that step, and writes its figures.
         """
         calls, row, outputs = self._each, self._row, self._outputs
-        if rows.size and (rows.min() < 0 or rows.max() >= self._places):
+        looked = rows.size and self._places < math.inf
+        if looked and (rows.min() < 0 or rows.max() >= self._places):
             raise IndexError(f"a place beyond the {self._places} there are")
-        for function, args in self._once:
-            function(*args)
+        self._begin()
         for i in range(len(rows)):
             row[...] = rows[i]
             try:
@@ -488,6 +535,7 @@ class Program:
                     function(*args)
             except CheckError:
                 eager(i)
+                self._begin()
                 continue
             for figure, output in zip(figures, outputs, strict=True):
                 figure[i] = output
@@ -518,6 +566,9 @@ def _place(
             arrays[node.out] = np.asarray(
                 node.function(*_resolve(node.args, arrays), **_resolve(node.kwargs, arrays))
             )
+            viewed = arrays[recording.viewed(node.out)]
+            if viewed.size and not np.may_share_memory(arrays[node.out], viewed):
+                raise RecordingError("a view became a copy")
         elif node.kind == "call":
             like = recording.arrays[node.out]
             size = max(like.nbytes, 1)
@@ -547,6 +598,25 @@ def _overwritable(node: _Node, dying: list[int], arrays: list[Array], like: Arra
     return None
 
 
+def _is_packed(array: Array) -> bool:
+    """Return whether an array has no gaps and no reversed axis."""
+    return (
+        all(
+            stride == packed or length == 1
+            for stride, packed, length in zip(
+                array.strides, _packed(array), array.shape, strict=True
+            )
+        )
+        or not array.size
+    )
+
+
+def _order(array: Array) -> list[int]:
+    """Return the order of the axes in memory, those of length 1 left out."""
+    axes = [k for k in range(array.ndim) if array.shape[k] > 1]
+    return sorted(axes, key=lambda k: (abs(array.strides[k]), -k))
+
+
 def _packed(like: Array) -> tuple[int, ...]:
     """Return the strides of an array of the shape and the order of axes of `like`, no gaps."""
     strides, step = [0] * like.ndim, like.itemsize
@@ -571,6 +641,8 @@ _REDUCTIONS = {
     "any": np.logical_or.reduce,
 }
 _ELEMENTWISE = {"matmul": np.matmul, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc}
+# these take a shape from numbers
+_BY_VALUE = {"arange", "linspace", "eye", "full", "zeros", "ones", "empty", "repeat", "tile"}
 # these look at an array's shape and dtype alone
 _BY_SHAPE = {"zeros_like", "ones_like", "full_like", "empty_like"}
 
@@ -589,8 +661,8 @@ def _call(node: _Node, arrays: list[Array]) -> Call:
     if name in _REDUCTIONS and len(args) == 1 and kwargs.keys() <= {"axis", "keepdims"}:
         axis, keepdims = kwargs.get("axis"), kwargs.get("keepdims", False)
         return _REDUCTIONS[name], (args[0], axis, None, out, keepdims)
-    if name == "take" and len(args) == 2 and args[1].dtype == np.int64:
-        return _take, (*args, kwargs["axis"], out)
+    if name == "take" and len(args) == 2 and getattr(args[1], "dtype", None) == np.int64:
+        return _take, (*args, kwargs.get("axis"), out)
     if name == "argmax" and len(args) == 1 and kwargs.keys() == {"axis"}:
         return args[0].argmax, (kwargs["axis"], out)
     if name == "astype":
@@ -639,10 +711,12 @@ def _select(out: Array, condition: Array, x: Array, y: Array, mask: Array, both:
     np.bitwise_xor(mask, y, out)
 
 
-def _take(x: Array, places: Array, axis: int, out: Array) -> None:
-    if places.size and places.view(np.uint64).max() >= x.shape[axis]:  # or negative
-        raise IndexError(f"a place beyond the {x.shape[axis]} there are")
-    x.take(places, axis, out, "clip")  # mode "raise" goes through a copy
+def _take(x: Array, places: Array, axis: int | None, out: Array) -> None:
+    count = x.size if axis is None else x.shape[axis]
+    if places.size and places.astype(np.uint64, copy=False).max() >= count:  # or negative
+        out[...] = x.take(places, axis)
+    else:
+        x.take(places, axis, out, "clip")  # mode "raise" goes through a copy
 
 
 def _checked(array: Array, expected: bool) -> None:
@@ -653,10 +727,13 @@ def _checked(array: Array, expected: bool) -> None:
 def _assign(
     out: Array, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
-    out[...] = function(*args, **kwargs)
+    result = function(*args, **kwargs)
+    if np.shape(result) != out.shape:
+        raise ValueError(f"a step's shapes must be the same in each, got {np.shape(result)}")
+    out[...] = result
 
 
-def _signature(recording: Recording) -> bytes:
+def _signature(recording: Recording, results: Sequence[Recorded]) -> bytes:
     """Return a digest of what a recording does, constants included, whatever it began with."""
     numbers: dict[int, int] = {}
     digest = hashlib.sha256()
@@ -664,7 +741,8 @@ def _signature(recording: Recording) -> bytes:
     def note(value: Any) -> None:
         if isinstance(value, _Ref):
             if value.key not in numbers and recording.sources[value.key] == "constant":
-                digest.update(recording.arrays[value.key].tobytes())
+                array = recording.arrays[value.key]
+                digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
             digest.update(str(numbers.setdefault(value.key, len(numbers))).encode())
         elif isinstance(value, dict):
             note(list(value.items()))
@@ -675,7 +753,13 @@ def _signature(recording: Recording) -> bytes:
             digest.update(repr(value).encode())
 
     for node in recording.nodes:
-        note((node.kind, node.name, node.args, node.kwargs, _Ref(node.out)))
+        function = node.function
+        if isinstance(function, partial):
+            note(function.args[1:])  # a part's number
+        note((node.kind, node.name, getattr(function, "__name__", ""), node.args, node.kwargs))
+        note(_Ref(node.out))
+    for array in results:
+        note(_Ref(recording.key(array)))
     return digest.digest()
 
 
@@ -731,7 +815,12 @@ class Fold:
         self._differences = 0
 
     def __call__(self, carry: Any, rows: Any, *context: Any) -> tuple[Any, tuple[Any, ...]]:
-        """Step through the rows; return the last carry and each output's values."""
+        """Step through the rows; return the last carry and each output's values.
+
+        The arrays of `carry` are taken over: they are written to.
+        """
+        if self._xp.records():
+            raise RecordingError("a fold within a step")
         figures: list[Array] = []
         start, count = 0, rows.shape[0]
         while start < count:
@@ -749,20 +838,25 @@ class Fold:
         self, carry: Any, rows: Any, start: int, context: tuple[Any, ...], figures: list[Array]
     ) -> tuple[Any, int]:
         """Go on from `start`; return the carry and the number of steps done."""
-        given, known = zip(*map(self._leaf.raw, leaves(carry)), strict=True)
-        raw = _apart(given)
-        contexts, facts = zip(*map(self._leaf.raw, context), strict=True)
+        held = [self._leaf.raw(leaf) for leaf in leaves(carry)]
+        known = [fact for _, fact in held]
+        contexts, facts = zip(*map(self._leaf.raw, context), strict=True) if context else ((), ())
+        raw = _apart([array for array, _ in held], contexts)
         indices, _ = self._leaf.raw(rows)
-        key = (known, facts, tuple(map(id, raw)), tuple(map(id, contexts)), indices.shape[1:])
+        key = (
+            *(tuple(known), facts, structure(carry)),
+            *(tuple(map(id, raw)), tuple(map(id, contexts))),
+            *(indices.shape[1:], indices.strides[1:], indices.dtype),
+        )
         before = played = self._programs.get(key)
         if played is None or not played.sure:
             if not self._recordable:
                 return self._eagerly(carry, rows, start, context, figures), 1
             try:
                 played, outputs = self._record(carry, raw, rows, start, context)
-            except RecordingError:
+            except Exception:  # an error of the step's own is raised again eagerly
                 self._recordable = False
-                return carry, 0
+                return rebuilt(carry, map(self._leaf.restored, raw, known)), 0
             if before is not None:
                 sure = played.signature == before.signature
                 self._differences += not sure
@@ -776,14 +870,18 @@ class Fold:
                 figure[start] = output
             return self._carry(carry, raw, played), 1
         _begin(figures, played.dtypes, len(indices))
-        end = len(indices) if played.after == list(known) else start + 1
+        end = len(indices) if played.after == known else start + 1
 
         def eager(i: int) -> None:
-            after = self._eagerly(carry, rows, start + i, context, figures)
-            for array, leaf in zip(raw, leaves(after), strict=True):
-                value, _ = self._leaf.raw(leaf)
-                if value is not array:
-                    np.copyto(array, value)
+            own = rebuilt(carry, map(self._leaf.restored, raw, known))
+            after = self._eagerly(own, rows, start + i, context, figures)
+            if structure(after) != structure(carry):
+                raise ValueError("a step's carry must keep its structure")
+            values = [np.array(self._leaf.raw(leaf)[0]) for leaf in leaves(after)]
+            for array, value in zip(raw, values, strict=True):
+                if (array.shape, array.dtype) != (value.shape, value.dtype):
+                    raise ValueError("a step's carry must keep its shapes and dtypes")
+                np.copyto(array, value)
 
         played.program.play(indices[start:end], [f[start:end] for f in figures], eager)
         return self._carry(carry, raw, played), end - start
@@ -797,8 +895,10 @@ class Fold:
         carry, outputs = self._step(carry, rows[i, :], *context)
         values = [self._leaf.raw(output)[0] for output in outputs]
         _begin(figures, [value.dtype for value in values], rows.shape[0])
-        for figure, value in zip(figures, values, strict=True):
-            figure[i] = value
+        for k, value in enumerate(values):
+            if figures[k].dtype != value.dtype:
+                figures[k] = figures[k].astype(np.result_type(figures[k], value))
+            figures[k][i] = value
         return carry
 
     def _record(
@@ -815,6 +915,8 @@ class Fold:
         recording = Recording(self._xp)
         self._xp.record(recording)
         try:
+            if not all(map(_is_packed, (*originals, raw(rows)[0][i]))):
+                raise RecordingError("an array with gaps")
             given = [recording.give(array.copy(order="K")) for array in originals]
             lifted = rebuilt(
                 carry, (wrapped(g, raw(b)[1]) for g, b in zip(given, before, strict=True))
@@ -822,7 +924,10 @@ class Fold:
             row = recording.give(raw(rows)[0][i])
             around = [wrapped(recording.give(raw(c)[0]), raw(c)[1]) for c in context]
             carried, outputs = self._step(lifted, wrapped(row, raw(rows)[1]), *around)
-            after, known = zip(*map(raw, leaves(carried)), strict=True)
+            if structure(carried) != structure(carry):
+                raise RecordingError("a step's carry changed its structure")
+            after = [raw(leaf)[0] for leaf in leaves(carried)]
+            known = [raw(leaf)[1] for leaf in leaves(carried)]
             figures = [raw(output)[0] for output in outputs]
             for new, old in zip((*after, *figures), (*given, *figures), strict=True):
                 if not isinstance(new, Recorded):
@@ -832,6 +937,7 @@ class Fold:
             pairs = list(zip(given, after, strict=True))
             for g, original in zip(given, originals, strict=True):
                 recording.arrays[recording.key(g)] = original
+            signature = _signature(recording, (*after, *figures))
             program = Program(recording, row, pairs, figures)
         finally:
             self._xp.record(None)
@@ -839,7 +945,7 @@ class Fold:
             np.copyto(original, new.value)
         dtypes = [figure.dtype for figure in figures]
         held = (originals, [raw(c)[0] for c in context])
-        played = _Played(program, list(known), dtypes, held, _signature(recording), False)
+        played = _Played(program, list(known), dtypes, held, signature, False)
         return played, [figure.value for figure in figures]
 
 
@@ -848,10 +954,12 @@ def _begin(figures: list[Array], dtypes: Sequence[Any], count: int) -> None:
         figures += [np.empty(count, dtype) for dtype in dtypes]
 
 
-def _apart(arrays: Sequence[Array]) -> list[Array]:
-    """Return the arrays, those that occur again as copies: each will be written by itself."""
-    found: dict[int, Array] = {}
-    return [
-        array.copy() if id(array) in found else found.setdefault(id(array), array)
-        for array in arrays
-    ]
+def _apart(arrays: Sequence[Any], others: Sequence[Array]) -> list[Array]:
+    """Return the arrays as ones that can be written each by itself: copies where they can't."""
+    apart: list[Array] = []
+    for array in arrays:
+        shared = any(np.may_share_memory(array, other) for other in (*apart, *others))
+        if shared or not isinstance(array, np.ndarray) or not array.flags.writeable:
+            array = np.array(array)
+        apart.append(array)
+    return apart

@@ -54,3 +54,12 @@ def rebuilt(tree: Any, arrays: Iterable[Array]) -> Any:
         return next(rest)
 
     return build(tree)
+
+
+def structure(tree: Any) -> Any:
+    """Return the same nest without its arrays, to be compared: names and their order count."""
+    if isinstance(tree, dict):
+        return tuple((name, structure(value)) for name, value in tree.items())
+    if isinstance(tree, (list, tuple)):
+        return (type(tree), *map(structure, tree))
+    return None
