@@ -202,6 +202,17 @@ def test_inner_dimension_of_a_million(backend):
     assert bits(put(ns, backend, a) @ put(ns, backend, b)) == found
 
 
+@pytest.mark.parametrize("shape", [(7, 5), (784, 100), (100, 784), (2**15, 2)])
+@pytest.mark.parametrize("axis", [-1, -2])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_cut_has_as_many_slices_as_were_asked_for(shape, axis, count):
+    x = normal(np.random.RandomState(0), *shape)
+    pieces = cuts.cut(TRAINING.asarray(x), axis, 16, count, NUMPY).slices
+    assert [piece.shape for piece in pieces] == [shape] * count
+    largest = np.max(np.abs(x), axis=axis, keepdims=True)
+    assert np.all(np.abs(x - sum(pieces)) <= largest * 2.0 ** (1 - 17 * count))
+
+
 def test_a_too_long_inner_dimension_is_refused():
     with pytest.raises(ValueError, match=r"2\*\*21"):
         cuts.bits_for(2**21 + 1)

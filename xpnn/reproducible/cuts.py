@@ -110,8 +110,8 @@ def _cut(
         return None
     if rows is raw:
         return slices(raw, -COMFORT, bits, count, unit=unit)
-    count = rows.shape[1] // raw.shape[1]
-    unit = xp.reshape(xp.broadcast_to(unit, (count, raw.shape[1])), (1, -1))
+    repeats = rows.shape[1] // raw.shape[1]
+    unit = xp.reshape(xp.broadcast_to(unit, (repeats, raw.shape[1])), (1, -1))
     pieces, low = slices(rows, -COMFORT, bits, count, unit=unit)
     return Cut([xp.reshape(piece, raw.shape) for piece in pieces], low)
 
