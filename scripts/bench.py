@@ -44,6 +44,7 @@ from tqdm import tqdm
 from xpnn.datasets import read_idx_folder
 from xpnn.errors import ArgumentError, XpnnError
 from xpnn.files import check_writable, replacing
+from xpnn.study.machine import cores, cpu
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORKS = {
@@ -293,18 +294,14 @@ def ratio(ours, others):
 
 def machine(args):
     """Return what the figures depend on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    found = dict(map(str.strip, line.split(":", 1)) for line in lines if ":" in line)
     versions = {"Python": platform.python_version()}
     for name in ("xpnn", *DISTRIBUTIONS):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-    family = f"family {found.get('cpu family', '?')}, model {found.get('model', '?')}"
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
-        "cpu": f"{found.get('model name', platform.processor())} ({family})",
-        "cores": os.cpu_count(),
+        "cpu": cpu(),
+        "cores": cores(),
         "threads": args.threads,
         "device": args.device,
         "load": os.getloadavg(),

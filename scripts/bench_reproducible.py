@@ -15,13 +15,13 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
 import xpnn
 from xpnn.backends import get_backend
 from xpnn.datasets import read_idx_folder
+from xpnn.study.machine import cores, cpu
 
 MODES = ("native", "training", "full")
 
@@ -51,13 +51,6 @@ def peak(args, mode, activation, dtype):
     return float(done.stdout) / 1024
 
 
-def cpu():
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    found = dict(map(str.strip, line.split(":", 1)) for line in lines if ":" in line)
-    return f"{found.get('model name', platform.processor())}, {os.cpu_count()} cores"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", help="MNIST's folder")
@@ -75,8 +68,9 @@ def main():
         return
     if os.environ.get("OPENBLAS_NUM_THREADS") != "1":
         parser.error("set OPENBLAS_NUM_THREADS=1: CPU time is of one thread")
-    print(f"{datetime.date.today()}; {cpu()}; Python {platform.python_version()}, NumPy")
-    print(f"{np.__version__}; {args.samples} samples of MNIST, medians of {args.rounds} rounds\n")
+    print(f"{datetime.date.today()}; {cpu()}, {cores()} cores; Python {platform.python_version()},")
+    print(f"NumPy {np.__version__}; {args.samples} samples of MNIST, {args.rounds} rounds' medians")
+    print()
     print("| network | precision | CPU us/step | over native | peak memory over native |")
     print("|---|---|---:|---:|---:|")
     for activation in ("relu", "tanhexp"):

@@ -267,3 +267,11 @@ def test_a_backend_of_ones_own_trains(monkeypatch):
     history = xpnn.fit(model, (HOST, [0, 1, 1]), epochs=1, seed=0, backend=Mine())
     assert history.settings["backend"] == "mine"
     assert Mine.calls.folds == 2
+
+
+def test_a_callers_autocast_changes_nothing():
+    torch = pytest.importorskip("torch")
+    place = get_backend("torch", dtype="float32")
+    with torch.autocast("cpu", dtype=torch.bfloat16), place.scope():
+        x = place.asarray(np.full((2, 2), 1.01, np.float32))
+        assert (x @ x).dtype == torch.float32

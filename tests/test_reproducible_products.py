@@ -202,12 +202,24 @@ def test_inner_dimension_of_a_million(backend):
     assert bits(put(ns, backend, a) @ put(ns, backend, b)) == found
 
 
+@pytest.mark.parametrize("shape", [(7, 5), (784, 100)])
+def test_slices_may_have_bits_of_their_own(shape):
+    x = normal(np.random.RandomState(0), *shape)
+    head, tail = cuts.cut(TRAINING.asarray(x), -2, (35, 6), NUMPY).slices
+    unit = 2.0 ** np.ceil(np.log2(np.max(np.abs(x), axis=0)))
+    for piece, quantum, most in ((head, 2.0**-35, 2**35), (tail, 2.0**-42, 2**6)):
+        scaled = piece / (unit * quantum)
+        assert np.all(scaled == np.round(scaled))
+        assert np.max(np.abs(scaled)) <= most
+    assert np.all(np.abs(x - head - tail) <= unit * 2.0**-43)
+
+
 @pytest.mark.parametrize("shape", [(7, 5), (784, 100), (100, 784), (2**15, 2)])
 @pytest.mark.parametrize("axis", [-1, -2])
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_cut_has_as_many_slices_as_were_asked_for(shape, axis, count):
     x = normal(np.random.RandomState(0), *shape)
-    pieces = cuts.cut(TRAINING.asarray(x), axis, 16, count, NUMPY).slices
+    pieces = cuts.cut(TRAINING.asarray(x), axis, (16,) * count, NUMPY).slices
     assert [piece.shape for piece in pieces] == [shape] * count
     largest = np.max(np.abs(x), axis=axis, keepdims=True)
     assert np.all(np.abs(x - sum(pieces)) <= largest * 2.0 ** (1 - 17 * count))
@@ -234,7 +246,7 @@ def test_empty_operands(backend, precision):
 def test_slices_have_few_bits_on_one_grid_and_add_up():
     rng = np.random.RandomState(0)
     x = normal(rng, 50, 40) * np.exp(rng.uniform(-20, 20, (50, 1)))
-    cut = cuts.cut(TRAINING.asarray(x), -1, 21, 2, NUMPY)
+    cut = cuts.cut(TRAINING.asarray(x), -1, (21, 21), NUMPY)
     unit = 2.0 ** np.ceil(np.log2(abs(x).max(1, keepdims=True)))
     for depth, piece in zip((21, 43), cut.slices, strict=True):
         scaled = piece / (unit * 2.0**-depth)
@@ -248,8 +260,8 @@ def test_products_of_slices_are_exact_at_the_longest_inner_dimensions(inner):
     """All terms near the largest and of one sign: the case that the number of bits is for."""
     bits_of_slice = cuts.bits_for(inner)
     odd = np.random.RandomState(0).randint(0, 2**40, (6, inner)) * 2.0**-50
-    left = cuts.cut(TRAINING.asarray(1.0 - odd[:3]), -1, bits_of_slice, 2, NUMPY).slices
-    right = cuts.cut(TRAINING.asarray(1.0 - odd[3:].T), -2, bits_of_slice, 2, NUMPY).slices
+    left = cuts.cut(TRAINING.asarray(1.0 - odd[:3]), -1, (bits_of_slice,) * 2, NUMPY).slices
+    right = cuts.cut(TRAINING.asarray(1.0 - odd[3:].T), -2, (bits_of_slice,) * 2, NUMPY).slices
     units = 2.0**bits_of_slice, 2.0 ** (2 * bits_of_slice + 1)
     for p, q in ((0, 0), (0, 1), (1, 0)):
         whole = (left[p] * units[p]).astype(np.int64) @ (right[q] * units[q]).astype(np.int64)
@@ -264,7 +276,7 @@ def test_prepared_data_needs_no_maxima_and_is_exact():
     prepared = ns.prepare(ns.asarray(x))
     batch = ns.take(prepared, ns.asarray(np.arange(10)), axis=0)
     assert (prepared.low, prepared.high) == (batch.low, batch.high) == (-32, 0)
-    cut = cuts.cut(batch.T, -1, 21, 2, NUMPY)
+    cut = cuts.cut(batch.T, -1, (21, 21), NUMPY)
     np.testing.assert_array_equal(cut.slices[0] + cut.slices[1], x[:10].T)
     w = normal(rng, 40, 7)
     np.testing.assert_allclose(to_numpy(prepared @ ns.asarray(w)), x @ w, rtol=0, atol=1e-10)

@@ -240,6 +240,11 @@ def test_a_survey_finds_what_the_whole_set_shows(kind, dtype, on_disk):
     part = place.chunk(source.rows(10, 13), place.survey(source.values))
     assert (part.low, part.high) == (whole.low, whole.high)
     np.testing.assert_array_equal(part.raw, whole.raw[10:13])
+    assert (part.pixels is None) == (whole.pixels is None)
+    assert whole.pixels is not None or kind != "uint8" or dtype == "float32"
+    assert whole.pixels is None or dtype == "float64"
+    for some, all_ in zip(part.pixels or (), whole.pixels or (), strict=True):
+        np.testing.assert_array_equal(some, all_[10:13])
 
 
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])

@@ -323,6 +323,12 @@ class TorchBackend(Backend):
     def to_numpy(cls, array: Array) -> np.ndarray:
         return array.detach().cpu().numpy()  # type: ignore[no-any-return]
 
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        # within a caller's autocast, products would be in another dtype than was asked for
+        with super().scope(), self.library.autocast(self.device.type, enabled=False):
+            yield
+
     def asarray(self, host: np.ndarray) -> Array:
         # from_numpy shares memory, and warns of a read-only array
         host = np.require(host, requirements=["C", "W"])
@@ -503,12 +509,12 @@ class ReproducibleBackend(WrappedBackend):
         return self.xp.wrap(self.inner.asarray(host))
 
     def dataset(self, host: np.ndarray) -> Array:
-        return self.xp.prepare(self.asarray(host))
+        return self.xp.prepare(self.asarray(host), pixels=self.dtype_name == "float64")
 
     def survey(self, parts: Callable[[], Iterable[np.ndarray]]) -> Any:
         from xpnn import reproducible
 
-        return reproducible.survey(parts)
+        return reproducible.survey(parts, pixels=self.dtype_name == "float64")
 
     def chunk(self, host: np.ndarray, known: Any) -> Array:
         from xpnn import reproducible
@@ -548,7 +554,16 @@ class ReproducibleBackend(WrappedBackend):
 
             return wrapped
 
-        return recording.Leaf(raw, wrapper(recorded), wrapper(self.xp))
+        def parts(leaf: Any) -> tuple[tuple[Any, ...], Any]:
+            return (leaf.raw, *(leaf.pixels or ())), (leaf.low, leaf.high)
+
+        def joined(parts: Sequence[Any], known: Any) -> Any:
+            array = lifted(parts[0], known)
+            array.pixels = reproducible.Pixels(*parts[1:]) if len(parts) > 1 else None
+            return array
+
+        lifted = wrapper(recorded)
+        return recording.Leaf(raw, lifted, wrapper(self.xp), parts, joined)
 
 
 BACKENDS: dict[str, type[Backend]] = {

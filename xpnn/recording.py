@@ -20,7 +20,7 @@ import functools
 import hashlib
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -266,7 +266,7 @@ class Recording:
         self.sources: list[str] = []  # of each array: "given", "constant", "call" or "view"
         self.mutated: set[int] = set()
         self._known: dict[int, int] = {}
-        self._viewed: dict[int, int] = {}
+        self.viewed: dict[int, int] = {}  # of each view, what it is one of
         self._alive: list[Recorded] = []  # an id is a name only while its object lives
 
     def give(self, array: Array) -> Recorded:
@@ -291,14 +291,10 @@ class Recording:
         found = self._known.get(id(recorded))
         return self._add(recorded, "constant") if found is None else found
 
-    def viewed(self, key: int) -> int:
-        """Return the array that `key` is a view of."""
-        return self._viewed[key]
-
     def root(self, key: int) -> int:
         """Return the array whose memory `key` is a view of."""
         while self.sources[key] == "view":
-            key = self._viewed[key]
+            key = self.viewed[key]
         return key
 
     def _refer(self, value: Any) -> Any:
@@ -341,7 +337,7 @@ class Recording:
         for ref in refs:
             if np.may_share_memory(result, self.arrays[ref]):
                 made = self._new(result, "view")
-                self._viewed[self.key(made)] = ref
+                self.viewed[self.key(made)] = ref
                 self.nodes.append(_Node("view", name, function, args, kwargs, self.key(made)))
                 return made
         made = self._new(result, "call" if refs else "constant")
@@ -361,8 +357,6 @@ class Recording:
             # each step begins with the constant as it was
             pristine = self.key(self._new(self.arrays[root].copy(), "constant"))
             self.nodes.insert(0, _copy(root, pristine))
-            if self.arrays[root].flags.writeable is False:
-                raise RecordingError("a constant that can't be written")
         ufunc(self.arrays[key], value, out=self.arrays[key])
         self.mutated.add(root)
         self.nodes.append(_Node("mutate", "", ufunc, (_Ref(key), operand), {}, key))
@@ -478,7 +472,12 @@ class Program:
             if key(given) != key(after):
                 if recording.sources[root(key(after))] == "given":
                     raise RecordingError("what a step was given takes another one's place")
-                if _order(after.value) != _order(given.value):
+                # how an axis of length 1 lies is nobody's business
+                orders = [
+                    [k for k in _order(array) if array.shape[k] > 1]
+                    for array in (after.value, given.value)
+                ]
+                if orders[0] != orders[1]:
                     raise RecordingError("a step's carry changed its layout")
                 nodes.append(_copy(key(given), key(after)))
         if any(recording.sources[root(key(output))] == "given" for output in outputs):
@@ -566,7 +565,7 @@ def _place(
             arrays[node.out] = np.asarray(
                 node.function(*_resolve(node.args, arrays), **_resolve(node.kwargs, arrays))
             )
-            viewed = arrays[recording.viewed(node.out)]
+            viewed = arrays[recording.viewed[node.out]]
             if viewed.size and not np.may_share_memory(arrays[node.out], viewed):
                 raise RecordingError("a view became a copy")
         elif node.kind == "call":
@@ -612,15 +611,14 @@ def _is_packed(array: Array) -> bool:
 
 
 def _order(array: Array) -> list[int]:
-    """Return the order of the axes in memory, those of length 1 left out."""
-    axes = [k for k in range(array.ndim) if array.shape[k] > 1]
-    return sorted(axes, key=lambda k: (abs(array.strides[k]), -k))
+    """Return the axes in their order in memory, the innermost first."""
+    return sorted(range(array.ndim), key=lambda k: (abs(array.strides[k]), -k))
 
 
 def _packed(like: Array) -> tuple[int, ...]:
     """Return the strides of an array of the shape and the order of axes of `like`, no gaps."""
     strides, step = [0] * like.ndim, like.itemsize
-    for axis in sorted(range(like.ndim), key=lambda k: (abs(like.strides[k]), -k)):
+    for axis in _order(like):
         strides[axis] = step
         step *= like.shape[axis]
     return tuple(strides)
@@ -656,7 +654,9 @@ def _call(node: _Node, arrays: list[Array]) -> Call:
         return _checked, args
     if node.kind == "mutate" or (isinstance(function, np.ufunc) and not kwargs):
         if function in (np.maximum, np.minimum):  # would rather not have it by position
-            return partial(function, out=out), args
+            # with a number, NumPy has no vector loop: half as fast as with an array of it
+            full = (a if isinstance(a, np.ndarray) else np.full_like(out, a) for a in args)
+            return partial(function, out=out), tuple(full)
         return function, (*args, out)
     if name in _REDUCTIONS and len(args) == 1 and kwargs.keys() <= {"axis", "keepdims"}:
         axis, keepdims = kwargs.get("axis"), kwargs.get("keepdims", False)
@@ -713,7 +713,7 @@ def _select(out: Array, condition: Array, x: Array, y: Array, mask: Array, both:
 
 def _take(x: Array, places: Array, axis: int | None, out: Array) -> None:
     count = x.size if axis is None else x.shape[axis]
-    if places.size and places.astype(np.uint64, copy=False).max() >= count:  # or negative
+    if places.size and places.view(np.uint64).max() >= count:  # or negative
         out[...] = x.take(places, axis)
     else:
         x.take(places, axis, out, "clip")  # mode "raise" goes through a copy
@@ -767,22 +767,42 @@ class Leaf(NamedTuple):
     """How the arrays of a carry hold NumPy's: by themselves, or wrapped.
 
     `raw` returns the array in a leaf and what else is known of it, `wrapped` a leaf of a
-    recording, and `restored` one of the caller's.
+    recording, and `restored` one of the caller's. Of the context, `parts` returns all arrays in
+    one and what else is known of it, and `joined` makes of them one of a recording.
     """
 
     raw: Callable[[Any], tuple[Any, Any]]
     wrapped: Callable[[Any, Any], Any]
     restored: Callable[[Any, Any], Any]
+    parts: Callable[[Any], tuple[tuple[Any, ...], Any]]
+    joined: Callable[[Sequence[Any], Any], Any]
 
 
-PLAIN = Leaf(lambda leaf: (leaf, None), lambda raw, _: raw, lambda raw, _: raw)
+PLAIN = Leaf(
+    raw=lambda leaf: (leaf, None),
+    wrapped=lambda raw, _: raw,
+    restored=lambda raw, _: raw,
+    parts=lambda leaf: ((leaf,), None),
+    joined=lambda parts, _: parts[0],
+)
 
 # of one fold, kept: for the first steps of a run, the last batch, another data set
 MOST_PROGRAMS = 12
 
-
 # recordings that differ before a step is taken for one that will always be another
 MOST_DIFFERENCES = 3
+
+
+class _Given(NamedTuple):
+    """What a fold was called with, and the arrays in it."""
+
+    carry: Any
+    raw: list[Array]  # the carry's, apart from each other
+    known: list[Any]
+    rows: Any
+    indices: Array
+    context: tuple[Any, ...]
+    key: Any  # two calls with the same one have the same program
 
 
 class _Played(NamedTuple):
@@ -839,36 +859,29 @@ class Fold:
     ) -> tuple[Any, int]:
         """Go on from `start`; return the carry and the number of steps done."""
         held = [self._leaf.raw(leaf) for leaf in leaves(carry)]
-        known = [fact for _, fact in held]
-        contexts, facts = zip(*map(self._leaf.raw, context), strict=True) if context else ((), ())
+        parts = [self._leaf.parts(leaf) for leaf in context]
+        contexts = _flat(arrays for arrays, _ in parts)
         raw = _apart([array for array, _ in held], contexts)
+        known = [fact for _, fact in held]
         indices, _ = self._leaf.raw(rows)
         key = (
-            *(tuple(known), facts, structure(carry)),
+            *(tuple(known), tuple(fact for _, fact in parts), structure(carry)),
             *(tuple(map(id, raw)), tuple(map(id, contexts))),
             *(indices.shape[1:], indices.strides[1:], indices.dtype),
         )
-        before = played = self._programs.get(key)
-        if played is None or not played.sure:
-            if not self._recordable:
-                return self._eagerly(carry, rows, start, context, figures), 1
-            try:
-                played, outputs = self._record(carry, raw, rows, start, context)
-            except Exception:  # an error of the step's own is raised again eagerly
-                self._recordable = False
-                return rebuilt(carry, map(self._leaf.restored, raw, known)), 0
-            if before is not None:
-                sure = played.signature == before.signature
-                self._differences += not sure
-                self._recordable = self._differences < MOST_DIFFERENCES
-                played = played._replace(sure=sure)
-            elif len(self._programs) == MOST_PROGRAMS:
-                del self._programs[next(iter(self._programs))]
-            self._programs[key] = played
-            _begin(figures, played.dtypes, len(indices))
-            for figure, output in zip(figures, outputs, strict=True):
-                figure[start] = output
-            return self._carry(carry, raw, played), 1
+        given = _Given(carry, raw, known, rows, indices, context, key)
+        played = self._programs.get(key)
+        if played is not None and played.sure:
+            return self._play(given, played, start, figures)
+        if self._recordable:
+            return self._noted(given, played, start, figures)
+        return self._eagerly(carry, rows, start, context, figures), 1
+
+    def _play(
+        self, given: _Given, played: _Played, start: int, figures: list[Array]
+    ) -> tuple[Any, int]:
+        """Play a program for all steps from `start`, or one where it changes what is known."""
+        carry, raw, known, rows, indices, context, _ = given
         _begin(figures, played.dtypes, len(indices))
         end = len(indices) if played.after == known else start + 1
 
@@ -885,6 +898,29 @@ class Fold:
 
         played.program.play(indices[start:end], [f[start:end] for f in figures], eager)
         return self._carry(carry, raw, played), end - start
+
+    def _noted(
+        self, given: _Given, before: _Played | None, start: int, figures: list[Array]
+    ) -> tuple[Any, int]:
+        """Do the step at `start` and keep its program; none is done where that fails."""
+        carry, raw, known, rows, indices, context, key = given
+        try:
+            played, outputs = self._record(carry, raw, rows, start, context)
+        except Exception:  # an error of the step's own is raised again eagerly
+            self._recordable = False
+            return rebuilt(carry, map(self._leaf.restored, raw, known)), 0
+        if before is not None:
+            sure = played.signature == before.signature
+            self._differences += not sure
+            self._recordable = self._differences < MOST_DIFFERENCES
+            played = played._replace(sure=sure)
+        elif len(self._programs) == MOST_PROGRAMS:
+            del self._programs[next(iter(self._programs))]
+        self._programs[key] = played
+        _begin(figures, played.dtypes, len(indices))
+        for figure, output in zip(figures, outputs, strict=True):
+            figure[start] = output
+        return self._carry(carry, raw, played), 1
 
     def _carry(self, carry: Any, raw: Sequence[Array], played: _Played) -> Any:
         return rebuilt(carry, map(self._leaf.restored, raw, played.after))
@@ -922,7 +958,10 @@ class Fold:
                 carry, (wrapped(g, raw(b)[1]) for g, b in zip(given, before, strict=True))
             )
             row = recording.give(raw(rows)[0][i])
-            around = [wrapped(recording.give(raw(c)[0]), raw(c)[1]) for c in context]
+            around = [
+                self._leaf.joined([recording.give(array) for array in arrays], fact)
+                for arrays, fact in map(self._leaf.parts, context)
+            ]
             carried, outputs = self._step(lifted, wrapped(row, raw(rows)[1]), *around)
             if structure(carried) != structure(carry):
                 raise RecordingError("a step's carry changed its structure")
@@ -944,9 +983,13 @@ class Fold:
         for original, new in zip(originals, after, strict=True):
             np.copyto(original, new.value)
         dtypes = [figure.dtype for figure in figures]
-        held = (originals, [raw(c)[0] for c in context])
+        held = (originals, _flat(self._leaf.parts(leaf)[0] for leaf in context))
         played = _Played(program, list(known), dtypes, held, signature, False)
         return played, [figure.value for figure in figures]
+
+
+def _flat(parts: Iterable[Iterable[Array]]) -> list[Array]:
+    return [array for arrays in parts for array in arrays]
 
 
 def _begin(figures: list[Array], dtypes: Sequence[Any], count: int) -> None:

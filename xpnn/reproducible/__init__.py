@@ -26,12 +26,14 @@ J. Demmel, H. D. Nguyen, *Fast reproducible floating-point summation*, ARITH 21 
 from xpnn.reproducible.array import Array
 from xpnn.reproducible.data import canonical, survey
 from xpnn.reproducible.namespace import PRECISIONS, Namespace, namespace
+from xpnn.reproducible.pixels import Pixels
 from xpnn.reproducible.random import RandomState, randn
 
 __all__ = [
     "PRECISIONS",
     "Array",
     "Namespace",
+    "Pixels",
     "RandomState",
     "canonical",
     "namespace",

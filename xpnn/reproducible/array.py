@@ -11,6 +11,7 @@ import array_api_compat
 
 if TYPE_CHECKING:
     from xpnn.reproducible.namespace import Namespace
+    from xpnn.reproducible.pixels import Pixels
 
 Raw = Any
 
@@ -36,9 +37,11 @@ class Array:
         What `xpnn.reproducible.cuts` keeps of this array, by its own keys.
     base
         For a transpose: the original and the buffer that it had.
+    pixels
+        For images: what `xpnn.reproducible.pixels` makes of them.
     """
 
-    __slots__ = ("_xp", "base", "cuts", "high", "low", "owned", "raw")
+    __slots__ = ("_xp", "base", "cuts", "high", "low", "owned", "pixels", "raw")
     __array_ufunc__ = None  # numpy_array + Array must come to us, not be done elementwise
 
     def __init__(
@@ -51,6 +54,7 @@ class Array:
         self.owned = owned
         self.cuts: dict[Any, Any] | None = None
         self.base: tuple[Array, Raw] | None = None
+        self.pixels: Pixels | None = None
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Namespace:
         return self._xp
@@ -223,7 +227,7 @@ class Array:
             x, y, low = self._xp._operands(self, other, min)
             if getattr(y, "shape", x.shape) == x.shape or len(y.shape) < len(x.shape):
                 self.raw, self.low = inplace(x, y), low
-                self.high = self.cuts = self.base = None
+                self.high = self.cuts = self.base = self.pixels = None
                 return self
         return self._become(operation(self, other))
 
@@ -231,5 +235,5 @@ class Array:
         if result.shape != self.shape:
             raise ValueError(f"in place: {self.shape} cannot become {result.shape}")
         self.raw, self.low, self.owned = result.raw, result.low, result.owned
-        self.high = self.cuts = self.base = None
+        self.high = self.cuts = self.base = self.pixels = None
         return self

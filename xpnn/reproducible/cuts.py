@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from xpnn.reproducible.array import Array
@@ -16,7 +16,7 @@ Raw = Any
 COMFORT = 400
 # below SMALL elements, the number of operations counts, above, that of passes
 SMALL = 20_000
-# elements of a row that is long enough to be worth joining
+# NumPy buffers shorter rows, and a pass takes twice the time
 LONG = 4096
 # that `width_of` tries
 _WIDTHS = (42, 32, 21, 16, 8)
@@ -45,7 +45,7 @@ class Window(NamedTuple):
 
 
 def bits_for(terms: int) -> int:
-    """Return the bits of a slice: ``terms * 2**(2*bits) <= 2**53``; few values share cuts."""
+    """Return the bits of a slice: ``terms * 2**(2*bits) <= 2**53``; few values, to share cuts."""
     if terms <= 2**11:
         return 21
     if terms <= 2**21:
@@ -58,8 +58,8 @@ def double(raw: Raw, xp: Any) -> Raw:
     return raw if raw.dtype == xp.float64 else xp.astype(raw, xp.float64)
 
 
-def cut(array: Array, axis: int, bits: int, count: int, xp: Any) -> Cut | None:
-    """Return `array` as `count` slices of `bits` bits, relative to its maxima along `axis`.
+def cut(array: Array, axis: int, bits: Sequence[int], xp: Any) -> Cut | None:
+    """Return `array` as slices of so many bits each, relative to its maxima along `axis`.
 
     With L the least power of two not below the maximum of |x| along `axis`, the first slice
     is x rounded to a multiple of 2^-bits L, the next is the rest rounded to a multiple of
@@ -72,88 +72,98 @@ def cut(array: Array, axis: int, bits: int, count: int, xp: Any) -> Cut | None:
     """
     base = array.base
     if base is not None and base[0].raw is base[1]:
-        other = cut(base[0], -3 - axis, bits, count, xp)
+        other = cut(base[0], -3 - axis, bits, xp)
         if other is None:
             return None
         return Cut([xp.matrix_transpose(s) for s in other.slices], other.low)
-    kept = array.cuts
-    if kept is None:
-        kept = array.cuts = {}
-    key = (axis, bits, count)
+    kept = kept_of(array)
+    key = (axis, *bits)
     if key not in kept:
-        kept[key] = _cut(array, kept, axis, bits, count, xp)
+        kept[key] = _cut(array, kept, axis, bits, xp)
     found: Cut | None = kept[key]
     return found
 
 
-def _cut(
-    array: Array, kept: dict[Any, Any], axis: int, bits: int, count: int, xp: Any
-) -> Cut | None:
+def kept_of(array: Array) -> dict[Any, Any]:
+    """Return what is kept of an array, to be added to."""
+    if array.cuts is None:
+        array.cuts = {}
+    return array.cuts
+
+
+def _cut(array: Array, kept: dict[Any, Any], axis: int, bits: Sequence[int], xp: Any) -> Cut | None:
     raw = double(array.raw, xp)
     if array.high is not None and array.low > -COMFORT and array.high < COMFORT:
-        key = ("grid", bits, count)
+        key = ("grid", *bits)
         if key not in kept:
-            kept[key] = slices(raw, array.high, bits, count, width=array.high - array.low)
+            kept[key] = slices(raw, array.high, bits, width=array.high - array.low)
         grid: Cut = kept[key]
         return grid
-    if array.ndim == 2 and array.size < SMALL:
-        if "units" not in kept:
-            kept["units"] = _both_units(raw, xp)
-        units = kept["units"]
-        return None if units is None else slices(raw, -COMFORT, bits, count, unit=units[axis])
-    rows = _joined(raw, axis, xp)
-    maxima = xp.max(xp.abs(rows), axis=axis, keepdims=True)
-    if rows is not raw:
-        maxima = xp.max(xp.reshape(maxima, (-1, raw.shape[1])), axis=0, keepdims=True)
-    unit = _unit(maxima, xp)
+    unit = unit_of(array, axis, xp)
     if unit is None:
         return None
+    rows = _joined(raw, axis, xp)
     if rows is raw:
-        return slices(raw, -COMFORT, bits, count, unit=unit)
+        return slices(raw, -COMFORT, bits, unit=unit)
     repeats = rows.shape[1] // raw.shape[1]
-    unit = xp.reshape(xp.broadcast_to(unit, (repeats, raw.shape[1])), (1, -1))
-    pieces, low = slices(rows, -COMFORT, bits, count, unit=unit)
+    # a product, and not a reshaped view, which would be copied twice
+    unit = xp.reshape(xp.broadcast_to(unit, (repeats, raw.shape[1])) * 1.0, (1, -1))
+    pieces, low = slices(rows, -COMFORT, bits, unit=unit)
     return Cut([xp.reshape(piece, raw.shape) for piece in pieces], low)
 
 
-def _unit(maxima: Raw, xp: Any) -> Raw | None:
-    """Return the least powers of two not below `maxima`; None if one is out of comfort."""
-    usual = (maxima >= 2.0**-COMFORT) & (maxima <= 2.0**COMFORT) | (maxima == 0.0)
-    return power_above(maxima, xp) if bool(xp.all(usual)) else None
+def unit_of(array: Array, axis: int, xp: Any) -> Raw | None:
+    """Return the least powers of two not below the maxima of |x|; None if one is out of comfort.
 
-
-def _both_units(raw: Raw, xp: Any) -> dict[int, Raw] | None:
-    """Return the units by the axis along which the maxima are taken.
-
-    In training, most operands are cut along both; and a look whether all are in comfort costs more
-    than the maxima.
+    In training, most operands are cut along both axes; and a look whether all are in comfort costs
+    more than the maxima, so a small matrix has both looked at together.
     """
-    magnitudes = xp.abs(raw)
-    unit = _unit(xp.concat([xp.max(magnitudes, axis=0), xp.max(magnitudes, axis=1)]), xp)
-    columns = raw.shape[1]
-    return None if unit is None else {-2: unit[None, :columns], -1: unit[columns:, None]}
+    kept = kept_of(array)
+    both = array.ndim == 2 and array.size < SMALL
+    key = ("unit", None if both else axis)
+    if key not in kept:
+        raw = double(array.raw, xp)
+        if both:
+            magnitudes = xp.abs(raw)
+            maxima = xp.concat([xp.max(magnitudes, axis=0), xp.max(magnitudes, axis=1)])
+        else:
+            rows = _joined(raw, axis, xp)
+            maxima = xp.max(xp.abs(rows), axis=axis, keepdims=True)
+            if rows is not raw:
+                maxima = xp.max(xp.reshape(maxima, (-1, raw.shape[1])), axis=0, keepdims=True)
+        within = are_within(maxima, COMFORT, xp)
+        kept[key] = power_above(maxima, xp) if within else None
+    unit = kept[key]
+    if unit is None or not both:
+        return unit
+    columns = array.shape[1]
+    return unit[None, :columns] if axis == -2 else unit[columns:, None]
+
+
+def are_within(maxima: Raw, exponent: int, xp: Any) -> bool:
+    """Return whether all are 0 or between 2^-exponent and 2^exponent."""
+    usual = (maxima >= 2.0**-exponent) & (maxima <= 2.0**exponent) | (maxima == 0.0)
+    return bool(xp.all(usual))
 
 
 def _joined(raw: Raw, axis: int, xp: Any) -> Raw:
-    """Return a large matrix that is cut by columns with several rows joined to a longer one.
-
-    A pass over a matrix with a row of shifts works row by row, and long rows take half the time.
-    """
+    """Return a large matrix that is cut by columns with several rows joined to a longer one."""
     if axis != -2 or len(raw.shape) != 2 or raw.shape[0] * raw.shape[1] < SMALL:
         return raw
     rows, columns = raw.shape
-    count = max((n for n in range(1, LONG // columns + 1) if rows % n == 0), default=1)
+    long = (n for n in range(LONG // columns + 1, rows + 1) if rows % n == 0)
+    count = next(long, 1)
     return raw if count == 1 else xp.reshape(raw, (rows // count, count * columns))
 
 
 def slices(
-    raw: Raw, high: int, bits: int, count: int, *, width: int = 1 << 20, unit: Raw | None = None
+    raw: Raw, high: int, bits: Sequence[int], *, width: int = 1 << 20, unit: Raw | None = None
 ) -> Cut:
-    """Return `count` slices of `raw`, |raw| <= 2**high.
+    """Return `raw`, |raw| <= 2**high, as slices.
 
     Parameters
     ----------
-    raw, high, bits, count
+    raw, high, bits
         As for `cut`.
     width
         All values are multiples of ``2**(high - width)``: once the slices reach that, the rest is
@@ -162,27 +172,24 @@ def slices(
         If given, |raw| <= unit, and ``2**high`` is the least unit.
     """
     pieces: list[Raw] = []
-    rest, depth = raw, bits
-    while True:
+    rest, depth = raw, -1
+    for k, own in enumerate(bits):
+        depth += own + 1
         if width <= depth:
             pieces.append(rest)
             return Cut(pieces, high - width)
         shift: Any = math.ldexp(1.5, 52 - depth)
         shift = math.ldexp(shift, high) if unit is None else unit * shift
-        if len(pieces) == count - 1:
-            if pieces:
-                rest += shift  # a difference, our own
-                rest -= shift
-            else:
-                rest = rest + shift
-                rest -= shift
-            pieces.append(rest)
-            return Cut(pieces, high - depth)
-        piece = rest + shift
+        if 0 < k == len(bits) - 1:
+            piece = rest  # a difference, our own
+            piece += shift
+        else:
+            piece = rest + shift
         piece -= shift
         pieces.append(piece)
-        rest = rest - piece
-        depth += bits + 1
+        if k < len(bits) - 1:
+            rest = rest - piece
+    return Cut(pieces, high - depth)
 
 
 def width_of(parts: Callable[[], Iterable[Raw]], xp: Any) -> tuple[int, int] | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from xpnn.reproducible import cuts
 from xpnn.reproducible.formats import FLOAT32, FLOAT64
+from xpnn.reproducible.pixels import are_pixels
 
 _ROWS = 1024
 
@@ -21,8 +23,24 @@ def canonical(host: np.ndarray) -> None:
             rows[...] = format_.canonical(rows, np)
 
 
-def survey(parts: Callable[[], Iterable[np.ndarray]]) -> tuple[int, int] | None:
-    """Return the (low, high) that `Namespace.prepare` would find for all parts together."""
+class Survey(NamedTuple):
+    """What is known of a whole data set.
+
+    Attributes
+    ----------
+    low, high
+        All values are multiples of ``2**low``, and at most ``2**high``.
+    pixels
+        Whether all are pixels.
+    """
+
+    low: int
+    high: int
+    pixels: bool
+
+
+def survey(parts: Callable[[], Iterable[np.ndarray]], *, pixels: bool = True) -> Survey | None:
+    """Return what `Namespace.prepare` would find for all parts together."""
 
     def doubles() -> Iterator[np.ndarray]:
         for part in parts():
@@ -33,4 +51,7 @@ def survey(parts: Callable[[], Iterable[np.ndarray]]) -> tuple[int, int] | None:
     first = next(iter(parts()), None)
     if first is None or first.dtype.kind != "f":
         return None
-    return cuts.width_of(doubles, np)
+    found = cuts.width_of(doubles, np)
+    if found is None:
+        return None
+    return Survey(*found, pixels and all(are_pixels(part, np) for part in doubles()))

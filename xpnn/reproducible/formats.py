@@ -34,6 +34,16 @@ class Format(NamedTuple):
         rounded -= self.shift
         return xp.where(small, rounded, x)
 
+    def flushed(self, x: Raw) -> Raw:
+        """Return a result `x`, ours to overwrite, in canonical form, by two operations.
+
+        As `canonical`, but above, up to 2^(digits+2) shift, an addition may round once more: by
+        at most an ulp, in float64 below 2^-914, in float32 below 2^-76.
+        """
+        x += self.shift
+        x -= self.shift
+        return x
+
     def number(self, value: float) -> float:
         """Return a Python number rounded to this format."""
         with np.errstate(over="ignore"):

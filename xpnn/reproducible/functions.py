@@ -45,10 +45,12 @@ class Functions:
     def _gather(self, table: Raw, index: Raw) -> Raw:
         return self._xp.take(table, index, axis=0)
 
-    def _index(self, n: Raw, first: int) -> Raw:
+    def _index(self, n: Raw, first: int, table: Raw) -> Raw:
         """Return the place of whole `n` in a table that begins with `first`; any for a NaN."""
         xp = self._xp
-        return xp.astype(xp.where(xp.isnan(n), 0.0, n) + float(-first), xp.int64)
+        index = xp.astype(n + float(-first), xp.int64)
+        # what integer a NaN becomes is the processor's choice
+        return xp.minimum(xp.maximum(index, 0), table.shape[0] - 1)
 
     def exp(self, x: Raw) -> Raw:
         """Return e^x.
@@ -57,8 +59,7 @@ class Functions:
         """
         xp = self._xp
         table, rests = self._table(tables.exp, x)
-        largest = 709.782712893384  # of which the exponential is finite
-        y = xp.minimum(xp.maximum(x, -700.0), largest)
+        y = xp.minimum(xp.maximum(x, -700.0), tables.EXP_OVERFLOWS)
         n = xp.floor(y * _PER_LN2_64 + 0.5)
         y = (y - n * tables.LN2_64[0]) - n * tables.LN2_64[1]
         p = y * (1 / 720)
@@ -66,14 +67,14 @@ class Functions:
             p += c
             p *= y
         p *= y
-        index = self._index(n, tables.EXP_FIRST)
+        index = self._index(n, tables.EXP_FIRST, table)
         p += self._gather(rests, index)
         p += y
         scale = self._gather(table, index)
         p *= scale
         p += scale
-        p += p  # the table has the halves: 2^1024 is out of range, and nearly reached
-        return xp.where(x > largest, math.inf, p)
+        p += p  # the table has the halves, for 2^1024 is out of range: here it overflows
+        return p
 
     def sigmoid(self, x: Raw) -> Raw:
         """Return 1 / (1 + e^-x).
@@ -93,7 +94,7 @@ class Functions:
         high, low = self._table(tables.expm1, x)
         y = xp.minimum(xp.maximum(x, -40.0), 40.0)
         n = xp.floor(y * _PER_LN2_64 + 0.5)
-        index = self._index(n, -tables.EXPM1_LAST)
+        index = self._index(n, -tables.EXPM1_LAST, high)
         head = y - n * tables.LN2_64[0]
         tail = n * tables.LN2_64[1]
         r = head - tail
@@ -123,7 +124,7 @@ class Functions:
         (table,) = self._table(tables.tanh, x)
         y = xp.minimum(xp.maximum(x, -20.0), 20.0)
         n = xp.floor(y * 64.0 + 0.5)
-        base = self._gather(table, self._index(n, -1280))
+        base = self._gather(table, self._index(n, -1280, table))
         y -= n * (1 / 64)
         square = y * y
         t = square * (-17 / 315)

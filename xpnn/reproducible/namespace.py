@@ -14,8 +14,10 @@ import numpy as np
 
 from xpnn.reproducible import cuts, products
 from xpnn.reproducible.array import Array
+from xpnn.reproducible.data import Survey
 from xpnn.reproducible.formats import FLOAT32, FLOAT64, Format, trailing
 from xpnn.reproducible.functions import Functions
+from xpnn.reproducible.pixels import find_pixels
 
 Raw = Any
 Precision = Literal["training", "full"]
@@ -23,7 +25,7 @@ PRECISIONS = ("training", "full")
 
 # Names of the array API, by what must be done to wrap them. The same elements, elsewhere:
 _LAYOUT = """
-broadcast_to expand_dims flip max min moveaxis permute_dims reshape roll squeeze take
+broadcast_to expand_dims flip max min moveaxis permute_dims reshape roll squeeze
 take_along_axis tile repeat tril triu sort unstack
 """
 # the elements of several arrays, or those of one array or another
@@ -136,30 +138,34 @@ class Namespace:
         array.owned = False
         return array.raw
 
-    def prepare(self, array: Array) -> Array:
+    def prepare(self, array: Array, *, pixels: bool = True) -> Array:
         """Return `array` with a note of the bits that its values need.
 
         For data that enters many products, such as all samples of a data set: if all values are
         multiples of one power of two that lie within 2^42 of the largest (every pixel / 255
         rounded to float32), then each batch taken from it is cut without looking for a maximum,
         and one cut serves the products along both axes. The bound of `matmul` then has the
-        largest value of the whole array for that of a row.
+        largest value of the whole array for that of a row. If they are pixels, they are kept as
+        such too, for float64 products of less work, unless `pixels` is false.
         """
         if array.dtype in self._formats and array.size:
             double = cuts.double(array.raw, self._raw)
             found = cuts.width_of(lambda: (double,), self._raw)
             if found is not None:
-                low, array.high = found
-                array.low, array.cuts = max(array.low, low), None
+                self._note(array, Survey(*found, pixels))
         return array
 
-    def prepared(self, raw: Raw, found: tuple[int, int] | None) -> Array:
+    def prepared(self, raw: Raw, found: Survey | None) -> Array:
         """Return a canonical part of a data set that was surveyed, prepared as the whole set."""
         array = self._plain(raw)
         if found is not None:
-            low, array.high = found
-            array.low = max(array.low, low)
+            self._note(array, found)
         return array
+
+    def _note(self, array: Array, found: Survey) -> None:
+        array.low, array.high, array.cuts = max(array.low, found.low), found.high, None
+        if found.pixels and array.ndim == 2:
+            array.pixels = find_pixels(array.raw, self._raw)
 
     def _plain(self, raw: Raw) -> Array:
         """Return a raw array that needs no canonical form, wrapped."""
@@ -205,11 +211,11 @@ class Namespace:
         return self._raw.asarray(value, dtype=like.dtype, device=array_api_compat.device(like))
 
     def _finish(self, raw: Raw, single: bool) -> Array:
-        """Return a fresh float64 result, canonical, rounded to float32 if `single`."""
+        """Return a fresh float64 result, flushed, rounded to float32 if `single`."""
         format_ = FLOAT64
         if single:
             raw, format_ = self._raw.astype(raw, self._raw.float32), FLOAT32
-        return Array(self, format_.canonical(raw, self._raw), format_.low, owned=True)
+        return Array(self, format_.flushed(raw), format_.low, owned=True)
 
     # The library's own functions, exact as they are
 
@@ -294,6 +300,13 @@ class Namespace:
         transposed.base = (x, x.raw)
         return transposed
 
+    def take(self, x: Array, indices: Array, /, *, axis: int | None = None) -> Array:
+        """Return some rows, or columns."""
+        taken = x.view(self._raw.take(x.raw, indices.raw, axis=axis))
+        if x.pixels is not None and axis == 0:
+            taken.pixels = x.pixels.take(indices.raw, self._raw)
+        return taken
+
     def astype(self, x: Array, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Array:
         """Return `x` in another dtype; a float is rounded once."""
         extra = {} if device is None else {"device": device}
@@ -307,7 +320,9 @@ class Namespace:
         if new.low > old.low:
             return Array(self, new.canonical(raw, self._raw), new.low, owned=True)
         x.owned = False
-        return Array(self, raw, max(x.low, new.low), high=x.high)
+        wider = Array(self, raw, max(x.low, new.low), high=x.high)
+        wider.pixels = x.pixels
+        return wider
 
     def abs(self, x: Array, /) -> Array:
         """Return the absolute value."""
@@ -371,7 +386,10 @@ class Namespace:
         return Array(self, x - y, low, owned=True)
 
     def multiply(self, a: Any, b: Any, /) -> Array:
-        """Return ``a * b``, correctly rounded, then to a multiple of the format's quantum."""
+        """Return ``a * b``, correctly rounded, then to a multiple of the format's quantum.
+
+        A result below 2^-914 (float32: 2^-76) may be an ulp off.
+        """
         x, y, low = self._operands(a, b, operator.add)
         raw = x * y
         format_ = self._formats.get(raw.dtype)
@@ -381,7 +399,7 @@ class Namespace:
             if not ((isinstance(x, float) and x > 0.0) or (isinstance(y, float) and y > 0.0)):
                 raw += 0.0  # nor then a negative zero
         else:
-            raw, low = format_.canonical(raw, self._raw), format_.low
+            raw, low = format_.flushed(raw), format_.low
         return Array(self, raw, min(low, 1023), owned=True)
 
     def square(self, x: Array, /) -> Array:
@@ -389,7 +407,10 @@ class Namespace:
         return self.multiply(x, x)
 
     def divide(self, a: Any, b: Any, /) -> Array:
-        """Return ``a / b``, correctly rounded, then to a multiple of the format's quantum."""
+        """Return ``a / b``, correctly rounded, then to a multiple of the format's quantum.
+
+        A result below 2^-914 (float32: 2^-76) may be an ulp off.
+        """
         if isinstance(b, (int, float)) and abs(math.frexp(b)[0]) == 0.5 and 1e-30 < abs(b) < 1e30:
             return self.multiply(a, 1 / b)  # by a power of two
         x, y, _ = self._operands(a, b, min)
@@ -500,8 +521,6 @@ class Namespace:
 
         * ``"training"``: 2^-43 n |x|, then one rounding;
         * ``"full"``: one rounding and 2^-80 sum |x_k|.
-
-        The terms are cut as for `matmul`, and the cut is shared with it.
         """
         xp = self._raw
         if dtype is not None and dtype in self._formats:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from xpnn.reproducible import cuts
+from xpnn.reproducible import cuts, pixels
 from xpnn.reproducible.array import Array
 from xpnn.reproducible.cuts import Cut, Window
 from xpnn.reproducible.exact import two_sum
@@ -18,12 +18,16 @@ Raw = Any
 def matmul(a: Array, b: Array, xp: Any) -> tuple[Raw, int]:
     """Return the product at "training" precision, in float64, and its ``low``."""
     single = a.dtype == b.dtype == xp.float32
+    if not single:
+        found = pixels.product(a, b, xp)
+        if found is not None:
+            return found
     bits = cuts.bits_for(a.shape[-1])
-    count = (1 if single else 2) if bits == 21 else (2 if single else 3)
-    left, right = cuts.cut(a, -1, bits, count, xp), cuts.cut(b, -2, bits, count, xp)
+    slices = (bits,) * ((1 if single else 2) if bits == 21 else (2 if single else 3))
+    left, right = cuts.cut(a, -1, slices, xp), cuts.cut(b, -2, slices, xp)
     if left is None or right is None:
-        return _careful_matmul(a.raw, b.raw, left, right, bits, count, xp), FLOAT64.low
-    return _products(left.slices, right.slices, count), left.low + right.low
+        return _careful_matmul(a.raw, b.raw, left, right, slices, xp), FLOAT64.low
+    return _products(left.slices, right.slices, len(slices)), left.low + right.low
 
 
 def _products(a: list[Raw], b: list[Raw], count: int) -> Raw:
@@ -42,7 +46,7 @@ def _products(a: list[Raw], b: list[Raw], count: int) -> Raw:
 
 
 def _careful_matmul(
-    a: Raw, b: Raw, left: Cut | None, right: Cut | None, bits: int, count: int, xp: Any
+    a: Raw, b: Raw, left: Cut | None, right: Cut | None, slices: Sequence[int], xp: Any
 ) -> Raw:
     """Return the product where an operand is not finite, or too large or too small to be cut."""
     pieces, units, levels, finite = [], [], [], True
@@ -57,10 +61,10 @@ def _careful_matmul(
         is_finite = xp.isfinite(raw)
         finite = finite and bool(xp.all(is_finite))
         scaled = cuts.scaled(xp.where(is_finite, raw, 0.0), axis, xp)
-        pieces.append(cuts.slices(scaled.y, 0, bits, count).slices)
+        pieces.append(cuts.slices(scaled.y, 0, slices).slices)
         units.append(scaled.unit)
         levels.append(scaled.level)
-    product = _products(pieces[0], pieces[1], count)
+    product = _products(pieces[0], pieces[1], len(slices))
     product = cuts.unscaled(product, units[0] * units[1], levels[0] + levels[1], xp)
     return product if finite else _specials(product, a, b, xp)
 
@@ -172,15 +176,17 @@ def _sum_of_levels(sums: dict[int, tuple[Raw, Raw]], shift: int, xp: Any) -> Raw
 def sum_(x: Array, axis: int, keepdims: bool, xp: Any) -> tuple[Raw, int]:
     """Return the sum at "training" precision, in float64, and its ``low``.
 
-    `axis` is -1 or -2; the cut along it is shared with `matmul`.
+    `axis` is -1 or -2.
     """
-    found = cuts.cut(x, axis, 21, 2, xp)
+    # one slice of 43 bits where that many terms are exact, else the two that `matmul` has
+    bits = (43,) if x.shape[axis] <= 2**10 else (21, 21)
+    found = cuts.cut(x, axis, bits, xp)
     if found is not None:
         return _sum_of_slices(found.slices, axis, keepdims, xp) + 0.0, found.low
     raw = cuts.double(x.raw, xp)
     finite, all_finite = _finite(raw, xp)
     scaled = cuts.scaled(finite, axis, xp)
-    total = _sum_of_slices(cuts.slices(scaled.y, 0, 21, 2).slices, axis, True, xp)
+    total = _sum_of_slices(cuts.slices(scaled.y, 0, bits).slices, axis, True, xp)
     total = cuts.unscaled(total, scaled.unit, scaled.level, xp)
     if not all_finite:
         total = total + _sum_of_specials(raw, axis, xp)

@@ -51,6 +51,8 @@ _LOG2 = -_log(Fraction(1, 2))
 LN2_64 = _parts(_LOG2 / 64, -42)
 LN2 = _parts(_LOG2, -40)
 EXP_FIRST = -65536
+# beyond the range of float64, within that of the table
+EXP_OVERFLOWS = 710.0
 EXPM1_LAST = 3700
 
 
