@@ -306,7 +306,7 @@ def test_readme_lists_every_part():
     assert readme_row("optimizers") == {OPTIMIZERS[name].__name__ for name in shipped(OPTIMIZERS)}
     assert readme_row("losses") >= {LOSSES[name].__name__ for name in shipped(LOSSES)}
     assert readme_row("layers") == PARTS["layers"][0]
-    assert readme_row("schedules") == {SCHEDULES[name].__name__ for name in shipped(SCHEDULES)} | {
+    assert readme_row("schedules") >= {SCHEDULES[name].__name__ for name in shipped(SCHEDULES)} | {
         "Warmup"
     }
     for name in BACKENDS:

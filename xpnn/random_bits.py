@@ -65,7 +65,7 @@ def uniform(key: Array, count: int, *, xp: Any) -> Array:
 
     One hash gives four of them. `key` is an int64 array of shape (1,).
     """
-    here: dict[str, Any] = {"dtype": xp.int64, "device": device(key)}
-    bits = split(key, xp.arange(-(-count // 4), **here))
-    quarters = xp.expand_dims(bits, axis=1) >> xp.arange(0, 64, 16, **here)
+    bits = split(key, xp.arange(-(-count // 4), dtype=xp.int64, device=device(key)))
+    shifts = xp.arange(0, 64, 16, dtype=xp.int64, device=device(key))
+    quarters = xp.expand_dims(bits, axis=1) >> shifts
     return xp.reshape(quarters & (UNIFORM - 1), (-1,))[:count]

@@ -79,14 +79,18 @@ def _powers(gamma: float, exponents: np.ndarray) -> np.ndarray:
     return np.asarray(powers)[places]
 
 
-def _cosine(x: np.ndarray) -> np.ndarray:
-    """Return cos(pi x) for 0 <= x <= 1, at most 2^-52 off; the platform's may differ in a digit."""
-    # sin(pi u), u = 1/2 - x: its series, of which the terms from the 14th on are below 2^-60
-    angle = math.pi * (0.5 - x)
+def _half_cosine(x: np.ndarray) -> np.ndarray:
+    """Return (1 + cos(pi x)) / 2 for 0 <= x <= 1, at most 2^-51 off.
+
+    As 1 - sin²(pi x / 2), by the sine's series: the platform's cosine may differ in a digit.
+    """
+    angle = (math.pi / 2) * x
     square, terms = angle * angle, np.zeros_like(x)
-    for k in range(13, 0, -1):
+    # the terms from the 13th on are below 2^-60
+    for k in range(12, 0, -1):
         terms = (1.0 + terms) * (-square / (2 * k * (2 * k + 1)))
-    cosine: np.ndarray = angle + angle * terms
+    sine = angle + angle * terms
+    cosine: np.ndarray = 1.0 - sine * sine
     return cosine
 
 
@@ -161,7 +165,7 @@ class Cosine(Schedule):
     def factors(self, times: np.ndarray, epochs: float, history: Sequence[Any]) -> np.ndarray:
         # a run that is all warm-up stays at the beginning
         part = np.minimum(times / epochs, 1.0) if epochs > 0 else np.zeros_like(times)
-        return self.final + (1.0 - self.final) * (0.5 * (1.0 + _cosine(part)))
+        return self.final + (1.0 - self.final) * _half_cosine(part)
 
 
 @dataclass(frozen=True)
