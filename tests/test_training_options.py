@@ -341,23 +341,25 @@ def test_all_of_it_is_pytorchs(library, dtype):
         np.testing.assert_allclose(own, theirs, rtol=0, atol=1e-9)
 
 
-# JAX compiles each operation by itself, which takes its time
-EVERYWHERE = {"float32": LIBRARIES, "float64": [name for name in LIBRARIES if name != "jax"]}
-
-
-@pytest.mark.parametrize("dtype", sorted(EVERYWHERE))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_all_of_it_reproducibly_has_the_same_bits_everywhere(dtype):
     found = {}
-    for library in EVERYWHERE[dtype]:
+    # all shapes are alike, for JAX compiles each operation by itself
+    square = draw(4, 4)
+    for library in LIBRARIES:
         try:
             options = open_backend(library, dtype).options()
         except pytest.skip.Exception:
             continue
+        if (library, dtype) == ("jax", "float64"):
+            continue
         backend = get_backend(**{**options, "reproducible": True})
-        model = whole_network()
-        history = xpnn.fit(
-            model, (WIDE[:12], TARGETS[:12]), backend=backend, **ALL, **{**RUN, "batch_size": 12}
-        )
+        model = xpnn.Sequential(
+            xpnn.Dense(4), xpnn.BatchNorm(), xpnn.Activation("relu"), xpnn.Dropout(0.25),
+            xpnn.Dense(4),
+        )  # fmt: skip
+        settings = {**ALL, **RUN, "batch_size": 4, "epochs": 4}
+        history = xpnn.fit(model, (square, np.array([0, 1, 1, 3])), backend=backend, **settings)
         found[library] = (model.sha256(), *(row[:3] for row in history))
     assert len(found) >= 2
     assert len(set(found.values())) == 1
