@@ -236,7 +236,8 @@ def test_config_makes_an_equal_layer(layer, config):
 
 
 def test_every_layer_has_a_name():
-    assert dict(LAYERS) == {"Dense": xpnn.Dense, "Activation": xpnn.Activation}
+    kinds = (xpnn.Dense, xpnn.Activation, xpnn.Dropout, xpnn.BatchNorm)
+    assert dict(LAYERS) == {kind.__name__: kind for kind in kinds}
 
 
 @pytest.mark.parametrize("units", [0, -1, 2.5, "many", None, True])

@@ -21,6 +21,7 @@ from xpnn.initializers import INITIALIZERS
 from xpnn.layers import LAYERS
 from xpnn.losses import LOSSES, Flooding
 from xpnn.optimizers import OPTIMIZERS
+from xpnn.schedules import SCHEDULES
 
 PACKAGE = Path(xpnn.__file__).parent
 
@@ -29,7 +30,8 @@ FLOORS = (
     {"_version", "errors", "functions", "reproducible", "tree"},  # 0
     {"files", "mapped", "recording", "registry"},  # 0, on top of errors and tree
     {"backends"},  # 0
-    {"activations", "datasets", "initializers", "losses", "metrics", "optimizers", "schedules"},
+    {"activations", "datasets", "initializers", "losses", "metrics", "optimizers", "schedules"}
+    | {"random_bits"},  # 1
     {"layers", "streams"},
     {"model"},
     {"training"},
@@ -242,7 +244,8 @@ PARTS = {
         shipped(INITIALIZERS),
         "he_normal he_uniform glorot_normal glorot_uniform zeros",
     ),
-    "layers": (shipped(LAYERS), "Dense Activation"),
+    "layers": (shipped(LAYERS), "Dense Activation Dropout BatchNorm"),
+    "schedules": (shipped(SCHEDULES), "constant step exponential cosine plateau"),
     "backends": (set(BACKENDS), "numpy cupy torch jax strict"),
     "dtypes": (set(DTYPES), "float32 float64"),
 }
@@ -280,6 +283,7 @@ def usage(capsys):
         ("activation", "activations"),
         ("loss", "losses"),
         ("optimizer", "optimizers"),
+        ("schedule", "schedules"),
         ("backend", "backends"),
         ("dtype", "dtypes"),
     ],
@@ -302,6 +306,9 @@ def test_readme_lists_every_part():
     assert readme_row("optimizers") == {OPTIMIZERS[name].__name__ for name in shipped(OPTIMIZERS)}
     assert readme_row("losses") >= {LOSSES[name].__name__ for name in shipped(LOSSES)}
     assert readme_row("layers") == PARTS["layers"][0]
+    assert readme_row("schedules") >= {SCHEDULES[name].__name__ for name in shipped(SCHEDULES)} | {
+        "Warmup"
+    }
     for name in BACKENDS:
         assert readme_row(f"`{name}`")
 

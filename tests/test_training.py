@@ -190,6 +190,7 @@ def test_history_knows_its_settings():
     history = fit(network(), epochs=0, optimizer=xpnn.SGD(0.5), shuffle=False)
     assert history.settings == {
         "loss": "CrossEntropy(floor=1e-07)", "optimizer": "SGD(lr=0.5, weight_decay=0.0)",
+        "schedule": None, "clip_norm": None, "sample_weight": False, "class_weight": None,
         "epochs": 0, "batch_size": 5, "seed": 7, "shuffle": False, "backend": "numpy",
         "device": "cpu", "dtype": "float64",
     }  # fmt: skip

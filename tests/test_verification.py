@@ -206,7 +206,7 @@ def test_a_traced_run_ends_with_the_same_weights(library, reproducible):
 def test_events_name_their_place(library):
     open_backend(library)
     backend = get_backend(library, dtype="float64", reproducible=True)
-    events = verification._trace(SETTINGS, DATA[0], backend, epochs=1).events
+    events = verification._trace(SETTINGS, DATA, backend, epochs=1).events
     assert sorted({event.step for event in events}) == list(range(1, BATCHES + 1))
     first = [event for event in events if event.step == 1]
     places = list(dict.fromkeys(event.place for event in first))
@@ -227,7 +227,7 @@ def test_events_name_their_place(library):
 def test_traces_of_two_libraries_are_equal():
     open_backend("torch")
     numpys, torchs = (
-        verification._trace(SETTINGS, DATA[0], backend, epochs=2).events
+        verification._trace(SETTINGS, DATA, backend, epochs=2).events
         for backend in usable_backends(["numpy", "torch"], dtype="float64", reproducible=True)
     )
     assert len(numpys) > 100 * BATCHES

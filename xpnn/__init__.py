@@ -6,13 +6,13 @@
 >>> history = xpnn.fit(model, train, validation=test, epochs=1, backend="numpy")
 """
 
-from xpnn import activations, datasets, initializers, losses, metrics, optimizers
+from xpnn import activations, datasets, initializers, losses, metrics, optimizers, schedules
 from xpnn._version import __version__
 from xpnn.backends import get_backend
 from xpnn.callbacks import CSVLogger, Terminal
 from xpnn.checkpoints import load, save
 from xpnn.errors import ArgumentError, BackendError, DataError, DivergenceError, XpnnError
-from xpnn.layers import Activation, Dense, Layer
+from xpnn.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Flooding, Loss, MeanSquaredError
 from xpnn.model import Sequential
 from xpnn.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
@@ -27,6 +27,7 @@ __all__ = [
     "AdamW",
     "ArgumentError",
     "BackendError",
+    "BatchNorm",
     "BinaryCrossEntropy",
     "CSVLogger",
     "Callback",
@@ -34,6 +35,7 @@ __all__ = [
     "DataError",
     "Dense",
     "DivergenceError",
+    "Dropout",
     "Epoch",
     "Flooding",
     "History",
@@ -62,4 +64,5 @@ __all__ = [
     "predict",
     "predict_proba",
     "save",
+    "schedules",
 ]

@@ -92,7 +92,7 @@ def load(
         model = Sequential(*(_made(dict(config)) for config in description["layers"]))
         model.loss = None if description["loss"] is None else _made_loss(dict(description["loss"]))
         model.classes, inputs = description["classes"], description["inputs"]
-        shapes = [layer.shapes(width) for layer, width in model.widths(inputs)]
+        shapes = model.shapes(inputs)
         dtype = description["dtype"] if dtype is None else dtype
     except XpnnError:
         raise

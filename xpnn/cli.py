@@ -21,6 +21,7 @@ from xpnn.files import check_writable
 from xpnn.losses import LOSSES
 from xpnn.model import Sequential, SummaryRow
 from xpnn.optimizers import OPTIMIZERS
+from xpnn.schedules import SCHEDULES
 from xpnn.settings import FIELDS, Settings
 from xpnn.study import REPORT, Study, cluster, load_study, write_report
 from xpnn.study import run as run_study
@@ -124,6 +125,12 @@ def _add_settings(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     add("--loss", metavar=part, help=_names(LOSSES))
     add("--flood", metavar="B", type=float, help="flood level b: |E - b| + b for the loss E")
     add("--weight-decay", metavar="W", type=float, help="L2 weight decay")
+    add("--batch-norm", action="store_true", help="batch normalization of each hidden layer")
+    add("--dropout", metavar="P", type=float, help="after each hidden activation, drop units by P")
+    add("--schedule", metavar=part, help=f"of the learning rate: {_names(SCHEDULES)}")
+    add("--warmup", metavar="N", type=float, help="epochs in which the learning rate rises from 0")
+    add("--clip-norm", metavar="C", type=float, help="largest norm of the gradient")
+    add("--class-weight", metavar="W", help="balanced, or a weight per label: 0=1,1=2.5")
     add("--epochs", metavar="N", type=int, help="passes over the training data")
     add("--batch-size", metavar="N", type=int, help="samples per step")
     add("--seed", metavar="N", type=int, help="of initial weights and shuffles")
@@ -177,7 +184,7 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
 def _parts() -> str:
     """Return the names of all parts with their parameters and defaults."""
     lines = []
-    for registry in (ACTIVATIONS, OPTIMIZERS, LOSSES):
+    for registry in (ACTIVATIONS, OPTIMIZERS, LOSSES, SCHEDULES):
         listed = []
         for name in registry:
             given = registry.parameters(name).items()

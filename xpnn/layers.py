@@ -1,4 +1,8 @@
-"""Layers: ``forward(parameters, x, xp=xp)`` returns the output and the pullback of its gradient."""
+"""Layers: ``forward(parameters, x, xp=xp)`` returns the output and the pullback of its gradient.
+
+A layer that does something else in training has a `train` of its own: it may keep buffers, which
+are arrays that training changes without a gradient, and use random numbers.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from xpnn import activations
+from xpnn import activations, random_bits
 from xpnn.backends import to_numpy
-from xpnn.errors import ArgumentError, integer
+from xpnn.errors import ArgumentError, fraction, integer, positive
 from xpnn.initializers import INITIALIZERS, Initializer
 from xpnn.registry import Registry
 
@@ -22,7 +26,7 @@ LAYERS: Registry[type[Layer]] = Registry("layer")
 
 
 class Layer(ABC):
-    """Base of layers. A layer holds settings alone; its parameters are handed to it."""
+    """Base of layers. A layer holds settings alone; its arrays are handed to it."""
 
     @property
     @abstractmethod
@@ -45,16 +49,25 @@ class Layer(ABC):
         """Return the initial parameters as float64 arrays on the host."""
         return {}
 
+    @property
+    def draws(self) -> bool:
+        """Whether `train` needs random numbers."""
+        return False
+
+    def buffers(self, inputs: int) -> dict[str, np.ndarray]:
+        """Return the initial buffers as float64 arrays on the host."""
+        return {}
+
     @abstractmethod
     def forward(
         self, parameters: Mapping[str, Array], x: Array, *, xp: Any
     ) -> tuple[Array, Pullback]:
-        """Return the output and its pullback.
+        """Return the output of the trained layer and its pullback.
 
         Parameters
         ----------
         parameters
-            The layer's arrays by name.
+            The layer's arrays by name, parameters and buffers.
         x
             Shape (n, inputs). Not mutated.
         xp
@@ -69,6 +82,31 @@ class Layer(ABC):
             loss with respect to `x` and to each parameter, given that with respect to `y`. Without
             `input_gradient`, dx is None and isn't computed.
         """
+
+    def train(
+        self,
+        parameters: Mapping[str, Array],
+        buffers: dict[str, Array],
+        x: Array,
+        key: Array | None,
+        *,
+        xp: Any,
+    ) -> tuple[Array, Pullback, dict[str, Array]]:
+        """Return the output in training, its pullback, and the buffers after the step.
+
+        Parameters
+        ----------
+        parameters, buffers
+            The layer's arrays by name. Not mutated.
+        x
+            Shape (n, inputs). Not mutated.
+        key
+            Of the step's random numbers, see `xpnn.random_bits`; None where the layer draws none.
+        xp
+            The array API namespace to compute with.
+        """
+        y, pullback = self.forward({**parameters, **buffers}, x, xp=xp)
+        return y, pullback, buffers
 
 
 class Dense(Layer):
@@ -187,5 +225,149 @@ class Activation(Layer):
         return z, layer_pullback
 
 
-for _layer in (Dense, Activation):
+class Dropout(Layer):
+    """Dropout (Srivastava et al. 2014), inverted: a trained network takes all units as they are.
+
+    In training each unit of each sample is 0 with the probability p, and else multiplied by
+    ``1 / (1 - p)``. The masks are a function of seed, layer, epoch and mini-batch, alike on every
+    backend and in both dtypes.
+
+    Parameters
+    ----------
+    p
+        >= 0 and < 1, rounded to a multiple of 2^-16; 0.5 and 0.25 are such.
+    """
+
+    kind = "dropout"
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = fraction("p", p)
+        self._dropped = min(round(self.p * random_bits.UNIFORM), random_bits.UNIFORM - 1)
+
+    def config(self) -> dict[str, Any]:
+        return {"p": self.p}
+
+    def __repr__(self) -> str:
+        return f"Dropout({self.p})"
+
+    @property
+    def draws(self) -> bool:
+        return self._dropped > 0
+
+    def forward(
+        self, parameters: Mapping[str, Array], x: Array, *, xp: Any
+    ) -> tuple[Array, Pullback]:
+        def pullback(dy: Array, input_gradient: bool = True) -> tuple[Array | None, Gradients]:
+            return dy if input_gradient else None, {}
+
+        return x, pullback
+
+    def train(
+        self,
+        parameters: Mapping[str, Array],
+        buffers: dict[str, Array],
+        x: Array,
+        key: Array | None,
+        *,
+        xp: Any,
+    ) -> tuple[Array, Pullback, dict[str, Array]]:
+        if key is None:
+            return super().train(parameters, buffers, x, key, xp=xp)
+        n, units = x.shape
+        kept = random_bits.uniform(key, n * units, xp=xp) >= self._dropped
+        scale = random_bits.UNIFORM / (random_bits.UNIFORM - self._dropped)
+        mask = xp.astype(xp.reshape(kept, (n, units)), x.dtype) * scale
+
+        def pullback(dy: Array, input_gradient: bool = True) -> tuple[Array | None, Gradients]:
+            return dy * mask if input_gradient else None, {}
+
+        return x * mask, pullback, buffers
+
+
+class BatchNorm(Layer):
+    """Batch normalization (Ioffe and Szegedy 2015): ``scale (x - mean) / sqrt(var + eps) + bias``.
+
+    In training, mean and variance are those of the mini-batch, the variance with the divisor n; the
+    running ones, which a trained network takes, move towards them by ``momentum``:
+    ``running = (1 - momentum) running + momentum batch``, the variance there with the divisor
+    n - 1. All as PyTorch's BatchNorm1d, but for a mini-batch of one sample, which has no variance:
+    it is normalized by the running ones, and leaves them as they are.
+
+    Parameters
+    ----------
+    momentum
+        The mini-batch's share of the running mean and variance, >= 0 and < 1.
+    eps
+        Keeps the divisor from 0, > 0.
+    """
+
+    kind = "batch_norm"
+
+    def __init__(self, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        self.momentum, self.eps = fraction("momentum", momentum), positive("eps", eps)
+
+    def config(self) -> dict[str, Any]:
+        return {"momentum": self.momentum, "eps": self.eps}
+
+    def __repr__(self) -> str:
+        return f"BatchNorm(momentum={self.momentum}, eps={self.eps})"
+
+    def shapes(self, inputs: int) -> dict[str, tuple[int, ...]]:
+        return {"scale": (inputs,), "bias": (inputs,)}
+
+    def initialize(self, inputs: int, rng: np.random.RandomState) -> dict[str, np.ndarray]:
+        return {"scale": np.ones(inputs), "bias": np.zeros(inputs)}
+
+    def buffers(self, inputs: int) -> dict[str, np.ndarray]:
+        return {"running_mean": np.zeros(inputs), "running_var": np.ones(inputs)}
+
+    def forward(
+        self, parameters: Mapping[str, Array], x: Array, *, xp: Any
+    ) -> tuple[Array, Pullback]:
+        inverse = 1.0 / xp.sqrt(parameters["running_var"] + self.eps)
+        normalized = (x - parameters["running_mean"]) * inverse
+        scale = parameters["scale"]
+
+        def pullback(dy: Array, input_gradient: bool = True) -> tuple[Array | None, Gradients]:
+            gradients = {"scale": xp.sum(dy * normalized, axis=0), "bias": xp.sum(dy, axis=0)}
+            return dy * (scale * inverse) if input_gradient else None, gradients
+
+        return normalized * scale + parameters["bias"], pullback
+
+    def train(
+        self,
+        parameters: Mapping[str, Array],
+        buffers: dict[str, Array],
+        x: Array,
+        key: Array | None,
+        *,
+        xp: Any,
+    ) -> tuple[Array, Pullback, dict[str, Array]]:
+        n = x.shape[0]
+        if n < 2:
+            return super().train(parameters, buffers, x, key, xp=xp)
+        mean = xp.mean(x, axis=0)
+        centred = x - mean
+        squares = xp.sum(centred * centred, axis=0)
+        inverse = 1.0 / xp.sqrt(squares / n + self.eps)
+        normalized = centred * inverse
+        scale = parameters["scale"]
+
+        def pullback(dy: Array, input_gradient: bool = True) -> tuple[Array | None, Gradients]:
+            gradients = {"scale": xp.sum(dy * normalized, axis=0), "bias": xp.sum(dy, axis=0)}
+            if not input_gradient:
+                return None, gradients
+            # the batch's mean and variance depend on x too
+            through = dy - gradients["bias"] / n - normalized * (gradients["scale"] / n)
+            return through * (scale * inverse), gradients
+
+        batch = {"running_mean": mean, "running_var": squares / (n - 1)}
+        moved = {
+            name: (1.0 - self.momentum) * running + self.momentum * batch[name]
+            for name, running in buffers.items()
+        }
+        return normalized * scale + parameters["bias"], pullback, moved
+
+
+for _layer in (Dense, Activation, Dropout, BatchNorm):
     LAYERS.add(_layer.__name__, _layer)

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpnn.backends import Backend, get_backend
 from xpnn.errors import ArgumentError
-from xpnn.layers import Layer
+from xpnn.layers import Layer, Pullback
 from xpnn.losses import Loss
 from xpnn.tree import Tree, flatten
 
@@ -27,6 +27,19 @@ class SummaryRow(NamedTuple):
     parameters: int
 
 
+def _pullback(pullbacks: Sequence[Pullback]) -> Callable[[Array], Tree]:
+    """Return the pullback of a network from those of its layers."""
+
+    def pullback(dy: Array) -> Tree:
+        gradients = []
+        for i in reversed(range(len(pullbacks))):
+            dy, own = pullbacks[i](dy, input_gradient=i > 0)
+            gradients.append(own)
+        return gradients[::-1]
+
+    return pullback
+
+
 class Sequential:
     """A network of layers, each of which works on the output of the one before.
 
@@ -41,12 +54,15 @@ class Sequential:
         The layers, a tuple.
     parameters
         One ``{name: array}`` per layer, on `backend`; None before `initialize` or `fit`.
+    buffers
+        Likewise, the arrays that training changes without a gradient; for most layers there are
+        none.
     backend
-        The backend that `parameters` live on.
+        The backend that parameters and buffers live on.
     inputs
         The number of features, once known.
     apply
-        ``apply(parameters, x)`` returns the outputs, compiled for `backend`.
+        ``apply(arrays, x)`` returns the outputs, compiled for `backend`; see `arrays`.
     loss, classes
         What the network was last trained for: the loss, and the number of classes if the targets
         were class labels.
@@ -64,6 +80,7 @@ class Sequential:
             raise ArgumentError("layers must hold at least one layer, got none")
         self.layers = layers
         self.parameters: Tree | None = None
+        self.buffers: Tree | None = None
         self.backend: Backend | None = None
         self.inputs: int | None = None
         self.apply: Callable[[Tree, Array], Array]
@@ -74,7 +91,7 @@ class Sequential:
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in vars(self).items() if name != "apply"}
         if self.backend is not None and self.parameters is not None:
-            state["parameters"] = self.host_parameters()
+            state["parameters"], state["buffers"] = self.host_parameters(), None
             state["backend"] = self.backend.options()
         return state
 
@@ -100,36 +117,59 @@ class Sequential:
             yield layer, inputs
             inputs = layer.outputs(inputs)
 
+    def shapes(self, inputs: int) -> list[dict[str, tuple[int, ...]]]:
+        """Return the shape of each layer's parameters, and after them of its buffers."""
+        return [
+            {
+                **layer.shapes(width),
+                **{name: array.shape for name, array in layer.buffers(width).items()},
+            }
+            for layer, width in self.widths(inputs)
+        ]
+
     def initialize(self, inputs: int, *, backend: Backend, rng: np.random.RandomState) -> None:
-        """Draw the parameters, layer by layer, and move them to `backend`."""
-        drawn = [layer.initialize(width, rng) for layer, width in self.widths(inputs)]
+        """Draw the parameters, layer by layer, and move them and the buffers to `backend`."""
+        drawn = [
+            {**layer.initialize(width, rng), **layer.buffers(width)}
+            for layer, width in self.widths(inputs)
+        ]
         self.place(drawn, inputs=inputs, backend=backend)
 
-    def place(self, parameters: Tree, *, inputs: int, backend: Backend) -> None:
-        """Take over copies of host `parameters` on `backend`, in its dtype."""
-        self.parameters = [
-            {
+    def place(self, arrays: Tree, *, inputs: int, backend: Backend) -> None:
+        """Take over copies of host parameters and buffers on `backend`, in its dtype."""
+        self.parameters, self.buffers = [], []
+        for (layer, width), own in zip(self.widths(inputs), arrays, strict=True):
+            moved = {
                 name: backend.asarray(np.array(array, dtype=backend.dtype_name))
-                for name, array in layer.items()
+                for name, array in own.items()
             }
-            for layer in parameters
-        ]
+            self.buffers.append({name: moved.pop(name) for name in layer.buffers(width)})
+            self.parameters.append(moved)
         self.inputs, self.backend = inputs, backend
         xp = backend.xp
-        self.apply = backend.compile(lambda parameters, x: self.forward(parameters, x, xp=xp)[0])
+        self.apply = backend.compile(lambda arrays, x: self.forward(arrays, x, xp=xp)[0])
+
+    @property
+    def arrays(self) -> Tree:
+        """The parameters and buffers of each layer, what the trained network computes with."""
+        pairs = zip(self.parameters or [], self.buffers or [], strict=True)
+        return [{**parameters, **buffers} for parameters, buffers in pairs]
 
     def host_parameters(self) -> Tree:
-        """Return copies of the parameters on the host, in the order of each layer's `shapes`."""
-        backend, parameters = self.placed()
+        """Return copies of the parameters and buffers on the host, in the order of `shapes`."""
+        backend, arrays = self.placed()
         assert self.inputs is not None
         # JAX gives dictionaries back sorted by key
         return [
-            {name: np.array(backend.to_numpy(own[name])) for name in layer.shapes(width)}
-            for own, (layer, width) in zip(parameters, self.widths(self.inputs), strict=True)
+            {name: np.array(backend.to_numpy(own[name])) for name in shapes}
+            for own, shapes in zip(arrays, self.shapes(self.inputs), strict=True)
         ]
 
     def sha256(self) -> str:
-        """Return the SHA-256 of all parameters in order: little-endian, C order, NaN as one NaN."""
+        """Return the SHA-256 of all parameters and buffers in the order of `shapes`.
+
+        Little-endian, C order, NaN as one NaN.
+        """
         import hashlib
 
         digest = hashlib.sha256()
@@ -140,32 +180,42 @@ class Sequential:
         return digest.hexdigest()
 
     def placed(self) -> tuple[Backend, Tree]:
-        """Return the backend and the parameters on it, or raise if there are none yet."""
+        """Return the backend and the `arrays` on it, or raise if there are none yet."""
         if self.backend is None or self.parameters is None:
             raise ArgumentError("model has no parameters yet; train it with xpnn.fit first")
-        return self.backend, self.parameters
+        return self.backend, self.arrays
 
-    def forward(
-        self, parameters: Tree, x: Array, *, xp: Any
-    ) -> tuple[Array, Callable[[Array], Tree]]:
-        """Return the outputs, shape (n, outputs), and their pullback.
+    def forward(self, arrays: Tree, x: Array, *, xp: Any) -> tuple[Array, Callable[[Array], Tree]]:
+        """Return the outputs of the trained network, shape (n, outputs), and their pullback.
 
         The pullback takes the loss's gradient with respect to the outputs and returns that with
         respect to the parameters. The first layer computes none for its input.
         """
         pullbacks = []
-        for layer, own in zip(self.layers, parameters, strict=True):
+        for layer, own in zip(self.layers, arrays, strict=True):
             x, pullback = layer.forward(own, x, xp=xp)
             pullbacks.append(pullback)
+        return x, _pullback(pullbacks)
 
-        def model_pullback(dy: Array) -> Tree:
-            gradients = []
-            for i in reversed(range(len(pullbacks))):
-                dy, own = pullbacks[i](dy, input_gradient=i > 0)
-                gradients.append(own)
-            return gradients[::-1]
+    @property
+    def draws(self) -> bool:
+        """Whether a layer draws random numbers in training."""
+        return any(layer.draws for layer in self.layers)
 
-        return x, model_pullback
+    def train(
+        self, parameters: Tree, buffers: Tree, x: Array, keys: Callable[[int], Array], *, xp: Any
+    ) -> tuple[Array, Callable[[Array], Tree], Tree]:
+        """Return outputs and pullback as `forward`, but in training, and the new buffers.
+
+        ``keys(i)`` is the key of the random numbers of layer i, from 0 on.
+        """
+        pullbacks, moved = [], []
+        for i, (layer, own, kept) in enumerate(zip(self.layers, parameters, buffers, strict=True)):
+            key = keys(i) if layer.draws else None
+            x, pullback, after = layer.train(own, kept, x, key, xp=xp)
+            pullbacks.append(pullback)
+            moved.append(after)
+        return x, _pullback(pullbacks), moved
 
     def summary(self, inputs: int | None = None) -> Sequence[SummaryRow]:
         """Return a row per layer: name, kind, inputs, outputs, number of parameters.

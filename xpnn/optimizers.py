@@ -7,6 +7,7 @@ w`` for every parameter, as in PyTorch, except in `AdamW`.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -57,6 +58,13 @@ class Optimizer(ABC):
         parameters, *slots = unzip(stepped, 1 + len(self.slots))
         return parameters, {**state, **dict(zip(self.slots, slots, strict=True))}
 
+    def at(self, lr: Any) -> Optimizer:
+        """Return the same optimizer with another learning rate, which may be a 0-d array."""
+        # not dataclasses.replace, whose check would look at the array's value
+        changed = copy.copy(self)
+        object.__setattr__(changed, "lr", lr)
+        return changed
+
     def advance(self, state: State) -> tuple[tuple[Array, ...], State]:
         """Return what a step's rule shares between all parameters, and the state with it."""
         return (), state
@@ -77,6 +85,18 @@ class Optimizer(ABC):
 
 def _namespace(parameters: Tree) -> Any:
     return namespace(*(leaf for layer in parameters for leaf in layer.values()))
+
+
+def clipped(gradients: Tree, clip_norm: float, *, xp: Any) -> Tree:
+    """Return the gradients times ``clip_norm / max(norm, clip_norm)`` (Pascanu et al. 2013).
+
+    The norm is that of all of them together, as one vector; where it is `clip_norm` or less, they
+    stay what they are. PyTorch's `clip_grad_norm_` adds 1e-6 to the norm.
+    """
+    squares = [xp.sum(g * g) for layer in gradients for g in layer.values()]
+    norm = xp.sqrt(sum(squares[1:], squares[0]))
+    factor = clip_norm / xp.maximum(norm, clip_norm)
+    return tree_map(lambda g: g * factor, gradients)
 
 
 @dataclass(frozen=True)

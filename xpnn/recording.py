@@ -139,6 +139,7 @@ _UFUNCS = {
     "and": np.bitwise_and,
     "or": np.bitwise_or,
     "xor": np.bitwise_xor,
+    "rshift": np.right_shift,
     "lt": np.less,
     "le": np.less_equal,
     "gt": np.greater,

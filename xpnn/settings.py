@@ -10,11 +10,12 @@ from typing import Any
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import Backend
 from xpnn.datasets import Dataset
-from xpnn.errors import ArgumentError, integer, nonnegative
-from xpnn.layers import Activation, Dense, Layer
+from xpnn.errors import ArgumentError, fraction, integer, nonnegative, positive
+from xpnn.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from xpnn.losses import LOSSES, Flooding, Loss
 from xpnn.model import Sequential
 from xpnn.optimizers import OPTIMIZERS, Optimizer
+from xpnn.schedules import SCHEDULES, Constant, Schedule, Warmup
 from xpnn.training import Callback, History, fit
 
 
@@ -32,6 +33,18 @@ class Settings:
         The flood level around the loss, no `Flooding` if None.
     weight_decay
         Of the optimizer; its own if None.
+    batch_norm
+        Whether a `BatchNorm` follows each hidden `Dense` layer.
+    dropout
+        The p of a `Dropout` after each hidden activation, none if None.
+    schedule
+        A registered name with parameters, "cosine:final=0.01"; a constant learning rate if None.
+    warmup
+        Epochs of `Warmup` before the schedule, none if None.
+    clip_norm
+        As for `fit`.
+    class_weight
+        "balanced" as for `fit`, or labels with their weights, "0=1,1=2.5".
     epochs, batch_size, seed
         As for `fit`.
 
@@ -47,6 +60,12 @@ class Settings:
     loss: str = "cross_entropy"
     flood: float | None = None
     weight_decay: float | None = None
+    batch_norm: bool = False
+    dropout: float | None = None
+    schedule: str | None = None
+    warmup: float | None = None
+    clip_norm: float | None = None
+    class_weight: str | None = None
     epochs: int = 50
     batch_size: int = 100
     seed: int = 10
@@ -57,9 +76,17 @@ class Settings:
         integer("seed", self.seed, minimum=0, maximum=2**32 - 1)
         if self.flood is not None:
             nonnegative("flood", self.flood)
+        if self.clip_norm is not None:
+            positive("clip_norm", self.clip_norm)
+        if self.dropout is not None:
+            fraction("dropout", self.dropout)
+        if self.warmup is not None:
+            positive("warmup", self.warmup)
         self.layers(outputs=2)
         self.make_loss()
         self.make_optimizer()
+        self.make_schedule()
+        self.make_class_weight()
 
     def replaced(self, **changes: Any) -> Settings:
         """Return the settings with some changed."""
@@ -75,7 +102,10 @@ class Settings:
                     f"hidden must be whole numbers such as 100,50, got {self.hidden!r}"
                 )
             units = integer("hidden", int(width), minimum=1)
-            layers += [Dense(units), Activation(name, **parameters)]
+            layers.append(Dense(units))
+            layers += [BatchNorm()] if self.batch_norm else []
+            layers.append(Activation(name, **parameters))
+            layers += [Dropout(self.dropout)] if self.dropout is not None else []
         return [*layers, Dense(outputs)]
 
     def make_loss(self) -> Loss:
@@ -95,6 +125,31 @@ class Settings:
             parameters["weight_decay"] = self.weight_decay
         return OPTIMIZERS[name](**parameters)
 
+    def make_schedule(self) -> Schedule | None:
+        """Return the learning-rate schedule, if any."""
+        schedule = None
+        if self.schedule is not None:
+            name, parameters = SCHEDULES.parse(self.schedule)
+            schedule = SCHEDULES[name](**parameters)
+        return schedule if self.warmup is None else Warmup(self.warmup, schedule or Constant())
+
+    def make_class_weight(self) -> dict[int, float] | str | None:
+        """Return the classes' weights, if any."""
+        if self.class_weight is None or "=" not in self.class_weight:
+            if self.class_weight not in (None, "balanced"):
+                raise ArgumentError(
+                    "class_weight must be 'balanced' or weights such as 0=1,1=2.5, "
+                    f"got {self.class_weight!r}"
+                )
+            return self.class_weight
+        weights = {}
+        for item in self.class_weight.split(","):
+            label, _, weight = item.partition("=")
+            if not label.strip().isdecimal():
+                raise ArgumentError(f"class_weight must be such as 0=1,1=2.5, got {item!r}")
+            weights[int(label)] = nonnegative(f"class_weight of {int(label)}", weight)
+        return weights
+
     def make_model(self, *data: Dataset) -> Sequential:
         """Return the untrained network for the classes or values in `data`."""
         return Sequential(*self.layers(max(2, *(_outputs(part) for part in data))))
@@ -109,18 +164,21 @@ class Settings:
         callbacks: Iterable[Callback] = (),
     ) -> History:
         """Train `model` as `fit` does."""
-        return fit(
-            model,
-            train,
-            validation=validation,
-            loss=self.make_loss(),
-            optimizer=self.make_optimizer(),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=self.seed,
-            backend=backend,
-            callbacks=callbacks,
-        )
+        arguments = {**self.arguments(), "backend": backend, "callbacks": callbacks}
+        return fit(model, train, validation=validation, **arguments)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `fit` that the settings stand for."""
+        return {
+            "loss": self.make_loss(),
+            "optimizer": self.make_optimizer(),
+            "schedule": self.make_schedule(),
+            "clip_norm": self.clip_norm,
+            "class_weight": self.make_class_weight(),
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+        }
 
 
 def _outputs(data: Dataset) -> int:

@@ -26,18 +26,21 @@ class Chunk(NamedTuple):
         Arrays of the same shape for all chunks; the rows that `order` doesn't name are of no use.
     order
         The rows of x and y to go through, in order; on the host.
+    weights
+        Of the samples, if they have any.
     """
 
     x: Array
     y: Array
     order: np.ndarray
+    weights: Array | None = None
 
 
 class Whole:
-    """Inputs and targets that are on the device."""
+    """Inputs and targets that are on the device, and the samples' weights, if any."""
 
-    def __init__(self, x: Array, y: Array) -> None:
-        self.x, self.y = x, y
+    def __init__(self, x: Array, y: Array, weights: Array | None = None) -> None:
+        self.x, self.y, self.weights = x, y, weights
         self.capacity = len(self)
 
     def __len__(self) -> int:
@@ -45,12 +48,12 @@ class Whole:
 
     def chunks(self, multiple: int, rng: np.random.RandomState | None = None) -> Generator[Chunk]:
         """Yield all rows once, as one chunk, in order or shuffled by `rng`."""
-        yield Chunk(self.x, self.y, _order(len(self), rng))
+        yield Chunk(self.x, self.y, _order(len(self), rng), self.weights)
 
 
-def fits(x: Source, y: Source) -> bool:
+def fits(*sources: Source) -> bool:
     """Return whether a data set takes no more memory than a chunk may."""
-    return len(x) * (x.row_bytes + y.row_bytes) <= CHUNK_BYTES
+    return sum(len(source) * source.row_bytes for source in sources) <= CHUNK_BYTES
 
 
 class Stream:
@@ -64,11 +67,17 @@ class Stream:
         Where they go.
     batch_size
         A chunk holds at least so many rows, whatever they take.
+    weights
+        Of the samples, if any.
     """
 
-    def __init__(self, x: Source, y: Source, backend: Backend, batch_size: int) -> None:
-        self.sources, self.backend = (x, y), backend
-        self.row_bytes = max(1, x.row_bytes + y.row_bytes + np.dtype(np.int64).itemsize)
+    def __init__(
+        self, x: Source, y: Source, backend: Backend, batch_size: int, weights: Source | None = None
+    ) -> None:
+        self.sources = (x, y) if weights is None else (x, y, weights)
+        self.backend = backend
+        row_bytes = sum(source.row_bytes for source in self.sources)
+        self.row_bytes = max(1, row_bytes + np.dtype(np.int64).itemsize)
         self.capacity = min(len(x), max(CHUNK_BYTES // self.row_bytes, batch_size))
         self._known = [backend.survey(source.values) for source in self.sources]
         # kept, for NumPy's recorded steps know arrays by identity
@@ -108,8 +117,8 @@ class Stream:
 
     def _moved(self, reading: Any, buffers: list[np.ndarray], order: np.ndarray) -> Chunk:
         reading.result()
-        x, y = map(self.backend.chunk, buffers, self._known)
-        return Chunk(x, y, order)
+        x, y, *weights = map(self.backend.chunk, buffers, self._known)
+        return Chunk(x, y, order, *weights)
 
     def _read(self, ranges: list[tuple[int, int]], buffers: list[np.ndarray]) -> None:
         with np.errstate(over="ignore"):

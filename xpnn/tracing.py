@@ -86,7 +86,7 @@ def _operator(name: str) -> Callable[..., Any]:
     return noted
 
 
-for _name in ("add", "sub", "mul", "truediv", "pow", "matmul", "and", "or", "xor"):
+for _name in ("add", "sub", "mul", "truediv", "pow", "matmul", "and", "or", "xor", "rshift"):
     _function = _operator(f"__{_name}__")
     setattr(TracedArray, f"__{_name}__", _function)
     setattr(TracedArray, f"__r{_name}__", lambda a, b, f=_function: f(b, a))
@@ -186,17 +186,39 @@ class TracedLayer(Layer):
     def initialize(self, inputs: int, rng: np.random.RandomState) -> dict[str, np.ndarray]:
         return self.layer.initialize(inputs, rng)
 
+    @property
+    def draws(self) -> bool:
+        return self.layer.draws
+
+    def buffers(self, inputs: int) -> dict[str, np.ndarray]:
+        return self.layer.buffers(inputs)
+
     def forward(
         self, parameters: Mapping[str, Array], x: Array, *, xp: Any
     ) -> tuple[Array, Pullback]:
         with self.trace.at(f"{self.name} forward"):
             y, pullback = self.layer.forward(parameters, x, xp=xp)
+        return y, self._noted(pullback)
 
+    def train(
+        self,
+        parameters: Mapping[str, Array],
+        buffers: dict[str, Array],
+        x: Array,
+        key: Array | None,
+        *,
+        xp: Any,
+    ) -> tuple[Array, Pullback, dict[str, Array]]:
+        with self.trace.at(f"{self.name} forward"):
+            y, pullback, moved = self.layer.train(parameters, buffers, x, key, xp=xp)
+        return y, self._noted(pullback), moved
+
+    def _noted(self, pullback: Pullback) -> Pullback:
         def noted(dy: Array, input_gradient: bool = True) -> Any:
             with self.trace.at(f"{self.name} backward"):
                 return pullback(dy, input_gradient=input_gradient)
 
-        return y, noted
+        return noted
 
 
 class TracedLoss(Loss):
@@ -217,6 +239,12 @@ class TracedLoss(Loss):
         with self.trace.at("loss"):
             return self.loss.samples(outputs, targets, xp=xp)
 
+    def weighted(
+        self, outputs: Array, targets: Array, weights: Array, *, xp: Any
+    ) -> tuple[Array, Array]:
+        with self.trace.at("loss"):
+            return self.loss.weighted(outputs, targets, weights, xp=xp)
+
     def reported(self, samples: Array, *, xp: Any) -> Array:
         with self.trace.at("loss"):
             return self.loss.reported(samples, xp=xp)
@@ -236,6 +264,11 @@ class TracedOptimizer(Optimizer):
         object.__setattr__(self, "optimizer", optimizer)
         object.__setattr__(self, "trace", trace)
 
+    @property
+    def lr(self) -> Any:
+        """The optimizer's own, if it has one."""
+        return self.optimizer.lr  # type: ignore[attr-defined]
+
     def init(self, parameters: Tree, *, xp: Any = None) -> State:
         return self.optimizer.init(parameters, xp=xp)
 
@@ -244,6 +277,9 @@ class TracedOptimizer(Optimizer):
     ) -> tuple[Tree, State]:
         with self.trace.at("optimizer"):
             return self.optimizer.update(parameters, gradients, state, xp=xp)
+
+    def at(self, lr: Any) -> Optimizer:
+        return TracedOptimizer(self.optimizer.at(lr), self.trace)
 
     def rule(self, w: Array, g: Array, *slots: Array, xp: Any) -> tuple[Array, ...]:
         raise NotImplementedError

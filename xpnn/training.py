@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnn import metrics
-from xpnn.backends import Backend, Step, get_backend, namespace
+from xpnn import metrics, random_bits
+from xpnn.backends import Backend, Step, get_backend, namespace, to_numpy
 from xpnn.datasets import Dataset, as_dataset, as_inputs
-from xpnn.errors import ArgumentError, DataError, DivergenceError, integer
+from xpnn.errors import (
+    ArgumentError,
+    DataError,
+    DivergenceError,
+    integer,
+    nonnegative,
+    positive,
+    unknown,
+)
 from xpnn.losses import CrossEntropy, Loss, labels
 from xpnn.mapped import Source, is_mapped, scaled
 from xpnn.model import Sequential
-from xpnn.optimizers import SGD, Optimizer
+from xpnn.optimizers import SGD, Optimizer, clipped
+from xpnn.schedules import Schedule
 from xpnn.streams import Stream, Whole, fits
 from xpnn.tree import Tree
 
@@ -116,6 +126,10 @@ def fit(
     validation: Dataset | tuple[Array, Array] | None = None,
     loss: Loss | None = None,
     optimizer: Optimizer | None = None,
+    schedule: Schedule | None = None,
+    clip_norm: float | None = None,
+    sample_weight: Array | None = None,
+    class_weight: Mapping[int, float] | str | None = None,
     epochs: int = 50,
     batch_size: int = 100,
     seed: int | None = None,
@@ -144,12 +158,28 @@ def fit(
         `CrossEntropy` if None.
     optimizer
         `SGD` with a learning rate of 0.1 if None. Starts afresh with each call.
+    schedule
+        Of the learning rate, such as ``xpnn.schedules.Cosine()``; the optimizer's own all along if
+        None.
+    clip_norm
+        The largest norm, > 0, that the gradient of all parameters may have as one vector; a larger
+        one is scaled down to it. Weight decay is added afterwards.
+    sample_weight
+        Shape (n,), finite and >= 0: how much each training sample counts. Scaled to a mean of 1
+        over the training set, so that the loss is as large as without, and the mini-batch's loss
+        is ``sum(weight * loss) / n``. The training figures are weighted likewise; the test figures
+        aren't.
+    class_weight
+        A mapping from labels to numbers >= 0, 1 for those that aren't in it, or "balanced":
+        ``n / (classes * count)`` of each class in the training set. A sample's weight is multiplied
+        by its class's.
     epochs, batch_size
         The last mini-batch of an epoch is smaller if `batch_size` doesn't divide n.
     seed
         Of the one stream, `numpy.random.RandomState`, from which the initial weights and then each
-        epoch's order are drawn, on the host, alike for every backend. Drawn if None, and kept in
-        the history's settings.
+        epoch's order are drawn, on the host, alike for every backend; and of the masks of
+        `Dropout`, which are drawn on the device, alike too. Drawn if None, and kept in the
+        history's settings.
     shuffle
         Whether each epoch takes the samples in a new order: any order is as likely as any other
         for sets in memory. A set that is read in chunks is cut into blocks of about 512 kB; each
@@ -190,6 +220,12 @@ def fit(
     place = get_backend(backend, device=device, dtype=dtype, reproducible=reproducible)
     loss = CrossEntropy() if loss is None else _instance("loss", loss, Loss)
     optimizer = SGD() if optimizer is None else _instance("optimizer", optimizer, Optimizer)
+    schedule = None if schedule is None else _instance("schedule", schedule, Schedule)
+    if schedule is not None:
+        schedule.check(validation is not None)
+        if not hasattr(optimizer, "lr"):
+            raise ArgumentError(f"optimizer must have an lr for a schedule, got {optimizer!r}")
+    clip_norm = None if clip_norm is None else positive("clip_norm", clip_norm)
     epochs = integer("epochs", epochs, minimum=0)
     batch_size = integer("batch_size", batch_size, minimum=1)
     if seed is None:
@@ -203,12 +239,17 @@ def fit(
     train = _as_targets(train, loss, model)
     validation = None if validation is None else _as_targets(validation, loss, model)
     classes = _check_fit(model, loss, {"train": train, "validation": validation})
+    weights = _weights(train.y, sample_weight, class_weight, classes)
 
     rng = place.random_state(seed)
     history = History(
         {
             "loss": repr(loss),
             "optimizer": repr(optimizer),
+            "schedule": None if schedule is None else repr(schedule),
+            "clip_norm": clip_norm,
+            "sample_weight": sample_weight is not None,
+            "class_weight": class_weight,
             "epochs": epochs,
             "batch_size": batch_size,
             "seed": seed,
@@ -224,14 +265,22 @@ def fit(
         else:
             model.place(model.host_parameters(), inputs=features, backend=place)
         model.loss, model.classes, model.history = loss, classes, history
-        steps = _Steps(model, loss, optimizer, place)
+        steps = _Steps(
+            model, loss, optimizer, place, schedule=schedule, clip_norm=clip_norm, seed=seed
+        )
         with contextlib.ExitStack() as stack:
             for callback in reversed(callbacks):
                 stack.callback(callback.on_end)
             for callback in callbacks:
                 callback.on_start(model, epochs, -(-samples // batch_size))
             for row in _epochs(
-                steps, train, validation, epochs, batch_size, rng if shuffle else None, callbacks
+                steps,
+                (train, weights),
+                validation,
+                epochs,
+                batch_size,
+                rng if shuffle else None,
+                callbacks,
             ):
                 history.append(row)
                 for callback in callbacks:
@@ -241,7 +290,11 @@ def fit(
 
 def _instance(name: str, value: Any, base: type[Any]) -> Any:
     if not isinstance(value, base):
-        example = {"loss": "CrossEntropy()", "optimizer": "SGD(lr=0.1)"}[name]
+        example = {
+            "loss": "CrossEntropy()",
+            "optimizer": "SGD(lr=0.1)",
+            "schedule": "xpnn.schedules.Cosine()",
+        }[name]
         raise ArgumentError(f"{name} must be an instance such as {example}, got {value!r}")
     return value
 
@@ -310,9 +363,62 @@ def _check_labels(name: str, y: np.ndarray, classes: int) -> None:
         )
 
 
+def _weights(
+    y: np.ndarray,
+    sample_weight: Array | None,
+    class_weight: Mapping[int, float] | str | None,
+    classes: int | None,
+) -> np.ndarray | None:
+    """Return the weights of the training samples, of mean 1, float64; None if all count alike."""
+    if sample_weight is None and class_weight is None:
+        return None
+    n = len(y)
+    weights = np.ones(n)
+    if sample_weight is not None:
+        given = to_numpy(sample_weight)
+        if given.shape != (n,) or given.dtype.kind not in "biuf":
+            raise DataError(
+                f"sample_weight must be {n} numbers, of shape ({n},) as train.x has rows, "
+                f"got {given.dtype} of shape {given.shape}"
+            )
+        weights = given.astype(np.float64)
+        wrong = ~(np.isfinite(weights) & (weights >= 0))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise DataError(f"sample_weight must be finite and >= 0, got {given[row]} in row {row}")
+    if class_weight is not None:
+        if classes is None:
+            raise ArgumentError("class_weight needs train.y to be class labels")
+        weights = weights * _class_weights(y, class_weight, classes)[y]
+    # a sum that is correctly rounded, so alike on every platform
+    total = math.fsum(weights)
+    if n and not 0 < total < math.inf:
+        raise DataError(f"weights of the training samples must have a sum > 0, got {total}")
+    return weights * (n / total) if n else weights
+
+
+def _class_weights(y: np.ndarray, given: Mapping[int, float] | str, classes: int) -> np.ndarray:
+    if isinstance(given, str):
+        if given != "balanced":
+            raise unknown("class_weight", given, ["balanced"])
+        counts = np.bincount(y, minlength=classes)
+        present = int(np.count_nonzero(counts))
+        return len(y) / (present * np.maximum(counts, 1))
+    if not isinstance(given, Mapping):
+        raise ArgumentError(
+            f"class_weight must be a mapping such as {{0: 1.0, 1: 2.5}} or 'balanced', "
+            f"got {given!r}"
+        )
+    weights = np.ones(classes)
+    for label, weight in given.items():
+        label = integer("label in class_weight", label, minimum=0, maximum=classes - 1)
+        weights[label] = nonnegative(f"class_weight of {label}", weight)
+    return weights
+
+
 def _epochs(
     steps: _Steps,
-    train: Dataset,
+    train: tuple[Dataset, np.ndarray | None],
     validation: Dataset | None,
     epochs: int,
     batch_size: int,
@@ -321,8 +427,8 @@ def _epochs(
 ) -> Iterator[Epoch]:
     """Yield the log of a run, row by row, leaving `steps.model` trained so far."""
     model = steps.model
-    data = steps.move(train, batch_size)
-    test = None if validation is None else steps.move(validation, batch_size)
+    data = steps.move(*train, batch_size)
+    test = None if validation is None else steps.move(validation, batch_size=batch_size)
     pieces = _PIECES if callbacks else 1
 
     def progress(count: int) -> None:
@@ -330,23 +436,17 @@ def _epochs(
             callback.on_batches(count)
 
     begun = time.perf_counter()
-    running = steps.evaluate(model.parameters, data, 0)
-    state = steps.init(model.parameters)
+    running = steps.evaluate(model.arrays, data, 0)
+    carry = (model.parameters, model.buffers, steps.init(model.parameters))
     for epoch in range(epochs + 1):
         if epoch > 0:
             begun = time.perf_counter()
+            rates = steps.rates(epoch, epochs, -(-len(data) // batch_size))
             carry, running = steps.sweep(
-                steps.train,
-                (model.parameters, state),
-                data,
-                batch_size,
-                epoch,
-                rng,
-                pieces,
-                progress,
+                steps.train, carry, data, batch_size, epoch, rng, pieces, progress, rates
             )
-            model.parameters, state = carry
-        tested = _UNKNOWN if test is None else steps.evaluate(model.parameters, test, epoch)
+            model.parameters, model.buffers, _ = carry
+        tested = _UNKNOWN if test is None else steps.evaluate(model.arrays, test, epoch)
         yield Epoch(epoch, *running, *tested, time.perf_counter() - begun)
 
 
@@ -357,6 +457,12 @@ def _pieces(order: np.ndarray, batch_size: int, count: int) -> list[np.ndarray]:
     pieces = np.array_split(matrix, min(count, whole)) if whole else []
     rest = order[whole * batch_size :]
     return [*pieces, rest.reshape(1, -1)] if len(rest) else pieces
+
+
+def _numbered(piece: np.ndarray, numbers: Iterator[int], epoch: int) -> np.ndarray:
+    """Return mini-batches with two columns more: their numbers in the epoch, and the epoch."""
+    own = np.array(list(itertools.islice(numbers, len(piece))))
+    return np.column_stack([piece, own, np.full_like(own, epoch)])
 
 
 class Evaluation(NamedTuple):
@@ -370,52 +476,118 @@ _UNKNOWN = Evaluation(math.nan, math.nan)
 
 
 class _Steps:
-    """What a run computes on the device: the training step and the evaluation step, folded."""
+    """What a run computes on the device: the training step and the evaluation step, folded.
+
+    A training step's carry is all that one hands to the next: the parameters, the buffers and the
+    optimizer's state. What else it depends on is a function of its number and epoch: the random
+    numbers of its layers, and, given the log so far, its learning rate.
+    """
 
     def __init__(
-        self, model: Sequential, loss: Loss, optimizer: Optimizer, backend: Backend
+        self,
+        model: Sequential,
+        loss: Loss,
+        optimizer: Optimizer,
+        backend: Backend,
+        *,
+        schedule: Schedule | None = None,
+        clip_norm: float | None = None,
+        seed: int = 0,
     ) -> None:
         self.model, self.loss, self.backend = model, loss, backend
+        self.optimizer, self.schedule = optimizer, schedule
+        self.numbered = model.draws or schedule is not None
+        self._rates = np.empty(0)
         xp, dtype = backend.xp, backend.dtype
+        seeds = [random_bits.key_of(seed, i) for i in range(len(model.layers))]
 
-        def predict(
-            xp: Any, parameters: Tree, rows: Array, x: Array, y: Array
-        ) -> tuple[Callable[[Array], Tree], Array, tuple[Array, ...]]:
-            inputs, targets = xp.take(x, rows, axis=0), xp.take(y, rows, axis=0)
-            if inputs.dtype != dtype:
-                inputs = xp.astype(inputs, dtype)
-            outputs, pullback = model.forward(parameters, inputs, xp=xp)
-            samples, gradient = loss.samples(outputs, targets, xp=xp)
-            total = xp.sum(loss.reported(samples, xp=xp))
+        def inputs_of(xp: Any, rows: Array, x: Array) -> Array:
+            inputs = xp.take(x, rows, axis=0)
+            return inputs if inputs.dtype == dtype else xp.astype(inputs, dtype)
+
+        def criticize(
+            xp: Any, outputs: Array, rows: Array, y: Array, weights: Array | None = None
+        ) -> tuple[Array, tuple[Array, ...]]:
+            """Return the gradient of the loss, and the sums that the log's figures are made of."""
+            targets = xp.take(y, rows, axis=0)
+            if weights is None:
+                samples, gradient = loss.samples(outputs, targets, xp=xp)
+            else:
+                weights = xp.take(weights, rows, axis=0)
+                samples, gradient = loss.weighted(outputs, targets, weights, xp=xp)
+
+            def total(part: Array) -> Array:
+                return xp.sum(part if weights is None else weights * part)
+
+            figures = total(loss.reported(samples, xp=xp))
             hits = loss.hits(outputs, targets, xp=xp)
-            return pullback, gradient, (total,) if hits is None else (total, xp.sum(hits))
+            return gradient, (figures,) if hits is None else (figures, total(hits))
 
-        def training_step(carry: Any, *batch: Array) -> Any:
-            parameters, state = carry
-            xp = namespace(batch[0])
-            pullback, gradient, figures = predict(xp, parameters, *batch)
-            return optimizer.update(parameters, pullback(gradient), state, xp=xp), figures
+        def training_step(carry: Any, row: Array, x: Array, *context: Array) -> Any:
+            parameters, buffers, state = carry
+            xp, stepping = namespace(row), optimizer
+            number = epoch = None
+            if self.numbered:
+                row, number, epoch = row[:-2], row[-2:-1], row[-1:]
+            if schedule is not None:
+                context, rates = context[:-1], context[-1]
+                stepping = optimizer.at(xp.take(rates, number, axis=0)[0])
 
-        def evaluation_step(parameters: Tree, *batch: Array) -> Any:
-            _, _, figures = predict(namespace(batch[0]), parameters, *batch)
-            return parameters, figures
+            def keys(layer: int) -> Array:
+                return random_bits.split(random_bits.split(seeds[layer], epoch), number)
+
+            outputs, pullback, buffers = model.train(
+                parameters, buffers, inputs_of(xp, row, x), keys, xp=xp
+            )
+            gradient, figures = criticize(xp, outputs, row, *context)
+            gradients = pullback(gradient)
+            if clip_norm is not None:
+                gradients = clipped(gradients, clip_norm, xp=xp)
+            parameters, state = stepping.update(parameters, gradients, state, xp=xp)
+            return (parameters, buffers, state), figures
+
+        def evaluation_step(arrays: Tree, row: Array, x: Array, *context: Array) -> Any:
+            xp = namespace(row)
+            outputs, _ = model.forward(arrays, inputs_of(xp, row, x), xp=xp)
+            _, figures = criticize(xp, outputs, row, *context)
+            return arrays, figures
 
         self.init = backend.compile(lambda parameters: optimizer.init(parameters, xp=xp))
         self.train = backend.fold(training_step)
         self.evaluation = backend.fold(evaluation_step)
 
-    def move(self, data: Dataset, batch_size: int = 1) -> Whole | Stream:
+    def move(
+        self, data: Dataset, weights: np.ndarray | None = None, batch_size: int = 1
+    ) -> Whole | Stream:
         """Return the data on the device; if they are mapped from a file, chunk by chunk."""
         name = self.backend.dtype_name
         x, y = Source(data.x, name, pixels=True), Source(data.y, name)
-        if (is_mapped(data.x) or is_mapped(data.y)) and not fits(x, y):
-            return Stream(x, y, self.backend, batch_size)
-        return Whole(*(self.backend.dataset(source.rows(0, len(source))) for source in (x, y)))
+        own = [] if weights is None else [Source(weights, name)]
+        if (is_mapped(data.x) or is_mapped(data.y)) and not fits(x, y, *own):
+            return Stream(x, y, self.backend, batch_size, *own)
+        sources = (x, y, *own)
+        return Whole(*(self.backend.dataset(source.rows(0, len(source))) for source in sources))
 
-    def evaluate(self, parameters: Any, data: Whole | Stream, epoch: int) -> Evaluation:
+    def rates(self, epoch: int, epochs: int, batches: int) -> tuple[Array, ...]:
+        """Return what the steps of an epoch must know beside the data: their learning rates."""
+        if self.schedule is None:
+            return ()
+        times = epoch - 1 + np.arange(batches) / batches
+        factors = np.asarray(self.schedule.factors(times, epochs, self.model.history))
+        if factors.shape != times.shape or not (np.isfinite(factors) & (factors >= 0)).all():
+            raise ArgumentError(
+                f"schedule must give {batches} finite factors >= 0 in epoch {epoch}, got {factors}"
+            )
+        if self._rates.shape != times.shape:
+            # kept, for NumPy's recorded steps know arrays by identity
+            self._rates = np.empty(batches, self.backend.dtype_name)
+        self._rates[:] = self.optimizer.lr * factors  # type: ignore[attr-defined]
+        return (self.backend.chunk(self._rates, None),)
+
+    def evaluate(self, arrays: Tree, data: Whole | Stream, epoch: int) -> Evaluation:
         """Return the figures of the network on a data set that was moved."""
         _, figures = self.sweep(
-            self.evaluation, parameters, data, min(EVALUATION_ROWS, data.capacity), epoch
+            self.evaluation, arrays, data, min(EVALUATION_ROWS, data.capacity), epoch
         )
         return figures
 
@@ -429,6 +601,7 @@ class _Steps:
         rng: np.random.RandomState | None = None,
         pieces: int = 1,
         progress: Callable[[int], None] = lambda _: None,
+        rates: tuple[Array, ...] = (),
     ) -> tuple[Any, Evaluation]:
         """Fold over all mini-batches of a data set; return the carry, and the figures over them.
 
@@ -437,13 +610,18 @@ class _Steps:
         last: nothing synchronises in between.
         """
         columns: list[list[float]] = []
+        numbers = itertools.count()
         with contextlib.closing(data.chunks(batch_size, rng)) as chunks:
-            for x, y, order in chunks:
+            for x, y, order, weights in chunks:
                 count = -(-pieces * len(order) // len(data))
-                moved = [self.backend.asarray(p) for p in _pieces(order, batch_size, count)]
+                cut = _pieces(order, batch_size, count)
+                if self.numbered and fold is self.train:
+                    cut = [_numbered(piece, numbers, epoch) for piece in cut]
+                context = (y, *rates) if weights is None else (y, weights, *rates)
+                moved = [self.backend.asarray(piece) for piece in cut]
                 figures = []
                 for piece in moved:
-                    carry, outputs = fold(carry, piece, x, y)
+                    carry, outputs = fold(carry, piece, x, *context)
                     figures.append(outputs)
                     progress(piece.shape[0])
                 columns = columns or [[] for _ in figures[0]]
@@ -482,13 +660,13 @@ def evaluate(
     ArgumentError, DataError
         If the model has no parameters yet, or the data don't fit it.
     """
-    place, parameters = model.placed()
+    place, arrays = model.placed()
     loss = model.loss or CrossEntropy() if loss is None else _instance("loss", loss, Loss)
     data = _as_targets(as_dataset("data", data), loss, model)
     _check_fit(model, loss, {"data": data})
     with place.scope():
         steps = _Steps(model, loss, SGD(), place)
-        return steps.evaluate(parameters, steps.move(data), 0)
+        return steps.evaluate(arrays, steps.move(data), 0)
 
 
 def predict(model: Sequential, x: Array) -> Array:
@@ -527,7 +705,7 @@ def predict_proba(model: Sequential, x: Array) -> Array:
 
 
 def _outputs(model: Sequential, x: Array) -> Array:
-    place, parameters = model.placed()
+    place, arrays = model.placed()
     own = place.owns(x) and not isinstance(x, np.ndarray)
     if not own:
         x = as_inputs("x", x)
@@ -545,6 +723,6 @@ def _outputs(model: Sequential, x: Array) -> Array:
             else:
                 part = x[start:stop, :]
             part = xp.astype(part, place.dtype)
-            part = model.apply(parameters, part)
+            part = model.apply(arrays, part)
             parts.append(part if own else place.to_numpy(part))
         return xp.concat(parts) if own else np.concatenate(parts)

@@ -176,7 +176,8 @@ def verify(
     ]
     parted = None
     for backend in backends[1:]:
-        parted = _part(settings, train, (backends[0], backend), (reference, records[backend.name]))
+        pair = (reference, records[backend.name])
+        parted = _part(settings, (train, validation), (backends[0], backend), pair)
         if parted is not None:
             break
     return Verification(
@@ -202,8 +203,12 @@ def _difference(
     return Difference(absolute, relative)
 
 
+# training and validation data
+_Data = tuple[Dataset, Dataset | None]
+
+
 def _part(
-    settings: Settings, train: Dataset, pair: Sequence[Backend], records: Sequence[Record]
+    settings: Settings, data: _Data, pair: Sequence[Backend], records: Sequence[Record]
 ) -> str | None:
     """Return in words the first thing that two backends disagree on; None if there is none."""
     between = " and ".join(backend.name for backend in pair)
@@ -219,15 +224,15 @@ def _part(
         if line is None:
             return None
         lines = f"{apart} in the log: {a.log[line]!r} and {b.log[line]!r}"
-        event = _first_event(settings, train, pair, max(line, 1))
+        event = _first_event(settings, data, pair, max(line, 1))
         if event is None:
             return lines
-        return f"{lines}; first at epoch {_epoch_of(event.step, settings, train)}, {event}"
+        return f"{lines}; first at epoch {_epoch_of(event.step, settings, data[0])}, {event}"
     if epoch == 0 and a.hashes and b.hashes:
         return f"{apart} in the initial weights"
-    event = _first_event(settings, train, pair, epoch) if epoch else None
+    event = _first_event(settings, data, pair, epoch) if epoch else None
     if event is not None:
-        where = f"{apart} first at epoch {_epoch_of(event.step, settings, train)}, {event}"
+        where = f"{apart} first at epoch {_epoch_of(event.step, settings, data[0])}, {event}"
         return where if a.diverged == b.diverged else f"{where} ({ended})"
     if a.diverged != b.diverged:
         return f"{apart} at epoch {epoch} ({ended})"
@@ -241,10 +246,10 @@ def _first_difference(first: Sequence[str], second: Sequence[str]) -> int | None
 
 
 def _first_event(
-    settings: Settings, train: Dataset, pair: Sequence[Backend], epochs: int
+    settings: Settings, data: _Data, pair: Sequence[Backend], epochs: int
 ) -> Event | None:
     """Return the first operation of training whose result two backends disagree on."""
-    traces = [_trace(settings, train, backend, epochs) for backend in pair]
+    traces = [_trace(settings, data, backend, epochs) for backend in pair]
     events = zip(*(trace.events for trace in traces), strict=False)
     return next((a for a, b in events if a != b), None)
 
@@ -254,35 +259,51 @@ def _epoch_of(step: int, settings: Settings, train: Dataset) -> int:
     return 1 + (step - 1) // batches
 
 
-def _trace(settings: Settings, train: Dataset, backend: Backend, epochs: int) -> Trace:
+def _trace(settings: Settings, data: _Data, backend: Backend, epochs: int) -> Trace:
     trace = Trace()
-    model = traced(settings.make_model(train), trace)
+    train, validation = data
+    model = traced(settings.make_model(*filter(None, data)), trace)
+    arguments = settings.arguments()
+    arguments |= {
+        "loss": TracedLoss(arguments["loss"], trace),
+        "optimizer": TracedOptimizer(arguments["optimizer"], trace),
+    }
     # an epoch that diverges is traced to its end
-    with contextlib.suppress(DivergenceError):
+    with contextlib.suppress(DivergenceError, _EnoughError):
         fit(
             model,
             train,
-            loss=TracedLoss(settings.make_loss(), trace),
-            optimizer=TracedOptimizer(settings.make_optimizer(), trace),
-            epochs=epochs,
-            batch_size=settings.batch_size,
-            seed=settings.seed,
+            # a schedule may look at its figures
+            validation=validation if settings.schedule else None,
             backend=TracedBackend(backend, trace),
-            callbacks=[_Restart(trace)],
+            callbacks=[_Training(trace, epochs)],
+            **arguments,
         )
     return trace
 
 
-class _Restart(Callback):
-    """Forgets the events of evaluations, so that steps are those of training."""
+class _EnoughError(Exception):
+    """As many epochs as are wanted were traced."""
 
-    def __init__(self, trace: Trace) -> None:
-        self.trace = trace
+
+class _Training(Callback):
+    """Forgets the events of evaluations, so that steps are those of training; ends the run.
+
+    A run of fewer epochs wouldn't be the same: a schedule may depend on their number.
+    """
+
+    def __init__(self, trace: Trace, epochs: int) -> None:
+        self.trace, self.epochs = trace, epochs
+        self.events = self.step = 0
+
+    def on_batches(self, count: int) -> None:
+        self.events, self.step = len(self.trace.events), self.trace.step
 
     def on_epoch(self, epoch: Epoch) -> None:
-        if epoch.epoch == 0:
-            self.trace.events.clear()
-            self.trace.step = 0
+        del self.trace.events[self.events :]
+        self.trace.step = self.step
+        if epoch.epoch == self.epochs:
+            raise _EnoughError
 
 
 class Canonical(NamedTuple):

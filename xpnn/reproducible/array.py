@@ -183,6 +183,9 @@ class Array:
     def __xor__(self, other: Any) -> Array:
         return self._xp._combine(operator.xor, self, other)
 
+    def __rshift__(self, other: Any) -> Array:
+        return self._xp._combine(operator.rshift, self, other)
+
     def __lt__(self, other: Any) -> Array:
         return self._xp._combine(operator.lt, self, other)
 

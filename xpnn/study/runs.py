@@ -98,6 +98,8 @@ class Run:
             "dtype": self.dtype,
             "reproducible": self.reproducible,
             "environment": dict(self.environment),
+            # what is left alone isn't named: results of earlier runs are found again
+            **{name: value for name, value in _added(settings).items() if value},
         }
 
     def file_name(self, fingerprint: str) -> str:
@@ -127,6 +129,17 @@ class Run:
         given |= given.pop("environment", {})
         shown = {"activation": self.settings.activation, "optimizer": self.settings.optimizer}
         return " ".join(f"{k}={v}" for k, v in {**shown, **given}.items())
+
+
+def _added(settings: Settings) -> dict[str, Any]:
+    schedule = settings.make_schedule()
+    return {
+        "batch_norm": settings.batch_norm,
+        "dropout": settings.dropout,
+        "schedule": schedule and repr(schedule),
+        "clip_norm": settings.clip_norm and float(settings.clip_norm),
+        "class_weight": str(settings.make_class_weight() or ""),
+    }
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,0 +1,90 @@
+"""The examples of docs/training.md, as they stand there."""
+
+import re
+import shlex
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+from tests.test_cli import run, write_folder
+from xpnn.schedules import SCHEDULES
+from xpnn.settings import FIELDS
+
+PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+
+
+def test_the_python_examples_run(capsys, monkeypatch):
+    monkeypatch.setattr(SCHEDULES, "_parts", dict(SCHEDULES._parts))
+    names = {"__name__": "example"}
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block, names)
+    # three classes whose centres are 2.8 and 4 standard deviations apart
+    assert float(capsys.readouterr().out) > 0.8
+    own = names["InverseTime"](decay=0.5)
+    np.testing.assert_allclose(own.factors(np.array([0.0, 2.0]), 3, []), [1, 0.5], rtol=1e-15)
+    assert SCHEDULES.parse("inverse_time:decay=2") == ("inverse_time", {"decay": 2.0})
+
+
+def test_the_command_runs(tmp_path, capsys):
+    folder = write_folder(tmp_path / "data")
+    (block,) = re.findall(r"```\n(xpnn train .*?)```", PAGE, flags=re.DOTALL)
+    command = shlex.split(block.replace("\\\n", " "))
+    assert command[:3] == ["xpnn", "train", "data/mnist"]
+    assert run("train", folder, *command[3:], "--epochs", 2) == 0
+    assert "batch_norm" in (printed := capsys.readouterr().out)
+    assert "dropout" in printed
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "10000")
+        run("train", "--help")
+    told = capsys.readouterr().out
+    for name in ("batch_norm", "dropout", "schedule", "warmup", "clip_norm", "class_weight"):
+        assert f"--{name.replace('_', '-')}" in told
+        assert f"--{name.replace('_', '-')}" in PAGE
+        assert name in FIELDS
+
+
+def test_the_table_has_every_schedule_with_its_defaults():
+    rows = set(re.findall(r"^\| `(\w+(?::[^`]*)?)` \|", PAGE, flags=re.MULTILINE))
+    shipped = [n for n, part in SCHEDULES.items() if part.__module__ == "xpnn.schedules"]
+    assert {SCHEDULES.parse(row)[0] for row in rows} == set(shipped)
+    for row in rows:
+        name, given = SCHEDULES.parse(row)
+        assert SCHEDULES[name](**given) == SCHEDULES[name]()
+        assert given.keys() == SCHEDULES.parameters(name).keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dropout", "1"], "dropout must be a number >= 0 and < 1, got 1.0"),
+        (["--dropout", "x"], "argument --dropout: invalid float value: 'x'"),
+        (["--schedule", "cos"], "unknown schedule 'cos'; did you mean 'cosine'?"),
+        (["--schedule", "step:every=0.5"], "every must be a whole number >= 1, got 0.5"),
+        (["--warmup", "0"], "warmup must be a finite number > 0, got 0.0"),
+        (["--clip-norm", "-1"], "clip_norm must be a finite number > 0, got -1.0"),
+        (["--class-weight", "even"], "class_weight must be 'balanced' or weights such as"),
+        (["--class-weight", "0=1,b=2"], "class_weight must be such as 0=1,1=2.5, got 'b=2'"),
+        (["--class-weight", "0=much"], "class_weight of 0 must be a finite number >= 0"),
+        (["--class-weight", "7=1"], "label in class_weight must be a whole number"),
+        (["--loss", "cross_entropy:label_smoothing=2"], "label_smoothing must be a number"),
+    ],
+)
+def test_mistakes_cost_a_line(options, message, tmp_path, capsys):
+    folder = write_folder(tmp_path / "data")
+    assert run("train", folder, *options) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1
+
+
+def test_class_weights_of_the_command(tmp_path, capsys):
+    folder = write_folder(tmp_path / "data", counts=(60, 30))
+    lines = []
+    for weights in ("0=1,1=1,2=1", "0=3,1=1,2=1", "balanced"):
+        assert run("train", folder, "--epochs", 1, "--class-weight", weights) == 0
+        lines.append(capsys.readouterr().out.splitlines()[-6:-3])
+    # the classes are equally frequent
+    assert lines[0] == lines[2] != lines[1]
