@@ -192,6 +192,7 @@ def test_history_knows_its_settings():
         "loss": "CrossEntropy(floor=1e-07)", "optimizer": "SGD(lr=0.5, weight_decay=0.0)",
         "epochs": 0, "batch_size": 5, "seed": 7, "shuffle": False, "backend": "numpy",
         "device": "cpu", "dtype": "float64",
+        "reproducible": False, "precision": None,
     }  # fmt: skip
     (row,) = history
     assert row.epoch == 0
@@ -292,9 +293,9 @@ class Recorder(xpnn.Callback):
     def __init__(self, at=None, error=None):
         self.calls, self.rows, self.at, self.error = [], [], at, error
 
-    def on_start(self, model, epochs, batches):
-        assert model.parameters is not None
-        self.calls.append(("start", epochs, batches))
+    def on_start(self, run):
+        assert run.model.parameters is not None
+        self.calls.append(("start", run.epochs, run.batches))
 
     def on_batches(self, count):
         self.calls.append(("batches", count))

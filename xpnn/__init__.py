@@ -9,7 +9,7 @@
 from xpnn import activations, datasets, initializers, losses, metrics, optimizers
 from xpnn._version import __version__
 from xpnn.backends import get_backend
-from xpnn.callbacks import CSVLogger, Terminal
+from xpnn.callbacks import Checkpoint, CSVLogger, EarlyStopping, Terminal
 from xpnn.checkpoints import load, save
 from xpnn.errors import ArgumentError, BackendError, DataError, DivergenceError, XpnnError
 from xpnn.layers import Activation, Dense, Layer
@@ -17,7 +17,7 @@ from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Flooding, Loss, MeanSq
 from xpnn.model import Sequential
 from xpnn.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
 from xpnn.plots import plot_history
-from xpnn.training import Callback, Epoch, History, evaluate, fit, predict, predict_proba
+from xpnn.training import Callback, Epoch, History, Run, evaluate, fit, predict, predict_proba
 
 __all__ = [
     "SGD",
@@ -30,10 +30,12 @@ __all__ = [
     "BinaryCrossEntropy",
     "CSVLogger",
     "Callback",
+    "Checkpoint",
     "CrossEntropy",
     "DataError",
     "Dense",
     "DivergenceError",
+    "EarlyStopping",
     "Epoch",
     "Flooding",
     "History",
@@ -44,6 +46,7 @@ __all__ = [
     "Nesterov",
     "Optimizer",
     "RMSprop",
+    "Run",
     "Sequential",
     "Terminal",
     "XpnnError",

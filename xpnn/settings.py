@@ -11,6 +11,7 @@ from xpnn.activations import ACTIVATIONS
 from xpnn.backends import Backend
 from xpnn.datasets import Dataset
 from xpnn.errors import ArgumentError, integer, nonnegative
+from xpnn.files import PathLike
 from xpnn.layers import Activation, Dense, Layer
 from xpnn.losses import LOSSES, Flooding, Loss
 from xpnn.model import Sequential
@@ -107,6 +108,7 @@ class Settings:
         *,
         backend: Backend,
         callbacks: Iterable[Callback] = (),
+        resume: PathLike | None = None,
     ) -> History:
         """Train `model` as `fit` does."""
         return fit(
@@ -120,6 +122,7 @@ class Settings:
             seed=self.seed,
             backend=backend,
             callbacks=callbacks,
+            resume=resume,
         )
 
 
