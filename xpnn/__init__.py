@@ -11,7 +11,14 @@ from xpnn._version import __version__
 from xpnn.backends import get_backend
 from xpnn.callbacks import Checkpoint, CSVLogger, EarlyStopping, Terminal
 from xpnn.checkpoints import load, save
-from xpnn.errors import ArgumentError, BackendError, DataError, DivergenceError, XpnnError
+from xpnn.errors import (
+    ArgumentError,
+    BackendError,
+    CheckpointWarning,
+    DataError,
+    DivergenceError,
+    XpnnError,
+)
 from xpnn.layers import Activation, Dense, Layer
 from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Flooding, Loss, MeanSquaredError
 from xpnn.model import Sequential
@@ -31,6 +38,7 @@ __all__ = [
     "CSVLogger",
     "Callback",
     "Checkpoint",
+    "CheckpointWarning",
     "CrossEntropy",
     "DataError",
     "Dense",

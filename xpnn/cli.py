@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,7 +18,7 @@ from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS, DTYPES, get_backend
 from xpnn.callbacks import MONITORS, Checkpoint, CSVLogger, EarlyStopping, Terminal
 from xpnn.datasets import read_idx_folder
-from xpnn.errors import ArgumentError, XpnnError
+from xpnn.errors import ArgumentError, CheckpointWarning, XpnnError
 from xpnn.files import check_writable
 from xpnn.losses import LOSSES
 from xpnn.model import Sequential, SummaryRow
@@ -224,9 +225,7 @@ def _train(args: argparse.Namespace) -> int:
         print(_summary(model, train.x.shape[1]), flush=True)
     interrupted, stopped = False, None
     try:
-        with warnings.catch_warnings():
-            # of a checkpoint that is damaged: a line, and not where in the code
-            warnings.showwarning = lambda message, *_: _complain(str(message))
+        with _warnings_in_a_line():
             settings.fit(model, train, test, backend=place, callbacks=callbacks, resume=args.resume)
     except KeyboardInterrupt:
         interrupted = True
@@ -234,6 +233,9 @@ def _train(args: argparse.Namespace) -> int:
         # a log that can't be written, or a reader that has gone: keep what was trained
         stopped = error
     history: History | None = model.history
+    if stopped and history and history.resumed == history[-1].epoch:
+        # nothing was trained yet
+        raise stopped
     if args.plot and history:
         plots.plot_history(history, args.plot)
     if args.save and model.parameters is not None and history:
@@ -265,6 +267,22 @@ def _stopping(args: argparse.Namespace) -> list[Callback]:
         every = 1 if args.every is None else args.every
         callbacks.append(Checkpoint(args.checkpoint, every=every))
     return callbacks
+
+
+@contextlib.contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CheckpointWarning)
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+            if issubclass(category, CheckpointWarning):
+                _complain(str(message))
+            else:
+                usual(message, category, *rest)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def _written(path: str | None) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from xpnn import metrics, snapshots
 from xpnn.backends import Backend, Step, get_backend, namespace
 from xpnn.datasets import Dataset, as_dataset, as_inputs
-from xpnn.errors import ArgumentError, DataError, DivergenceError, integer
+from xpnn.errors import ArgumentError, CheckpointWarning, DataError, DivergenceError, integer
 from xpnn.files import PathLike
 from xpnn.losses import CrossEntropy, Loss, labels
 from xpnn.mapped import Source, is_mapped, scaled
@@ -369,7 +369,7 @@ def fit(
         Whatever parameters the model has are replaced. All other arguments must be those that the
         run was begun with, but for `epochs`, which may be more; in a reproducible run also but for
         `backend` and `device`. The seed may be left out. Where the file is damaged, the one before
-        is taken, with a warning.
+        is taken, with a `CheckpointWarning`.
 
     Returns
     -------
@@ -442,7 +442,7 @@ def fit(
     if saved is not None:
         run.check(saved)
     if note is not None:
-        warnings.warn(note, stacklevel=2)
+        warnings.warn(note, CheckpointWarning, stacklevel=2)
     with place.scope():
         if model.parameters is None:
             model.initialize(features, backend=place, rng=rng)
