@@ -1,5 +1,6 @@
 """Runs that go on: with the bits of one that was never stopped, from nothing that is damaged."""
 
+import hashlib
 import json
 import os
 import re
@@ -153,8 +154,16 @@ def test_more_epochs_extend_a_run(path):
     model, history = fit(epochs=6)
     fit(xpnn.Checkpoint(path, every=4), epochs=3)
     again, resumed = fit(epochs=6, resume=path)
+    # there is one of the end, whatever `every`
+    assert resumed.resumed == 3
     assert again.sha256() == model.sha256()
     assert figures(resumed) == figures(history)
+
+
+def test_an_interrupt_within_an_epoch_leaves_the_last_checkpoint(path):
+    """What is in the carry then is no one's: NumPy's arrays are changed in place."""
+    stopped(path, every=3, at=4, within=True)
+    assert len(snapshots.read(path)[0].history) == 4
 
 
 def test_a_finished_run_has_nothing_left_to_do(path):
@@ -345,7 +354,7 @@ def newer(raw):
     """The same checkpoint, of a format to come."""
     raw = raw.replace(rb"{\"format\": 1, \"xpnn\": ", rb"{\"format\": 9, \"xpnn\": ", 1)
     old = re.search(rb'"sha256":"([0-9a-f]{64})"', raw).group(1).decode()
-    digest = snapshots.hashlib.sha256(snapshots._with_hash(raw, old, "0" * 64)).hexdigest()
+    digest = hashlib.sha256(snapshots._with_hash(raw, old, "0" * 64)).hexdigest()
     return snapshots._with_hash(raw, old, digest)
 
 
@@ -372,9 +381,8 @@ def test_the_previous_one_is_used(damage, message, path):
     path.unlink()
     if raw is not None:
         path.write_bytes(raw)
-    with pytest.warns(
-        xpnn.CheckpointWarning, match=f"{message}.*; going on from .*previous, epoch 1"
-    ):
+    note = f"{message}.*; going on from .*previous, epoch 1"
+    with pytest.warns(xpnn.CheckpointWarning, match=note):
         again, resumed = fit(xpnn.Checkpoint(path, every=5), resume=path)
     assert resumed.resumed == 1
     assert again.sha256() == model.sha256()
@@ -411,7 +419,7 @@ def test_a_checkpoint_is_no_model(path):
 @pytest.mark.parametrize("when", ["write", "rename"])
 def test_a_full_disk_keeps_the_last_good_one(when, path, monkeypatch):
     def full(self, *args):
-        if "rename" in when and not self.name.startswith(".run-"):
+        if "rename" in when and not self.name.endswith(".part"):
             return original(self, *args)
         if when == "write":
             with self.open("wb") as file:
@@ -432,6 +440,14 @@ def test_a_full_disk_keeps_the_last_good_one(when, path, monkeypatch):
     assert {file.name for file in path.parent.iterdir()} == {"run.ckpt", "run.ckpt.previous"}
     again, resumed = fit(resume=path)
     assert (resumed.resumed, again.sha256()) == (1, model.sha256())
+
+
+def test_what_a_kill_leaves_is_written_over(path):
+    part = path.with_name(".run.ckpt.part")
+    part.write_bytes(b"half")
+    fit(xpnn.Checkpoint(path))
+    assert {file.name for file in path.parent.iterdir()} == {"run.ckpt", "run.ckpt.previous"}
+    assert snapshots.read(path)[1] is None
 
 
 def test_the_file_is_safetensors_that_anyone_reads(path):
@@ -464,16 +480,29 @@ def test_a_snapshot_comes_back_from_its_file(path):
         assert before["pos"] != after["pos"] or (before["key"] != after["key"]).any()
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_fingerprint_is_of_all_the_bytes(order, tmp_path, monkeypatch):
+    monkeypatch.setattr("xpnn.mapped.BLOCK_BYTES", 100)
+    x, y = RNG.standard_normal((50, 3)), RNG.randint(0, 3, 50)
+    np.save(tmp_path / "x.npy", x.astype(x.dtype, order=order))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    for own in (x.astype(x.dtype, order=order), mapped):
+        assert snapshots.fingerprint({"x": own, "y": y}) == {
+            "x": ["float64", 50, 3],
+            "y": ["int64", 50],
+            "sha256": hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest(),
+        }
+
+
 def test_no_snapshot_within_an_epoch():
     class Take(xpnn.Callback):
         def on_start(self, run):
             self.run = run
-            run.snapshot()
 
         def on_batches(self, count):
             self.run.snapshot()
 
-    with pytest.raises(RuntimeError, match="within an epoch"):
+    with pytest.raises(RuntimeError, match="between two epochs only"):
         fit(Take())
 
 

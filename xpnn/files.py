@@ -28,7 +28,9 @@ def check_writable(name: str, path: PathLike) -> Path:
 
 
 @contextlib.contextmanager
-def replacing(path: PathLike, *, keep: Callable[[Path], Path] | None = None) -> Iterator[Path]:
+def replacing(
+    path: PathLike, *, keep: Callable[[Path], Path] | None = None, part: str | None = None
+) -> Iterator[Path]:
     """Give a path beside `path` to write to, and put it in place of `path` once all is written.
 
     What was written is on the disk before it takes its place, so that also after a power cut there
@@ -41,23 +43,22 @@ def replacing(path: PathLike, *, keep: Callable[[Path], Path] | None = None) -> 
         The file that is to be written.
     keep
         Takes the path of a file that is to be replaced, and returns the one under which it stays.
+    part
+        The name of the file to write to, a new one each time if None. With a name, what a kill
+        leaves behind is written over the next time; only one may write at a time then.
     """
     path = Path(path).resolve()
     if path.exists() and not path.is_file():
         yield path
         return
-    import tempfile
-
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    beside = Path(name)
+    beside = _new(path) if part is None else path.with_name(part)
     try:
         yield beside
+        _sync(beside)
         # mkstemp makes files private; a new file gets what the user's umask says
         mask = os.umask(0)
         os.umask(mask)
         beside.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~mask)
-        _sync(beside)
         if keep is not None and path.exists():
             _keep(path, keep(path))
         beside.replace(path)
@@ -66,6 +67,14 @@ def replacing(path: PathLike, *, keep: Callable[[Path], Path] | None = None) -> 
             _sync(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _new(path: Path) -> Path:
+    import tempfile
+
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    return Path(name)
 
 
 def _sync(path: Path) -> None:

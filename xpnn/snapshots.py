@@ -94,7 +94,7 @@ def write(snapshot: Snapshot, path: PathLike) -> None:
     raw = save(plain, {"checkpoint": json.dumps(description), "sha256": _NO_HASH})
     raw = _with_hash(raw, _NO_HASH, hashlib.sha256(raw).hexdigest())
     try:
-        with replacing(path, keep=_kept) as beside:
+        with replacing(path, keep=_kept, part=f".{Path(path).resolve().name}.part") as beside:
             beside.write_bytes(raw)
     except OSError as error:
         raise ArgumentError(f"can't write checkpoint {str(path)!r}: {error.strerror}") from None

@@ -175,11 +175,11 @@ class Run:
     def snapshot(self) -> Snapshot:
         """Return everything that the run needs to go on from here.
 
-        To be called between two epochs: from `Callback.on_start`, `Callback.on_epoch`, or
-        `Callback.on_end` of a run that is `finished`.
+        To be called between two epochs: from `Callback.on_epoch`, or from `Callback.on_end` of a
+        run that is `finished`.
         """
-        if self.carry is None:
-            raise RuntimeError("a snapshot can't be taken within an epoch")
+        if self.carry is None or not self.history:
+            raise RuntimeError("a snapshot can be taken between two epochs only")
         state: Any = self.rng.get_state(legacy=False)
         kept = {name: callback.state() for name, callback in self._named_callbacks()}
         return Snapshot(
@@ -267,7 +267,7 @@ class Run:
         for callback in self.callbacks:
             kind = type(callback).__name__
             names.append(kind)
-            yield f"{kind}{names.count(kind)}", callback
+            yield f"{kind}-{names.count(kind)}", callback
 
 
 def _described(data: dict[str, Any] | None) -> str:
