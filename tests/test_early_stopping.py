@@ -159,6 +159,15 @@ def test_one_that_is_used_twice_begins_anew():
     assert (second.sha256(), figures(again)) == (first.sha256(), figures(history))
 
 
+def test_one_that_is_used_twice_forgets_the_first_run():
+    early = xpnn.EarlyStopping(patience=3)
+    fit(early, **learner())
+    model = xpnn.Sequential(xpnn.Dense(6), xpnn.Activation("tanhexp"), xpnn.Dense(3))
+    with pytest.raises(KeyboardInterrupt):
+        fit(early, Stop(0), model=model, **learner())
+    assert model.sha256() == fit(epochs=0)[0].sha256()
+
+
 def test_the_best_weights_after_an_interrupt():
     early = xpnn.EarlyStopping(patience=30)
     model = xpnn.Sequential(xpnn.Dense(6), xpnn.Activation("tanhexp"), xpnn.Dense(3))

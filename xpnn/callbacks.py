@@ -194,7 +194,7 @@ class Checkpoint(Callback):
             if path.is_file() and path.stat().st_size:
                 raise ArgumentError(
                     f"checkpoint must be a new file, or the one to resume from, got {str(path)!r}, "
-                    "which is there already"
+                    "which is there already: resume from it, or delete it"
                 )
 
     def on_epoch(self, epoch: Epoch) -> None:
