@@ -31,9 +31,9 @@ class Notes(Callback):
     def __init__(self):
         self.calls = []
 
-    def on_start(self, model, epochs, batches):
-        assert model.parameters is not None
-        self.calls.append(("start", epochs, batches))
+    def on_start(self, run):
+        assert run.model.parameters is not None
+        self.calls.append(("start", run.epochs, run.batches))
 
     def on_batches(self, count):
         self.calls.append(("batches", count))

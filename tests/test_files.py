@@ -129,3 +129,49 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path):
     assert link.is_symlink()
     assert file.read_text() == "new"
     assert list((tmp_path / "runs").iterdir()) == [file]
+
+
+def test_the_old_file_stays_under_another_name(tmp_path):
+    path, kept = tmp_path / "run.ckpt", tmp_path / "kept"
+    for text in ("first", "second", "third"):
+        with replacing(path, keep=lambda old: old.with_name("kept")) as beside:
+            beside.write_text(text)
+            # at no time is there no file
+            assert path.exists() == (text != "first")
+    assert (path.read_text(), kept.read_text()) == ("third", "second")
+    assert set(tmp_path.iterdir()) == {path, kept}
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_old_file_stays_when_it_is_the_kept_one_already(links, tmp_path, monkeypatch):
+    """As after a kill between the two; and where the file system has no links."""
+    path, kept = tmp_path / "run.ckpt", tmp_path / "kept"
+    path.write_text("old")
+    os.link(path, kept)
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(1, "no links")))
+    with replacing(path, keep=lambda old: kept) as beside:
+        beside.write_text("new")
+    assert (path.read_text(), kept.read_text()) == ("new", "old")
+    assert set(tmp_path.iterdir()) == {path, kept}
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="no names of open files")
+def test_what_is_put_in_place_is_on_the_disk(tmp_path, monkeypatch):
+    """Synchronised while it still has its other name, and the folder after that."""
+    path, calls = tmp_path / "run.ckpt", []
+    sync, replace = os.fsync, type(path).replace
+
+    def noted_sync(handle):
+        calls.append(os.path.basename(os.readlink(f"/proc/self/fd/{handle}")))
+        sync(handle)
+
+    def noted_replace(self, target):
+        calls.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(type(path), "replace", noted_replace)
+    with replacing(path, part="part") as beside:
+        beside.write_text("new")
+    assert calls == ["part", "rename", tmp_path.name]

@@ -31,7 +31,8 @@ FLOORS = (
     {"files", "mapped", "recording", "registry"},  # 0, on top of errors and tree
     {"backends"},  # 0
     {"activations", "datasets", "initializers", "losses", "metrics", "optimizers", "schedules"}
-    | {"random_bits"},  # 1
+    | {"random_bits"},
+    {"snapshots"},  # 1, on top of files and mapped
     {"layers", "streams"},
     {"model"},
     {"training"},

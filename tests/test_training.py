@@ -193,6 +193,7 @@ def test_history_knows_its_settings():
         "schedule": None, "clip_norm": None, "sample_weight": False, "class_weight": None,
         "epochs": 0, "batch_size": 5, "seed": 7, "shuffle": False, "backend": "numpy",
         "device": "cpu", "dtype": "float64",
+        "reproducible": False, "precision": None,
     }  # fmt: skip
     (row,) = history
     assert row.epoch == 0
@@ -293,9 +294,9 @@ class Recorder(xpnn.Callback):
     def __init__(self, at=None, error=None):
         self.calls, self.rows, self.at, self.error = [], [], at, error
 
-    def on_start(self, model, epochs, batches):
-        assert model.parameters is not None
-        self.calls.append(("start", epochs, batches))
+    def on_start(self, run):
+        assert run.model.parameters is not None
+        self.calls.append(("start", run.epochs, run.batches))
 
     def on_batches(self, count):
         self.calls.append(("batches", count))

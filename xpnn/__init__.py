@@ -9,15 +9,22 @@
 from xpnn import activations, datasets, initializers, losses, metrics, optimizers, schedules
 from xpnn._version import __version__
 from xpnn.backends import get_backend
-from xpnn.callbacks import CSVLogger, Terminal
+from xpnn.callbacks import Checkpoint, CSVLogger, EarlyStopping, Terminal
 from xpnn.checkpoints import load, save
-from xpnn.errors import ArgumentError, BackendError, DataError, DivergenceError, XpnnError
+from xpnn.errors import (
+    ArgumentError,
+    BackendError,
+    CheckpointWarning,
+    DataError,
+    DivergenceError,
+    XpnnError,
+)
 from xpnn.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Flooding, Loss, MeanSquaredError
 from xpnn.model import Sequential
 from xpnn.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
 from xpnn.plots import plot_history
-from xpnn.training import Callback, Epoch, History, evaluate, fit, predict, predict_proba
+from xpnn.training import Callback, Epoch, History, Run, evaluate, fit, predict, predict_proba
 
 __all__ = [
     "SGD",
@@ -31,11 +38,14 @@ __all__ = [
     "BinaryCrossEntropy",
     "CSVLogger",
     "Callback",
+    "Checkpoint",
+    "CheckpointWarning",
     "CrossEntropy",
     "DataError",
     "Dense",
     "DivergenceError",
     "Dropout",
+    "EarlyStopping",
     "Epoch",
     "Flooding",
     "History",
@@ -46,6 +56,7 @@ __all__ = [
     "Nesterov",
     "Optimizer",
     "RMSprop",
+    "Run",
     "Sequential",
     "Terminal",
     "XpnnError",

@@ -1,15 +1,25 @@
-"""Callbacks: what joins the loop from outside, a log file and what a terminal shows."""
+"""Callbacks: what joins the loop from outside.
+
+A log file, what a terminal shows, checkpoints, early stopping.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
-from typing import Any, TextIO
+from collections.abc import Iterator
+from typing import IO, Any, NoReturn
 
-from xpnn.errors import ArgumentError
-from xpnn.files import PathLike, check_writable
-from xpnn.model import Sequential
-from xpnn.training import Callback, Epoch
+import numpy as np
+
+from xpnn import snapshots
+from xpnn.errors import ArgumentError, integer, nonnegative, unknown
+from xpnn.files import PathLike, check_writable, replacing
+from xpnn.training import Callback, Epoch, Run
+
+# figures that can get better
+MONITORS = Epoch._fields[1:5]
 
 
 class CSVLogger(Callback):
@@ -20,35 +30,62 @@ class CSVLogger(Callback):
     Parameters
     ----------
     path
-        Overwritten when a run starts.
+        Overwritten when a run starts. A run that was resumed goes on with the rows that are there,
+        up to its checkpoint's.
     hashes
-        Whether to add a last column "weights_sha256", `Sequential.sha256` after the epoch.
+        Whether to add a last column "weights_sha256", `Sequential.sha256` after the epoch. Empty
+        for rows that come from a checkpoint, where the file isn't there any more.
     """
 
     def __init__(self, path: PathLike, *, hashes: bool = False) -> None:
         self.path = check_writable("log", path)
         self.hashes = hashes
-        self._file: TextIO | None = None
+        self._file: IO[str] | None = None
 
-    def on_start(self, model: Sequential, epochs: int, batches: int) -> None:
-        try:
-            self._file = self.path.open("w", encoding="utf-8", newline="")
-        except OSError as error:
-            raise ArgumentError(
-                f"log must be a file that can be written, got {str(self.path)!r}: {error.strerror}"
-            ) from None
-        self._model = model
-        self._write(",".join([*Epoch._fields, *(["weights_sha256"] if self.hashes else [])]))
+    def on_start(self, run: Run) -> None:
+        self._model, self._file = run.model, None
+        if not run.history:
+            # the old one stays until all callbacks have begun: one may refuse
+            return
+        # a kill between checkpoint and log leaves the last row out
+        hashes = [*[""] * (len(run.history) - 1), self._model.sha256()]
+        lines = [self._header()]
+        lines += [self._line(row, own) for row, own in zip(run.history, hashes, strict=True)]
+        lines = self._continued(lines)
+        with self._writing(), replacing(self.path) as beside:
+            beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        self._open("a")
 
     def on_epoch(self, epoch: Epoch) -> None:
-        hashes = [self._model.sha256()] if self.hashes else []
-        self._write(",".join([*map(repr, epoch), *hashes]))
+        if self._file is None:
+            self._open("w")
+            self._write(self._header())
+        self._write(self._line(epoch, self._model.sha256() if self.hashes else ""))
 
     def on_end(self) -> None:
         if self._file is not None:
             # what a full disk didn't take was reported when it was written
             with contextlib.suppress(OSError):
                 self._file.close()
+
+    def _header(self) -> str:
+        return ",".join([*Epoch._fields, *["weights_sha256"] * self.hashes])
+
+    def _line(self, row: Epoch, weights: str) -> str:
+        return ",".join([*map(repr, row), *[weights] * self.hashes])
+
+    def _open(self, mode: str) -> None:
+        with self._writing():
+            self._file = self.path.open(mode, encoding="utf-8", newline="")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ArgumentError(
+                f"log must be a file that can be written, got {str(self.path)!r}: {error.strerror}"
+            ) from None
 
     def _write(self, line: str) -> None:
         assert self._file is not None
@@ -57,6 +94,25 @@ class CSVLogger(Callback):
             self._file.flush()
         except OSError as error:
             raise ArgumentError(f"can't write log {str(self.path)!r}: {error.strerror}") from None
+
+    def _continued(self, lines: list[str]) -> list[str]:
+        """Return the lines to begin with, those of the file where it has them."""
+        if not self.path.is_file():
+            return lines
+        text = self.path.read_bytes().decode(errors="replace")
+        # a line that a kill cut off has no end
+        there = text.split("\n")[:-1][: len(lines)]
+        if not there and not lines[0].startswith(text):
+            there = [text]
+        for number, (line, wanted) in enumerate(zip(there, lines, strict=False), 1):
+            # seconds may be those of another attempt
+            width = None if number == 1 else 5
+            if line.split(",")[:width] != wanted.split(",")[:width]:
+                raise ArgumentError(
+                    f"log must be that of the run which goes on, or a new file, got "
+                    f"{str(self.path)!r} with another line {number}"
+                )
+        return there + lines[len(there) :]
 
 
 class Terminal(Callback):
@@ -74,13 +130,18 @@ class Terminal(Callback):
         self.hashes = hashes
         self._bar: Any = None
 
-    def on_start(self, model: Sequential, epochs: int, batches: int) -> None:
+    def on_start(self, run: Run) -> None:
         from tqdm import tqdm
 
-        self._model = model
+        self._model = run.model
         # disable=None: no bar where stderr is a file
         self._bar = tqdm(
-            total=epochs * batches, unit="batch", disable=None, dynamic_ncols=True, leave=False
+            total=run.epochs * run.batches,
+            initial=(run.history.resumed or 0) * run.batches,
+            unit="batch",
+            disable=None,
+            dynamic_ncols=True,
+            leave=False,
         )
 
     def on_batches(self, count: int) -> None:
@@ -95,3 +156,177 @@ class Terminal(Callback):
     def on_end(self) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+class Checkpoint(Callback):
+    """Writes all that a run needs to go on to a file, for ``fit(…, resume=path)``.
+
+    The file is whole at any time, and the one before it is kept as ``FILE.previous``: `resume`
+    takes that one where the other is damaged. A run that is resumed ends with the same bits as one
+    that was never stopped.
+
+    Parameters
+    ----------
+    path
+        A new file, or the one that the run is resumed from: the checkpoint of another run isn't
+        overwritten.
+    every
+        Epochs from one checkpoint to the next; there is one of the run's end in any case.
+
+    Raises
+    ------
+    ArgumentError
+        If the file can't be written, when the run starts or later; the last one that was whole is
+        still there.
+    """
+
+    def __init__(self, path: PathLike, *, every: int = 1) -> None:
+        self.path = check_writable("checkpoint", path)
+        self.every = integer("every", every, minimum=1)
+        self._run: Run | None = None
+
+    def on_start(self, run: Run) -> None:
+        self._run, self._rows = run, 0
+        if run.resumed is not None and run.resumed.resolve() == self.path.resolve():
+            self._rows = len(run.history)
+            return
+        for path in (self.path, snapshots.previous(self.path)):
+            if path.is_file() and path.stat().st_size:
+                raise ArgumentError(
+                    f"checkpoint must be a new file, or the one to resume from, got {str(path)!r}, "
+                    "which is there already: resume from it, or delete it"
+                )
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        if epoch.epoch % self.every == 0:
+            self._save()
+
+    def on_end(self) -> None:
+        if self._run is not None and self._run.finished and self._rows < len(self._run.history):
+            self._save()
+
+    def _save(self) -> None:
+        assert self._run is not None
+        snapshots.write(self._run.snapshot(), self.path)
+        self._rows = len(self._run.history)
+
+
+class EarlyStopping(Callback):
+    """Ends a run whose figures get no better, and goes back to the best weights (Prechelt 1998).
+
+    As in Keras: an epoch is an improvement if its figure is better than the best one before it by
+    more than `min_delta`, and the run ends once `patience` epochs in a row weren't. The first
+    epoch after the untrained network is an improvement.
+
+    Parameters
+    ----------
+    monitor
+        A column of the log: of a loss the least, of an accuracy the largest is best.
+    patience
+        So many epochs without an improvement end the run, >= 1.
+    min_delta
+        What a smaller improvement than this is worth nothing, >= 0.
+    restore_best
+        Whether the model is given the weights of the best epoch at the end, however the run ended.
+
+    Attributes
+    ----------
+    best
+        The epoch of the last improvement, None before the first.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument isn't allowed, or the run has no such figure; and if it was resumed from a
+        checkpoint that lacks the weights of the best epoch, because `monitor` was another one then.
+
+    References
+    ----------
+    L. Prechelt, *Early stopping, but when?*, Neural Networks: Tricks of the Trade (1998).
+    """
+
+    def __init__(
+        self,
+        monitor: str = "test_loss",
+        *,
+        patience: int = 10,
+        min_delta: float = 0.0,
+        restore_best: bool = True,
+    ) -> None:
+        if monitor not in MONITORS:
+            raise unknown("monitor", monitor, MONITORS)
+        self.monitor = monitor
+        self.patience = integer("patience", patience, minimum=1)
+        self.min_delta = nonnegative("min_delta", min_delta)
+        self.restore_best = restore_best
+        self.best: int | None = None
+        self._run: Run | None = None
+        self._weights: dict[str, np.ndarray] = {}
+        self._weights_of: int | None = None
+
+    def on_start(self, run: Run) -> None:
+        if run.validation is None and self.monitor.startswith("test_"):
+            self._missing()
+        self._begin(run)
+        for row in run.history:
+            self._note(row)
+        self._stop()
+        if self.best is None or not self.restore_best:
+            return
+        if self.best == run.history[-1].epoch:
+            self._keep()
+        elif self.best != self._weights_of:
+            raise ArgumentError(
+                f"restore_best needs the weights of epoch {self.best}, the best by "
+                f"{self.monitor}, which {run.resumed} doesn't hold"
+            )
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        self._note(epoch)
+        self._stop()
+        if self.restore_best and self.best == epoch.epoch:
+            self._keep()
+
+    def on_end(self) -> None:
+        if self._run is not None and self._weights:
+            self._run.restore(self._weights)
+        self._run = None
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {**self._weights, "epoch": np.asarray(self._weights_of)} if self._weights else {}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self._weights = dict(state)
+        self._weights_of = int(self._weights.pop("epoch")) if state else None
+
+    def _begin(self, run: Run) -> None:
+        self._run, self._figure, self.best = run, math.nan, None
+        if run.history.resumed is None:
+            self._weights, self._weights_of = {}, None
+
+    def _note(self, row: Epoch) -> None:
+        value = getattr(row, self.monitor)
+        if row.epoch == 0:
+            if math.isnan(value):
+                self._missing()
+            return
+        value = -value if self.monitor.endswith("loss") else value
+        if self.best is None or value - self.min_delta > self._figure:
+            self.best, self._figure = row.epoch, value
+
+    def _stop(self) -> None:
+        if self._run is None or self.best is None:
+            return
+        waited = len(self._run.history) - 1 - self.best
+        if waited >= self.patience:
+            self._run.stop(f"{self.monitor} was best at epoch {self.best}, {waited} epochs before")
+
+    def _keep(self) -> None:
+        assert self._run is not None
+        self._weights, self._weights_of = self._run.learned(), self.best
+
+    def _missing(self) -> NoReturn:
+        raise ArgumentError(
+            f"monitor must be a figure that the run has, got {self.monitor!r}; test figures need "
+            "validation data, accuracies need classes"
+        )

@@ -78,6 +78,8 @@ def load(
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise DataError(f"can't read a model from {path}: {error}") from None
+    if "checkpoint" in metadata:
+        raise DataError(f"{path} is a checkpoint, and not a model: a run goes on from it")
     if "xpnn" not in metadata:
         raise DataError(f"{path} is a safetensors file, but not one of xpnn's")
     import json

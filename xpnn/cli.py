@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,9 +16,9 @@ from xpnn import backends, checkpoints, plots
 from xpnn._version import __version__
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS, DTYPES, get_backend
-from xpnn.callbacks import CSVLogger, Terminal
+from xpnn.callbacks import MONITORS, Checkpoint, CSVLogger, EarlyStopping, Terminal
 from xpnn.datasets import read_idx_folder
-from xpnn.errors import ArgumentError, XpnnError
+from xpnn.errors import ArgumentError, CheckpointWarning, XpnnError
 from xpnn.files import check_writable
 from xpnn.losses import LOSSES
 from xpnn.model import Sequential, SummaryRow
@@ -85,6 +87,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--log", metavar="FILE", help="write the lines to a CSV file too")
     add("--plot", metavar="FILE", help="draw accuracy and loss per epoch (needs matplotlib)")
     add("--save", metavar="FILE", help="write the trained model to a safetensors file")
+    add("--patience", metavar="N", type=int, help="stop after so many epochs without improvement")
+    add("--monitor", metavar="COLUMN", help=f"what shall improve: {_names(MONITORS)}")
+    add("--checkpoint", metavar="FILE", help="write all that a run needs to go on")
+    add("--every", metavar="N", type=int, help="epochs between two checkpoints; 1 if left out")
+    add("--resume", metavar="FILE", help="go on from a checkpoint, as if never stopped")
     add("--quiet", action="store_true", help="print nothing but errors")
 
     compare = commands.add_parser(
@@ -206,12 +213,14 @@ def _train(args: argparse.Namespace) -> int:
         args.backend, device=args.device, dtype=args.dtype, reproducible=args.reproducible
     )
     settings = _settings(args)
-    _check_different({name: getattr(args, name) for name in ("data", "log", "plot", "save")})
+    outputs = {name: getattr(args, name) for name in ("data", "log", "plot", "save")}
+    _check_different({**outputs, "checkpoint": args.checkpoint})
+    _check_different({**outputs, "resume": args.resume})
     if args.plot:
         plots.check(args.plot)
     if args.save:
         check_writable("save", args.save)
-    callbacks: list[Callback] = []
+    callbacks: list[Callback] = _stopping(args)
     if args.log:
         callbacks.append(CSVLogger(args.log, hashes=args.hash))
     if not args.quiet:
@@ -223,13 +232,17 @@ def _train(args: argparse.Namespace) -> int:
         print(_summary(model, train.x.shape[1]), flush=True)
     interrupted, stopped = False, None
     try:
-        settings.fit(model, train, test, backend=place, callbacks=callbacks)
+        with _warnings_in_a_line():
+            settings.fit(model, train, test, backend=place, callbacks=callbacks, resume=args.resume)
     except KeyboardInterrupt:
         interrupted = True
     except (ArgumentError, BrokenPipeError) as error:
         # a log that can't be written, or a reader that has gone: keep what was trained
         stopped = error
     history: History | None = model.history
+    if stopped and history and history.resumed == history[-1].epoch:
+        # nothing was trained yet
+        raise stopped
     if args.plot and history:
         plots.plot_history(history, args.plot)
     if args.save and model.parameters is not None and history:
@@ -239,11 +252,48 @@ def _train(args: argparse.Namespace) -> int:
     if interrupted:
         done = f"after epoch {history[-1].epoch}" if history else "before the first epoch"
         files = ", ".join(path for path in (args.log, args.plot, args.save) if path and history)
-        print(f"xpnn: interrupted {done}{files and f'; kept: {files}'}", file=sys.stderr)
+        again = f"; go on with --resume {args.checkpoint}" if _written(args.checkpoint) else ""
+        print(f"xpnn: interrupted {done}{files and f'; kept: {files}'}{again}", file=sys.stderr)
         return INTERRUPTED
+    if history and history.resumed == history[-1].epoch and not args.quiet:
+        _complain(f"nothing left to do: {args.resume} holds all epochs up to {history.resumed}")
     if history and not args.quiet:
         print(_result(history))
     return 0
+
+
+def _stopping(args: argparse.Namespace) -> list[Callback]:
+    """Return the callbacks for early stopping and checkpoints."""
+    callbacks: list[Callback] = []
+    for name, needed in (("monitor", "patience"), ("every", "checkpoint")):
+        if getattr(args, name) is not None and getattr(args, needed) is None:
+            raise ArgumentError(f"{name} needs {needed}: give --{needed} too")
+    if args.patience is not None:
+        callbacks.append(EarlyStopping(args.monitor or "test_loss", patience=args.patience))
+    if args.checkpoint is not None:
+        every = 1 if args.every is None else args.every
+        callbacks.append(Checkpoint(args.checkpoint, every=every))
+    return callbacks
+
+
+@contextlib.contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CheckpointWarning)
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+            if issubclass(category, CheckpointWarning):
+                _complain(str(message))
+            else:
+                usual(message, category, *rest)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
+def _written(path: str | None) -> bool:
+    return path is not None and Path(path).is_file()
 
 
 def _check_different(paths: dict[str, str | None]) -> None:
@@ -279,6 +329,8 @@ def _summary(model: Sequential, inputs: int) -> str:
 
 def _result(history: History) -> str:
     lines = [f"time {history.seconds:.1f} s"]
+    if history.stopped is not None:
+        lines.append(f"stopped after epoch {history[-1].epoch}: {history.stopped}")
     best = history.best()
     if best:
         lines.append(f"best test accuracy {best[1]!r} at epoch {best[0]}")

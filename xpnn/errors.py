@@ -27,6 +27,10 @@ class DivergenceError(XpnnError, ArithmeticError):
     """The loss became NaN or infinite during training."""
 
 
+class CheckpointWarning(UserWarning):
+    """A checkpoint is damaged, and a run goes on from the one before it."""
+
+
 def unknown(kind: str, given: object, allowed: Iterable[str]) -> ArgumentError:
     """Return the error for a name that isn't among `allowed`, with the nearest one that is."""
     import difflib

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from xpnn.errors import ArgumentError
@@ -28,26 +28,75 @@ def check_writable(name: str, path: PathLike) -> Path:
 
 
 @contextlib.contextmanager
-def replacing(path: PathLike) -> Iterator[Path]:
+def replacing(
+    path: PathLike, *, keep: Callable[[Path], Path] | None = None, part: str | None = None
+) -> Iterator[Path]:
     """Give a path beside `path` to write to, and put it in place of `path` once all is written.
 
-    A link stays, and what it leads to is replaced. A device or a pipe is written to as it is.
+    What was written is on the disk before it takes its place, so that also after a power cut there
+    is either the old file or the new one. A link stays, and what it leads to is replaced. A device
+    or a pipe is written to as it is.
+
+    Parameters
+    ----------
+    path
+        The file that is to be written.
+    keep
+        Takes the path of a file that is to be replaced, and returns the one under which it stays.
+    part
+        The name of the file to write to, a new one each time if None. With a name, what a kill
+        leaves behind is written over the next time; only one may write at a time then.
     """
     path = Path(path).resolve()
     if path.exists() and not path.is_file():
         yield path
         return
-    import tempfile
-
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    beside = Path(name)
+    beside = _new(path) if part is None else path.with_name(part)
     try:
         yield beside
+        _sync(beside)
         # mkstemp makes files private; a new file gets what the user's umask says
         mask = os.umask(0)
         os.umask(mask)
         beside.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~mask)
+        if keep is not None and path.exists():
+            _keep(path, keep(path))
         beside.replace(path)
+        # not every system lets a folder be synchronised
+        with contextlib.suppress(OSError):
+            _sync(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _new(path: Path) -> Path:
+    import tempfile
+
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    return Path(name)
+
+
+def _sync(path: Path) -> None:
+    # Windows synchronises what can be written to, and no folders
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _keep(path: Path, name: Path) -> None:
+    """Give a file a second name, so that there is no moment without the first."""
+    spare = path.with_name(f".{name.name}-{os.getpid()}")
+    try:
+        spare.unlink(missing_ok=True)
+        os.link(path, spare)
+    except OSError:  # a file system without links
+        path.replace(name)
+        return
+    try:
+        spare.replace(name)
+    finally:
+        # a rename does nothing where both are the same file already
+        spare.unlink(missing_ok=True)

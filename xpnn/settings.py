@@ -11,6 +11,7 @@ from xpnn.activations import ACTIVATIONS
 from xpnn.backends import Backend
 from xpnn.datasets import Dataset
 from xpnn.errors import ArgumentError, fraction, integer, nonnegative, positive
+from xpnn.files import PathLike
 from xpnn.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from xpnn.losses import LOSSES, Flooding, Loss
 from xpnn.model import Sequential
@@ -162,10 +163,11 @@ class Settings:
         *,
         backend: Backend,
         callbacks: Iterable[Callback] = (),
+        resume: PathLike | None = None,
     ) -> History:
         """Train `model` as `fit` does."""
         arguments = {**self.arguments(), "backend": backend, "callbacks": callbacks}
-        return fit(model, train, validation=validation, **arguments)
+        return fit(model, train, validation=validation, resume=resume, **arguments)
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of `fit` that the settings stand for."""

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnn import metrics, random_bits
+from xpnn import metrics, random_bits, snapshots
 from xpnn.backends import Backend, Step, get_backend, namespace, to_numpy
 from xpnn.datasets import Dataset, as_dataset, as_inputs
 from xpnn.errors import (
     ArgumentError,
+    CheckpointWarning,
     DataError,
     DivergenceError,
     integer,
@@ -23,13 +28,15 @@ from xpnn.errors import (
     positive,
     unknown,
 )
+from xpnn.files import PathLike
 from xpnn.losses import CrossEntropy, Loss, labels
 from xpnn.mapped import Source, is_mapped, scaled
 from xpnn.model import Sequential
 from xpnn.optimizers import SGD, Optimizer, clipped
 from xpnn.schedules import Schedule
+from xpnn.snapshots import Snapshot
 from xpnn.streams import Stream, Whole, fits
-from xpnn.tree import Tree
+from xpnn.tree import Tree, flatten, paths, rebuilt
 
 Array = Any
 
@@ -63,10 +70,19 @@ class History(Sequence[Epoch]):
     ----------
     settings
         What the run was asked for, the seed that was drawn included.
+
+    Attributes
+    ----------
+    resumed
+        The last epoch that came from a checkpoint, None if the run began at its beginning.
+    stopped
+        Why the run ended before its last epoch, None if it didn't.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = settings
+        self.resumed: int | None = None
+        self.stopped: str | None = None
         self._epochs: list[Epoch] = []
 
     def __getitem__(self, index: Any) -> Any:
@@ -100,14 +116,213 @@ class History(Sequence[Epoch]):
         return metrics.first_reached(self.column(name), level)
 
 
+@dataclass(eq=False)
+class Run:
+    """A run of `fit`, as its callbacks see it.
+
+    Attributes
+    ----------
+    model
+        What is trained; its parameters are in place.
+    epochs
+        The last epoch of the run.
+    batches
+        The mini-batches of an epoch.
+    history
+        The rows of the log so far. There are some already when a run begins that was resumed.
+    train, validation
+        The data, on the host.
+    weights
+        Of the training samples, None if all count alike.
+    rng
+        The stream that everything random is drawn from.
+    callbacks
+        All of the run's.
+    resumed
+        The checkpoint that the run goes on from, None if it began at its beginning.
+    finished
+        Whether all epochs are done, or the run was stopped; False if an error or Ctrl-C ended it.
+    carry
+        What a training step hands on to the next, on the device; None within an epoch.
+    """
+
+    model: Sequential
+    epochs: int
+    batches: int
+    history: History
+    train: Dataset
+    validation: Dataset | None
+    weights: np.ndarray | None
+    rng: np.random.RandomState
+    callbacks: tuple[Callback, ...] = ()
+    resumed: Path | None = None
+    finished: bool = False
+    carry: Any = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the run was asked for, the seed that was drawn included."""
+        return self.history.settings
+
+    def stop(self, reason: str) -> None:
+        """End the run after this row of the log, as if it had been the last one.
+
+        Parameters
+        ----------
+        reason
+            Kept as `History.stopped`: "test_loss hasn't improved for 10 epochs".
+        """
+        self.history.stopped = reason
+
+    def learned(self) -> dict[str, np.ndarray]:
+        """Return copies of all that the model has learned, on the host, by name."""
+        return flatten(self.model.host_parameters())
+
+    def restore(self, learned: dict[str, np.ndarray]) -> None:
+        """Give the model what `learned` returned before; the run itself is not changed by it."""
+        backend, arrays = self.model.placed()
+        assert self.model.inputs is not None
+        tree = [{name: learned[f"{i}.{name}"] for name in layer} for i, layer in enumerate(arrays)]
+        self.model.place(tree, inputs=self.model.inputs, backend=backend)
+
+    def snapshot(self) -> Snapshot:
+        """Return everything that the run needs to go on from here.
+
+        To be called between two epochs: from `Callback.on_epoch`, or from `Callback.on_end` of a
+        run that is `finished`.
+        """
+        if self.carry is None or not self.history:
+            raise RuntimeError("a snapshot can be taken between two epochs only")
+        state: Any = self.rng.get_state(legacy=False)
+        kept = {name: callback.state() for name, callback in self._named_callbacks()}
+        return Snapshot(
+            settings=self._description,
+            history=[list(row) for row in self.history],
+            data=self._fingerprints,
+            random_state=state,
+            carry=self._host_carry(),
+            callbacks={name: arrays for name, arrays in kept.items() if arrays},
+        )
+
+    def resume(self, snapshot: Snapshot) -> None:
+        """Take back what `snapshot` returned; the carry must be one of the same form."""
+        wrong = snapshots.same_arrays(snapshot.carry, self._host_carry())
+        if wrong:
+            raise DataError(f"{self.resumed} doesn't fit the model and the optimizer: {wrong}")
+        backend, _ = self.model.placed()
+        self.carry = rebuilt(
+            self.carry,
+            [backend.asarray(np.array(snapshot.carry[path])) for path in paths(self.carry)],
+        )
+        self.rng.set_state(snapshot.random_state)
+        for row in snapshot.history:
+            self.history.append(Epoch(int(row[0]), *row[1:]))
+        self.history.resumed = self.history[-1].epoch
+        for name, callback in self._named_callbacks():
+            callback.restore(snapshot.callbacks.get(name, {}))
+
+    def check(self, snapshot: Snapshot, schedule: Schedule | None) -> None:
+        """Raise if the run of a snapshot was another one; more epochs, it may be asked for.
+
+        Raises
+        ------
+        ArgumentError, DataError
+            Naming the setting or the data set, what it was and what it is.
+        """
+        done = int(snapshot.history[-1][0])
+        free = {"epochs"}
+        if self.settings["reproducible"]:
+            free |= {"backend", "device"}
+        was, now = snapshot.settings, self._description
+        for name in [name for name in {**now, **was} if name not in free]:
+            if was.get(name) != now.get(name):
+                hint = "; a reproducible run may change it" if name in ("backend", "device") else ""
+                raise ArgumentError(
+                    f"{name} must be {was.get(name)!r} as in {self.resumed}, "
+                    f"got {now.get(name)!r}{hint}"
+                )
+        if self.epochs < done:
+            raise ArgumentError(
+                f"epochs must be >= {done}, which are done in {self.resumed}, got {self.epochs}"
+            )
+        if schedule is not None and self._has_changed(schedule, was["epochs"], snapshot.history):
+            raise ArgumentError(
+                f"epochs must be {was['epochs']} as in {self.resumed}, for {schedule!r} depends on "
+                f"them, got {self.epochs}"
+            )
+        for name, data in self._fingerprints.items():
+            before = snapshot.data[name]
+            if data != before:
+                raise DataError(
+                    f"{name} must be the data of {self.resumed}, {_described(before)}, "
+                    f"got {_described(data)}"
+                )
+
+    def _has_changed(self, schedule: Schedule, epochs: int, log: Sequence[Sequence[Any]]) -> bool:
+        """Return whether the epochs that are done would have had other rates in this run."""
+        rows = [Epoch(int(row[0]), *row[1:]) for row in log]
+        for epoch in range(1, len(rows)):
+            times = np.asarray([epoch - 1.0])
+            before, now = (
+                schedule.factors(times, count, rows[:epoch]) for count in (epochs, self.epochs)
+            )
+            if before != now:
+                return True
+        return False
+
+    @functools.cached_property
+    def _description(self) -> dict[str, Any]:
+        import json
+
+        layers = [repr(layer) for layer in self.model.layers]
+        # as it will come back from a file
+        plain = json.dumps({"layers": layers, **self.settings}, default=repr)
+        return json.loads(plain)  # type: ignore[no-any-return]
+
+    @functools.cached_property
+    def _fingerprints(self) -> dict[str, Any]:
+        weights = {} if self.weights is None else {"weights": self.weights}
+        sets = {
+            "train": {**self.train._asdict(), **weights},
+            "validation": None if self.validation is None else self.validation._asdict(),
+        }
+        return {
+            name: None if arrays is None else snapshots.fingerprint(arrays)
+            for name, arrays in sets.items()
+        }
+
+    def _host_carry(self) -> dict[str, np.ndarray]:
+        backend, _ = self.model.placed()
+        return {path: np.array(backend.to_numpy(leaf)) for path, leaf in paths(self.carry).items()}
+
+    def _named_callbacks(self) -> Iterator[tuple[str, Callback]]:
+        """Yield each callback with its class and number: the other ones may come and go."""
+        names: list[str] = []
+        for callback in self.callbacks:
+            kind = type(callback).__name__
+            names.append(kind)
+            yield f"{kind}-{names.count(kind)}", callback
+
+
+def _described(data: dict[str, Any] | None) -> str:
+    if data is None:
+        return "none"
+    parts = [
+        f"{name} {'×'.join(map(str, shape))} {dtype}"
+        for name, (dtype, *shape) in data.items()
+        if name != "sha256"
+    ]
+    return f"{' and '.join(parts)} with SHA-256 {data['sha256'][:16]}…"
+
+
 class Callback:
     """Base of callbacks, with hooks that do nothing.
 
     A hook may raise: the run ends there, and what it raised goes to the caller of `fit`.
     """
 
-    def on_start(self, model: Sequential, epochs: int, batches: int) -> None:
-        """Begin a run of so many epochs of so many mini-batches; parameters are in place."""
+    def on_start(self, run: Run) -> None:
+        """Begin a run; parameters are in place, and the rows of a run that was resumed."""
 
     def on_batches(self, count: int) -> None:
         """Note that so many more mini-batches have been handed to the backend."""
@@ -117,6 +332,19 @@ class Callback:
 
     def on_end(self) -> None:
         """Close up; called in any case, also after an error."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what must be there again after the run was resumed: host arrays by name.
+
+        What follows from the history need not be among it.
+        """
+        return {}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Take back what `state` returned, before `on_start` of a run that was resumed.
+
+        Empty where the checkpoint has nothing of this callback.
+        """
 
 
 def fit(
@@ -139,6 +367,7 @@ def fit(
     dtype: str = "float32",
     reproducible: bool = False,
     callbacks: Iterable[Callback] = (),
+    resume: PathLike | None = None,
 ) -> History:
     """Train `model` by mini-batch gradient descent.
 
@@ -189,6 +418,12 @@ def fit(
         See `get_backend`.
     callbacks
         Told of each epoch, in order.
+    resume
+        A file of `Checkpoint` to go on from, with the bits that a run without a break would have.
+        Whatever parameters the model has are replaced. All other arguments must be those that the
+        run was begun with, but for `epochs`, which may be more; in a reproducible run also but for
+        `backend` and `device`. The seed may be left out. Where the file is damaged, the one before
+        is taken, with a `CheckpointWarning`.
 
     Returns
     -------
@@ -198,7 +433,8 @@ def fit(
     Raises
     ------
     ArgumentError, DataError
-        If an argument can't be used; nothing was changed then.
+        If an argument can't be used, the checkpoint can't be read or is another run's; nothing was
+        changed then.
     BackendError
         If the backend isn't installed or has no such device.
     DivergenceError
@@ -228,6 +464,9 @@ def fit(
     clip_norm = None if clip_norm is None else positive("clip_norm", clip_norm)
     epochs = integer("epochs", epochs, minimum=0)
     batch_size = integer("batch_size", batch_size, minimum=1)
+    saved, note = (None, None) if resume is None else snapshots.read(resume)
+    if seed is None and saved is not None:
+        seed = saved.settings["seed"]
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
     seed = integer("seed", seed, minimum=0, maximum=2**32 - 1)
@@ -253,12 +492,22 @@ def fit(
             "epochs": epochs,
             "batch_size": batch_size,
             "seed": seed,
-            "shuffle": shuffle,
+            "shuffle": bool(shuffle),
             "backend": place.name,
             "device": str(place.device),
             "dtype": place.dtype_name,
+            "reproducible": place.options().get("reproducible", False),
+            "precision": place.options().get("precision"),
         }
     )
+    run = Run(
+        model, epochs, -(-samples // batch_size), history, train, validation, weights, rng,
+        callbacks, None if resume is None else Path(resume),
+    )  # fmt: skip
+    if saved is not None:
+        run.check(saved, schedule)
+    if note is not None:
+        warnings.warn(note, CheckpointWarning, stacklevel=2)
     with place.scope():
         if model.parameters is None:
             model.initialize(features, backend=place, rng=rng)
@@ -268,23 +517,21 @@ def fit(
         steps = _Steps(
             model, loss, optimizer, place, schedule=schedule, clip_norm=clip_norm, seed=seed
         )
+        run.carry = (model.parameters, model.buffers, steps.init(model.parameters))
+        if saved is not None:
+            run.resume(saved)
+            model.parameters, model.buffers, _ = run.carry
         with contextlib.ExitStack() as stack:
             for callback in reversed(callbacks):
                 stack.callback(callback.on_end)
             for callback in callbacks:
-                callback.on_start(model, epochs, -(-samples // batch_size))
-            for row in _epochs(
-                steps,
-                (train, weights),
-                validation,
-                epochs,
-                batch_size,
-                rng if shuffle else None,
-                callbacks,
-            ):
+                callback.on_start(run)
+            rows = _epochs(steps, run, batch_size, rng if shuffle else None)
+            while history.stopped is None and (row := next(rows, None)):
                 history.append(row)
                 for callback in callbacks:
                     callback.on_epoch(row)
+            run.finished = True
     return history
 
 
@@ -417,35 +664,30 @@ def _class_weights(y: np.ndarray, given: Mapping[int, float] | str, classes: int
 
 
 def _epochs(
-    steps: _Steps,
-    train: tuple[Dataset, np.ndarray | None],
-    validation: Dataset | None,
-    epochs: int,
-    batch_size: int,
-    rng: np.random.RandomState | None,
-    callbacks: tuple[Callback, ...],
+    steps: _Steps, run: Run, batch_size: int, rng: np.random.RandomState | None
 ) -> Iterator[Epoch]:
-    """Yield the log of a run, row by row, leaving `steps.model` trained so far."""
-    model = steps.model
-    data = steps.move(*train, batch_size)
-    test = None if validation is None else steps.move(validation, batch_size=batch_size)
-    pieces = _PIECES if callbacks else 1
+    """Yield the rows of a run's log that are missing, leaving its model trained so far."""
+    model = run.model
+    data = steps.move(run.train, run.weights, batch_size)
+    test = None if run.validation is None else steps.move(run.validation, batch_size=batch_size)
+    pieces = _PIECES if run.callbacks else 1
 
     def progress(count: int) -> None:
-        for callback in callbacks:
+        for callback in run.callbacks:
             callback.on_batches(count)
 
-    begun = time.perf_counter()
-    running = steps.evaluate(model.arrays, data, 0)
-    carry = (model.parameters, model.buffers, steps.init(model.parameters))
-    for epoch in range(epochs + 1):
-        if epoch > 0:
-            begun = time.perf_counter()
-            rates = steps.rates(epoch, epochs, -(-len(data) // batch_size))
+    for epoch in range(len(run.history), run.epochs + 1):
+        begun = time.perf_counter()
+        if epoch == 0:
+            running = steps.evaluate(model.arrays, data, 0)
+        else:
+            # steps may change the arrays in place
+            carry, run.carry = run.carry, None
+            rates = steps.rates(epoch, run.epochs, run.batches)
             carry, running = steps.sweep(
                 steps.train, carry, data, batch_size, epoch, rng, pieces, progress, rates
             )
-            model.parameters, model.buffers, _ = carry
+            run.carry, (model.parameters, model.buffers, _) = carry, carry
         tested = _UNKNOWN if test is None else steps.evaluate(model.arrays, test, epoch)
         yield Epoch(epoch, *running, *tested, time.perf_counter() - begun)
 

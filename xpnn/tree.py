@@ -42,6 +42,23 @@ def _leaves(tree: Any) -> Iterator[Array]:
         yield from _leaves(part)
 
 
+def paths(tree: Any) -> dict[str, Array]:
+    """Return the arrays of any nest by where they are, such as "0.2.weight", as `leaves` does."""
+    return dict(_paths(tree, ""))
+
+
+def _paths(tree: Any, path: str) -> Iterator[tuple[str, Array]]:
+    if isinstance(tree, dict):
+        parts = list(tree.items())
+    elif isinstance(tree, (list, tuple)):
+        parts = list(enumerate(tree))
+    else:
+        yield path, tree
+        return
+    for name, part in parts:
+        yield from _paths(part, f"{path}.{name}" if path else str(name))
+
+
 def rebuilt(tree: Any, arrays: Iterable[Array]) -> Any:
     """Return the same nest with `arrays` for its own, in the order of `leaves`."""
     rest = iter(arrays)

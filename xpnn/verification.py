@@ -16,10 +16,9 @@ import numpy as np
 from xpnn.backends import BACKENDS, Backend, get_backend
 from xpnn.datasets import Dataset
 from xpnn.errors import ArgumentError, BackendError, DivergenceError
-from xpnn.model import Sequential
 from xpnn.settings import Settings
 from xpnn.tracing import Event, Trace, TracedBackend, TracedLoss, TracedOptimizer, traced
-from xpnn.training import Callback, Epoch, fit
+from xpnn.training import Callback, Epoch, Run, fit
 from xpnn.tree import flatten
 
 
@@ -129,8 +128,8 @@ class Record(Callback):
         self.weights: list[dict[str, np.ndarray]] = []
         self.diverged: str | None = None
 
-    def on_start(self, model: Sequential, epochs: int, batches: int) -> None:
-        self.model = model
+    def on_start(self, run: Run) -> None:
+        self.model = run.model
 
     def on_epoch(self, epoch: Epoch) -> None:
         self.hashes.append(self.model.sha256())

@@ -1,0 +1,220 @@
+"""Runs between two epochs, as files: safetensors, with everything that a run needs to go on.
+
+The arrays are the run's carry (``carry.…``), what callbacks keep (``callbacks.…``) and the Mersenne
+twister's key (``random_state``). The metadata hold "checkpoint", a JSON text of all the rest, and
+"sha256", the SHA-256 of the whole file with this one text taken as 64 zeros: no bit of the file is
+outside of it. The one before is kept beside each file, as ``FILE.previous``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnn._version import __version__
+from xpnn.errors import ArgumentError, DataError
+from xpnn.files import PathLike, replacing
+from xpnn.mapped import blocks
+
+FORMAT = 1
+
+_NO_HASH = "0" * 64
+
+
+class Snapshot(NamedTuple):
+    """A run between two epochs.
+
+    Attributes
+    ----------
+    settings
+        What the run was asked for: numbers, texts and lists.
+    history
+        The rows of its log.
+    data
+        The `fingerprint` of each data set, None for one that there isn't.
+    random_state
+        ``RandomState.get_state(legacy=False)``.
+    carry
+        What a training step hands on to the next, on the host, by place: see `xpnn.tree.paths`.
+    callbacks
+        What `Callback.state` returned, by the callback's name and then the array's.
+    """
+
+    settings: dict[str, Any]
+    history: list[list[float]]
+    data: dict[str, Any]
+    random_state: dict[str, Any]
+    carry: dict[str, np.ndarray]
+    callbacks: dict[str, dict[str, np.ndarray]]
+
+
+def previous(path: PathLike) -> Path:
+    """Return where the file that was replaced last is kept."""
+    path = Path(path).resolve()
+    return path.with_name(f"{path.name}.previous")
+
+
+def write(snapshot: Snapshot, path: PathLike) -> None:
+    """Write a file that `read` reads, and keep the whole one that was there as `previous`.
+
+    One that is not whole is kept as ``FILE.damaged``, so that it doesn't take the place of a good
+    one.
+
+    Raises
+    ------
+    ArgumentError
+        If it can't be written; the old one is as it was.
+    """
+    import json
+
+    from safetensors.numpy import save
+
+    key = snapshot.random_state["state"]["key"]
+    arrays = {f"carry.{name}": array for name, array in snapshot.carry.items()}
+    for callback, kept in snapshot.callbacks.items():
+        arrays |= {f"callbacks.{callback}.{name}": array for name, array in kept.items()}
+    arrays["random_state"] = key
+    description = {
+        "format": FORMAT,
+        "xpnn": __version__,
+        "settings": snapshot.settings,
+        "history": snapshot.history,
+        "data": snapshot.data,
+        "random_state": {
+            **snapshot.random_state,
+            "state": {"pos": snapshot.random_state["state"]["pos"]},
+        },
+    }
+    # not ascontiguousarray, which makes a number a vector
+    plain = {name: np.array(array, order="C") for name, array in arrays.items()}
+    raw = save(plain, {"checkpoint": json.dumps(description), "sha256": _NO_HASH})
+    raw = _with_hash(raw, _NO_HASH, hashlib.sha256(raw).hexdigest())
+    try:
+        with replacing(path, keep=_kept, part=f".{Path(path).resolve().name}.part") as beside:
+            beside.write_bytes(raw)
+    except OSError as error:
+        raise ArgumentError(f"can't write checkpoint {str(path)!r}: {error.strerror}") from None
+
+
+def _kept(path: Path) -> Path:
+    try:
+        _whole(path)
+    except DataError:
+        return path.with_name(f"{path.name}.damaged")
+    return previous(path)
+
+
+def read(path: PathLike) -> tuple[Snapshot, str | None]:
+    """Read what `write` wrote, or the previous one where that is damaged.
+
+    Returns
+    -------
+    snapshot
+        The run.
+    note
+        None if all is well; what is wrong with the file if the previous one was taken.
+
+    Raises
+    ------
+    DataError
+        If neither can be read; it says what is wrong with the first.
+    """
+    try:
+        return _read(path), None
+    except DataError as error:
+        older = previous(path)
+        try:
+            snapshot = _read(older)
+        except DataError:
+            raise error from None
+        return snapshot, f"{error}; going on from {older}, epoch {len(snapshot.history) - 1}"
+
+
+def _whole(path: PathLike) -> tuple[bytes, dict[str, Any]]:
+    """Return the bytes of a file and its description, once the SHA-256 has been checked."""
+    import json
+
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"can't read checkpoint {path}: {error.strerror}") from None
+    size = 8 + int.from_bytes(raw[:8], "little")
+    try:
+        metadata = dict(json.loads(raw[8:size])["__metadata__"])
+        model = "xpnn" in metadata and "checkpoint" not in metadata
+        zeroed = b"" if model else _with_hash(raw, metadata["sha256"], _NO_HASH)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        raise DataError(f"{path} is no checkpoint, or a damaged one") from None
+    if model:
+        raise DataError(f"{path} is a model, and not a checkpoint")
+    if hashlib.sha256(zeroed).hexdigest() != metadata["sha256"]:
+        raise DataError(f"{path} is damaged: its bytes don't have the SHA-256 that it holds")
+    if "checkpoint" not in metadata:
+        raise DataError(f"{path} is no checkpoint")
+    description = json.loads(metadata["checkpoint"])
+    if description["format"] > FORMAT:
+        raise DataError(
+            f"{path} was written by xpnn {description['xpnn']}, whose checkpoint format "
+            f"{description['format']} is newer than this one's ({FORMAT})"
+        )
+    return raw, description
+
+
+def _with_hash(raw: bytes, old: str, new: str) -> bytes:
+    # with its key, which the checkpoint's own text can't hold, for its quotes are escaped
+    return raw.replace(f'"sha256":"{old}"'.encode(), f'"sha256":"{new}"'.encode(), 1)
+
+
+def _read(path: PathLike) -> Snapshot:
+    from safetensors.numpy import load
+
+    raw, description = _whole(path)
+    arrays = load(raw)
+    state = description["random_state"]
+    state["state"]["key"] = arrays.pop("random_state")
+    carry: dict[str, np.ndarray] = {}
+    callbacks: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in arrays.items():
+        kind, _, rest = name.partition(".")
+        if kind == "carry":
+            carry[rest] = array
+        else:
+            callback, _, rest = rest.partition(".")
+            callbacks.setdefault(callback, {})[rest] = array
+    return Snapshot(
+        description["settings"],
+        description["history"],
+        description["data"],
+        state,
+        carry,
+        callbacks,
+    )
+
+
+def fingerprint(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return shapes and dtypes of host arrays, and the SHA-256 of their bytes.
+
+    They are read in blocks, so that they may be mapped from files that are larger than the memory.
+    """
+    digest = hashlib.sha256()
+    for array in arrays.values():
+        for _, rows in blocks(array):
+            digest.update(np.ascontiguousarray(rows, array.dtype.newbyteorder("<")).data)
+    shapes = {name: [array.dtype.name, *array.shape] for name, array in arrays.items()}
+    return {**shapes, "sha256": digest.hexdigest()}
+
+
+def same_arrays(given: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> str | None:
+    """Return how names, shapes or dtypes of `given` differ from `wanted`, None if they don't."""
+    for name in sorted({*given, *wanted}):
+        shown = [
+            f"{arrays[name].dtype} of shape {arrays[name].shape}" if name in arrays else "none"
+            for arrays in (wanted, given)
+        ]
+        if shown[0] != shown[1]:
+            return f"{name} must be {shown[0]}, got {shown[1]}"
+    return None
