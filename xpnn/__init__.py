@@ -6,7 +6,7 @@
 >>> history = xpnn.fit(model, train, validation=test, epochs=1, backend="numpy")
 """
 
-from xpnn import activations, datasets, initializers, losses, metrics, optimizers
+from xpnn import activations, datasets, initializers, losses, metrics, normalizers, optimizers
 from xpnn._version import __version__
 from xpnn.backends import get_backend
 from xpnn.callbacks import CSVLogger, Terminal
@@ -15,6 +15,7 @@ from xpnn.errors import ArgumentError, BackendError, DataError, DivergenceError,
 from xpnn.layers import Activation, Dense, Layer
 from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Flooding, Loss, MeanSquaredError
 from xpnn.model import Sequential
+from xpnn.normalizers import MinMaxScaler, Normalizer, StandardScaler
 from xpnn.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
 from xpnn.plots import plot_history
 from xpnn.training import Callback, Epoch, History, evaluate, fit, predict, predict_proba
@@ -40,11 +41,14 @@ __all__ = [
     "Layer",
     "Loss",
     "MeanSquaredError",
+    "MinMaxScaler",
     "Momentum",
     "Nesterov",
+    "Normalizer",
     "Optimizer",
     "RMSprop",
     "Sequential",
+    "StandardScaler",
     "Terminal",
     "XpnnError",
     "__version__",
@@ -57,6 +61,7 @@ __all__ = [
     "load",
     "losses",
     "metrics",
+    "normalizers",
     "optimizers",
     "plot_history",
     "predict",

@@ -97,7 +97,7 @@ class Settings:
 
     def make_model(self, *data: Dataset) -> Sequential:
         """Return the untrained network for the classes or values in `data`."""
-        return Sequential(*self.layers(max(2, *(_outputs(part) for part in data))))
+        return Sequential(*self.layers(max(_outputs(part) for part in data)))
 
     def fit(
         self,
@@ -107,8 +107,9 @@ class Settings:
         *,
         backend: Backend,
         callbacks: Iterable[Callback] = (),
+        **options: Any,
     ) -> History:
-        """Train `model` as `fit` does."""
+        """Train `model` as `fit` does, with such of its options as aren't settings."""
         return fit(
             model,
             train,
@@ -120,11 +121,14 @@ class Settings:
             seed=self.seed,
             backend=backend,
             callbacks=callbacks,
+            **options,
         )
 
 
 def _outputs(data: Dataset) -> int:
-    return 1 + int(data.y.max(initial=0))
+    if data.y.dtype.kind == "f":
+        return int(data.y.shape[1]) if data.y.ndim == 2 else 1
+    return max(2, 1 + int(data.y.max(initial=0)))
 
 
 FIELDS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Settings)}
