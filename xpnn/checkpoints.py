@@ -208,9 +208,10 @@ def _library(model: Sequential) -> dict[str, str]:
 
 
 def _registered(normalizer: Normalizer) -> str:
-    if NORMALIZERS.get(normalizer.name) is not type(normalizer):
+    name = normalizer.name
+    if name not in NORMALIZERS or NORMALIZERS[name] is not type(normalizer):
         raise ArgumentError(f"{normalizer!r} must be registered in NORMALIZERS to be saved")
-    return normalizer.name
+    return name
 
 
 def _made(config: dict[str, Any]) -> Any:

@@ -431,8 +431,6 @@ def _evaluate(args: argparse.Namespace) -> int:
         features=model.feature_names,
         part="test",
     )
-    if data.y.ndim == 2 and not data.y.shape[1]:
-        raise DataError(f"{args.data} has no target {target or 'y'!r} to evaluate with")
     found = evaluate(model, data)
     if model.classes is not None:
         print(f"accuracy {found.accuracy!r}")
@@ -451,35 +449,40 @@ def _predict(args: argparse.Namespace) -> int:
     model = _opened(args)
     if args.proba and model.classes is None:
         raise ArgumentError("proba is for models of classes, and this one gives values")
-    x = _inputs(args, model)
+    data = _inputs(args, model)
+    # images are files of their own
+    files = None if data.feature_names or data.rows is None else data.rows
     with _written(args.out) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_columns(model, args.proba))
-        for start in range(0, len(x), EVALUATION_ROWS):
-            rows = x[start : start + EVALUATION_ROWS]
-            columns = [predict(model, rows)]
+        writer.writerow([*([] if files is None else ["file"]), *_columns(model, args.proba)])
+        for start in range(0, len(data.x), EVALUATION_ROWS):
+            part = slice(start, start + EVALUATION_ROWS)
+            rows = data.x[part]
+            columns = [] if files is None else [files[part]]
+            columns.append(predict(model, rows))
             if args.proba:
                 proba = predict_proba(model, rows)
                 columns.append(np.hstack([1 - proba, proba]) if proba.shape[1] == 1 else proba)
-            parts = [column.reshape(len(rows), -1) for column in columns]
-            for cells in zip(*parts, strict=True):
-                writer.writerow([str(cell) for part in cells for cell in part])
+            table = [column.reshape(len(rows), -1) for column in columns]
+            for cells in zip(*table, strict=True):
+                # all the digits, and no more, of either dtype
+                writer.writerow([str(cell) for group in cells for cell in group])
     return 0
 
 
-def _inputs(args: argparse.Namespace, model: Sequential) -> np.ndarray:
+def _inputs(args: argparse.Namespace, model: Sequential) -> NamedDataset:
     """Return the features in DATA, whether it has a target or not."""
     read = functools.partial(load, args.data, target=None, header=_header(args.header), part="test")
     if model.feature_names is not None:
-        return read(features=model.feature_names).x
+        return read(features=model.feature_names)
     if not Path(args.data).is_file() or Path(args.data).suffix in (".npy", ".npz"):
-        return read().x
+        return read()
     # nothing says which columns are the features: all, or all but the target
     with contextlib.suppress(DataError):
-        x = read(ignore=[-1 if args.target is None else args.target]).x
-        if args.target is not None or x.shape[1] == model.inputs:
-            return x
-    return read().x
+        data = read(ignore=[-1 if args.target is None else args.target])
+        if args.target is not None or data.x.shape[1] == model.inputs:
+            return data
+    return read()
 
 
 def _columns(model: Sequential, proba: bool) -> list[str]:

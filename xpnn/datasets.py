@@ -384,14 +384,14 @@ def load(
         - an NPZ file with arrays "x" and "y";
         - two NPY files, as "x.npy,y.npy" or a folder that holds these two; those of more than
           64 MB are mapped, not read;
-        - a folder with a folder of PNG images for each class (needs Pillow); their pixels enter
-          the network as ``float32(x / 255)``;
+        - a folder with a folder of PNG images for each class (needs Pillow), or with images alone
+          where there is no target; their pixels enter the network as ``float32(x / 255)``;
         - a folder of IDX files, of which `part` is read.
 
         Axes of x beyond the second are laid out in a row.
     target
-        The target column of a CSV file by name, or by number from 1 on; -1 is the last. If None,
-        or where the file lacks it, y has no column: shape (n, 0).
+        The target column of a CSV file by name, or by number from 1 on; -1 is the last. If None, y
+        may be missing in files of any kind, and then has no column: shape (n, 0).
     task
         "classification" or "regression". If None, integers, strings and truth values are class
         labels, and floats are values; in a CSV file, numbers with a decimal point or an exponent
@@ -427,13 +427,19 @@ def load(
             lacking = target is None and not (path / "y.npy").exists()
             values = None if lacking else _read_npy(path / "y.npy")
             return _named_arrays(text, _read_npy(path / "x.npy"), values, task)
-        if not is_idx_folder(path) and images.class_folders(path):
+        if is_idx_folder(path):
+            return NamedDataset(*read_idx_folder(path)[PARTS.index(part)], path=text)
+        if images.holds_images(path):
             pixels, labels, files = images.read_images(path)
             return NamedDataset(pixels, labels, path=text, rows=np.array(list(map(str, files))))
-        return NamedDataset(*read_idx_folder(path)[PARTS.index(part)], path=text)
+        raise DataError(
+            f"{path} holds neither x.npy and y.npy, nor IDX files, nor folders of PNG images"
+        )
     if not path.exists():
         raise DataError(f"no file or folder {path}")
     if path.suffix == ".npy":
+        if target is not None:
+            raise DataError(f"{path} has no targets; give two files, as x.npy,y.npy")
         return _named_arrays(text, _read_npy(path), None, task)
     if path.suffix == ".npz":
         x, values = _read_npz(path, needs_target=target is not None)
@@ -506,9 +512,6 @@ def load_training(
         header=header,
         features=data.feature_names,
     )
-    if test.y.ndim == 2 and not test.y.shape[1]:
-        what = "y" if data.target_name is None else f"column {data.target_name!r}"
-        raise DataError(f"{validation} has no {what} to validate with")
     if test.x.shape[1] != data.x.shape[1]:
         raise DataError(
             f"{validation} has {test.x.shape[1]} features, where {path} has {data.x.shape[1]}"

@@ -34,8 +34,15 @@ def class_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and _images(path))
 
 
+def holds_images(folder: Path) -> bool:
+    """Return whether there are PNG images in `folder`, or in the folders within."""
+    return bool(class_folders(folder) or _images(folder))
+
+
 def read_images(folder: Path) -> Images:
     """Read the PNG images in each folder within `folder`; other files are passed over.
+
+    If there are none, those in `folder` itself.
 
     All must have the size of the first. Greys stay greys where all are; palettes become colours,
     and opacity is dropped. Needs Pillow.
@@ -52,7 +59,8 @@ def read_images(folder: Path) -> Images:
         raise DataError(
             f"{folder} holds images, and reading them needs Pillow: pip install 'xpnn[images]'"
         ) from None
-    paths = [path for classes in class_folders(folder) for path in _images(classes)]
+    folders = class_folders(folder) or [folder]
+    paths = [path for each in folders for path in _images(each)]
     pixels: np.ndarray | None = None
     for i, path in enumerate(paths):
         try:

@@ -147,10 +147,10 @@ class Blocks:
         """Return the smallest and the largest value of each column."""
         lows, highs = zip(*((rows.min(axis=0), rows.max(axis=0)) for rows in self), strict=True)
         low, high = np.min(lows, axis=0), np.max(highs, axis=0)
-        outside = np.maximum(-low, high) > _EXACT
+        outside = np.maximum(-low, high) >= _EXACT
         if self._x.dtype.kind in "iu" and outside.any():
             raise DataError(
-                f"{name} must hold integers up to 2**53 to be normalized, got larger ones in "
+                f"{name} must hold integers below 2**53 to be normalized, got larger ones in "
                 f"column {int(np.argmax(outside))}"
             )
         return low, high

@@ -84,8 +84,8 @@ def read_csv(
     ignore
         Columns by name or number that are neither features nor target.
     features
-        The names of the columns that are features, in order; all others are ignored, and `target`
-        may be missing. A file without a header may also have these columns alone, in order.
+        The names of the columns that are features, in order; all others are ignored. Without a
+        header and a target, a file may also have these columns alone, in order.
 
     Raises
     ------
@@ -107,23 +107,21 @@ def read_csv(
     rest = [record for record in ([second] if header else [first, second]) if record is not None]
     records = itertools.chain(rest, records)
 
+    at = None if target is None else _position(f"target of {path}", target, names)
     if features is None:
-        at = None if target is None else _position(f"target of {path}", target, names)
         ignored = {_position(f"ignored column of {path}", name, names) for name in ignore}
         if at in ignored:
             raise ArgumentError(f"target {names[at]!r} must not be ignored")
         chosen = [i for i in range(width) if i != at and i not in ignored]
         if not chosen:
             raise DataError(f"{path} has no column for features, only {', '.join(names)}")
+    elif set(features) <= set(names):
+        chosen = [names.index(name) for name in features]
+    elif not header and at is None and len(features) == width:
+        chosen = list(range(width))
     else:
-        at = names.index(str(target)) if str(target) in names else None
-        if set(features) <= set(names):
-            chosen = [names.index(name) for name in features]
-        elif not header and len(features) == width:
-            chosen, at = list(range(width)), None
-        else:
-            lacking = next(name for name in features if name not in names)
-            raise DataError(f"{path} has no column {lacking!r}, which is one of the features")
+        lacking = next(name for name in features if name not in names)
+        raise DataError(f"{path} has no column {lacking!r}, which is one of the features")
 
     values, cells, lines = array("d"), [], array("q")
     pick = _picker(chosen)
@@ -302,7 +300,9 @@ def _is_header(first: Sequence[str], second: Sequence[str] | None) -> bool:
     if second is None:
         return all(_number(cell) is None for cell in first)
     return any(
-        _number(cell) is None and not _is_missing(cell) and _number(below) is not None
+        _number(cell) is None
+        and not _is_missing(cell)
+        and (_number(below) is not None or _DECIMAL_COMMA.fullmatch(below))
         for cell, below in zip(first, second, strict=False)
     )
 

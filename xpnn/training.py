@@ -125,7 +125,7 @@ def fit(
     train: Dataset | tuple[Array, Array],
     *,
     validation: Dataset | tuple[Array, Array] | None = None,
-    labels: Sequence[Any] | None = None,
+    labels: Sequence[Any] | np.ndarray | None = None,
     normalizer: str | Normalizer | None = None,
     target_normalizer: str | Normalizer | None = None,
     loss: Loss | None = None,
