@@ -600,24 +600,31 @@ def _no_target(x: np.ndarray) -> np.ndarray:
 
 def _read_npy(path: str | os.PathLike[str]) -> np.ndarray:
     try:
-        small = os.path.getsize(path) <= _READ_BYTES
-        array: np.ndarray = np.load(path, mmap_mode=None if small else "r", allow_pickle=False)
+        with open(path, "rb") as file:
+            if file.read(6) != b"\x93NUMPY":
+                raise DataError(f"{path} is not an NPY file")
+            file.seek(0)
+            if os.path.getsize(path) <= _READ_BYTES:
+                small: np.ndarray = np.load(file, allow_pickle=False)
+                return small
+        mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"can't read {path}: {error.strerror or error}") from None
     except (EOFError, ValueError) as error:
         raise DataError(f"{path} is not an NPY file of numbers or strings: {error}") from None
-    if not isinstance(array, np.ndarray):
-        raise DataError(f"{path} is not an NPY file, but an archive; call it .npz")
-    return array
+    return mapped
 
 
 def _read_npz(path: Path, *, needs_target: bool) -> tuple[np.ndarray, np.ndarray | None]:
     import zipfile
 
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path} is not an NPZ file, but a single array")
+        # NumPy leaves a file that it opened itself open where it isn't an archive
+        with path.open("rb") as file, zipfile.ZipFile(file):
+            file.seek(0)
+            archive = np.load(file, allow_pickle=False)
             lacking = {"x", "y"} - set(archive.files)
             if "x" in lacking or (lacking and needs_target):
                 has = ", ".join(archive.files) or "none"
