@@ -17,7 +17,7 @@ import numpy as np
 
 from xpnn._version import __version__
 from xpnn.backends import get_backend
-from xpnn.datasets import check_labels
+from xpnn.datasets import as_labels
 from xpnn.errors import ArgumentError, DataError, XpnnError
 from xpnn.files import PathLike, check_writable, replacing
 from xpnn.layers import LAYERS
@@ -31,6 +31,7 @@ from xpnn.tree import flatten
 FORMAT = 2
 
 _NORMALIZERS = ("normalizer", "target_normalizer")
+_PARTS = ("offset", "scale")
 
 
 def save(model: Sequential, path: PathLike) -> None:
@@ -58,7 +59,7 @@ def save(model: Sequential, path: PathLike) -> None:
             f"{name}.{part}": getattr(own, part)
             for name, own in normalizers.items()
             if own is not None
-            for part in ("offset", "scale")
+            for part in _PARTS
         },
     }
     path = check_writable("path", path)
@@ -114,14 +115,18 @@ def load(
         model.loss = None if description["loss"] is None else _made_loss(dict(description["loss"]))
         model.classes, inputs = description["classes"], description["inputs"]
         shapes = [layer.shapes(width) for layer, width in model.widths(inputs)]
+        expected = flatten(shapes)
+        for name, width in zip(_NORMALIZERS, (inputs, model.outputs(inputs)), strict=True):
+            if description.get(name) is not None:
+                expected.update({f"{name}.{part}": (width,) for part in _PARTS})
+        if {name: array.shape for name, array in arrays.items()} != expected:
+            raise DataError(f"{path} holds other arrays than its architecture asks for")
         dtype = description["dtype"] if dtype is None else dtype
         _take_over(model, description, arrays)
     except XpnnError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} has damaged metadata: {error!r}") from None
-    if {name: array.shape for name, array in arrays.items()} != flatten(shapes):
-        raise DataError(f"{path} holds other arrays than its architecture asks for")
     parameters = [{name: arrays[f"{i}.{name}"] for name in layer} for i, layer in enumerate(shapes)]
     place = get_backend(backend, device=device, dtype=dtype)
     model.place(parameters, inputs=inputs, backend=place)
@@ -163,19 +168,22 @@ def _read(path: PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _take_over(
-    model: Sequential, description: Mapping[str, Any], arrays: dict[str, np.ndarray]
+    model: Sequential, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> None:
-    """Give `model` what it has beside layers and loss, and take the normalizers' arrays away."""
+    """Give `model` what it has beside layers, loss and parameters."""
     labels = description.get("labels")
-    model.labels = None if labels is None else check_labels(labels)
+    if labels is not None:
+        model.labels = as_labels(labels)
+        if model.labels is None or len(set(labels)) != model.classes:
+            raise ValueError(f"labels {labels} for {model.classes} classes")
     names = description.get("feature_names")
     model.feature_names = None if names is None else tuple(names)
     model.target_name = description.get("target_name")
     for name in _NORMALIZERS:
         kind = description.get(name)
         if kind is not None:
-            offset, scale = (arrays.pop(f"{name}.{part}") for part in ("offset", "scale"))
-            setattr(model, name, NORMALIZERS[kind](offset, scale))
+            make = NORMALIZERS[kind]
+            setattr(model, name, make(*(arrays[f"{name}.{part}"] for part in _PARTS)))
     columns = description.get("history")
     if columns is not None:
         model.history = History(description["settings"])
