@@ -155,6 +155,18 @@ def test_a_file_says_what_made_it(path):
     assert set(about["versions"]) == {"numpy", "strict"}
 
 
+def test_the_metadata_are_strict_json(path):
+    """Test figures are NaN without a validation set, and JSON has no NaN."""
+    xpnn.save(complete(), path)
+    with safe_open(path, framework="numpy") as file:
+        text = file.metadata()["xpnn"]
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    assert json.loads(text, parse_constant=refuse)["history"]["test_loss"] == [None] * 3
+
+
 def test_a_file_of_the_first_format_loads(path):
     """As xpnn wrote it before there were labels, normalizers, histories and the hash."""
     weight, bias = np.eye(2, dtype=np.float32), np.array([0.5, 0.0], np.float32)

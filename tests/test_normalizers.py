@@ -53,6 +53,8 @@ def test_min_max():
 @pytest.mark.parametrize("name", NORMALIZERS)
 def test_one_row_and_no_rows(name):
     np.testing.assert_array_equal(NORMALIZERS[name]().fit(X[:1]).apply(X[:1]), np.zeros((1, 5)))
+    with pytest.raises(DataError, match=r"x must have shape \(n, features\), got shape \(5,\)"):
+        NORMALIZERS[name]().fit(X[0])
     with pytest.raises(DataError, match="x must hold at least one row"):
         NORMALIZERS[name]().fit(X[:0])
 

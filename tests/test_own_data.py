@@ -243,6 +243,13 @@ def test_a_split_is_stratified(fraction, seed):
         np.testing.assert_array_equal(y[part.x[:, 0].astype(int)], part.y)
 
 
+def test_the_largest_remainder_gets_the_row():
+    # a quarter of 10, 11 and 12 is 2.5, 2.75 and 3; of 33, 8.25
+    y = np.repeat([0, 1, 2], [10, 11, 12])
+    _, validation = split(Dataset(np.arange(33.0)[:, None], y), 0.25)
+    assert np.bincount(validation.y).tolist() == [2, 3, 3]
+
+
 def test_a_split_depends_on_the_seed_alone_and_is_that_of_ever():
     data = Dataset(np.arange(20.0)[:, None], np.arange(20) % 2)
     chosen = split(data, 0.3, seed=10)[1].x[:, 0].astype(int)
@@ -404,6 +411,12 @@ def test_integers_may_be_looked_up_as_strings():
         encode("y", ["a"], np.array([1, 2]))
 
 
+def test_integers_that_int64_can_not_hold_are_no_labels(here):
+    np.savez("data.npz", x=X[:2], y=np.array([1, 2**63], np.uint64))
+    with pytest.raises(DataError, match="y must be integers or strings"):
+        load("data.npz")
+
+
 # the command
 
 SMALL = ["--hidden", "5", "--batch-size", "10", "--epochs", "20", "--quiet"]
@@ -499,8 +512,25 @@ def test_a_model_of_arrays_reads_tables(here, capsys):
     for name in ("t.csv", "new.csv", "text.csv", "x.npy"):
         assert run("predict", "m", name) == 0
         outputs.append(capsys.readouterr().out)
+    write(here / "first.csv", [["?", *x] for x in X])
+    assert run("predict", "m", "first.csv", "--target", 1) == 0
+    outputs.append(capsys.readouterr().out)
     assert set(outputs) == {outputs[0]}
     assert run("evaluate", "m", "t.csv") == 0
+
+
+def test_one_output_gives_two_probabilities(here, capsys):
+    model = network(1)
+    y = np.where(CODES == 0, "no", "yes")
+    xpnn.fit(model, (X, y), loss=xpnn.BinaryCrossEntropy(), **OPTIONS)
+    xpnn.save(model, "m")
+    np.save("x.npy", X)
+    assert run("predict", "m", "x.npy", "--proba") == 0
+    header, *rows = csv.reader(capsys.readouterr().out.splitlines())
+    assert header == ["prediction", "proba_no", "proba_yes"]
+    for label, no, yes in rows:
+        assert float(no) + float(yes) == pytest.approx(1, abs=2**-23)
+        assert label == ("yes" if float(yes) > float(no) else "no")
 
 
 def test_show(here, capsys):

@@ -7,6 +7,7 @@ import contextlib
 import csv
 import functools
 import itertools
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,9 +22,9 @@ from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS, DTYPES, get_backend
 from xpnn.callbacks import CSVLogger, Terminal
 from xpnn.datasets import Dataset, NamedDataset, load, load_training, read_idx_folder
-from xpnn.errors import ArgumentError, DataError, XpnnError, unknown
+from xpnn.errors import ArgumentError, XpnnError, unknown
 from xpnn.files import check_writable, replacing
-from xpnn.losses import LOSSES, MeanSquaredError
+from xpnn.losses import LOSSES
 from xpnn.model import Sequential, SummaryRow
 from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
@@ -432,10 +433,11 @@ def _evaluate(args: argparse.Namespace) -> int:
         part="test",
     )
     found = evaluate(model, data)
-    if model.classes is not None:
+    values_alone = math.isnan(found.accuracy)
+    if not values_alone:
         print(f"accuracy {found.accuracy!r}")
     print(f"loss {found.loss!r}")
-    if model.target_normalizer is not None or isinstance(model.loss, MeanSquaredError):
+    if values_alone:
         values = predict(model, data.x)
         print(f"r2_score {metrics.r2_score(data.y, values)!r}")
         print(f"root_mean_squared_error {metrics.root_mean_squared_error(data.y, values)!r}")
@@ -478,11 +480,9 @@ def _inputs(args: argparse.Namespace, model: Sequential) -> NamedDataset:
     if not Path(args.data).is_file() or Path(args.data).suffix in (".npy", ".npz"):
         return read()
     # nothing says which columns are the features: all, or all but the target
-    with contextlib.suppress(DataError):
-        data = read(ignore=[-1 if args.target is None else args.target])
-        if args.target is not None or data.x.shape[1] == model.inputs:
-            return data
-    return read()
+    if args.target is None and tables.count_columns(args.data) == model.inputs:
+        return read()
+    return read(ignore=[-1 if args.target is None else args.target])
 
 
 def _columns(model: Sequential, proba: bool) -> list[str]:
@@ -545,7 +545,7 @@ def _result(history: History) -> str:
     lines = [f"time {history.seconds:.1f} s"]
     best = history.best()
     if best is None:
-        losses = [(row.test_loss, row.epoch) for row in history if row.test_loss == row.test_loss]
+        losses = [(row.test_loss, row.epoch) for row in history if not math.isnan(row.test_loss)]
         if losses:
             lines.append("best test loss {!r} at epoch {}".format(*min(losses)))
         return "\n".join(lines)

@@ -152,11 +152,13 @@ def as_dataset(name: str, data: Any, labels: np.ndarray | None = None) -> Datase
 
 
 def as_labels(y: Any) -> np.ndarray | None:
-    """Return `y` on the host as int64 or strings of shape (n,); None if it isn't class labels."""
+    """Return `y` on the host as int64 or strings of shape (n,); None if it can't be labels."""
     array = to_numpy(y)
     if array.ndim != 1:
         return None
     if array.dtype.kind in "biu":
+        if array.dtype == np.uint64 and array.max(initial=0) >= 2**63:
+            return None
         return array.astype(np.int64)
     if array.dtype.kind in "UT" or (
         array.dtype.kind == "O" and all(isinstance(label, str) for label in array)
@@ -581,8 +583,8 @@ def _stratified(
     """Return for each class those of its rows, in a random order, that are for validation."""
     _, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     shares = fraction * sizes
-    counts = np.minimum(np.floor(shares).astype(int), sizes - 1)
-    for k in np.argsort(np.floor(shares) - shares, kind="stable"):
+    counts = np.floor(shares).astype(int)
+    for k in np.argsort(counts - shares, kind="stable"):
         if counts.sum() >= wanted:
             break
         counts[k] = min(counts[k] + 1, sizes[k] - 1)

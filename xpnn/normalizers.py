@@ -88,6 +88,8 @@ class Normalizer(ABC):
             float64 can't hold.
         """
         host = x if isinstance(x, np.ndarray) else to_numpy(x)
+        if host.ndim != 2:
+            raise DataError(f"{name} must have shape (n, features), got shape {host.shape}")
         data = Blocks(host)
         if not len(host):
             raise DataError(f"{name} must hold at least one row to normalize, got none")

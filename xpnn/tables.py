@@ -161,6 +161,11 @@ def read_csv(
     )
 
 
+def count_columns(path: str | os.PathLike[str]) -> int:
+    """Return how many cells the first row of a CSV file has."""
+    return len(next(_records(Path(path)), (0, []))[1])
+
+
 def place(path: str | os.PathLike[str], line: int, column: str) -> str:
     """Return where a cell is, for messages."""
     return f"{path}, line {line}, column {column!r}"
