@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 import xpnn
 from tests.conftest import LIBRARIES, open_backend
 from xpnn.activations import ACTIVATIONS
+from xpnn.checkpoints import describe
 from xpnn.tree import flatten
 
 RNG = np.random.RandomState(0)
@@ -102,6 +103,111 @@ def test_loss_and_classes_come_back(y, loss, classes, path):
     )
 
 
+LABELS = np.array(["no", "no, or yes", "été"])
+TABLE = xpnn.datasets.NamedDataset(
+    X, LABELS[Y], feature_names=tuple("abcde"), target_name="answer", rows=np.arange(40)
+)
+
+
+def complete(**options):
+    """A model with everything that a file can hold."""
+    model = xpnn.Sequential(xpnn.Dense(7), xpnn.Activation("relu"), xpnn.Dense(3))
+    options = {"normalizer": "standard", "epochs": 2, "batch_size": 8, "seed": 3, **options}
+    xpnn.fit(model, TABLE, **options)
+    return model
+
+
+@pytest.mark.parametrize("there", BACKENDS)
+def test_all_that_a_model_knows_comes_back(there, path):
+    open_backend(there)
+    model = complete()
+    xpnn.save(model, path)
+    loaded = xpnn.load(path, backend=there)
+    np.testing.assert_array_equal(loaded.labels, LABELS, strict=True)
+    assert (loaded.feature_names, loaded.target_name) == (tuple("abcde"), "answer")
+    assert type(loaded.normalizer) is xpnn.StandardScaler
+    np.testing.assert_array_equal(loaded.normalizer.offset, model.normalizer.offset, strict=True)
+    np.testing.assert_array_equal(loaded.normalizer.scale, model.normalizer.scale, strict=True)
+    assert loaded.target_normalizer is None
+    assert repr(list(loaded.history)) == repr(list(model.history))
+    assert loaded.history.settings == model.history.settings
+    np.testing.assert_array_equal(xpnn.predict(loaded, X), xpnn.predict(model, X), strict=True)
+
+
+def test_integer_labels_and_target_normalizers_come_back(path):
+    model = xpnn.Sequential(xpnn.Dense(3))
+    xpnn.fit(model, (X, Y * 10), labels=[20, 0, 10], epochs=1, seed=0)
+    xpnn.save(model, path)
+    np.testing.assert_array_equal(xpnn.load(path).labels, np.array([20, 0, 10]), strict=True)
+
+    model = xpnn.Sequential(xpnn.Dense(1))
+    loss = xpnn.MeanSquaredError()
+    xpnn.fit(model, (X, X[:, 0]), loss=loss, target_normalizer="minmax", epochs=1, seed=0)
+    xpnn.save(model, path)
+    np.testing.assert_array_equal(xpnn.predict(xpnn.load(path), X), xpnn.predict(model, X))
+
+
+def test_a_file_says_what_made_it(path):
+    xpnn.save(complete(backend="strict"), path)
+    about = describe(path)
+    assert about["xpnn"] == xpnn.__version__
+    assert about["versions"]["numpy"] == np.__version__
+    assert set(about["versions"]) == {"numpy", "strict"}
+
+
+def test_the_metadata_are_strict_json(path):
+    """Test figures are NaN without a validation set, and JSON has no NaN."""
+    xpnn.save(complete(), path)
+    with safe_open(path, framework="numpy") as file:
+        text = file.metadata()["xpnn"]
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    assert json.loads(text, parse_constant=refuse)["history"]["test_loss"] == [None] * 3
+
+
+def test_a_file_of_the_first_format_loads(path):
+    """As xpnn wrote it before there were labels, normalizers, histories and the hash."""
+    weight, bias = np.eye(2, dtype=np.float32), np.array([0.5, 0.0], np.float32)
+    description = (
+        '{"format": 1, "xpnn": "0.1.0", "inputs": 2, "dtype": "float32", "classes": 2, "loss": '
+        '{"name": "cross_entropy", "floor": 1e-07}, "layers": [{"layer": "Dense", "units": 2, '
+        '"weight": "he_normal"}]}'
+    )
+    save_file({"0.weight": weight, "0.bias": bias}, path, {"xpnn": description})
+    model = xpnn.load(path)
+    assert (model.labels, model.normalizer, model.history) == (None, None, None)
+    assert xpnn.predict(model, [[0.0, 0.25], [0.0, 0.75]]).tolist() == [0, 1]
+
+
+def test_no_flipped_bit_goes_unseen(path):
+    """Each byte of the header, and some of the arrays'."""
+    xpnn.save(complete(epochs=0), path)
+    whole = path.read_bytes()
+    begin = 8 + int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8:begin])
+    # that a name of the metadata isn't known any more tells nothing
+    names = [whole.index(b'"sha256":') + i for i in range(9)]
+    for place in [*range(8, begin, 7), *range(begin, len(whole), 11)]:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        if place in names:
+            continue
+        with pytest.raises(xpnn.DataError) as caught:
+            xpnn.load(path)
+        assert str(path) in str(caught.value)
+    assert set(header["__metadata__"]) == {"xpnn", "sha256"}
+
+
+def test_no_cut_goes_unseen(path):
+    xpnn.save(complete(epochs=0), path)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 13):
+        path.write_bytes(whole[:length])
+        with pytest.raises(xpnn.DataError, match="can't read a model"):
+            xpnn.load(path)
+
+
 def test_parameters_of_layers_come_back(path):
     xpnn.save(trained(activation="h_swish", n=4.5), path)
     first, second, third = xpnn.load(path).layers
@@ -191,6 +297,11 @@ def test_safetensors_of_others(metadata, path):
         xpnn.load(path)
 
 
+def standart(arrays, description):
+    description["normalizer"] = "standart"
+    arrays.update({"normalizer.offset": np.zeros(5), "normalizer.scale": np.ones(5)})
+
+
 def newer(arrays, description):
     description.update(format=description["format"] + 1, xpnn="99.0")
 
@@ -212,6 +323,11 @@ def newer(arrays, description):
         (lambda arrays, d: d["layers"][0].pop("layer"), "damaged metadata"),
         (lambda arrays, d: d["layers"].append("dense"), "damaged metadata"),
         (lambda arrays, d: d.pop("dtype"), "damaged metadata"),
+        (lambda arrays, d: d.update(labels=["a"]), "damaged metadata"),
+        (lambda arrays, d: d.update(labels=["a", "b"]), "damaged metadata"),
+        (lambda arrays, d: d.update(normalizer="standard"), "other arrays"),
+        (lambda arrays, d: d["history"].pop("epoch"), "damaged metadata"),
+        (lambda arrays, d: d["history"]["epoch"].pop(), "damaged metadata"),
     ],
 )
 def test_wrong_metadata(change, message, path):
@@ -226,6 +342,7 @@ def test_wrong_metadata(change, message, path):
     [
         (lambda arrays, d: d["layers"][0].update(layer="Dence"), "unknown layer.*'Dense'"),
         (lambda arrays, d: d["loss"].update(name="cross_entropi"), "unknown loss.*'cross_entropy'"),
+        (standart, "unknown normalizer.*'standard'"),
         (lambda arrays, d: d["layers"][1].update(name="tanhex"), "unknown activation.*'tanhexp'"),
     ],
 )

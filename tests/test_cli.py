@@ -324,7 +324,7 @@ IMAGES, LABELS = "train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda f: f.rename(f.with_name("elsewhere")), r"no folder .*data"),
+        (lambda f: f.rename(f.with_name("elsewhere")), r"no file or folder .*data"),
         (lambda f: (f / IMAGES).unlink(), rf"no {IMAGES} .* in .*data"),
         (lambda f: (f / LABELS).unlink(), rf"no {LABELS} .* in .*data"),
         (lambda f: os.truncate(f / IMAGES, 500), rf"{IMAGES} must have 976 bytes .*got 500"),

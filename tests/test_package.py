@@ -20,6 +20,7 @@ from xpnn.backends import BACKENDS, DTYPES
 from xpnn.initializers import INITIALIZERS
 from xpnn.layers import LAYERS
 from xpnn.losses import LOSSES, Flooding
+from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.schedules import SCHEDULES
 
@@ -28,11 +29,11 @@ PACKAGE = Path(xpnn.__file__).parent
 # DESIGN.md's floors; a module imports only from above its own line here
 FLOORS = (
     {"_version", "errors", "functions", "reproducible", "tree"},  # 0
-    {"files", "mapped", "recording", "registry"},  # 0, on top of errors and tree
+    {"files", "images", "mapped", "recording", "registry", "tables"},  # 0, on top of errors, tree
     {"backends"},  # 0
     {"activations", "datasets", "initializers", "losses", "metrics", "optimizers", "schedules"}
-    | {"random_bits"},
-    {"snapshots"},  # 1, on top of files and mapped
+    | {"random_bits"},  # 1
+    {"normalizers", "snapshots"},  # 1, on top of files and mapped
     {"layers", "streams"},
     {"model"},
     {"training"},
@@ -248,6 +249,7 @@ PARTS = {
     "layers": (shipped(LAYERS), "Dense Activation Dropout BatchNorm"),
     "schedules": (shipped(SCHEDULES), "constant step exponential cosine plateau"),
     "backends": (set(BACKENDS), "numpy cupy torch jax strict"),
+    "normalizers": (shipped(NORMALIZERS), "standard minmax"),
     "dtypes": (set(DTYPES), "float32 float64"),
 }
 

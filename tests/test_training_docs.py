@@ -66,9 +66,10 @@ def test_the_table_has_every_schedule_with_its_defaults():
         (["--warmup", "0"], "warmup must be a finite number > 0, got 0.0"),
         (["--clip-norm", "-1"], "clip_norm must be a finite number > 0, got -1.0"),
         (["--class-weight", "even"], "class_weight must be 'balanced' or weights such as"),
-        (["--class-weight", "0=1,b=2"], "class_weight must be such as 0=1,1=2.5, got 'b=2'"),
+        (["--class-weight", "0=1,b"], "class_weight must be such as 0=1,1=2.5, got 'b'"),
+        (["--class-weight", "0=1,b=2"], "unknown label in class_weight 'b'"),
         (["--class-weight", "0=much"], "class_weight of 0 must be a finite number >= 0"),
-        (["--class-weight", "7=1"], "label in class_weight must be a whole number"),
+        (["--class-weight", "7=1"], "unknown label in class_weight '7'"),
         (["--loss", "cross_entropy:label_smoothing=2"], "label_smoothing must be a number"),
     ],
 )

@@ -129,12 +129,14 @@ def test_balanced_weights_are_scikit_learns():
     weight = pytest.importorskip("sklearn.utils.class_weight")
     y = np.array([0, 0, 0, 0, 2, 2, 1])
     expected = weight.compute_class_weight("balanced", classes=np.arange(3), y=y)
-    np.testing.assert_array_equal(_class_weights(y, "balanced", 3), expected)
+    np.testing.assert_array_equal(_class_weights(y, "balanced", np.arange(3)), expected)
     # of the classes that are there
     gaps = np.array([0, 0, 0, 3])
     expected = weight.compute_class_weight("balanced", classes=np.array([0, 3]), y=gaps)
-    np.testing.assert_array_equal(_class_weights(gaps, "balanced", 5)[[0, 3]], expected)
-    assert _class_weights(y, {1: 2.5}, 3).tolist() == [1, 2.5, 1]
+    np.testing.assert_array_equal(_class_weights(gaps, "balanced", np.arange(5))[[0, 3]], expected)
+    assert _class_weights(y, {1: 2.5}, np.arange(3)).tolist() == [1, 2.5, 1]
+    names = np.array(["no", "yes", "1"])
+    assert _class_weights(y, {"yes": 2.5, "1": 0}, names).tolist() == [1, 2.5, 0]
 
 
 def test_weights_have_the_mean_one():
@@ -252,7 +254,7 @@ def test_weights_of_a_mapped_set(tmp_path, monkeypatch):
         ({"sample_weight": [0] * 12}, DataError, r"must have a sum > 0, got 0.0"),
         ({"class_weight": "balance"}, ArgumentError, r"unknown class_weight 'balance'; did you"),
         ({"class_weight": 2}, ArgumentError, r"class_weight must be a mapping such as"),
-        ({"class_weight": {3: 1}}, ArgumentError, r"label in class_weight must be .* <= 2, got 3"),
+        ({"class_weight": {3: 1}}, ArgumentError, r"unknown label in class_weight '3' .*0, 1, 2"),
         ({"class_weight": {"a": 1}}, ArgumentError, r"label in class_weight .* got 'a'"),
         ({"class_weight": {1: -1}}, ArgumentError, r"class_weight of 1 must be .* >= 0, got -1"),
         ({"clip_norm": 0}, ArgumentError, r"clip_norm must be a finite number > 0, got 0"),

@@ -6,7 +6,16 @@
 >>> history = xpnn.fit(model, train, validation=test, epochs=1, backend="numpy")
 """
 
-from xpnn import activations, datasets, initializers, losses, metrics, optimizers, schedules
+from xpnn import (
+    activations,
+    datasets,
+    initializers,
+    losses,
+    metrics,
+    normalizers,
+    optimizers,
+    schedules,
+)
 from xpnn._version import __version__
 from xpnn.backends import get_backend
 from xpnn.callbacks import Checkpoint, CSVLogger, EarlyStopping, Terminal
@@ -22,6 +31,7 @@ from xpnn.errors import (
 from xpnn.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Flooding, Loss, MeanSquaredError
 from xpnn.model import Sequential
+from xpnn.normalizers import MinMaxScaler, Normalizer, StandardScaler
 from xpnn.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
 from xpnn.plots import plot_history
 from xpnn.training import Callback, Epoch, History, Run, evaluate, fit, predict, predict_proba
@@ -52,12 +62,15 @@ __all__ = [
     "Layer",
     "Loss",
     "MeanSquaredError",
+    "MinMaxScaler",
     "Momentum",
     "Nesterov",
+    "Normalizer",
     "Optimizer",
     "RMSprop",
     "Run",
     "Sequential",
+    "StandardScaler",
     "Terminal",
     "XpnnError",
     "__version__",
@@ -70,6 +83,7 @@ __all__ = [
     "load",
     "losses",
     "metrics",
+    "normalizers",
     "optimizers",
     "plot_history",
     "predict",

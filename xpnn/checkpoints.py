@@ -1,27 +1,46 @@
-"""Trained models as files: safetensors, with the network's architecture in the metadata."""
+"""Trained models as files: safetensors, with all that is no array in the metadata.
+
+The metadata hold two texts. "xpnn" is JSON: the format, the versions that wrote it, layers, loss,
+labels, names of columns, kinds of the normalizers, settings and history of the last run. "sha256"
+is that of the JSON and of all arrays, whose names are "0.weight" for a layer's and
+"normalizer.offset" for a normalizer's.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from xpnn._version import __version__
 from xpnn.backends import get_backend
+from xpnn.datasets import as_labels
 from xpnn.errors import ArgumentError, DataError, XpnnError
 from xpnn.files import PathLike, check_writable, replacing
 from xpnn.layers import LAYERS
 from xpnn.losses import LOSSES, Flooding, Loss
 from xpnn.model import Sequential
+from xpnn.normalizers import NORMALIZERS, Normalizer
+from xpnn.training import Epoch, History
 from xpnn.tree import flatten
 
-FORMAT = 1
+# 1 had neither labels, names, normalizers, history nor the hash
+FORMAT = 2
+
+_NORMALIZERS = ("normalizer", "target_normalizer")
+_PARTS = ("offset", "scale")
 
 
 def save(model: Sequential, path: PathLike) -> None:
     """Write a trained model to a safetensors file, in place of one that is there.
+
+    It holds all that `load` needs to predict and to train on, on any backend: the parameters, the
+    architecture, the loss, the labels of the classes, the normalizers; and, to look up, the
+    settings and the history of the last run, and the versions that it was made with. No code: a
+    file can't do anything when it is loaded.
 
     Raises
     ------
@@ -33,28 +52,48 @@ def save(model: Sequential, path: PathLike) -> None:
 
     for layer in model.layers:
         LAYERS[type(layer).__name__]
-    arrays = flatten(model.host_parameters())
+    normalizers = {name: getattr(model, name) for name in _NORMALIZERS}
+    arrays = {
+        **flatten(model.host_parameters()),
+        **{
+            f"{name}.{part}": getattr(own, part)
+            for name, own in normalizers.items()
+            if own is not None
+            for part in _PARTS
+        },
+    }
     path = check_writable("path", path)
     description = {
         "format": FORMAT,
         "xpnn": __version__,
+        "versions": {"numpy": np.__version__, **_library(model)},
         "inputs": model.inputs,
         "dtype": model.backend.dtype_name if model.backend else None,
         "classes": model.classes,
+        "labels": None if model.labels is None else model.labels.tolist(),
+        "feature_names": model.feature_names,
+        "target_name": model.target_name,
+        **{name: None if own is None else _registered(own) for name, own in normalizers.items()},
         "loss": None if model.loss is None else _loss_config(model.loss),
         "layers": [{"layer": type(layer).__name__, **layer.config()} for layer in model.layers],
+        "settings": None if model.history is None else model.history.settings,
+        "history": None if model.history is None else _columns(model.history),
     }
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     import json
 
+    text = json.dumps(description, ensure_ascii=False, default=repr)
+    metadata = {"xpnn": text, "sha256": _sha256(text, contiguous)}
     with replacing(path) as beside:
-        beside.write_bytes(to_bytes(contiguous, {"xpnn": json.dumps(description)}))
+        beside.write_bytes(to_bytes(contiguous, metadata))
 
 
 def load(
     path: PathLike, *, backend: str = "numpy", device: str | None = None, dtype: str | None = None
 ) -> Sequential:
-    """Read a model that `save` wrote, on any backend.
+    """Read a model that `save` wrote, on any backend, whatever backend it was trained on.
+
+    Files of older formats load: what they don't hold is None.
 
     Parameters
     ----------
@@ -66,10 +105,41 @@ def load(
     Raises
     ------
     DataError
-        If the file isn't there, is damaged, or isn't xpnn's.
+        If the file isn't there, is damaged, isn't xpnn's, or is of a newer format.
     ArgumentError
-        If a layer, an activation or the loss isn't registered here.
+        If a layer, an activation, a normalizer or the loss isn't registered here.
     """
+    description, arrays = _read(path)
+    try:
+        model = Sequential(*(_made(dict(config)) for config in description["layers"]))
+        model.loss = None if description["loss"] is None else _made_loss(dict(description["loss"]))
+        model.classes, inputs = description["classes"], description["inputs"]
+        shapes = model.shapes(inputs)
+        expected = flatten(shapes)
+        for name, width in zip(_NORMALIZERS, (inputs, model.outputs(inputs)), strict=True):
+            if description.get(name) is not None:
+                expected.update({f"{name}.{part}": (width,) for part in _PARTS})
+        if {name: array.shape for name, array in arrays.items()} != expected:
+            raise DataError(f"{path} holds other arrays than its architecture asks for")
+        dtype = description["dtype"] if dtype is None else dtype
+        _take_over(model, description, arrays)
+    except XpnnError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} has damaged metadata: {error!r}") from None
+    parameters = [{name: arrays[f"{i}.{name}"] for name in layer} for i, layer in enumerate(shapes)]
+    place = get_backend(backend, device=device, dtype=dtype)
+    model.place(parameters, inputs=inputs, backend=place)
+    return model
+
+
+def describe(path: PathLike) -> dict[str, Any]:
+    """Return the metadata of a model's file, checked as `load` does, without building the model."""
+    return _read(path)[0]
+
+
+def _read(path: PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the metadata and the arrays of a file that is as it was written."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -82,30 +152,76 @@ def load(
         raise DataError(f"{path} is a checkpoint, and not a model: a run goes on from it")
     if "xpnn" not in metadata:
         raise DataError(f"{path} is a safetensors file, but not one of xpnn's")
+    text = metadata["xpnn"]
+    if metadata.get("sha256") not in (None, _sha256(text, arrays)):
+        raise DataError(f"{path} is damaged: it doesn't hold what was written to it")
     import json
 
     try:
-        description = json.loads(metadata["xpnn"])
+        description = json.loads(text)
         if description["format"] > FORMAT:
             raise DataError(
                 f"{path} was written by xpnn {description['xpnn']}, whose format "
                 f"{description['format']} is newer than this one's ({FORMAT})"
             )
-        model = Sequential(*(_made(dict(config)) for config in description["layers"]))
-        model.loss = None if description["loss"] is None else _made_loss(dict(description["loss"]))
-        model.classes, inputs = description["classes"], description["inputs"]
-        shapes = model.shapes(inputs)
-        dtype = description["dtype"] if dtype is None else dtype
-    except XpnnError:
-        raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise DataError(f"{path} has damaged metadata: {error!r}") from None
-    if {name: array.shape for name, array in arrays.items()} != flatten(shapes):
-        raise DataError(f"{path} holds other arrays than its architecture asks for")
-    parameters = [{name: arrays[f"{i}.{name}"] for name in layer} for i, layer in enumerate(shapes)]
-    place = get_backend(backend, device=device, dtype=dtype)
-    model.place(parameters, inputs=inputs, backend=place)
-    return model
+    return description, arrays
+
+
+def _take_over(
+    model: Sequential, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> None:
+    """Give `model` what it has beside layers, loss and parameters."""
+    labels = description.get("labels")
+    if labels is not None:
+        model.labels = as_labels(labels)
+        if model.labels is None or len(set(labels)) != model.classes:
+            raise ValueError(f"labels {labels} for {model.classes} classes")
+    names = description.get("feature_names")
+    model.feature_names = None if names is None else tuple(names)
+    model.target_name = description.get("target_name")
+    for name in _NORMALIZERS:
+        kind = description.get(name)
+        if kind is not None:
+            make = NORMALIZERS[kind]
+            setattr(model, name, make(*(arrays[f"{name}.{part}"] for part in _PARTS)))
+    columns = description.get("history")
+    if columns is not None:
+        model.history = History(description["settings"])
+        for row in zip(*(columns[name] for name in Epoch._fields), strict=True):
+            model.history.append(Epoch._make(math.nan if cell is None else cell for cell in row))
+
+
+def _columns(history: History) -> dict[str, list[Any]]:
+    """Return the columns of a history, with null for NaN, which JSON doesn't have."""
+    return {
+        name: [None if math.isnan(value) else value for value in history.column(name)]
+        for name in Epoch._fields
+    }
+
+
+def _sha256(text: str, arrays: Mapping[str, np.ndarray]) -> str:
+    import hashlib
+
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"\n{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _library(model: Sequential) -> dict[str, str]:
+    assert model.backend is not None
+    return {model.backend.name: model.backend.library.__version__}
+
+
+def _registered(normalizer: Normalizer) -> str:
+    name = normalizer.name
+    if name not in NORMALIZERS or NORMALIZERS[name] is not type(normalizer):
+        raise ArgumentError(f"{normalizer!r} must be registered in NORMALIZERS to be saved")
+    return name
 
 
 def _made(config: dict[str, Any]) -> Any:

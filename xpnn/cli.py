@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
+import functools
 import itertools
+import math
 import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
-from xpnn import backends, checkpoints, plots
+import numpy as np
+
+from xpnn import backends, checkpoints, metrics, plots, tables
 from xpnn._version import __version__
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS, DTYPES, get_backend
 from xpnn.callbacks import MONITORS, Checkpoint, CSVLogger, EarlyStopping, Terminal
-from xpnn.datasets import read_idx_folder
-from xpnn.errors import ArgumentError, CheckpointWarning, XpnnError
-from xpnn.files import check_writable
+from xpnn.datasets import Dataset, NamedDataset, load, load_training, read_idx_folder
+from xpnn.errors import ArgumentError, CheckpointWarning, XpnnError, unknown
+from xpnn.files import check_writable, replacing
 from xpnn.losses import LOSSES
 from xpnn.model import Sequential, SummaryRow
+from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.schedules import SCHEDULES
 from xpnn.settings import FIELDS, Settings
 from xpnn.study import REPORT, Study, cluster, load_study, write_report
 from xpnn.study import run as run_study
-from xpnn.training import Callback, History
+from xpnn.training import EVALUATION_ROWS, Callback, History, evaluate, predict, predict_proba
 from xpnn.verification import (
     Canonical,
     canonical_runs,
@@ -41,6 +47,13 @@ DIFFERENT, FAILED, USAGE_ERROR, INTERRUPTED = 1, 1, 2, 130
 
 # settings of `verify` that differ from those of `train`
 _VERIFIED = {"epochs": 3}
+
+_DATA = (
+    "a CSV file, an NPZ file, x.npy,y.npy, a folder with a folder of PNG images for each class, "
+    "or a folder with IDX files as MNIST's"
+)
+
+_MODEL = "a file that xpnn train --save wrote"
 
 # digits of a hash that a table shows, and what it shows instead
 _SHOWN = 16
@@ -77,8 +90,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.set_defaults(run=_train)
     add = train.add_argument
-    add("data", metavar="DATA", help="folder with IDX files as MNIST's, gzipped or not")
-    _add_settings(train)
+    add("data", metavar="DATA", help=_DATA)
+    _add_table(train)
+    add("--task", metavar="NAME", help=f"{_names(tables.TASKS)}; by the target if left out")
+    add("--ignore", metavar="NAME,...", help="columns that are not features")
+    add(
+        "--validation",
+        metavar="P|DATA",
+        help="what to test on after each epoch: a share of DATA "
+        "such as 0.2, of each class alike, or other data",
+    )
+    add(
+        "--normalize",
+        metavar="NAME",
+        help=f"the features: {_names(NORMALIZERS)}, none; fitted to "
+        "the training part, and kept in the model; if left out, standard for a CSV file, else none",
+    )
+    add(
+        "--normalize-target",
+        metavar="NAME",
+        help="the values of a regression, likewise; standard if left out",
+    )
+    _add_settings(train, loss=None)
     add("--backend", metavar="NAME", default="numpy", help=_names(BACKENDS))
     add("--device", metavar="NAME", help="such as cuda:0")
     add("--dtype", metavar="NAME", default="float32", help=_names(DTYPES))
@@ -94,6 +127,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--resume", metavar="FILE", help="go on from a checkpoint, as if never stopped")
     add("--quiet", action="store_true", help="print nothing but errors")
 
+    _add_models(commands)
+
     compare = commands.add_parser(
         "verify",
         help="compare the backends bit for bit",
@@ -103,7 +138,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.set_defaults(run=_verify)
     add = compare.add_argument
-    add("data", metavar="DATA", nargs="?", help="as for train; a small generated set if left out")
+    add(
+        "data",
+        metavar="DATA",
+        nargs="?",
+        help="folder with IDX files as MNIST's, gzipped or not; a small generated set if left out",
+    )
     add("--backends", metavar="NAME,...", help="the ones to compare; all usable ones if left out")
     add("--device", metavar="NAME", help="of every backend, such as cuda:0")
     add("--dtype", metavar="NAME", default="float32", help=_names(DTYPES))
@@ -122,6 +162,58 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_table(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--target",
+        metavar="NAME",
+        help="target column of a CSV file by name or number, from 1 on; the last if left out",
+    )
+    add(
+        "--header",
+        metavar="yes|no",
+        help="whether a CSV file's first row holds names; by what is below if left out",
+    )
+
+
+def _add_models(commands: Any) -> None:
+    """Add the commands on a trained model."""
+    shown = commands.add_parser(
+        "show",
+        help="say what is in a model's file",
+        description="Show a trained model: layers, normalizers, classes, the settings and the end "
+        "of the last run, versions.",
+    )
+    shown.set_defaults(run=_show)
+    shown.add_argument("model", metavar="MODEL", help=_MODEL)
+
+    for name, run, what in (
+        ("evaluate", _evaluate, "print accuracy and loss of a model on data that have targets"),
+        ("predict", _predict, "write what a model says of data, as CSV, a row for each of theirs"),
+    ):
+        parser = commands.add_parser(
+            name, help=what, description=what.capitalize() + ".", formatter_class=_Help
+        )
+        parser.set_defaults(run=run)
+        add = parser.add_argument
+        add("model", metavar="MODEL", help=_MODEL)
+        add(
+            "data",
+            metavar="DATA",
+            help=f"{_DATA}, of which the test part is taken; with the "
+            "features that the model was trained on",
+        )
+        _add_table(parser)
+        if name == "predict":
+            add(
+                "--out", metavar="FILE", help="write there, all or nothing, and not to the terminal"
+            )
+            add("--proba", action="store_true", help="add the probability of each class")
+        add("--backend", metavar="NAME", default="numpy", help=_names(BACKENDS))
+        add("--device", metavar="NAME", help="such as cuda:0")
+        add("--dtype", metavar="NAME", help=f"{_names(DTYPES)}; the model's if left out")
+
+
 def _add_settings(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     parser.set_defaults(**{**FIELDS, **defaults})
     add = parser.add_argument
@@ -129,7 +221,11 @@ def _add_settings(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     add("--hidden", metavar="N,N", help="widths of the hidden layers")
     add("--activation", metavar=part, help=_names(ACTIVATIONS))
     add("--optimizer", metavar=part, help=_names(OPTIMIZERS))
-    add("--loss", metavar=part, help=_names(LOSSES))
+    add(
+        "--loss",
+        metavar=part,
+        help=f"{_names(LOSSES)}; without one, the first for classes, the second for values",
+    )
     add("--flood", metavar="B", type=float, help="flood level b: |E - b| + b for the loss E")
     add("--weight-decay", metavar="W", type=float, help="L2 weight decay")
     add("--batch-norm", action="store_true", help="batch normalization of each hidden layer")
@@ -201,7 +297,8 @@ def _parts() -> str:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    return Settings(**{name: getattr(args, name) for name in FIELDS})
+    given = {name: getattr(args, name) for name in FIELDS}
+    return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
 def _names(names: Iterable[str]) -> str:
@@ -213,7 +310,7 @@ def _train(args: argparse.Namespace) -> int:
         args.backend, device=args.device, dtype=args.dtype, reproducible=args.reproducible
     )
     settings = _settings(args)
-    outputs = {name: getattr(args, name) for name in ("data", "log", "plot", "save")}
+    outputs = {name: getattr(args, name) for name in ("data", "validation", "log", "plot", "save")}
     _check_different({**outputs, "checkpoint": args.checkpoint})
     _check_different({**outputs, "resume": args.resume})
     if args.plot:
@@ -226,14 +323,23 @@ def _train(args: argparse.Namespace) -> int:
     if not args.quiet:
         callbacks.append(Terminal(hashes=args.hash))
 
-    train, test = read_idx_folder(args.data)
-    model = settings.make_model(train, test)
+    train, test = _training_data(args, settings.seed)
+    options = _data_options(args, train)
+    if train.y.dtype.kind == "f" and args.loss is None:
+        settings = settings.replaced(loss="mean_squared_error")
+    if options["labels"] is None:
+        model = settings.make_model(train, *([] if test is None else [test]))
+    else:
+        model = Sequential(*settings.layers(len(options["labels"])))
     if not args.quiet:
         print(_summary(model, train.x.shape[1]), flush=True)
     interrupted, stopped = False, None
     try:
         with _warnings_in_a_line():
-            settings.fit(model, train, test, backend=place, callbacks=callbacks, resume=args.resume)
+            settings.fit(
+                model, train, test, backend=place, callbacks=callbacks, resume=args.resume,
+                **options,
+            )  # fmt: skip
     except KeyboardInterrupt:
         interrupted = True
     except (ArgumentError, BrokenPipeError) as error:
@@ -252,7 +358,7 @@ def _train(args: argparse.Namespace) -> int:
     if interrupted:
         done = f"after epoch {history[-1].epoch}" if history else "before the first epoch"
         files = ", ".join(path for path in (args.log, args.plot, args.save) if path and history)
-        again = f"; go on with --resume {args.checkpoint}" if _written(args.checkpoint) else ""
+        again = f"; go on with --resume {args.checkpoint}" if _is_there(args.checkpoint) else ""
         print(f"xpnn: interrupted {done}{files and f'; kept: {files}'}{again}", file=sys.stderr)
         return INTERRUPTED
     if history and history.resumed == history[-1].epoch and not args.quiet:
@@ -292,17 +398,182 @@ def _warnings_in_a_line() -> Iterator[None]:
         yield
 
 
-def _written(path: str | None) -> bool:
+def _is_there(path: str | None) -> bool:
     return path is not None and Path(path).is_file()
 
 
+def _training_data(args: argparse.Namespace, seed: int) -> tuple[Dataset, Dataset | None]:
+    validation: str | float | None = args.validation
+    if args.validation is not None:
+        with contextlib.suppress(ValueError):
+            validation = float(args.validation)
+    return load_training(
+        args.data,
+        validation,
+        seed=seed,
+        target=-1 if args.target is None else args.target,
+        task=args.task,
+        header=_header(args.header),
+        ignore=_listed(args.ignore) or (),
+    )
+
+
+def _data_options(args: argparse.Namespace, train: Dataset) -> dict[str, Any]:
+    """Return the options of `fit` that the data decide."""
+    options: dict[str, Any] = {"labels": None}
+    values = train.y.dtype.kind == "f"
+    table = False
+    if isinstance(train, NamedDataset):
+        table = train.feature_names is not None
+        options["labels"] = None if values else np.unique(train.y)
+    by_data = {"normalize": table, "normalize_target": values}
+    for argument, name in (("normalize", "normalizer"), ("normalize_target", "target_normalizer")):
+        asked = getattr(args, argument) or ("standard" if by_data[argument] else "none")
+        if asked not in (*NORMALIZERS, "none"):
+            raise unknown(argument, asked, (*NORMALIZERS, "none"))
+        options[name] = None if asked == "none" else asked
+    return options
+
+
+def _header(text: str | None) -> bool | None:
+    if text not in (None, "yes", "no"):
+        raise ArgumentError(f"header must be yes or no, got {text!r}")
+    return None if text is None else text == "yes"
+
+
+def _show(args: argparse.Namespace) -> int:
+    model = checkpoints.load(args.model)
+    about = checkpoints.describe(args.model)
+    assert model.inputs is not None
+    print(_summary(model, model.inputs))
+    labels = model.labels
+    if labels is None and model.classes is not None:
+        labels = np.arange(model.classes)
+    lines: list[tuple[str, object]] = [
+        ("normalizer", model.normalizer),
+        ("target normalizer", model.target_normalizer),
+        ("classes", None if labels is None else ", ".join(map(str, labels))),
+        ("features", model.feature_names and ", ".join(model.feature_names)),
+        ("target", model.target_name),
+        ("loss", model.loss),
+        ("dtype", about["dtype"]),
+    ]
+    if model.history:
+        settings, last = model.history.settings, model.history[-1]
+        lines += [
+            ("settings", ", ".join(f"{name}={value}" for name, value in settings.items())),
+            ("last epoch", ", ".join(f"{n}={v!r}" for n, v in last._asdict().items())),
+        ]
+    versions = {"xpnn": about["xpnn"], **about.get("versions", {})}
+    lines += [
+        ("written by", ", ".join(f"{name} {version}" for name, version in versions.items())),
+        ("format", about["format"]),
+        ("weights sha256", model.sha256()),
+    ]
+    print(_table([(name, str(value)) for name, value in lines if value is not None]))
+    return 0
+
+
+def _opened(args: argparse.Namespace) -> Sequential:
+    return checkpoints.load(args.model, backend=args.backend, device=args.device, dtype=args.dtype)
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    model = _opened(args)
+    target = args.target if args.target is not None else model.target_name
+    data = load(
+        args.data,
+        target=-1 if target is None else target,
+        task="regression" if model.classes is None else "classification",
+        header=_header(args.header),
+        features=model.feature_names,
+        part="test",
+    )
+    found = evaluate(model, data)
+    values_alone = math.isnan(found.accuracy)
+    if not values_alone:
+        print(f"accuracy {found.accuracy!r}")
+    print(f"loss {found.loss!r}")
+    if values_alone:
+        values = predict(model, data.x)
+        print(f"r2_score {metrics.r2_score(data.y, values)!r}")
+        print(f"root_mean_squared_error {metrics.root_mean_squared_error(data.y, values)!r}")
+    return 0
+
+
+def _predict(args: argparse.Namespace) -> int:
+    if args.out:
+        _check_different({"data": args.data, "model": args.model, "out": args.out})
+        check_writable("out", args.out)
+    model = _opened(args)
+    if args.proba and model.classes is None:
+        raise ArgumentError("proba is for models of classes, and this one gives values")
+    data = _inputs(args, model)
+    # images are files of their own
+    files = None if data.feature_names or data.rows is None else data.rows
+    with _written(args.out) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*([] if files is None else ["file"]), *_columns(model, args.proba)])
+        for start in range(0, len(data.x), EVALUATION_ROWS):
+            part = slice(start, start + EVALUATION_ROWS)
+            rows = data.x[part]
+            columns = [] if files is None else [files[part]]
+            columns.append(predict(model, rows))
+            if args.proba:
+                proba = predict_proba(model, rows)
+                columns.append(np.hstack([1 - proba, proba]) if proba.shape[1] == 1 else proba)
+            table = [column.reshape(len(rows), -1) for column in columns]
+            for cells in zip(*table, strict=True):
+                # all the digits, and no more, of either dtype
+                writer.writerow([str(cell) for group in cells for cell in group])
+    return 0
+
+
+def _inputs(args: argparse.Namespace, model: Sequential) -> NamedDataset:
+    """Return the features in DATA, whether it has a target or not."""
+    read = functools.partial(load, args.data, target=None, header=_header(args.header), part="test")
+    if model.feature_names is not None:
+        return read(features=model.feature_names)
+    if not Path(args.data).is_file() or Path(args.data).suffix in (".npy", ".npz"):
+        return read()
+    # nothing says which columns are the features: all, or all but the target
+    if args.target is None and tables.count_columns(args.data) == model.inputs:
+        return read()
+    return read(ignore=[-1 if args.target is None else args.target])
+
+
+def _columns(model: Sequential, proba: bool) -> list[str]:
+    assert model.inputs is not None
+    outputs = model.outputs(model.inputs)
+    if model.classes is None:
+        return ["prediction"] if outputs == 1 else [f"prediction{i + 1}" for i in range(outputs)]
+    labels = np.arange(model.classes) if model.labels is None else model.labels
+    return ["prediction", *(f"proba_{label}" for label in labels if proba)]
+
+
+@contextlib.contextmanager
+def _written(path: str | None) -> Iterator[TextIO]:
+    """Give a file to write to, which is there when all is written; standard output for None."""
+    if path is None:
+        yield sys.stdout
+        return
+    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
 def _check_different(paths: dict[str, str | None]) -> None:
-    """Raise where an output would overwrite another one, or the data."""
+    """Raise where an output would overwrite another one, or what is read."""
     given = {name: Path(path).resolve() for name, path in paths.items() if path}
-    data = given.pop("data")
+    read = {name: given.pop(name) for name in ("data", "validation", "model") if name in given}
+    sources = {name: [path] for name, path in read.items()}
+    if paths["data"] and "," in paths["data"]:
+        sources["data"] += [Path(path).resolve() for path in paths["data"].split(",")]
     for name, path in given.items():
-        if path.parent == data:
-            raise ArgumentError(f"{name} must not be in the data's folder, got {paths[name]!r}")
+        for source, places in sources.items():
+            if path in places:
+                raise ArgumentError(f"{name} and {source} must be different files, got {path}")
+            if any(place in path.parents for place in places):
+                raise ArgumentError(f"{name} must not be in the data's folder, got {paths[name]!r}")
         for other, its in given.items():
             if other != name and its == path:
                 raise ArgumentError(f"{name} and {other} must be different files, got {its}")
@@ -332,8 +603,12 @@ def _result(history: History) -> str:
     if history.stopped is not None:
         lines.append(f"stopped after epoch {history[-1].epoch}: {history.stopped}")
     best = history.best()
-    if best:
-        lines.append(f"best test accuracy {best[1]!r} at epoch {best[0]}")
+    if best is None:
+        losses = [(row.test_loss, row.epoch) for row in history if not math.isnan(row.test_loss)]
+        if losses:
+            lines.append("best test loss {!r} at epoch {}".format(*min(losses)))
+        return "\n".join(lines)
+    lines.append(f"best test accuracy {best[1]!r} at epoch {best[0]}")
     for level in (95, 97, 98):
         epoch = history.first_reached(level / 100)
         when = "not reached" if epoch is None else f"first reached at epoch {epoch}"

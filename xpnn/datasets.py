@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import os
 import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnn import images, tables
 from xpnn.backends import to_numpy
-from xpnn.errors import ArgumentError, DataError
+from xpnn.errors import ArgumentError, DataError, integer, unknown
 from xpnn.mapped import blocks, is_mapped, plain, scaled
 
 Array = Any
@@ -19,6 +21,14 @@ Array = Any
 _IDX_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 _MOST_DIMENSIONS = 64
+
+PARTS = ("train", "test")
+
+# NPY files up to here are read at once
+_READ_BYTES = 1 << 26
+
+# labels that a message lists
+_LISTED = 10
 
 # of the gzipped files, as they have been served since 2018
 _MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
@@ -40,7 +50,7 @@ class Dataset(NamedTuple):
         ``float32(x / 255)``; floats and other integers as they are. May be mapped from a file, as
         by ``numpy.load("x.npy", mmap_mode="r")``; see `fit`.
     y
-        Class labels from 0 on, integers of shape (n,), or an array of floats or one-hot rows of
+        Class labels of shape (n,), integers or strings, or an array of floats or one-hot rows of
         shape (n, outputs).
     """
 
@@ -48,8 +58,71 @@ class Dataset(NamedTuple):
     y: np.ndarray
 
 
-def as_dataset(name: str, data: Any) -> Dataset:
+class NamedDataset(Dataset):
+    """A data set from a file, which knows what its columns are called and where its rows are.
+
+    Parameters
+    ----------
+    x, y
+        As for `Dataset`.
+    path
+        What it was read from.
+    feature_names, target_name
+        Of the columns of a table.
+    rows
+        Where each row is: lines of the file, or files of their own.
+
+    Attributes
+    ----------
+    path, feature_names, target_name, rows
+        As given.
+    """
+
+    def __new__(
+        cls,
+        x: np.ndarray,
+        y: np.ndarray,
+        *,
+        path: str = "",
+        feature_names: tuple[str, ...] | None = None,
+        target_name: str | None = None,
+        rows: np.ndarray | None = None,
+    ) -> NamedDataset:
+        """Return the pair (x, y) with the rest as attributes."""
+        self = super().__new__(cls, x, y)
+        self.path, self.rows = path, rows
+        self.feature_names, self.target_name = feature_names, target_name
+        return self
+
+    path: str
+    feature_names: tuple[str, ...] | None
+    target_name: str | None
+    rows: np.ndarray | None
+
+    def where(self, row: int) -> str:
+        """Return in words where the target of a row is."""
+        if self.rows is None:
+            return f"{self.path}, y, row {row}"
+        if self.target_name is None:
+            return str(self.rows[row])
+        return tables.place(self.path, int(self.rows[row]), self.target_name)
+
+    def part(self, rows: np.ndarray) -> NamedDataset:
+        """Return some rows."""
+        return type(self)(
+            self.x[rows],
+            self.y[rows],
+            path=self.path,
+            feature_names=self.feature_names,
+            target_name=self.target_name,
+            rows=None if self.rows is None else self.rows[rows],
+        )
+
+
+def as_dataset(name: str, data: Any, labels: np.ndarray | None = None) -> Dataset:
     """Return `data`, a `Dataset` or a pair of arrays of any library, checked and on the host.
+
+    Where `labels` is given, each label in y becomes its index there.
 
     Raises
     ------
@@ -63,6 +136,9 @@ def as_dataset(name: str, data: Any) -> Dataset:
         raise ArgumentError(
             f"{name} must be a pair of arrays (x, y), got {type(data).__name__}"
         ) from None
+    if labels is not None:
+        named = isinstance(data, NamedDataset)
+        y = encode(f"{name}.y", y, labels, data.where if named else None)
     x, y = as_inputs(f"{name}.x", x), _numeric(f"{name}.y", y)
     if is_mapped(y) and y.ndim == 1:
         y = np.array(y)
@@ -73,6 +149,90 @@ def as_dataset(name: str, data: Any) -> Dataset:
             f"{name}.x and {name}.y must have the same length, got {x.shape[0]} and {y.shape[0]}"
         )
     return Dataset(x, y)
+
+
+def as_labels(y: Any) -> np.ndarray | None:
+    """Return `y` on the host as int64 or strings of shape (n,); None if it can't be labels."""
+    array = to_numpy(y)
+    if array.ndim != 1:
+        return None
+    if array.dtype.kind in "biu":
+        if array.dtype == np.uint64 and array.max(initial=0) >= 2**63:
+            return None
+        return array.astype(np.int64)
+    if array.dtype.kind in "UT" or (
+        array.dtype.kind == "O" and all(isinstance(label, str) for label in array)
+    ):
+        return array.astype(str)
+    return None
+
+
+def check_labels(labels: Any) -> np.ndarray:
+    """Return `labels`, one for each class in order, as int64 or strings of shape (classes,).
+
+    Raises
+    ------
+    ArgumentError
+        If they aren't two or more different integers or strings.
+    """
+    array = as_labels(labels)
+    if array is None or len(array) < 2 or len(np.unique(array)) != len(array):
+        raise ArgumentError(
+            f"labels must be two or more different integers or strings, got {labels!r}"
+        )
+    return array
+
+
+def distinct(y: Any, where: str) -> np.ndarray:
+    """Return the different labels in `y`, sorted: the classes of a set to train on.
+
+    Raises
+    ------
+    DataError
+        If there is but one, or y isn't class labels.
+    """
+    found = as_labels(y)
+    if found is None:
+        raise DataError(f"{where} must hold integers or strings of shape (n,) as class labels")
+    labels = np.unique(found)
+    if len(labels) == 1:
+        raise DataError(f"{where} must hold two classes or more, got {labels[0].item()!r} alone")
+    return labels
+
+
+def encode(
+    name: str, y: Any, labels: np.ndarray, where: Callable[[int], str] | None = None
+) -> np.ndarray:
+    """Return the index of each label of `y` in `labels`.
+
+    Integers in y are looked up as strings where `labels` are strings.
+
+    Raises
+    ------
+    DataError
+        If y isn't class labels, or one isn't among `labels`; with its row in words of `where`.
+    """
+    found = as_labels(y)
+    if found is None:
+        raise DataError(f"{name} must hold integers or strings of shape (n,) as class labels")
+    if labels.dtype.kind == "U":
+        found = found.astype(str)
+    known = np.zeros(len(found), bool)
+    indices = np.zeros(len(found), np.int64)
+    if found.dtype.kind == labels.dtype.kind:
+        order = np.argsort(labels)
+        places = np.searchsorted(labels, found, sorter=order).clip(max=len(labels) - 1)
+        indices = order[places]
+        known = labels[indices] == found
+    if not known.all():
+        row = int(np.argmin(known))
+        listed = ", ".join(repr(label.item()) for label in labels[:_LISTED])
+        raise DataError(
+            f"{f'{name}, row {row}' if where is None else where(row)}: {found[row].item()!r} is "
+            f"not one of the classes of the training data "
+            f"({listed}{', …' if len(labels) > _LISTED else ''})"
+        )
+    return indices
 
 
 def as_inputs(name: str, x: Any) -> np.ndarray:
@@ -203,6 +363,317 @@ def _find(folder: Path, stem: str, ndim: int) -> Path:
         if (folder / name).exists():
             return folder / name
     raise DataError(f"no {names[0]} (or {names[2]}) in {folder}")
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    target: str | int | None = -1,
+    task: str | None = None,
+    header: bool | None = None,
+    ignore: Sequence[str | int] = (),
+    features: Sequence[str] | None = None,
+    part: str = "train",
+) -> NamedDataset:
+    """Read a data set from a CSV file, NPZ or NPY files, or a folder of images.
+
+    Parameters
+    ----------
+    path
+        One of
+
+        - a CSV file, see `xpnn.tables.read_csv`;
+        - an NPZ file with arrays "x" and "y";
+        - two NPY files, as "x.npy,y.npy" or a folder that holds these two; those of more than
+          64 MB are mapped, not read;
+        - a folder with a folder of PNG images for each class (needs Pillow), or with images alone
+          where there is no target; their pixels enter the network as ``float32(x / 255)``;
+        - a folder of IDX files, of which `part` is read.
+
+        Axes of x beyond the second are laid out in a row.
+    target
+        The target column of a CSV file by name, or by number from 1 on; -1 is the last. If None, y
+        may be missing in files of any kind, and then has no column: shape (n, 0).
+    task
+        "classification" or "regression". If None, integers, strings and truth values are class
+        labels, and floats are values; in a CSV file, numbers with a decimal point or an exponent
+        are floats. Many different integers, of which each occurs but few times, are asked about.
+    header, ignore, features
+        Of a CSV file, see `xpnn.tables.read_csv`.
+    part
+        "train" or "test", of a folder of IDX files.
+
+    Returns
+    -------
+    data
+        A pair (x, y) with names; y holds labels, int64 or strings, of shape (n,), or float64.
+
+    Raises
+    ------
+    DataError
+        If the data can't be used, with file, line and column.
+    ArgumentError
+        If there is no such target or task.
+    """
+    if task is not None and task not in tables.TASKS:
+        raise unknown("task", task, tables.TASKS)
+    if part not in PARTS:
+        raise unknown("part", part, PARTS)
+    text = os.fspath(path)
+    pair = text.split(",")
+    if len(pair) == 2 and all(part.endswith(".npy") for part in pair) and not Path(path).exists():
+        return _named_arrays(text, _read_npy(pair[0]), _read_npy(pair[1]), task)
+    path = Path(path)
+    if path.is_dir():
+        if (path / "x.npy").exists():
+            lacking = target is None and not (path / "y.npy").exists()
+            values = None if lacking else _read_npy(path / "y.npy")
+            return _named_arrays(text, _read_npy(path / "x.npy"), values, task)
+        if is_idx_folder(path):
+            return NamedDataset(*read_idx_folder(path)[PARTS.index(part)], path=text)
+        if images.holds_images(path):
+            pixels, labels, files = images.read_images(path)
+            return NamedDataset(pixels, labels, path=text, rows=np.array(list(map(str, files))))
+        raise DataError(
+            f"{path} holds neither x.npy and y.npy, nor IDX files, nor folders of PNG images"
+        )
+    if not path.exists():
+        raise DataError(f"no file or folder {path}")
+    if path.suffix == ".npy":
+        if target is not None:
+            raise DataError(f"{path} has no targets; give two files, as x.npy,y.npy")
+        return _named_arrays(text, _read_npy(path), None, task)
+    if path.suffix == ".npz":
+        x, values = _read_npz(path, needs_target=target is not None)
+        return _named_arrays(text, x, values, task)
+    table = tables.read_csv(path, target=target, header=header, ignore=ignore, features=features)
+    y = (
+        _no_target(table.values)
+        if table.target_name is None
+        else tables.read_target(path, table, task)
+    )
+    return NamedDataset(
+        table.values,
+        y,
+        path=text,
+        feature_names=table.names,
+        target_name=table.target_name,
+        rows=table.lines,
+    )
+
+
+def load_training(
+    path: str | os.PathLike[str],
+    validation: str | os.PathLike[str] | float | None = None,
+    *,
+    seed: int = 0,
+    target: str | int = -1,
+    task: str | None = None,
+    header: bool | None = None,
+    ignore: Sequence[str | int] = (),
+) -> tuple[Dataset, Dataset | None]:
+    """Read what a network is to be trained on, and what it is to be tested on.
+
+    Parameters
+    ----------
+    path, target, task, header, ignore
+        As for `load`.
+    validation
+        Another file or folder with the same columns; or the fraction that `split` takes from the
+        data. If None, the test part of a folder of IDX files, and nothing for other data.
+    seed
+        Of the split.
+
+    Returns
+    -------
+    train, validation
+
+    Raises
+    ------
+    DataError, ArgumentError
+        As `load` and `split` do; and if the training part has but one class, or the validation
+        part one that training doesn't have.
+    """
+    idx = Path(path).is_dir() and is_idx_folder(Path(path))
+    if idx and validation is None:
+        return read_idx_folder(path)
+    data = load(path, target=target, task=task, header=header, ignore=ignore)
+    labels = None
+    if data.y.dtype.kind in "iU" and not idx:
+        column = "y" if data.target_name is None else f"column {data.target_name!r}"
+        where = data.path if data.target_name is None and data.rows is not None else None
+        labels = distinct(data.y, where or f"{data.path}, {column}")
+    if validation is None:
+        return data, None
+    if isinstance(validation, float):
+        return split(data, validation, seed=seed)
+    test = load(
+        validation,
+        target=-1 if data.target_name is None else data.target_name,
+        task="regression" if data.y.dtype.kind == "f" else "classification",
+        header=header,
+        features=data.feature_names,
+    )
+    if test.x.shape[1] != data.x.shape[1]:
+        raise DataError(
+            f"{validation} has {test.x.shape[1]} features, where {path} has {data.x.shape[1]}"
+        )
+    if labels is not None:
+        encode("validation.y", test.y, labels, test.where)
+    return data, test
+
+
+def split(data: Dataset, fraction: float, *, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """Cut a validation part of ``round(fraction * n)`` rows off a data set, at random.
+
+    Class labels are stratified: each class gives its share, by the method of the largest
+    remainder, and keeps a row or more for training. Both parts keep their order. The stream that
+    is drawn from is one of its own, so that a run's own random numbers stay what they were.
+
+    Parameters
+    ----------
+    data
+        In memory.
+    fraction
+        A number > 0 and < 1.
+    seed
+        The same seed gives the same parts, everywhere.
+
+    Returns
+    -------
+    train, validation
+
+    Raises
+    ------
+    ArgumentError
+        If the fraction leaves one part empty, or the data are mapped from a file.
+    """
+    seed = integer("seed", seed, minimum=0, maximum=2**32 - 1)
+    count = len(data.x)
+    if not 0 < fraction < 1:
+        raise ArgumentError(f"validation must be a fraction > 0 and < 1, got {fraction!r}")
+    if is_mapped(data.x):
+        raise ArgumentError(
+            "validation must be files of its own for data that are mapped from a file, got "
+            f"{fraction!r}"
+        )
+    wanted = round(fraction * count)
+    rng = np.random.RandomState([seed, 1])
+    order = rng.permutation(count)
+    labels = as_labels(data.y) if data.y.dtype.kind != "f" else None
+    if labels is not None:
+        order = np.concatenate(_stratified(labels[order], order, fraction, wanted))
+        wanted = len(order)
+    chosen = np.zeros(count, bool)
+    chosen[order[:wanted]] = True
+    if not 0 < wanted < count:
+        raise ArgumentError(
+            f"validation must leave a row or more on either side, got {fraction!r} of {count} rows"
+        )
+    parts = np.flatnonzero(~chosen), np.flatnonzero(chosen)
+    if isinstance(data, NamedDataset):
+        return data.part(parts[0]), data.part(parts[1])
+    train, validation = (Dataset(data.x[rows], data.y[rows]) for rows in parts)
+    return train, validation
+
+
+def _stratified(
+    labels: np.ndarray, order: np.ndarray, fraction: float, wanted: int
+) -> list[np.ndarray]:
+    """Return for each class those of its rows, in a random order, that are for validation."""
+    _, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    shares = fraction * sizes
+    counts = np.floor(shares).astype(int)
+    for k in np.argsort(counts - shares, kind="stable"):
+        if counts.sum() >= wanted:
+            break
+        counts[k] = min(counts[k] + 1, sizes[k] - 1)
+    return [order[codes == k][:number] for k, number in enumerate(counts)]
+
+
+def is_idx_folder(folder: Path) -> bool:
+    """Return whether a folder holds IDX files named as MNIST's."""
+    return any(folder.glob("train-images*")) or any(folder.glob("t10k-images*"))
+
+
+def _no_target(x: np.ndarray) -> np.ndarray:
+    return np.empty((len(x), 0))
+
+
+def _read_npy(path: str | os.PathLike[str]) -> np.ndarray:
+    try:
+        with open(path, "rb") as file:
+            if file.read(6) != b"\x93NUMPY":
+                raise DataError(f"{path} is not an NPY file")
+            file.seek(0)
+            if os.path.getsize(path) <= _READ_BYTES:
+                small: np.ndarray = np.load(file, allow_pickle=False)
+                return small
+        mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except DataError:
+        raise
+    except OSError as error:
+        raise DataError(f"can't read {path}: {error.strerror or error}") from None
+    except (EOFError, ValueError) as error:
+        raise DataError(f"{path} is not an NPY file of numbers or strings: {error}") from None
+    return mapped
+
+
+def _read_npz(path: Path, *, needs_target: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    import zipfile
+
+    try:
+        # NumPy leaves a file that it opened itself open where it isn't an archive
+        with path.open("rb") as file, zipfile.ZipFile(file):
+            file.seek(0)
+            archive = np.load(file, allow_pickle=False)
+            lacking = {"x", "y"} - set(archive.files)
+            if "x" in lacking or (lacking and needs_target):
+                has = ", ".join(archive.files) or "none"
+                raise DataError(f"{path} must hold arrays x and y, got {has}")
+            return archive["x"], None if lacking else archive["y"]
+    except DataError:
+        raise
+    except (EOFError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path} is not an NPZ file of numbers or strings: {error}") from None
+
+
+def _named_arrays(path: str, x: np.ndarray, y: np.ndarray | None, task: str | None) -> NamedDataset:
+    if x.ndim > 2:
+        x = x.reshape(len(x), -1) if len(x) else x.reshape(0, math.prod(x.shape[1:]))
+    if x.dtype.kind not in "biuf" or x.ndim != 2:
+        raise DataError(
+            f"{path}: x must be numbers of shape (n, features), got {x.dtype} of shape {x.shape}"
+        )
+    if y is None:
+        return NamedDataset(x, _no_target(x), path=path)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim not in (1, 2) or len(x) != len(y):
+        raise DataError(
+            f"{path}: y must have a row for each of the {len(x)} rows of x, got shape {y.shape}"
+        )
+    return NamedDataset(x, _array_target(path, np.array(y), task), path=path)
+
+
+def _array_target(path: str, y: np.ndarray, task: str | None) -> np.ndarray:
+    if task is None:
+        if y.dtype.kind in "iu" and y.ndim == 1:
+            tables.check_count(path, "y", len(np.unique(y)), len(y))
+        task = "regression" if y.dtype.kind == "f" or y.ndim == 2 else "classification"
+    if task == "regression":
+        if y.dtype.kind not in "biuf":
+            raise DataError(f"{path}: y must be numbers for a regression, got {y.dtype}")
+        return y.astype(np.float64)
+    if y.dtype.kind == "f" and np.array_equal(y, np.round(y)):
+        y = y.astype(np.int64)
+    labels = as_labels(y)
+    if labels is None:
+        raise DataError(
+            f"{path}: y must be integers or strings of shape (n,) for a classification, "
+            f"got {y.dtype} of shape {y.shape}"
+        )
+    return labels
 
 
 def mnist(path: str | os.PathLike[str] | None = None) -> tuple[Dataset, Dataset]:

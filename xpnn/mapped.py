@@ -97,16 +97,28 @@ class Source:
         "float32" or "float64", the run's.
     pixels
         Whether unsigned bytes are pixels, see `scaled`.
+    transform
+        What the rows, pixels as float32, become before they are rounded to `dtype`, if anything.
     """
 
-    def __init__(self, array: np.ndarray, dtype: str, *, pixels: bool = False) -> None:
+    def __init__(
+        self,
+        array: np.ndarray,
+        dtype: str,
+        *,
+        pixels: bool = False,
+        transform: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> None:
         self.array = array
         self.pixels = pixels and array.dtype == np.uint8
+        self.transform = transform
         self._release = releaser(array)
         self.dtype = plain(array.dtype)
         if self.pixels:
             self.dtype = np.dtype(np.float32)
         elif self.dtype.kind == "f" and self.dtype != np.float32:
+            self.dtype = np.dtype(dtype)
+        if transform is not None:
             self.dtype = np.dtype(dtype)
 
     def __len__(self) -> int:
@@ -116,6 +128,7 @@ class Source:
     def row_bytes(self) -> int:
         """The memory that a row takes, at most; alike for all runs."""
         four = self.pixels or plain(self.array.dtype) == np.float32
+        four = four and self.transform is None
         return math.prod(self.array.shape[1:]) * (4 if four else 8)
 
     def buffer(self, rows: int) -> np.ndarray:
@@ -126,7 +139,10 @@ class Source:
         """Copy rows to `out`; of a file, give their memory back."""
         for i, rows in blocks(self.array, start, stop, self._release):
             target = out[i - start : i - start + len(rows)]
-            if self.pixels:
+            if self.transform is not None:
+                rows = self.transform(scaled(rows) if self.pixels else rows)
+                np.copyto(target, rows, casting="unsafe")
+            elif self.pixels:
                 scaled(rows, target)
             else:
                 np.copyto(target, rows, casting="unsafe")
@@ -134,7 +150,7 @@ class Source:
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Return rows; those of an array in memory as they are, where they need no change."""
         part = self.array[start:stop]
-        if not is_mapped(part) and part.dtype == self.dtype:
+        if not is_mapped(part) and part.dtype == self.dtype and self.transform is None:
             return part
         out = np.empty(part.shape, self.dtype)
         self.read(start, start + len(out), out)
@@ -142,7 +158,7 @@ class Source:
 
     def values(self) -> Iterator[np.ndarray]:
         """Yield all values, part by part; those of pixels once."""
-        if self.pixels:
+        if self.pixels and self.transform is None:
             found = np.zeros(256, bool)
             for _, rows in blocks(self.array, release=self._release):
                 found[rows] = True

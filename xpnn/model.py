@@ -12,6 +12,7 @@ from xpnn.backends import Backend, get_backend
 from xpnn.errors import ArgumentError
 from xpnn.layers import Layer, Pullback
 from xpnn.losses import Loss
+from xpnn.normalizers import Normalizer
 from xpnn.tree import Tree, flatten
 
 Array = Any
@@ -66,6 +67,14 @@ class Sequential:
     loss, classes
         What the network was last trained for: the loss, and the number of classes if the targets
         were class labels.
+    labels
+        What each class is called, integers or strings in order of the outputs; None if they are
+        the integers from 0 on.
+    normalizer, target_normalizer
+        What the features are normalized by before the first layer, and the values that the outputs
+        stand for; None if as they are.
+    feature_names, target_name
+        Of the columns of the table that it was trained on, if it was one.
     history
         The log of the last run, also of one that was interrupted.
     """
@@ -86,6 +95,11 @@ class Sequential:
         self.apply: Callable[[Tree, Array], Array]
         self.loss: Loss | None = None
         self.classes: int | None = None
+        self.labels: np.ndarray | None = None
+        self.normalizer: Normalizer | None = None
+        self.target_normalizer: Normalizer | None = None
+        self.feature_names: tuple[str, ...] | None = None
+        self.target_name: str | None = None
         self.history: Any = None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from xpnn.activations import ACTIVATIONS
 from xpnn.backends import Backend
 from xpnn.datasets import Dataset
 from xpnn.errors import ArgumentError, fraction, integer, nonnegative, positive
-from xpnn.files import PathLike
 from xpnn.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from xpnn.losses import LOSSES, Flooding, Loss
 from xpnn.model import Sequential
@@ -134,7 +133,7 @@ class Settings:
             schedule = SCHEDULES[name](**parameters)
         return schedule if self.warmup is None else Warmup(self.warmup, schedule or Constant())
 
-    def make_class_weight(self) -> dict[int, float] | str | None:
+    def make_class_weight(self) -> dict[str, float] | str | None:
         """Return the classes' weights, if any."""
         if self.class_weight is None or "=" not in self.class_weight:
             if self.class_weight not in (None, "balanced"):
@@ -145,15 +144,15 @@ class Settings:
             return self.class_weight
         weights = {}
         for item in self.class_weight.split(","):
-            label, _, weight = item.partition("=")
-            if not label.strip().isdecimal():
+            label, equals, weight = item.rpartition("=")
+            if not equals:
                 raise ArgumentError(f"class_weight must be such as 0=1,1=2.5, got {item!r}")
-            weights[int(label)] = nonnegative(f"class_weight of {int(label)}", weight)
+            weights[label.strip()] = nonnegative(f"class_weight of {label.strip()}", weight)
         return weights
 
     def make_model(self, *data: Dataset) -> Sequential:
         """Return the untrained network for the classes or values in `data`."""
-        return Sequential(*self.layers(max(2, *(_outputs(part) for part in data))))
+        return Sequential(*self.layers(max(_outputs(part) for part in data)))
 
     def fit(
         self,
@@ -163,11 +162,11 @@ class Settings:
         *,
         backend: Backend,
         callbacks: Iterable[Callback] = (),
-        resume: PathLike | None = None,
+        **options: Any,
     ) -> History:
-        """Train `model` as `fit` does."""
-        arguments = {**self.arguments(), "backend": backend, "callbacks": callbacks}
-        return fit(model, train, validation=validation, resume=resume, **arguments)
+        """Train `model` as `fit` does, with such of its options as aren't settings."""
+        arguments = {**self.arguments(), "backend": backend, "callbacks": callbacks, **options}
+        return fit(model, train, validation=validation, **arguments)
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of `fit` that the settings stand for."""
@@ -184,7 +183,9 @@ class Settings:
 
 
 def _outputs(data: Dataset) -> int:
-    return 1 + int(data.y.max(initial=0))
+    if data.y.dtype.kind == "f":
+        return int(data.y.shape[1]) if data.y.ndim == 2 else 1
+    return max(2, 1 + int(data.y.max(initial=0)))
 
 
 FIELDS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Settings)}

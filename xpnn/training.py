@@ -17,7 +17,15 @@ import numpy as np
 
 from xpnn import metrics, random_bits, snapshots
 from xpnn.backends import Backend, Step, get_backend, namespace, to_numpy
-from xpnn.datasets import Dataset, as_dataset, as_inputs
+from xpnn.datasets import (
+    Dataset,
+    NamedDataset,
+    as_dataset,
+    as_inputs,
+    as_labels,
+    check_labels,
+    distinct,
+)
 from xpnn.errors import (
     ArgumentError,
     CheckpointWarning,
@@ -32,6 +40,7 @@ from xpnn.files import PathLike
 from xpnn.losses import CrossEntropy, Loss, labels
 from xpnn.mapped import Source, is_mapped, scaled
 from xpnn.model import Sequential
+from xpnn.normalizers import Normalizer, as_normalizer
 from xpnn.optimizers import SGD, Optimizer, clipped
 from xpnn.schedules import Schedule
 from xpnn.snapshots import Snapshot
@@ -42,6 +51,8 @@ Array = Any
 
 # rows that are evaluated at a time: enough for the BLAS, little memory
 EVALUATION_ROWS = 1000
+
+_NORMALIZERS = ("normalizer", "target_normalizer")
 
 # parts of an epoch between two signs of progress
 _PIECES = 10
@@ -352,12 +363,15 @@ def fit(
     train: Dataset | tuple[Array, Array],
     *,
     validation: Dataset | tuple[Array, Array] | None = None,
+    labels: Sequence[Any] | np.ndarray | None = None,
+    normalizer: str | Normalizer | None = None,
+    target_normalizer: str | Normalizer | None = None,
     loss: Loss | None = None,
     optimizer: Optimizer | None = None,
     schedule: Schedule | None = None,
     clip_norm: float | None = None,
     sample_weight: Array | None = None,
-    class_weight: Mapping[int, float] | str | None = None,
+    class_weight: Mapping[Any, float] | str | None = None,
     epochs: int = 50,
     batch_size: int = 100,
     seed: int | None = None,
@@ -383,6 +397,17 @@ def fit(
         Arrays that are mapped from a file, as by ``numpy.load("x.npy", mmap_mode="r")``, may be
         larger than the memory. Those that take more than 64 MB are read again in each epoch, a
         chunk of that size at a time; smaller ones are as if they were in memory.
+    labels
+        What y calls each class, in the order of the model's outputs: different integers or strings.
+        If None, those of a trained model; else, of strings, the sorted different ones in train.y;
+        and integers are from 0 on. The model answers with labels from then on.
+    normalizer
+        "standard", "minmax" or a `Normalizer`, fitted to train.x alone in float64 on the host
+        unless it is fitted; part of the model from then on. A trained model keeps its own.
+    target_normalizer
+        Likewise for the values of a regression. The loss is then that of the normalized values (for
+        "standard" and the mean squared error, the fraction of the variance that is not explained),
+        and predictions are turned back.
     loss
         `CrossEntropy` if None.
     optimizer
@@ -470,15 +495,24 @@ def fit(
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
     seed = integer("seed", seed, minimum=0, maximum=2**32 - 1)
-    train = as_dataset("train", train)
+    names = (train.feature_names, train.target_name) if isinstance(train, NamedDataset) else None
+    classified = _find_labels(model, train, labels)
+    train = as_dataset("train", train, classified)
     if validation is not None:
-        validation = as_dataset("validation", validation)
+        validation = as_dataset("validation", validation, classified)
     callbacks = _check_callbacks(callbacks)
     samples, features = train.x.shape
+    if classified is not None:
+        _check_outputs(model, loss, features, classified)
     train = _as_targets(train, loss, model)
     validation = None if validation is None else _as_targets(validation, loss, model)
     classes = _check_fit(model, loss, {"train": train, "validation": validation})
-    weights = _weights(train.y, sample_weight, class_weight, classes)
+    known = classified if classified is not None or classes is None else np.arange(classes)
+    weights = _weights(train.y, sample_weight, class_weight, known)
+    normalizers = (
+        _fitted("normalizer", normalizer, model, train.x),
+        _fitted("target_normalizer", target_normalizer, model, train.y),
+    )
 
     rng = place.random_state(seed)
     history = History(
@@ -498,6 +532,11 @@ def fit(
             "dtype": place.dtype_name,
             "reproducible": place.options().get("reproducible", False),
             "precision": place.options().get("precision"),
+            **{
+                name: repr(own)
+                for name, own in zip(_NORMALIZERS, normalizers, strict=True)
+                if own is not None
+            },
         }
     )
     run = Run(
@@ -514,6 +553,9 @@ def fit(
         else:
             model.place(model.host_parameters(), inputs=features, backend=place)
         model.loss, model.classes, model.history = loss, classes, history
+        model.labels, (model.normalizer, model.target_normalizer) = classified, normalizers
+        if names is not None:
+            model.feature_names, model.target_name = names
         steps = _Steps(
             model, loss, optimizer, place, schedule=schedule, clip_norm=clip_norm, seed=seed
         )
@@ -533,6 +575,59 @@ def fit(
                     callback.on_epoch(row)
             run.finished = True
     return history
+
+
+def _find_labels(model: Sequential, train: Any, labels: Any) -> np.ndarray | None:
+    """Return what the classes are called; None where they are integers from 0 on, or no classes."""
+    if labels is not None:
+        return check_labels(labels)
+    if model.parameters is not None and model.labels is not None:
+        return model.labels
+    if not isinstance(train, Sequence) or len(train) != 2:
+        return None
+    found = as_labels(train[1])
+    return distinct(found, "train.y") if found is not None and found.dtype.kind == "U" else None
+
+
+def _check_outputs(model: Sequential, loss: Loss, features: int, labels: np.ndarray) -> None:
+    outputs = model.outputs(features)
+    if not loss.classifies(outputs):
+        raise ArgumentError(f"loss must be one for classes where there are labels, got {loss!r}")
+    if len(labels) != max(outputs, 2):
+        raise ArgumentError(
+            f"model must have an output for each of the {len(labels)} classes, got {outputs} "
+            "outputs"
+        )
+
+
+def _fitted(name: str, given: Any, model: Sequential, values: np.ndarray) -> Normalizer | None:
+    """Return the normalizer that a run is to have, fitted to `values` if need be."""
+    own: Normalizer | None = getattr(model, name)
+    normalizer = as_normalizer(name, given)
+    if model.parameters is not None and (normalizer is None or type(own) is type(normalizer)):
+        return own
+    if normalizer is None:
+        return None
+    if model.parameters is not None:
+        raise ArgumentError(
+            f"{name} of a model that is trained already must be its own, {own!r}, got {given!r}"
+        )
+    of_targets = name == "target_normalizer"
+    if of_targets and is_label_array(values):
+        raise ArgumentError(f"{name} is for values, and train.y holds class labels; got {given!r}")
+    columns = values.reshape(len(values), -1) if of_targets else values
+    if not normalizer.fitted:
+        return normalizer.fit(columns, name="train.y" if of_targets else "train.x")
+    assert normalizer.offset is not None
+    if len(normalizer.offset) != columns.shape[1]:
+        raise ArgumentError(
+            f"{name} must have {columns.shape[1]} columns, got {len(normalizer.offset)}"
+        )
+    return normalizer
+
+
+def _transform(normalizer: Normalizer | None) -> Callable[[np.ndarray], np.ndarray] | None:
+    return None if normalizer is None else normalizer.apply
 
 
 def _instance(name: str, value: Any, base: type[Any]) -> Any:
@@ -613,8 +708,8 @@ def _check_labels(name: str, y: np.ndarray, classes: int) -> None:
 def _weights(
     y: np.ndarray,
     sample_weight: Array | None,
-    class_weight: Mapping[int, float] | str | None,
-    classes: int | None,
+    class_weight: Mapping[Any, float] | str | None,
+    known: np.ndarray | None,
 ) -> np.ndarray | None:
     """Return the weights of the training samples, of mean 1, float64; None if all count alike."""
     if sample_weight is None and class_weight is None:
@@ -634,9 +729,9 @@ def _weights(
             row = int(np.argmax(wrong))
             raise DataError(f"sample_weight must be finite and >= 0, got {given[row]} in row {row}")
     if class_weight is not None:
-        if classes is None:
+        if known is None:
             raise ArgumentError("class_weight needs train.y to be class labels")
-        weights = weights * _class_weights(y, class_weight, classes)[y]
+        weights = weights * _class_weights(y, class_weight, known)[y]
     # a sum that is correctly rounded, so alike on every platform
     total = math.fsum(weights)
     if n and not 0 < total < math.inf:
@@ -644,11 +739,13 @@ def _weights(
     return weights * (n / total) if n else weights
 
 
-def _class_weights(y: np.ndarray, given: Mapping[int, float] | str, classes: int) -> np.ndarray:
+def _class_weights(
+    y: np.ndarray, given: Mapping[Any, float] | str, known: np.ndarray
+) -> np.ndarray:
     if isinstance(given, str):
         if given != "balanced":
             raise unknown("class_weight", given, ["balanced"])
-        counts = np.bincount(y, minlength=classes)
+        counts = np.bincount(y, minlength=len(known))
         present = int(np.count_nonzero(counts))
         return len(y) / (present * np.maximum(counts, 1))
     if not isinstance(given, Mapping):
@@ -656,10 +753,13 @@ def _class_weights(y: np.ndarray, given: Mapping[int, float] | str, classes: int
             f"class_weight must be a mapping such as {{0: 1.0, 1: 2.5}} or 'balanced', "
             f"got {given!r}"
         )
-    weights = np.ones(classes)
+    # as text too: at the command line and in files, labels are
+    places = {str(label): i for i, label in enumerate(known)}
+    weights = np.ones(len(known))
     for label, weight in given.items():
-        label = integer("label in class_weight", label, minimum=0, maximum=classes - 1)
-        weights[label] = nonnegative(f"class_weight of {label}", weight)
+        if str(label) not in places:
+            raise unknown("label in class_weight", str(label), places)
+        weights[places[str(label)]] = nonnegative(f"class_weight of {label}", weight)
     return weights
 
 
@@ -803,7 +903,8 @@ class _Steps:
     ) -> Whole | Stream:
         """Return the data on the device; if they are mapped from a file, chunk by chunk."""
         name = self.backend.dtype_name
-        x, y = Source(data.x, name, pixels=True), Source(data.y, name)
+        x = Source(data.x, name, pixels=True, transform=_transform(self.model.normalizer))
+        y = Source(data.y, name, transform=_transform(self.model.target_normalizer))
         own = [] if weights is None else [Source(weights, name)]
         if (is_mapped(data.x) or is_mapped(data.y)) and not fits(x, y, *own):
             return Stream(x, y, self.backend, batch_size, *own)
@@ -904,7 +1005,7 @@ def evaluate(
     """
     place, arrays = model.placed()
     loss = model.loss or CrossEntropy() if loss is None else _instance("loss", loss, Loss)
-    data = _as_targets(as_dataset("data", data), loss, model)
+    data = _as_targets(as_dataset("data", data, model.labels), loss, model)
     _check_fit(model, loss, {"data": data})
     with place.scope():
         steps = _Steps(model, loss, SGD(), place)
@@ -926,24 +1027,33 @@ def predict(model: Sequential, x: Array) -> Array:
     Returns
     -------
     labels
-        Integers of shape (n,) if the targets were class labels; else `predict_proba`.
+        Shape (n,) if the targets were class labels: such as these were, strings in a NumPy array
+        in any case. Else `predict_proba`.
     """
     if model.classes is None:
         return predict_proba(model, x)
     outputs = _outputs(model, x)
-    with model.placed()[0].scope():
-        return labels(outputs)
+    place = model.placed()[0]
+    with place.scope():
+        indices = labels(outputs)
+        if model.labels is None:
+            return indices
+        if isinstance(indices, np.ndarray) or model.labels.dtype.kind == "U":
+            return model.labels[to_numpy(indices)]
+        return place.xp.take(place.asarray(model.labels), indices)
 
 
 def predict_proba(model: Sequential, x: Array) -> Array:
     """Return probabilities (cross entropies) or values (squared error), shape (n, outputs).
 
-    Parameters and arrays are as for `predict`.
+    Parameters and arrays are as for `predict`. Probabilities are in the order of `model.labels`;
+    values of a model with a `target_normalizer` are turned back, and are float64.
     """
     loss = model.loss or CrossEntropy()
     outputs = _outputs(model, x)
     with model.placed()[0].scope():
-        return loss.predict(outputs, xp=namespace(outputs))
+        values = loss.predict(outputs, xp=namespace(outputs))
+        return values if model.target_normalizer is None else model.target_normalizer.invert(values)
 
 
 def _outputs(model: Sequential, x: Array) -> Array:
@@ -953,17 +1063,24 @@ def _outputs(model: Sequential, x: Array) -> Array:
         x = as_inputs("x", x)
     if x.ndim != 2 or x.shape[1] != model.inputs:
         raise DataError(f"x must have shape (n, {model.inputs}), got {tuple(x.shape)}")
-    xp = place.xp
+    xp, normalizer = place.xp, model.normalizer
     with place.scope():
         parts = []
+        source = (
+            None
+            if own
+            else Source(x, place.dtype_name, pixels=True, transform=_transform(normalizer))
+        )
         for start in range(0, max(x.shape[0], 1), EVALUATION_ROWS):
             stop = min(start + EVALUATION_ROWS, x.shape[0])
-            if not own:
-                part = place.asarray(Source(x, place.dtype_name, pixels=True).rows(start, stop))
+            if source is not None:
+                part = place.asarray(source.rows(start, stop))
             elif x.dtype == xp.uint8:
                 part = place.asarray(scaled(place.to_numpy(x[start:stop, :])))
             else:
                 part = x[start:stop, :]
+            if source is None and normalizer is not None:
+                part = normalizer.apply(part, xp=xp)
             part = xp.astype(part, place.dtype)
             part = model.apply(arrays, part)
             parts.append(part if own else place.to_numpy(part))

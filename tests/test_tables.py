@@ -1,0 +1,277 @@
+"""CSV files: what is read of them, and the one line about what can't be."""
+
+import csv
+import io
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xpnn.errors import ArgumentError, DataError
+from xpnn.tables import finite_number, read_csv, read_target
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A function that writes text, or bytes, to a file."""
+
+    def write(content):
+        path = tmp_path / "table.csv"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+EXPECTED = np.array([[1.5, 2.0], [3.0, -4e-3]])
+PLAIN = "a,b,y\n1.5,2,u\n3,-4e-3,v\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PLAIN,
+        PLAIN.replace(",", ";"),
+        PLAIN.replace(",", "\t"),
+        PLAIN.replace("\n", "\r\n"),
+        PLAIN.replace("\n", "\r"),
+        PLAIN.replace("\n", "\n\n"),
+        PLAIN.rstrip(),
+        "\ufeff" + PLAIN,
+        "\n \n" + PLAIN,
+        ' a , "b",y\n"1.5", 2 ,"u"\n3, "-4e-3",v\n',
+    ],
+)
+def test_one_table_in_many_spellings(content, file):
+    table = read_csv(file(content))
+    assert (table.names, table.target_name, table.target) == (("a", "b"), "y", ["u", "v"])
+    np.testing.assert_array_equal(table.values, EXPECTED, strict=True)
+
+
+def test_a_delimiter_in_quotes_is_text(file):
+    table = read_csv(file('"a;1","b,2",y\n1,2,"u;\n""v"""\n3,4,w\n'))
+    assert table.names == ("a;1", "b,2")
+    assert table.target == ['u;\n"v"', "w"]
+    # the second row begins two lines further down
+    assert table.lines.tolist() == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("content", "header"),
+    [
+        ("a,b,y\n1,2,u\n", True),
+        ("1,2,u\n3,4,v\n", False),
+        ("1,2,3\n3,4,5\n", False),
+        ("label,0,1\n5,1,2\n", True),
+        ("a,b\n1,x\n", True),
+        # a text label in every row, a value that is missing: no header
+        ("1,,u\n3,4,v\n", False),
+        ("5.1,setosa\n", False),
+    ],
+)
+def test_what_is_a_header(content, header, file):
+    def names(given):
+        return (
+            read_csv(file(content.replace(",,", ",0,")), header=given).header,
+            read_csv(file(content.replace(",,", ",0,")), header=given).target_name,
+        )
+
+    assert names(None) == names(header)
+    assert names(header)[0] is header
+
+
+def test_without_a_header_columns_are_numbered(file):
+    table = read_csv(file("1,2,u\n3,4,v\n"))
+    assert (table.names, table.target_name, table.lines.tolist()) == (("1", "2"), "3", [1, 2])
+
+
+def test_a_first_row_may_be_said_to_be_one_of_names(file):
+    assert read_csv(file("1,2\n3,4\n"), header=True).names == ("1",)
+    with pytest.raises(DataError, match="line 1, column '1': 'a' is not a number"):
+        read_csv(file("a,b\n3,4\n5,6\n"), header=False)
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "names"),
+    [
+        ("b", "b", ("a", "c")),
+        (1, "a", ("b", "c")),
+        ("3", "c", ("a", "b")),
+        (-3, "a", ("b", "c")),
+        (None, None, ("a", "b", "c")),
+    ],
+)
+def test_the_target_by_name_and_number(target, name, names, file):
+    table = read_csv(file("a,b,c\n1,2,3\n4,5,6\n"), target=target)
+    assert (table.target_name, table.names) == (name, names)
+    columns = ["abc".index(n) for n in names]
+    np.testing.assert_array_equal(table.values, np.array([[1.0, 2, 3], [4, 5, 6]])[:, columns])
+
+
+def test_columns_may_be_ignored_or_asked_for(file):
+    path = file("id,a,town,b,y\nx1,1,Rome,2,u\nx2,3,Oslo,4,v\n")
+    assert read_csv(path, ignore=["town", 1]).names == ("a", "b")
+    asked = read_csv(path, features=["b", "a"], target=None)
+    np.testing.assert_array_equal(asked.values, [[2, 1], [4, 3]])
+    assert asked.target_name is None
+
+
+def test_features_alone_need_no_header(file):
+    table = read_csv(file("1,2\n3,4\n"), features=["2", "5"], target=None)
+    np.testing.assert_array_equal(table.values, [[1, 2], [3, 4]])
+
+
+HEAD = "a,b,y\n1,2,u\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", " is empty"),
+        ("\n \n\n", " holds nothing but blank lines"),
+        ("a,b,y\n", " has a header, and no rows below it"),
+        (HEAD + "3,,v\n", ", line 3, column 'b': a missing value"),
+        (HEAD + "3,NaN,v\n", ", line 3, column 'b': a missing value ('NaN')"),
+        (HEAD + "?,4,v\n", ", line 3, column 'a': a missing value ('?')"),
+        (HEAD + "\n3,inf,v\n", ", line 4, column 'b': 'inf' is not finite in float64"),
+        (HEAD + "3,1e999,v\n", ", line 3, column 'b': '1e999' is not finite in float64"),
+        (HEAD + "3,x,v\n", ", line 3, column 'b': 'x' is not a number"),
+        (HEAD + "3,1_0,v\n", ", line 3, column 'b': '1_0' is not a number"),
+        ("a;y\n1,5;u\n", ", line 2, column 'a': '1,5' is not a number (a decimal point is wanted)"),
+        (
+            "a,b,y\n1,Rome,u\n3,Oslo,v\n",
+            ", line 2: column 'b' holds text, such as 'Rome'; features must be numbers (turn it "
+            "into numbers, or ignore it)",
+        ),
+        ("a,b,y\nx,2,u\n3,4,v\n5,6,v\n7,8,u\n", ", line 2, column 'a': 'x' is not a number"),
+        (
+            HEAD + "9007199254740993,4,v\n",
+            ", line 3, column 'a': '9007199254740993' is an integer beyond 2**53 that float64 "
+            "can't hold exactly",
+        ),
+        (HEAD + "3,4\n", ", line 3: 2 cells, where the first row has 3"),
+        (HEAD + "3\n", ", line 3: 1 cell, where the first row has 3"),
+        (HEAD + "3,4,v,w\n", ", line 3: 4 cells, where the first row has 3"),
+        ("a,b,a\n1,2,u\n", ", line 1: columns 1 and 3 are both called 'a'"),
+        (",b,y\n1,2,u\n", ", line 1: column 1 has no name (an index should not be there)"),
+        ("y\n1\n", " has no column for features, only y"),
+        (HEAD + '3,"4" ,v\n', ", line 3: ',' expected after '\"'"),
+        (HEAD + '3,4,"v\n5,6,u\n', ", line 4: unexpected end of data"),
+        (HEAD.encode() + b"3,4,\xfc\n", " is not UTF-8 text: it holds the byte 0xfc"),
+        (HEAD.encode("utf-16"), " is UTF-16; save it as UTF-8"),
+        (b"PK\x03\x04\x00\x00", " is not a text file: it begins with 50 4b 03 04 00 00"),
+    ],
+)
+def test_what_is_wrong_and_where(content, message, file):
+    path = file(content)
+    with pytest.raises(DataError) as caught:
+        read_csv(path)
+    assert str(caught.value) == f"{path}{message}"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": "z"}, r"unknown target of .*table.csv 'z' \(allowed: a, b, y\)"),
+        ({"target": 0}, "unknown target of .*table.csv 0"),
+        ({"target": 4}, "unknown target of .*table.csv 4"),
+        ({"ignore": ["c"]}, "unknown ignored column of .*table.csv 'c'"),
+        ({"ignore": ["y"]}, "target 'y' must not be ignored"),
+    ],
+)
+def test_columns_that_are_not_there(options, message, file):
+    with pytest.raises(ArgumentError, match=message):
+        read_csv(file(HEAD), **options)
+
+
+def test_a_feature_that_is_not_there(file):
+    with pytest.raises(DataError, match=r"table.csv has no column 'c', which is one of the feat"):
+        read_csv(file(HEAD), features=["a", "c"])
+
+
+def test_a_file_that_can_not_be_read(tmp_path):
+    with pytest.raises(DataError, match=r"can't read .*none\.csv: No such file"):
+        read_csv(tmp_path / "none.csv")
+
+
+@given(st.lists(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=3, max_size=3),
+                min_size=1, max_size=5))  # fmt: skip
+def test_floats_come_back(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("floats") / "table.csv"
+    text = io.StringIO()
+    csv.writer(text).writerows([["a", "b", "c"], *rows])
+    path.write_text(text.getvalue())
+    np.testing.assert_array_equal(read_csv(path, target=None).values, np.array(rows), strict=True)
+
+
+@given(st.integers(-(2**70), 2**70))
+def test_integers_are_exact_or_refused(number):
+    exact = Fraction(float(number)) == number
+    try:
+        assert Fraction(finite_number(str(number))) == number
+        assert exact
+    except ValueError:
+        assert not exact
+
+
+def target(file, *cells, task=None):
+    rows = "".join(f'{i}.5,"{cell}"\n' for i, cell in enumerate(cells))
+    path = file("a,y\n" + rows)
+    return read_target(path, read_csv(path, header=True), task)
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (("u", "v", "u"), np.array(["u", "v", "u"])),
+        (("3", "-1", "3"), np.array([3, -1, 3])),
+        (("1", "2", "unknown"), np.array(["1", "2", "unknown"])),
+        (("NA", "FR", "none"), np.array(["NA", "FR", "none"])),
+        (("007", "7", "7"), np.array(["007", "7", "7"])),
+        (("9223372036854775807", "7", "7"), np.array([2**63 - 1, 7, 7])),
+        (("9223372036854775808", "7", "7"), np.array(["9223372036854775808", "7", "7"])),
+        (("1", "2.0", "3"), np.array([1.0, 2.0, 3.0])),
+        (("1e2", "2", "3"), np.array([100.0, 2.0, 3.0])),
+    ],
+)
+def test_labels_and_values_are_told_apart(cells, expected, file):
+    np.testing.assert_array_equal(target(file, *cells), expected, strict=True)
+
+
+def test_the_task_may_be_said(file):
+    np.testing.assert_array_equal(
+        target(file, "1", "2", task="regression"), np.array([1.0, 2.0]), strict=True
+    )
+    np.testing.assert_array_equal(
+        target(file, "1.5", "x", task="classification"), np.array(["1.5", "x"]), strict=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("cells", "task", "message"),
+    [
+        (("u", "", "v"), None, ", line 3, column 'y': a missing value"),
+        (("1", "NA", "3"), None, ", line 3, column 'y': a missing value ('NA')"),
+        (("1.5", "nan"), None, ", line 3, column 'y': a missing value ('nan')"),
+        (("1.5", "inf"), None, ", line 3, column 'y': 'inf' is not finite in float64"),
+        (("1", "x"), "regression", ", line 3, column 'y': 'x' is not a number"),
+        (
+            ("1.5", "x"),
+            None,
+            ", line 3, column 'y': 'x' is not a number, as 1.5 in the same column is; if all are "
+            "labels, say task classification",
+        ),
+        (
+            range(21),
+            None,
+            ", column 'y': 21 different integers in 21 rows may be classes or values; say which: "
+            "task classification or regression",
+        ),
+    ],
+)
+def test_targets_that_can_not_be_used(cells, task, message, file, tmp_path):
+    with pytest.raises(DataError) as caught:
+        target(file, *cells, task=task)
+    assert str(caught.value) == f"{tmp_path / 'table.csv'}{message}"

@@ -1,0 +1,216 @@
+"""Normalizers: what the features, or a regression's targets, are shifted and scaled by."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from xpnn.backends import device, namespace, to_numpy
+from xpnn.errors import ArgumentError, DataError
+from xpnn.mapped import Source
+from xpnn.registry import Registry
+
+Array = Any
+
+NORMALIZERS: Registry[type[Normalizer]] = Registry("normalizer")
+
+# values that are in memory at a time
+_BLOCK_VALUES = 1 << 16
+
+_EXACT = 2**53
+
+
+class Normalizer(ABC):
+    """Base of normalizers: ``z = (x - offset) / scale``, column by column, in float64.
+
+    The figures come from additions, divisions, square roots and comparisons in a fixed order, each
+    correctly rounded: they are the same bits on every machine, for data in memory and in files.
+
+    Parameters
+    ----------
+    offset, scale
+        Finite, of shape (features,), `scale` not 0; None where `fit` is to find them.
+
+    Raises
+    ------
+    ArgumentError
+        If only one is given, or they can't be used.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, offset: Array | None = None, scale: Array | None = None) -> None:
+        if (offset is None) != (scale is None):
+            raise ArgumentError("offset and scale must both be given, or neither")
+        self.offset: np.ndarray | None = None
+        self.scale: np.ndarray | None = None
+        if offset is None:
+            return
+        self.offset, self.scale = (np.array(to_numpy(a), np.float64) for a in (offset, scale))
+        if self.offset.ndim != 1 or self.offset.shape != self.scale.shape:
+            raise ArgumentError(
+                "offset and scale must have shape (features,), got shapes "
+                f"{self.offset.shape} and {self.scale.shape}"
+            )
+        if not np.isfinite([self.offset, self.scale]).all() or not self.scale.all():
+            raise ArgumentError("offset and scale must be finite, and scale not 0")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    @property
+    def fitted(self) -> bool:
+        """Whether offset and scale are known."""
+        return self.offset is not None
+
+    @abstractmethod
+    def statistics(self, x: Blocks) -> tuple[np.ndarray, np.ndarray]:
+        """Return offset and scale for data; scale may be 0, or whatever, for a constant column."""
+
+    def fit(self, x: Array, *, name: str = "x") -> Self:
+        """Return a normalizer of this kind for a data set, and leave this one as it is.
+
+        Parameters
+        ----------
+        x
+            Shape (n, features) with n > 0, of any library, or mapped from a file. Bytes are pixels
+            and count as ``float32(x / 255)``.
+        name
+            Of the data, for messages.
+
+        Raises
+        ------
+        DataError
+            If there are no rows, a column's spread is beyond float64, or it holds integers that
+            float64 can't hold.
+        """
+        host = x if isinstance(x, np.ndarray) else to_numpy(x)
+        if host.ndim != 2:
+            raise DataError(f"{name} must have shape (n, features), got shape {host.shape}")
+        data = Blocks(host)
+        if not len(host):
+            raise DataError(f"{name} must hold at least one row to normalize, got none")
+        low, high = data.extremes(name)
+        with np.errstate(over="ignore", invalid="ignore"):
+            offset, scale = self.statistics(data)
+        # an average of equal numbers needn't be that number
+        constant = low == high
+        offset, scale = np.where(constant, low, offset), np.where(constant, 1.0, scale)
+        wrong = ~np.isfinite(offset) | ~np.isfinite(scale) | (scale == 0)
+        if wrong.any():
+            column = int(np.argmax(wrong))
+            raise DataError(
+                f"{name} can't be normalized in float64: column {column} goes from {low[column]} "
+                f"to {high[column]}"
+            )
+        return type(self)(offset, scale)
+
+    def apply(self, x: Array, *, xp: Any = None) -> Array:
+        """Return ``(x - offset) / scale`` in float64, in the library and on the device of `x`."""
+        xp, x, offset, scale = self._prepared(x, xp)
+        return (x - offset) / scale
+
+    def invert(self, z: Array, *, xp: Any = None) -> Array:
+        """Return ``z * scale + offset`` in float64: what `apply` makes `z` of, but for rounding."""
+        xp, z, offset, scale = self._prepared(z, xp)
+        scaled = z * scale
+        return scaled + offset
+
+    def _prepared(self, x: Array, xp: Any) -> tuple[Any, Array, Array, Array]:
+        if self.offset is None or self.scale is None:
+            raise ArgumentError(f"{self!r} must be fitted first")
+        xp = namespace(x) if xp is None else xp
+        x = xp.astype(x, xp.float64)
+        moved = (
+            xp.asarray(a, dtype=xp.float64, device=device(x)) for a in (self.offset, self.scale)
+        )
+        # XLA divides by what it knows is broadcast by multiplying with a rounded reciprocal
+        offset, scale = (xp.zeros_like(x) + a for a in moved)
+        return xp, x, offset, scale
+
+
+class Blocks:
+    """The rows of a host array, block by block in float64; alike for each dtype and for files."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        self._x, self._source = x, Source(x, "float64", pixels=True)
+        self.rows = len(x)
+        self._step = max(1, _BLOCK_VALUES // max(1, x.shape[1]))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for start in range(0, self.rows, self._step):
+            rows = self._source.rows(start, min(start + self._step, self.rows))
+            yield rows.astype(np.float64)
+
+    def extremes(self, name: str = "x") -> tuple[np.ndarray, np.ndarray]:
+        """Return the smallest and the largest value of each column."""
+        lows, highs = zip(*((rows.min(axis=0), rows.max(axis=0)) for rows in self), strict=True)
+        low, high = np.min(lows, axis=0), np.max(highs, axis=0)
+        outside = np.maximum(-low, high) >= _EXACT
+        if self._x.dtype.kind in "iu" and outside.any():
+            raise DataError(
+                f"{name} must hold integers below 2**53 to be normalized, got larger ones in "
+                f"column {int(np.argmax(outside))}"
+            )
+        return low, high
+
+    def mean(self, function: Any = None) -> np.ndarray:
+        """Return the mean of each column, or of a function of its rows."""
+        sums = [_total(rows if function is None else function(rows)) for rows in self]
+        mean: np.ndarray = _total(np.stack(sums)) / self.rows
+        return mean
+
+
+def _total(rows: np.ndarray) -> np.ndarray:
+    """Return the sum of each column by halves: an order that no library chooses."""
+    while len(rows) > 1:
+        half = len(rows) // 2
+        pairs = rows[:half] + rows[half : 2 * half]
+        rows = np.concatenate([pairs, rows[2 * half :]])
+    total: np.ndarray = rows[0]
+    return total
+
+
+class StandardScaler(Normalizer):
+    """To mean 0 and standard deviation 1: ``z = (x - mean) / std``, std with divisor n.
+
+    A constant column becomes 0.
+    """
+
+    name = "standard"
+
+    def statistics(self, x: Blocks) -> tuple[np.ndarray, np.ndarray]:
+        mean = x.mean()
+        return mean, np.sqrt(x.mean(lambda rows: (rows - mean) * (rows - mean)))
+
+
+class MinMaxScaler(Normalizer):
+    """To the interval from 0 to 1: ``z = (x - min) / (max - min)``.
+
+    A constant column becomes 0. Values that training never saw may lie outside.
+    """
+
+    name = "minmax"
+
+    def statistics(self, x: Blocks) -> tuple[np.ndarray, np.ndarray]:
+        low, high = x.extremes()
+        return low, high - low
+
+
+for _normalizer in (StandardScaler, MinMaxScaler):
+    NORMALIZERS.add(_normalizer.name, _normalizer)
+
+
+def as_normalizer(name: str, given: object) -> Normalizer | None:
+    """Return a normalizer that is given as such, by its registered name, or as None."""
+    if given is None or isinstance(given, Normalizer):
+        return given
+    if isinstance(given, str):
+        return NORMALIZERS[given]()
+    raise ArgumentError(
+        f"{name} must be one of {', '.join(NORMALIZERS)} or an instance such as StandardScaler(), "
+        f"got {given!r}"
+    )
