@@ -9,7 +9,7 @@
 from xpnn import activations, datasets, initializers, losses, metrics, optimizers
 from xpnn._version import __version__
 from xpnn.backends import get_backend
-from xpnn.callbacks import CSVLogger, Terminal
+from xpnn.callbacks import CSVLogger, TensorBoard, Terminal, read_log
 from xpnn.checkpoints import load, save
 from xpnn.errors import ArgumentError, BackendError, DataError, DivergenceError, XpnnError
 from xpnn.layers import Activation, Dense, Layer
@@ -45,6 +45,7 @@ __all__ = [
     "Optimizer",
     "RMSprop",
     "Sequential",
+    "TensorBoard",
     "Terminal",
     "XpnnError",
     "__version__",
@@ -61,5 +62,6 @@ __all__ = [
     "plot_history",
     "predict",
     "predict_proba",
+    "read_log",
     "save",
 ]
