@@ -16,7 +16,13 @@ from xpnn.layers import Activation, Dense, Layer
 from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Flooding, Loss, MeanSquaredError
 from xpnn.model import Sequential
 from xpnn.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
-from xpnn.plots import plot_history
+from xpnn.plots import (
+    plot_activations,
+    plot_confusion,
+    plot_errors,
+    plot_histories,
+    plot_history,
+)
 from xpnn.training import Callback, Epoch, History, evaluate, fit, predict, predict_proba
 
 __all__ = [
@@ -59,6 +65,10 @@ __all__ = [
     "losses",
     "metrics",
     "optimizers",
+    "plot_activations",
+    "plot_confusion",
+    "plot_errors",
+    "plot_histories",
     "plot_history",
     "predict",
     "predict_proba",
