@@ -342,11 +342,13 @@ def test_no_more_errors_than_asked_for(drawn, tmp_path):
 
 
 def test_errors_of_one_output(drawn, tmp_path):
-    x = np.array([[2.0], [-3.0], [1.0]])
+    x = np.array([[2.0], [-3.0], [1.0], [-8.0], [50.0]])
     model = classifier(np.ones((1, 1)), loss=xpnn.BinaryCrossEntropy(), classes=2)
-    plots.plot_errors(model, (x, np.array([0, 1, 1])), tmp_path / "e.svg")
-    # sigmoid(3) and sigmoid(2)
+    plots.plot_errors(model, (x, np.array([0, 1, 1, 1, 0])), tmp_path / "e.svg")
+    # sigmoids of 50, which is 1 in float64, 8, 3 and 2
     assert [title for title, _ in shown(drawn[-1])] == [
+        "true 0\npredicted 1, 1.000",
+        "true 1\npredicted 0, >0.999",
         "true 1\npredicted 0, 0.953",
         "true 0\npredicted 1, 0.881",
     ]

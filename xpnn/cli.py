@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,17 +15,18 @@ from xpnn import backends, checkpoints, plots
 from xpnn._version import __version__
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS, DTYPES, get_backend
-from xpnn.callbacks import CSVLogger, Terminal
-from xpnn.datasets import read_idx_folder
+from xpnn.callbacks import CSVLogger, TensorBoard, Terminal, read_log
+from xpnn.datasets import Dataset, read_idx_folder
 from xpnn.errors import ArgumentError, XpnnError
 from xpnn.files import check_writable
 from xpnn.losses import LOSSES
+from xpnn.metrics import confusion_matrix
 from xpnn.model import Sequential, SummaryRow
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.settings import FIELDS, Settings
 from xpnn.study import REPORT, Study, cluster, load_study, write_report
 from xpnn.study import run as run_study
-from xpnn.training import Callback, History
+from xpnn.training import Callback, History, predict
 from xpnn.verification import (
     Canonical,
     canonical_runs,
@@ -49,6 +51,16 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, with "-4,4" after an option as its value, which argparse takes for an option."""
+        joined: list[str] = []
+        for text in sys.argv[1:] if args is None else args:
+            if re.match(r"-\.?\d.*,", text) and joined and re.fullmatch("--[^=]+", joined[-1]):
+                joined[-1] += f"={text}"
+            else:
+                joined.append(text)
+        return super().parse_known_args(joined, namespace)
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -83,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--hash", action="store_true", help="end each line with the SHA-256 of the weights")
     add("--log", metavar="FILE", help="write the lines to a CSV file too")
     add("--plot", metavar="FILE", help="draw accuracy and loss per epoch (needs matplotlib)")
+    add("--tensorboard", metavar="FOLDER", help="write event files (needs tensorboardX)")
     add("--save", metavar="FILE", help="write the trained model to a safetensors file")
     add("--quiet", action="store_true", help="print nothing but errors")
 
@@ -104,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(compare, **_VERIFIED)
 
     _add_study(commands.add_parser("study", help="run a grid of runs, and report on it"))
+    _add_plot(commands.add_parser("plot", help="draw runs, activations, a model's errors"))
 
     listing = commands.add_parser(
         "backends",
@@ -174,6 +188,63 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("study", metavar="STUDY", help=what)
 
 
+def _add_plot(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Draw a picture to a PNG, PDF or SVG file (needs matplotlib)."
+    commands = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
+
+    def kind(name: str, draw: Any, summary: str, description: str) -> Any:
+        command = commands.add_parser(
+            name, help=summary, description=description, formatter_class=_Help
+        )
+        command.set_defaults(run=draw)
+        command.add_argument(
+            "--out",
+            metavar="FILE",
+            help=f"its ending says the format; {name}.png if left out, but not over one there is",
+        )
+        return command.add_argument
+
+    add = kind(
+        "history",
+        _plot_history,
+        "accuracy and loss of one or several runs",
+        "Draw accuracy and loss per epoch of several runs, with one legend.",
+    )
+    add("logs", metavar="LOG", nargs="+", help="CSV file that `xpnn train --log` wrote")
+
+    add = kind(
+        "activations",
+        _plot_activations,
+        "activation functions and their derivatives",
+        "Draw activation functions and, beside them, their derivatives.",
+    )
+    add("activations", metavar="NAME[:P=V,...],...", help=_names(ACTIVATIONS))
+    add("--range", metavar="LOW,HIGH", default="-4,4", help="of u")
+
+    for name, draw, summary, description in (
+        (
+            "confusion",
+            _plot_confusion,
+            "which classes a model takes for which",
+            "Draw how often each class of the test data was taken for each.",
+        ),
+        (
+            "errors",
+            _plot_errors,
+            "the test images that a model gets wrong",
+            "Draw the test images that a model gets wrong, those first that it was surest of, "
+            "with the true class, the predicted one and its probability.",
+        ),
+    ):
+        add = kind(name, draw, summary, description)
+        add("model", metavar="MODEL", help="safetensors file that `xpnn train --save` wrote")
+        add("data", metavar="DATA", help="as for train")
+        add("--backend", metavar="NAME", default="numpy", help=_names(BACKENDS))
+        add("--device", metavar="NAME", help="such as cuda:0")
+        if name == "errors":
+            add("--count", metavar="N", type=int, default=25, help="the most images")
+
+
 def _parts() -> str:
     """Return the names of all parts with their parameters and defaults."""
     lines = []
@@ -199,7 +270,8 @@ def _train(args: argparse.Namespace) -> int:
         args.backend, device=args.device, dtype=args.dtype, reproducible=args.reproducible
     )
     settings = _settings(args)
-    _check_different({name: getattr(args, name) for name in ("data", "log", "plot", "save")})
+    outputs = ("log", "plot", "tensorboard", "save")
+    _check_different({name: getattr(args, name) for name in ("data", *outputs)})
     if args.plot:
         plots.check(args.plot)
     if args.save:
@@ -207,6 +279,8 @@ def _train(args: argparse.Namespace) -> int:
     callbacks: list[Callback] = []
     if args.log:
         callbacks.append(CSVLogger(args.log, hashes=args.hash))
+    if args.tensorboard:
+        callbacks.append(TensorBoard(args.tensorboard))
     if not args.quiet:
         callbacks.append(Terminal(hashes=args.hash))
 
@@ -231,11 +305,72 @@ def _train(args: argparse.Namespace) -> int:
         raise stopped
     if interrupted:
         done = f"after epoch {history[-1].epoch}" if history else "before the first epoch"
-        files = ", ".join(path for path in (args.log, args.plot, args.save) if path and history)
+        given = [getattr(args, name) for name in outputs]
+        files = ", ".join(path for path in given if path and history)
         print(f"xpnn: interrupted {done}{files and f'; kept: {files}'}", file=sys.stderr)
         return INTERRUPTED
     if history and not args.quiet:
         print(_result(history))
+    return 0
+
+
+def _test_data(path: str) -> Dataset:
+    """Return the data that a trained model is looked at with."""
+    return read_idx_folder(path)[1]
+
+
+def _plot_history(args: argparse.Namespace) -> int:
+    out = _picture(args)
+    names = args.logs
+    short = [Path(name).stem for name in names]
+    if len(set(short)) == len(short):
+        names = short
+    elif len(set(names)) < len(names):
+        raise ArgumentError(f"logs must be different files, got {' '.join(names)}")
+    runs = {name: read_log(path) for name, path in zip(names, args.logs, strict=True)}
+    plots.plot_histories(runs, out)
+    return _drawn(out)
+
+
+def _plot_activations(args: argparse.Namespace) -> int:
+    out = _picture(args)
+    try:
+        low, high = map(float, args.range.split(","))
+    except ValueError:
+        raise ArgumentError(f"range must be two numbers such as -4,4, got {args.range!r}") from None
+    plots.plot_activations(ACTIVATIONS.split(args.activations), out, low=low, high=high)
+    return _drawn(out)
+
+
+def _plot_confusion(args: argparse.Namespace) -> int:
+    out = _picture(args)
+    model = checkpoints.load(args.model, backend=args.backend, device=args.device)
+    test = _test_data(args.data)
+    matrix = confusion_matrix(test.y, predict(model, test.x), classes=model.classes)
+    plots.plot_confusion(matrix, out)
+    return _drawn(out)
+
+
+def _plot_errors(args: argparse.Namespace) -> int:
+    out = _picture(args)
+    model = checkpoints.load(args.model, backend=args.backend, device=args.device)
+    plots.plot_errors(model, _test_data(args.data), out, count=args.count)
+    return _drawn(out)
+
+
+def _picture(args: argparse.Namespace) -> str:
+    """Return where the picture goes, once it is sure that it may."""
+    out: str = args.out or f"{args.kind}.png"
+    if args.out is None and Path(out).exists():
+        raise ArgumentError(f"out must be given where there is a {out} already")
+    plots.check(out, "out")
+    if "data" in args:
+        _check_different({"data": args.data, "out": out})
+    return out
+
+
+def _drawn(out: str) -> int:
+    print(f"picture: {out}")
     return 0
 
 

@@ -35,7 +35,8 @@ COLORS = {
 SERIES = tuple(name for name in COLORS if name[0] == "s" and name[1:].isdigit())
 _LIGHT = {name: pair[0] for name, pair in COLORS.items()}
 
-# colour alone tells no two series apart: their numbers have no common divisor with the colours'
+# a series has one of these beside its colour; their numbers and that of the colours, 7, have no
+# common divisor, so that many series go by before two look alike
 _MARKERS = ("o", "s", "^", "D", "v", "X")
 _DASHES = ("-", "--", "-.", (0, (1, 1)))
 
@@ -413,8 +414,14 @@ def plot_errors(
             row = wrong[i]
             axes.imshow(data.x[row].reshape(side, side), cmap="gray")
             axes.set_title(
-                f"true {data.y[row]}\npredicted {predicted[row]}, {sure[i]:.3f}", fontsize=8
+                f"true {data.y[row]}\npredicted {predicted[row]}, {_probability(sure[i])}",
+                fontsize=8,
             )
+
+
+def _probability(p: float) -> str:
+    # what isn't sure isn't rounded to 1
+    return ">0.999" if 0.9995 <= p < 1 else f"{p:.3f}"
 
 
 def _wrong(wrong: int, total: int) -> str:
