@@ -149,6 +149,7 @@ def test_several_runs_share_one_legend(drawn, tmp_path):
     plots.plot_histories(runs, tmp_path / "runs.svg")
     (figure,) = [f for f in drawn if f.axes]
     assert legend(figure) == ["a", "_b", "$c$ and $d$", "training", "test"]
+    assert not any(text.get_parse_math() for text in figure.legends[0].get_texts())
     for axes in figure.axes:
         quantity = axes.get_title()
         found = [(line.get_label(), list(line.get_ydata())) for line in axes.lines]
@@ -261,6 +262,7 @@ def test_a_confusion_matrix(drawn, tmp_path):
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
     for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
         assert [label.get_text() for label in labels] == ["a", "$b$", "cc"]
+        assert not any(label.get_parse_math() for label in labels)
 
 
 def test_many_classes_have_no_numbers(drawn, tmp_path):
@@ -326,6 +328,14 @@ def test_errors_with_the_surest_first(backend, drawn, tmp_path):
         )
         for i, wrong in order
     ]
+
+
+def test_images_that_are_equally_sure_keep_their_order(drawn, tmp_path):
+    x = np.zeros((40, 4))
+    x[:, 0], x[:, 3] = np.tile([2.0, 1.0], 20), np.arange(40)
+    plots.plot_errors(classifier(np.eye(4, 3)), (x, np.ones(40, int)), tmp_path / "e.svg", count=40)
+    order = [image[1][1] for _, image in shown(drawn[-1])]
+    assert order == [*range(0, 40, 2), *range(1, 40, 2)]
 
 
 def test_no_more_errors_than_asked_for(drawn, tmp_path):

@@ -215,16 +215,8 @@ def _legend(figure: Any, entries: Sequence[tuple[str, dict[str, Any]]]) -> None:
         # in letters: what a row of 10 inches holds, the piece of line before a name counted
         widths = [len(name) + 9 for name, _ in entries]
         columns = len(widths) if sum(widths) <= 130 else max(1, 130 // max(widths))
-        legend = figure.legend(
-            handles,
-            [" "] * len(handles),
-            loc="outside upper left",
-            ncols=columns,
-            handlelength=2.6,
-        )
-        # not at once: matplotlib leaves out what begins with an underscore
-        for text, (name, _) in zip(legend.get_texts(), entries, strict=True):
-            text.set_text(name)
+        names = [name for name, _ in entries]
+        figure.legend(handles, names, loc="outside upper left", ncols=columns, handlelength=2.6)
 
 
 def sampled(activation: str, low: float, high: float) -> tuple[Array, Array, Array]:
