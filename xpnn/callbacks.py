@@ -213,13 +213,10 @@ class Terminal(Callback):
 
     def on_start(self, model: Sequential, epochs: int, batches: int) -> None:
         self._model, self._batches = model, batches
-        # disable=None: no bar where stderr is a file
-        self._bar = _bar_class()(
+        self._bar = progress_bar(
             total=epochs * batches,
             unit="batch",
-            disable=None if epochs and sys.stderr is not None else True,
-            dynamic_ncols=True,
-            leave=False,
+            shown=epochs > 0,
             # not before the first batch, and never by tqdm's own thread, while others print
             delay=1e-9,
             miniters=1,
@@ -239,26 +236,32 @@ class Terminal(Callback):
 
     def on_end(self) -> None:
         if self._bar is not None:
-            shown = not self._bar.disable
             self._bar.close()
-            if shown and sys.stderr is not None and sys.stderr.isatty():
-                # Ctrl-C in the middle of drawing leaves what tqdm doesn't know of
-                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def _bar_class() -> Any:
+def progress_bar(*, total: int, unit: str, shown: bool = True, **options: Any) -> Any:
+    """Return a bar of tqdm's: a widget in a notebook, nothing where stderr is no terminal."""
     with warnings.catch_warnings():
-        # of a notebook that has no ipywidgets, and then gets the lines alone
+        # of a notebook that has no ipywidgets, and then gets no bar
         warnings.simplefilter("ignore")
         from tqdm.autonotebook import tqdm
 
     class Bar(tqdm):  # type: ignore[misc]
         @property
         def format_dict(self) -> Any:
-            shown = super().format_dict
-            if isinstance(shown["ncols"], int):
+            found = super().format_dict
+            if isinstance(found["ncols"], int):
                 # room for the ^C that a terminal echoes, which else goes to a line of its own
-                shown["ncols"] = max(shown["ncols"] - 3, 1)
-            return shown
+                found["ncols"] = max(found["ncols"] - 3, 1)
+            return found
 
-    return Bar
+        def close(self) -> None:
+            drawn = not self.disable
+            super().close()
+            if drawn and sys.stderr is not None and sys.stderr.isatty():
+                # Ctrl-C in the middle of drawing leaves what tqdm doesn't know of
+                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    # None: as the stream says
+    disable = None if shown and sys.stderr is not None else True
+    return Bar(total=total, unit=unit, disable=disable, dynamic_ncols=True, leave=False, **options)
