@@ -217,6 +217,7 @@ def checkout(tmp_path, monkeypatch):
 
 
 def test_the_pages_commands_run(checkout, tmp_path):
+    pytest.importorskip("tensorboardX")
     lines = "".join(blocks("sh")).replace("\\\n", " ").splitlines()
     listed = [shlex.split(line.removeprefix("xpnn ")) for line in lines]
     assert {words[1] for words in listed if words[0] == "plot"} == {

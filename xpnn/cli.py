@@ -200,7 +200,7 @@ def _add_plot(parser: argparse.ArgumentParser) -> None:
         command.add_argument(
             "--out",
             metavar="FILE",
-            help=f"its ending says the format; {name}.png if left out, but not over one there is",
+            help=f"the picture, as its ending says; {name}.png if left out and not there yet",
         )
         return command.add_argument
 
@@ -315,7 +315,7 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _test_data(path: str) -> Dataset:
-    """Return the data that a trained model is looked at with."""
+    """Return the data that a picture shows a trained model with."""
     return read_idx_folder(path)[1]
 
 
