@@ -169,3 +169,48 @@ def test_the_terminal_gets_a_line_an_epoch(hashes, capsys):
     if hashes:
         assert lines[-1][5] == model.sha256()
     assert captured.err == ""
+
+
+@pytest.mark.parametrize("hashes", [False, True])
+def test_a_log_is_read_back(hashes, tmp_path):
+    path = tmp_path / "run.csv"
+    _, history = run(xpnn.CSVLogger(path, hashes=hashes))
+    assert xpnn.read_log(path) == list(history)
+
+
+def test_a_log_without_some_columns(tmp_path):
+    path = tmp_path / "run.csv"
+    path.write_bytes(b"\xef\xbb\xbftest_loss,note,epoch\r\n0.5,x,0\r\n0.25,y,1\r\n")
+    rows = xpnn.read_log(path)
+    assert [(row.epoch, row.test_loss) for row in rows] == [(0, 0.5), (1, 0.25)]
+    assert all(math.isnan(row.train_loss) and math.isnan(row.seconds) for row in rows)
+
+
+def test_a_log_that_is_being_written(tmp_path):
+    path = tmp_path / "run.csv"
+    path.write_text(f"{HEADER}\n0,0.5,1.0,0.5,1.0,0.1\n1,0.5,1")
+    assert [row.epoch for row in xpnn.read_log(path)] == [0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "is not a log: its first line must name the columns epoch, train_accuracy"),
+        (b"a,b\n1,2\n", "is not a log"),
+        (b"epoch\n1\n", "is not a log"),
+        (b"\xff\xfe", "is not a log"),
+        (b"epoch,test_loss\n0,1\n1\n2,3\n", "must have 2 cells a line, got 1 in line 3"),
+        (b"epoch,test_loss\n0,1\n1,x\n", "got 'x' in line 3, column test_loss"),
+        (b"epoch,test_loss\n0.5,1\n", "got '0.5' in line 2, column epoch"),
+    ],
+)
+def test_what_is_no_log(text, message, tmp_path):
+    path = tmp_path / "run.csv"
+    path.write_bytes(text)
+    with pytest.raises(xpnn.DataError, match=message):
+        xpnn.read_log(path)
+
+
+def test_a_log_that_is_not_there(tmp_path):
+    with pytest.raises(xpnn.DataError, match=r"can't read log .*No such file"):
+        xpnn.read_log(tmp_path / "run.csv")

@@ -1,11 +1,14 @@
 import math
 import struct
 import sys
+from fractions import Fraction
 
+import numpy as np
 import pytest
 
 import xpnn
 from xpnn import plots
+from xpnn.activations import ACTIVATIONS
 from xpnn.training import Epoch
 
 pytest.importorskip("matplotlib")
@@ -22,6 +25,13 @@ def drawn(monkeypatch):
     make = plots._figure
     monkeypatch.setattr(plots, "_figure", lambda *size: figures.append(make(*size)) or figures[-1])
     return figures
+
+
+def legend(figure):
+    """The entries of a figure's one legend."""
+    (found,) = figure.legends
+    assert not any(axes.get_legend() for axes in figure.axes)
+    return [text.get_text() for text in found.get_texts()]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +75,9 @@ def test_the_curves(rows, curves, drawn, tmp_path):
             assert list(line.get_ydata()) == values
             # one point makes no line
             assert (line.get_marker() == ".") == (len(rows) < 3)
-        assert (axes.get_legend() is not None) == bool(expected)
+    assert legend(drawn[-1]) == [
+        {"train": "training"}.get(part, part) for part in ("train", "test") if part in curves[1]
+    ]
 
 
 def test_the_view_is_that_of_the_trained_epochs(drawn, tmp_path):
@@ -124,3 +136,272 @@ def test_a_failure_keeps_the_old_picture(monkeypatch, tmp_path):
         plots.plot_history(ROWS, path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def hexes(figure):
+    from matplotlib.colors import to_hex
+
+    return [to_hex(line.get_color()) for line in figure.axes[0].lines]
+
+
+def test_several_runs_share_one_legend(drawn, tmp_path):
+    runs = {"a": ROWS, "_b": UNTESTED, "$c$ and $d$": ROWS[:2]}
+    plots.plot_histories(runs, tmp_path / "runs.svg")
+    (figure,) = [f for f in drawn if f.axes]
+    assert legend(figure) == ["a", "_b", "$c$ and $d$", "training", "test"]
+    assert not any(text.get_parse_math() for text in figure.legends[0].get_texts())
+    for axes in figure.axes:
+        quantity = axes.get_title()
+        found = [(line.get_label(), list(line.get_ydata())) for line in axes.lines]
+        assert found == [
+            (part, [getattr(row, f"{part}_{quantity}") for row in rows])
+            for rows in runs.values()
+            for part in ("train", "test")
+            if rows is not UNTESTED or part == "train"
+        ]
+        dotted = [line.get_linestyle() == ":" for line in axes.lines]
+        assert dotted == [label == "train" for label, _ in found]
+    # one colour a run, and as the legend has it
+    colors = hexes(figure)
+    assert colors[0] == colors[1] != colors[2] != colors[3] == colors[4]
+    handles = figure.legends[0].legend_handles
+    assert [handle.get_color() for handle in handles[:3]] == [colors[0], colors[2], colors[3]]
+
+
+def test_no_two_of_many_series_look_alike(drawn, tmp_path):
+    plots.plot_histories({str(i): ROWS for i in range(20)}, tmp_path / "runs.svg")
+    tested = [line for line in drawn[-1].axes[0].lines if line.get_label() == "test"]
+    assert len({(line.get_color(), line.get_marker()) for line in tested}) == 20
+    names = list(ACTIVATIONS)
+    plots.plot_activations(names, tmp_path / "activations.svg")
+    lines = drawn[-1].axes[0].lines
+    assert len({(line.get_color(), str(line._dash_pattern)) for line in lines}) == len(names)
+
+
+def test_no_runs_or_activations():
+    with pytest.raises(xpnn.ArgumentError, match="histories must hold at least one run"):
+        plots.plot_histories({}, "runs.svg")
+    for given in ([], "relu"):
+        with pytest.raises(xpnn.ArgumentError, match="activations must be a list of names"):
+            plots.plot_activations(given, "activations.svg")
+
+
+# by hand: value and derivative of each piece
+PIECES = {
+    "relu": [(lambda u: u <= 0, lambda u: (0, 0)), (lambda u: u > 0, lambda u: (u, 1))],
+    "leaky_relu:negative_slope=0.25": [
+        (lambda u: u <= 0, lambda u: (u / 4, Fraction(1, 4))),
+        (lambda u: u > 0, lambda u: (u, 1)),
+    ],
+    "h_swish:n=4": [
+        (lambda u: u <= -2, lambda u: (0, 0)),
+        (lambda u: -2 < u <= 2, lambda u: (u * (u + 2) / 4, (2 * u + 2) / 4)),
+        (lambda u: u > 2, lambda u: (u, 1)),
+    ],
+}
+
+
+def test_activations_and_their_derivatives(drawn, tmp_path):
+    plots.plot_activations(list(PIECES), tmp_path / "a.svg", low=-2.5, high=3.5)
+    values, slopes = drawn[-1].axes
+    assert legend(drawn[-1]) == list(PIECES)
+    assert values.get_xlim() == slopes.get_xlim() == (-2.5, 3.5)
+    for value, slope in zip(values.lines, slopes.lines, strict=True):
+        assert value.get_label() == slope.get_label()
+        assert value.get_color() == slope.get_color()
+        assert value.get_linestyle() == slope.get_linestyle()
+        u = value.get_xdata()
+        assert list(u) == list(slope.get_xdata())
+        assert len(u) > 200
+        exact = [
+            next(f(Fraction(v)) for holds, f in PIECES[value.get_label()] if holds(v)) for v in u
+        ]
+        # four roundings of numbers up to 4
+        for line, column in ((value, 0), (slope, 1)):
+            expected = [float(pair[column]) for pair in exact]
+            np.testing.assert_allclose(line.get_ydata(), expected, rtol=0, atol=4 * 4 * 2**-53)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"low": 1, "high": 1}, "low must be less than high, got 1.0 and 1.0"),
+        ({"low": 2, "high": 1}, "low must be less than high"),
+        ({"low": math.nan}, "low must be a finite number"),
+        ({"high": math.inf}, "high must be a finite number"),
+        ({"activations": ["rleu"]}, "unknown activation 'rleu'; did you mean 'relu'"),
+        ({"activations": ["elu:alpha=0"]}, "alpha must be a finite number > 0"),
+    ],
+)
+def test_activations_that_cannot_be_drawn(options, message, tmp_path):
+    options = {"activations": ["relu"], "path": tmp_path / "a.svg", **options}
+    with pytest.raises(xpnn.ArgumentError, match=message):
+        plots.plot_activations(**options)
+    assert not list(tmp_path.iterdir())
+
+
+COUNTS = np.array([[90, 10, 0], [0, 1, 3], [0, 0, 0]])
+
+
+def test_a_confusion_matrix(drawn, tmp_path):
+    plots.plot_confusion(COUNTS, tmp_path / "c.svg", names=["a", "$b$", "cc"])
+    axes = drawn[-1].axes[0]
+    (image,) = axes.images
+    expected = [[0.9, 0.1, 0], [0, 0.25, 0.75], [0, 0, 0]]
+    np.testing.assert_allclose(image.get_array(), expected, rtol=2**-52)
+    assert {(*text.get_position(), text.get_text()) for text in axes.texts} == {
+        (0, 0, "90"),
+        (1, 0, "10"),
+        (1, 1, "1"),
+        (2, 1, "3"),
+    }
+    # white on dark, dark on light
+    inks = {text.get_text(): text.get_color() == "white" for text in axes.texts}
+    assert inks == {"90": True, "10": False, "1": False, "3": True}
+    assert axes.get_title() == "13 of 104 wrong"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [label.get_text() for label in labels] == ["a", "$b$", "cc"]
+        assert not any(label.get_parse_math() for label in labels)
+
+
+def test_many_classes_have_no_numbers(drawn, tmp_path):
+    for classes, numbered in ((30, True), (31, False)):
+        plots.plot_confusion(np.eye(classes, dtype=int), tmp_path / "c.png")
+        assert len(drawn[-1].axes[0].texts) == (classes if numbered else 0)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "options", "message"),
+    [
+        ([[1, 2]], {}, r"matrix must have shape \(n, n\) with n > 0, got \(1, 2\)"),
+        (np.zeros((0, 0), int), {}, "matrix must have shape"),
+        ([[0.5]], {}, "matrix must hold counts, integers >= 0, got float64"),
+        ([[-1]], {}, "matrix must hold counts"),
+        ([[1]], {"names": ["a", "b"]}, "names must be 1, one a class, got 2"),
+    ],
+)
+def test_confusions_that_cannot_be_drawn(matrix, options, message, tmp_path):
+    with pytest.raises(xpnn.ArgumentError, match=message):
+        plots.plot_confusion(matrix, tmp_path / "c.svg", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def classifier(weights, backend="numpy", loss=None, classes=None):
+    """A trained model of one dense layer whose outputs are x @ weights."""
+    model = xpnn.Sequential(xpnn.Dense(weights.shape[1]))
+    parameters = [{"weight": weights, "bias": np.zeros(weights.shape[1])}]
+    place = xpnn.get_backend(backend, dtype="float64") if isinstance(backend, str) else backend
+    model.place(parameters, inputs=len(weights), backend=place)
+    model.loss = loss or xpnn.CrossEntropy()
+    model.classes = classes or weights.shape[1]
+    return model
+
+
+# the logits are the first three pixels of 2 × 2 images
+X = np.array([[0.0, 2, 0, 7], [3, 0, 0, 8], [1, 0, 0, 9], [0, 0, 3, 10], [0, 1, 0, 11]])
+Y = np.array([0, 0, 1, 1, 2])
+
+
+def shown(figure):
+    return [
+        (axes.get_title(), axes.images[0].get_array().tolist())
+        for axes in figure.axes
+        if axes.images
+    ]
+
+
+def softmax(x):
+    return np.exp(x) / np.exp(x).sum()
+
+
+def test_errors_with_the_surest_first(backend, drawn, tmp_path):
+    model = classifier(np.eye(4, 3), backend)
+    plots.plot_errors(model, (X, Y), tmp_path / "e.svg")
+    assert drawn[-1]._suptitle.get_text() == "4 of 5 wrong"
+    # those of rows 2 and 4 are equal: their order stays
+    order = [(3, 2), (0, 1), (2, 0), (4, 1)]
+    assert shown(drawn[-1]) == [
+        (
+            f"true {Y[i]}\npredicted {wrong}, {softmax(X[i, :3])[wrong]:.3f}",
+            X[i].reshape(2, 2).tolist(),
+        )
+        for i, wrong in order
+    ]
+
+
+def test_images_that_are_equally_sure_keep_their_order(drawn, tmp_path):
+    x = np.zeros((40, 4))
+    x[:, 0], x[:, 3] = np.tile([2.0, 1.0], 20), np.arange(40)
+    plots.plot_errors(classifier(np.eye(4, 3)), (x, np.ones(40, int)), tmp_path / "e.svg", count=40)
+    order = [image[1][1] for _, image in shown(drawn[-1])]
+    assert order == [*range(0, 40, 2), *range(1, 40, 2)]
+
+
+def test_no_more_errors_than_asked_for(drawn, tmp_path):
+    model = classifier(np.eye(4, 3))
+    plots.plot_errors(model, (X, Y), tmp_path / "e.svg", count=2)
+    assert drawn[-1]._suptitle.get_text() == "4 of 5 wrong; the 2 it was surest of"
+    assert [title.split(",")[0] for title, _ in shown(drawn[-1])] == [
+        "true 1\npredicted 2",
+        "true 0\npredicted 1",
+    ]
+    plots.plot_errors(model, (X, np.array([1, 0, 0, 2, 1])), tmp_path / "e.svg")
+    assert drawn[-1]._suptitle.get_text() == "0 of 5 wrong"
+    assert shown(drawn[-1]) == []
+
+
+def test_errors_of_one_output(drawn, tmp_path):
+    x = np.array([[2.0], [-3.0], [1.0], [-8.0], [50.0]])
+    model = classifier(np.ones((1, 1)), loss=xpnn.BinaryCrossEntropy(), classes=2)
+    plots.plot_errors(model, (x, np.array([0, 1, 1, 1, 0])), tmp_path / "e.svg")
+    # sigmoids of 50, which is 1 in float64, 8, 3 and 2
+    assert [title for title, _ in shown(drawn[-1])] == [
+        "true 0\npredicted 1, 1.000",
+        "true 1\npredicted 0, >0.999",
+        "true 1\npredicted 0, 0.953",
+        "true 0\npredicted 1, 0.881",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"count": 0}, xpnn.ArgumentError, "count must be a whole number >= 1, got 0"),
+        ({"data": (X[:, :3], Y)}, xpnn.DataError, "square images to be drawn, got 3 features"),
+        ({"data": (np.ones((5, 9)), Y)}, xpnn.DataError, "x must have shape"),
+        ({"data": (X, 1.0 * Y)}, xpnn.DataError, "data.y must hold integer class labels"),
+        ({"data": X}, xpnn.ArgumentError, "data must be a pair of arrays"),
+        ({"classes": None}, xpnn.ArgumentError, "model must have been trained on class labels"),
+    ],
+)
+def test_errors_that_cannot_be_drawn(change, error, message, tmp_path):
+    model = classifier(np.eye(4, 3))
+    change = dict(change)
+    if "classes" in change:
+        model.classes = change.pop("classes")
+    options = {"data": (X, Y), "path": tmp_path / "e.svg", **change}
+    with pytest.raises(error, match=message):
+        plots.plot_errors(model, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_pictures_leave_matplotlib_as_it_was(tmp_path):
+    import matplotlib
+
+    def settings():
+        # the backend is settled when it is first looked at
+        return {k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != "backend"}
+
+    with matplotlib.rc_context({"figure.facecolor": "black", "axes.facecolor": "black"}):
+        before = settings()
+        loaded = "matplotlib.pyplot" in sys.modules
+        plots.plot_history(ROWS, tmp_path / "run.png")
+        plots.plot_activations(["relu"], tmp_path / "relu.png")
+        with pytest.raises(xpnn.ArgumentError):
+            plots.plot_activations(["relu"], tmp_path / "relu.nothing")
+        assert settings() == before
+        assert ("matplotlib.pyplot" in sys.modules) == loaded
+        # dark ink needs white paper, whatever the user's style
+        corner = matplotlib.image.imread(tmp_path / "run.png")[0, 0]
+    assert corner.tolist() == [1, 1, 1, 1]

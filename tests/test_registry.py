@@ -122,3 +122,17 @@ def test_classes_are_public_by_the_name_that_registries_know():
 )
 def test_the_command_lines_way(registry, text, expected):
     assert registry.parse(text) == (text.partition(":")[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("relu", ["relu"]),
+        ("relu,elu:alpha=2,relu6", ["relu", "elu:alpha=2", "relu6"]),
+        ("a:b=1,c=2,d, e:f=g,h=i", ["a:b=1,c=2", "d", "e:f=g,h=i"]),
+        ("", [""]),
+        ("b=1,relu", ["b=1", "relu"]),
+    ],
+)
+def test_a_list_of_parts_is_split(text, parts):
+    assert ACTIVATIONS.split(text) == parts

@@ -141,11 +141,15 @@ def test_balanced_weights_are_scikit_learns():
 
 def test_weights_have_the_mean_one():
     y = np.array([0, 0, 1])
-    np.testing.assert_allclose(_weights(y, [1, 2, 6], None, 2), [1 / 3, 2 / 3, 2], rtol=1e-15)
-    both = _weights(y, [1, 2, 6], {1: 0.5}, 2)
+    np.testing.assert_allclose(
+        _weights(y, [1, 2, 6], None, np.arange(2)), [1 / 3, 2 / 3, 2], rtol=1e-15
+    )
+    both = _weights(y, [1, 2, 6], {1: 0.5}, np.arange(2))
     np.testing.assert_allclose(both, [0.5, 1, 1.5], rtol=1e-15)
-    assert _weights(y, None, None, 2) is None
-    np.testing.assert_array_equal(_weights(y, [True, False, True], None, 2), [1.5, 0, 1.5])
+    assert _weights(y, None, None, np.arange(2)) is None
+    np.testing.assert_array_equal(
+        _weights(y, [True, False, True], None, np.arange(2)), [1.5, 0, 1.5]
+    )
 
 
 X, Y = draw(12, 3), np.array([0, 1, 2, 0] * 3)
@@ -255,7 +259,7 @@ def test_weights_of_a_mapped_set(tmp_path, monkeypatch):
         ({"class_weight": "balance"}, ArgumentError, r"unknown class_weight 'balance'; did you"),
         ({"class_weight": 2}, ArgumentError, r"class_weight must be a mapping such as"),
         ({"class_weight": {3: 1}}, ArgumentError, r"unknown label in class_weight '3' .*0, 1, 2"),
-        ({"class_weight": {"a": 1}}, ArgumentError, r"label in class_weight .* got 'a'"),
+        ({"class_weight": {"a": 1}}, ArgumentError, r"unknown label in class_weight 'a'"),
         ({"class_weight": {1: -1}}, ArgumentError, r"class_weight of 1 must be .* >= 0, got -1"),
         ({"clip_norm": 0}, ArgumentError, r"clip_norm must be a finite number > 0, got 0"),
     ],

@@ -18,7 +18,14 @@ from xpnn import (
 )
 from xpnn._version import __version__
 from xpnn.backends import get_backend
-from xpnn.callbacks import Checkpoint, CSVLogger, EarlyStopping, Terminal
+from xpnn.callbacks import (
+    Checkpoint,
+    CSVLogger,
+    EarlyStopping,
+    TensorBoard,
+    Terminal,
+    read_log,
+)
 from xpnn.checkpoints import load, save
 from xpnn.errors import (
     ArgumentError,
@@ -33,7 +40,13 @@ from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Flooding, Loss, MeanSq
 from xpnn.model import Sequential
 from xpnn.normalizers import MinMaxScaler, Normalizer, StandardScaler
 from xpnn.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
-from xpnn.plots import plot_history
+from xpnn.plots import (
+    plot_activations,
+    plot_confusion,
+    plot_errors,
+    plot_histories,
+    plot_history,
+)
 from xpnn.training import Callback, Epoch, History, Run, evaluate, fit, predict, predict_proba
 
 __all__ = [
@@ -71,6 +84,7 @@ __all__ = [
     "Run",
     "Sequential",
     "StandardScaler",
+    "TensorBoard",
     "Terminal",
     "XpnnError",
     "__version__",
@@ -85,9 +99,14 @@ __all__ = [
     "metrics",
     "normalizers",
     "optimizers",
+    "plot_activations",
+    "plot_confusion",
+    "plot_errors",
+    "plot_histories",
     "plot_history",
     "predict",
     "predict_proba",
+    "read_log",
     "save",
     "schedules",
 ]

@@ -9,6 +9,7 @@ import functools
 import itertools
 import math
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,8 +22,23 @@ from xpnn import backends, checkpoints, metrics, plots, tables
 from xpnn._version import __version__
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS, DTYPES, get_backend
-from xpnn.callbacks import MONITORS, Checkpoint, CSVLogger, EarlyStopping, Terminal
-from xpnn.datasets import Dataset, NamedDataset, load, load_training, read_idx_folder
+from xpnn.callbacks import (
+    MONITORS,
+    Checkpoint,
+    CSVLogger,
+    EarlyStopping,
+    TensorBoard,
+    Terminal,
+    read_log,
+)
+from xpnn.datasets import (
+    Dataset,
+    NamedDataset,
+    as_dataset,
+    load,
+    load_training,
+    read_idx_folder,
+)
 from xpnn.errors import ArgumentError, CheckpointWarning, XpnnError, unknown
 from xpnn.files import check_writable, replacing
 from xpnn.losses import LOSSES
@@ -65,6 +81,16 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, with "-4,4" after an option as its value, which argparse takes for an option."""
+        joined: list[str] = []
+        for text in sys.argv[1:] if args is None else args:
+            if re.match(r"-\.?\d.*,", text) and joined and re.fullmatch("--[^=]+", joined[-1]):
+                joined[-1] += f"={text}"
+            else:
+                joined.append(text)
+        return super().parse_known_args(joined, namespace)
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -119,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--hash", action="store_true", help="end each line with the SHA-256 of the weights")
     add("--log", metavar="FILE", help="write the lines to a CSV file too")
     add("--plot", metavar="FILE", help="draw accuracy and loss per epoch (needs matplotlib)")
+    add("--tensorboard", metavar="FOLDER", help="write event files (needs tensorboardX)")
     add("--save", metavar="FILE", help="write the trained model to a safetensors file")
     add("--patience", metavar="N", type=int, help="stop after so many epochs without improvement")
     add("--monitor", metavar="COLUMN", help=f"what shall improve: {_names(MONITORS)}")
@@ -152,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(compare, **_VERIFIED)
 
     _add_study(commands.add_parser("study", help="run a grid of runs, and report on it"))
+    _add_plot(commands.add_parser("plot", help="draw runs, activations, a model's errors"))
 
     listing = commands.add_parser(
         "backends",
@@ -195,23 +223,29 @@ def _add_models(commands: Any) -> None:
             name, help=what, description=what.capitalize() + ".", formatter_class=_Help
         )
         parser.set_defaults(run=run)
-        add = parser.add_argument
-        add("model", metavar="MODEL", help=_MODEL)
-        add(
-            "data",
-            metavar="DATA",
-            help=f"{_DATA}, of which the test part is taken; with the "
-            "features that the model was trained on",
-        )
-        _add_table(parser)
         if name == "predict":
+            add = parser.add_argument
             add(
                 "--out", metavar="FILE", help="write there, all or nothing, and not to the terminal"
             )
             add("--proba", action="store_true", help="add the probability of each class")
-        add("--backend", metavar="NAME", default="numpy", help=_names(BACKENDS))
-        add("--device", metavar="NAME", help="such as cuda:0")
-        add("--dtype", metavar="NAME", help=f"{_names(DTYPES)}; the model's if left out")
+        _add_use(parser)
+
+
+def _add_use(parser: argparse.ArgumentParser) -> None:
+    """Add what the use of a trained model on data takes."""
+    add = parser.add_argument
+    add("model", metavar="MODEL", help=_MODEL)
+    add(
+        "data",
+        metavar="DATA",
+        help=f"{_DATA}, of which the test part is taken; with the "
+        "features that the model was trained on",
+    )
+    _add_table(parser)
+    add("--backend", metavar="NAME", default="numpy", help=_names(BACKENDS))
+    add("--device", metavar="NAME", help="such as cuda:0")
+    add("--dtype", metavar="NAME", help=f"{_names(DTYPES)}; the model's if left out")
 
 
 def _add_settings(parser: argparse.ArgumentParser, **defaults: Any) -> None:
@@ -284,6 +318,62 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("study", metavar="STUDY", help=what)
 
 
+def _add_plot(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Draw a picture to a PNG, PDF or SVG file (needs matplotlib)."
+    commands = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
+
+    def kind(name: str, draw: Any, summary: str, description: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name, help=summary, description=description, formatter_class=_Help
+        )
+        command.set_defaults(run=draw)
+        command.add_argument(
+            "--out",
+            metavar="FILE",
+            help=f"the picture, as its ending says; {name}.png if left out and not there yet",
+        )
+        return command
+
+    add = kind(
+        "history",
+        _plot_history,
+        "accuracy and loss of one or several runs",
+        "Draw accuracy and loss per epoch of several runs, with one legend.",
+    ).add_argument
+    add("logs", metavar="LOG", nargs="+", help="CSV file that `xpnn train --log` wrote")
+
+    add = kind(
+        "activations",
+        _plot_activations,
+        "activation functions and their derivatives",
+        "Draw activation functions and, beside them, their derivatives.",
+    ).add_argument
+    add("activations", metavar="NAME[:P=V,...],...", help=_names(ACTIVATIONS))
+    add("--range", metavar="LOW,HIGH", default="-4,4", help="of u")
+
+    for name, draw, summary, description in (
+        (
+            "confusion",
+            _plot_confusion,
+            "which classes a model takes for which",
+            "Draw how often each class of the test data was taken for each.",
+        ),
+        (
+            "errors",
+            _plot_errors,
+            "the test images that a model gets wrong",
+            "Draw the test images that a model gets wrong, those first that it was surest of, "
+            "with the true class, the predicted one and its probability.",
+        ),
+    ):
+        command = kind(name, draw, summary, description)
+        _add_use(command)
+        if name == "errors":
+            command.add_argument(
+                "--count", metavar="N", type=int, default=25, help="the most images"
+            )
+
+
 def _parts() -> str:
     """Return the names of all parts with their parameters and defaults."""
     lines = []
@@ -310,9 +400,10 @@ def _train(args: argparse.Namespace) -> int:
         args.backend, device=args.device, dtype=args.dtype, reproducible=args.reproducible
     )
     settings = _settings(args)
-    outputs = {name: getattr(args, name) for name in ("data", "validation", "log", "plot", "save")}
-    _check_different({**outputs, "checkpoint": args.checkpoint})
-    _check_different({**outputs, "resume": args.resume})
+    outputs = ("log", "plot", "tensorboard", "save")
+    paths = {name: getattr(args, name) for name in ("data", "validation", *outputs)}
+    _check_different({**paths, "checkpoint": args.checkpoint})
+    _check_different({**paths, "resume": args.resume})
     if args.plot:
         plots.check(args.plot)
     if args.save:
@@ -320,6 +411,8 @@ def _train(args: argparse.Namespace) -> int:
     callbacks: list[Callback] = _stopping(args)
     if args.log:
         callbacks.append(CSVLogger(args.log, hashes=args.hash))
+    if args.tensorboard:
+        callbacks.append(TensorBoard(args.tensorboard))
     if not args.quiet:
         callbacks.append(Terminal(hashes=args.hash))
 
@@ -357,7 +450,8 @@ def _train(args: argparse.Namespace) -> int:
         raise stopped
     if interrupted:
         done = f"after epoch {history[-1].epoch}" if history else "before the first epoch"
-        files = ", ".join(path for path in (args.log, args.plot, args.save) if path and history)
+        given = [getattr(args, name) for name in outputs]
+        files = ", ".join(path for path in given if path and history)
         again = f"; go on with --resume {args.checkpoint}" if _is_there(args.checkpoint) else ""
         print(f"xpnn: interrupted {done}{files and f'; kept: {files}'}{again}", file=sys.stderr)
         return INTERRUPTED
@@ -478,10 +572,10 @@ def _opened(args: argparse.Namespace) -> Sequential:
     return checkpoints.load(args.model, backend=args.backend, device=args.device, dtype=args.dtype)
 
 
-def _evaluate(args: argparse.Namespace) -> int:
-    model = _opened(args)
-    target = args.target if args.target is not None else model.target_name
-    data = load(
+def _known_data(args: argparse.Namespace, model: Sequential) -> Dataset:
+    """Return DATA with its targets, as a trained model knows them."""
+    target = model.target_name if args.target is None else args.target
+    return load(
         args.data,
         target=-1 if target is None else target,
         task="regression" if model.classes is None else "classification",
@@ -489,6 +583,11 @@ def _evaluate(args: argparse.Namespace) -> int:
         features=model.feature_names,
         part="test",
     )
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    model = _opened(args)
+    data = _known_data(args, model)
     found = evaluate(model, data)
     values_alone = math.isnan(found.accuracy)
     if not values_alone:
@@ -559,6 +658,64 @@ def _written(path: str | None) -> Iterator[TextIO]:
         return
     with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         yield file
+
+
+def _plot_history(args: argparse.Namespace) -> int:
+    out = _picture(args)
+    names = args.logs
+    short = [Path(name).stem for name in names]
+    if len(set(short)) == len(short):
+        names = short
+    elif len(set(names)) < len(names):
+        raise ArgumentError(f"logs must be different files, got {' '.join(names)}")
+    runs = {name: read_log(path) for name, path in zip(names, args.logs, strict=True)}
+    plots.plot_histories(runs, out)
+    return _drawn(out)
+
+
+def _plot_activations(args: argparse.Namespace) -> int:
+    out = _picture(args)
+    try:
+        low, high = map(float, args.range.split(","))
+    except ValueError:
+        raise ArgumentError(f"range must be two numbers such as -4,4, got {args.range!r}") from None
+    plots.plot_activations(ACTIVATIONS.split(args.activations), out, low=low, high=high)
+    return _drawn(out)
+
+
+def _plot_confusion(args: argparse.Namespace) -> int:
+    out = _picture(args)
+    model = _opened(args)
+    if model.classes is None:
+        raise ArgumentError("model must have been trained on class labels, got one that wasn't")
+    true = as_dataset("data", _known_data(args, model), model.labels)
+    found = as_dataset("predictions", (true.x, predict(model, true.x)), model.labels)
+    matrix = metrics.confusion_matrix(true.y, found.y, classes=model.classes)
+    plots.plot_confusion(matrix, out, names=None if model.labels is None else list(model.labels))
+    return _drawn(out)
+
+
+def _plot_errors(args: argparse.Namespace) -> int:
+    out = _picture(args)
+    model = _opened(args)
+    plots.plot_errors(model, _known_data(args, model), out, count=args.count)
+    return _drawn(out)
+
+
+def _picture(args: argparse.Namespace) -> str:
+    """Return where the picture goes, once it is sure that it may."""
+    out: str = args.out or f"{args.kind}.png"
+    if args.out is None and Path(out).exists():
+        raise ArgumentError(f"out must be given where there is a {out} already")
+    plots.check(out, "out")
+    if "data" in args:
+        _check_different({"data": args.data, "out": out})
+    return out
+
+
+def _drawn(out: str) -> int:
+    print(f"picture: {out}")
+    return 0
 
 
 def _check_different(paths: dict[str, str | None]) -> None:

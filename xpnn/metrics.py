@@ -1,11 +1,17 @@
-"""Figures of a run, from what an epoch left on the host."""
+"""Figures of a run and of its predictions, computed on the host."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+
+from xpnn.backends import to_numpy
+from xpnn.errors import DataError, integer
+
+Array = Any
 
 
 def first_reached(values: Sequence[float], level: float) -> int | None:
@@ -21,6 +27,51 @@ def best(values: Sequence[float]) -> tuple[int, float] | None:
     """Return index and value of the first largest value, None if there are none but NaN."""
     numbers = [(i, value) for i, value in enumerate(values) if not math.isnan(value)]
     return max(numbers, key=lambda pair: pair[1]) if numbers else None
+
+
+def confusion_matrix(true: Array, predicted: Array, *, classes: int | None = None) -> np.ndarray:
+    """Count how often each class was taken for each.
+
+    Parameters
+    ----------
+    true, predicted
+        Class labels from 0 on, integers of shape (n,), of any library.
+    classes
+        Their number; one more than the largest label if None.
+
+    Returns
+    -------
+    matrix
+        int64 of shape (classes, classes), a NumPy array: ``matrix[i, j]`` samples of class i were
+        predicted as j.
+
+    Raises
+    ------
+    ArgumentError, DataError
+        If an argument isn't an array of labels, the two differ in length, or a label is outside.
+    """
+    arrays = {"true": to_numpy(true), "predicted": to_numpy(predicted)}
+    for name, array in arrays.items():
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise DataError(
+                f"{name} must hold integer class labels of shape (n,), got {array.dtype} of shape "
+                f"{array.shape}"
+            )
+    if len(arrays["true"]) != len(arrays["predicted"]):
+        lengths = " and ".join(str(len(array)) for array in arrays.values())
+        raise DataError(f"true and predicted must have the same length, got {lengths}")
+    if classes is None:
+        classes = 1 + max(int(array.max(initial=0)) for array in arrays.values())
+    classes = integer("classes", classes, minimum=1)
+    for name, array in arrays.items():
+        outside = (array < 0) | (array >= classes)
+        if outside.any():
+            row = int(np.argmax(outside))
+            raise DataError(
+                f"{name} must hold labels from 0 to {classes - 1}, got {array[row]} in row {row}"
+            )
+    pairs = arrays["true"].astype(np.int64) * classes + arrays["predicted"].astype(np.int64)
+    return np.bincount(pairs, minlength=classes**2).astype(np.int64).reshape(classes, classes)
 
 
 def r2_score(targets: np.ndarray, predictions: np.ndarray) -> float:

@@ -1,23 +1,79 @@
-"""Pictures, drawn with matplotlib."""
+"""Pictures, drawn with matplotlib: of runs, activations, and what a model got wrong."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from xpnn.errors import ArgumentError
+import numpy as np
+
+from xpnn.activations import ACTIVATIONS, bind
+from xpnn.backends import get_backend
+from xpnn.datasets import Dataset, as_dataset
+from xpnn.errors import ArgumentError, DataError, finite, integer
 from xpnn.files import PathLike, check_writable, replacing
-from xpnn.training import Epoch
+from xpnn.model import Sequential
+from xpnn.training import Epoch, is_label_array, predict, predict_proba
+
+Array = Any
+
+# each on white and on black; the series stay apart for colour-blind readers
+COLORS = {
+    "ink": ("#1d2330", "#e8eaf0"),
+    "soft": ("#5c6475", "#a3abbd"),
+    "grid": ("#dfe3ea", "#333a48"),
+    "s1": ("#0063a8", "#5bb4ff"),
+    "s2": ("#c24a00", "#ff9a5c"),
+    "s3": ("#007a56", "#3fd6a0"),
+    "s4": ("#9b3f8f", "#ec93dd"),
+    "s5": ("#8a6300", "#f0c24b"),
+    "s6": ("#6c4fd0", "#b7a5ff"),
+    "s7": ("#5c6475", "#a3abbd"),
+}
+SERIES = tuple(name for name in COLORS if name[0] == "s" and name[1:].isdigit())
+_LIGHT = {name: pair[0] for name, pair in COLORS.items()}
+
+# a series has one of these beside its colour; their numbers and that of the colours, 7, have no
+# common divisor, so that many series go by before two look alike
+_MARKERS = ("o", "s", "^", "D", "v", "X")
+_DASHES = ("-", "--", "-.", (0, (1, 1)))
+
+_PARTS = {"train": ("training", ":"), "test": ("test", "-")}
+
+# classes up to which a confusion matrix has its counts in it
+_NUMBERED = 30
 
 
-def check(path: PathLike) -> None:
-    """Raise `ArgumentError` unless a picture can be drawn to `path`."""
+def style(ink: str, soft: str, grid: str) -> Any:
+    """Return the matplotlib settings that all pictures share, in these colours."""
+    return {
+        "font.size": 10,
+        "text.color": ink,
+        "axes.edgecolor": soft,
+        "axes.labelcolor": ink,
+        "axes.titlesize": 10,
+        "xtick.color": soft,
+        "ytick.color": soft,
+        "axes.grid": True,
+        "grid.color": grid,
+        "grid.linewidth": 0.8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "legend.frameon": False,
+        "legend.fontsize": 9.5,
+        "lines.linewidth": 1.5,
+    }
+
+
+def check(path: PathLike, name: str = "plot") -> None:
+    """Raise `ArgumentError`, which calls it `name`, unless a picture can be drawn to `path`."""
     supported = _figure(1, 1).canvas.get_supported_filetypes()
-    suffix = check_writable("plot", path).suffix[1:].lower()
+    suffix = check_writable(name, path).suffix[1:].lower()
     if suffix not in supported:
         raise ArgumentError(
-            f"plot must be a file that ends in one of {', '.join(sorted(supported))}, "
+            f"{name} must be a file that ends in one of {', '.join(sorted(supported))}, "
             f"got {str(path)!r}"
         )
 
@@ -30,6 +86,22 @@ def _figure(width: float, height: float) -> Any:
             "plot needs matplotlib; install it with: pip install matplotlib"
         ) from None
     return Figure(figsize=(width, height), layout="constrained")
+
+
+@contextlib.contextmanager
+def _picture(path: PathLike, width: float, height: float) -> Iterator[Any]:
+    """Give a figure to draw on, and write it to `path` once it is drawn."""
+    check(path)
+    import matplotlib
+
+    # a user's dark style would leave dark ink on black; in names, dollars are dollars
+    paper = {"figure.facecolor": "white", "axes.facecolor": "white", "text.parse_math": False}
+    ink, soft, grid = (_LIGHT[name] for name in ("ink", "soft", "grid"))
+    with matplotlib.rc_context(style(ink, soft, grid) | paper):
+        figure = _figure(width, height)
+        yield figure
+        with replacing(path) as beside:
+            figure.savefig(beside, dpi=150)
 
 
 def plot_history(history: Sequence[Epoch], path: PathLike) -> None:
@@ -47,30 +119,304 @@ def plot_history(history: Sequence[Epoch], path: PathLike) -> None:
     ArgumentError
         If the file can't be written, its ending is unknown, or matplotlib isn't installed.
     """
-    check(path)
-    figure = _figure(10, 4)
-    for axes, quantity in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
-        for part, color in (("train", "#8da0cb"), ("test", "#d95f02")):
+    looks = _looks(train="s1", test="s2")
+    with _picture(path, 10, 4) as figure:
+        drawn = _draw_history(figure.subplots(1, 2), history, looks)
+        _zoom_all(figure)
+        _legend(figure, [(_PARTS[part][0], looks[part]) for part in looks if part in drawn])
+
+
+def plot_histories(histories: Mapping[str, Sequence[Epoch]], path: PathLike) -> None:
+    """Draw accuracy and loss per epoch of several runs in one picture, with one legend.
+
+    A run has a colour and a marker; its training figures are dotted.
+
+    Parameters
+    ----------
+    histories
+        What `fit` or `read_log` returned, by name.
+    path
+        The file's ending says the format.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no run, or as for `plot_history`.
+    """
+    if not histories:
+        raise ArgumentError("histories must hold at least one run, got none")
+    entries: list[tuple[str, dict[str, Any]]] = []
+    drawn: set[str] = set()
+    with _picture(path, 10, 4.4) as figure:
+        axes = figure.subplots(1, 2)
+        for i, (name, history) in enumerate(histories.items()):
+            color = SERIES[i % len(SERIES)]
+            looks = _looks(train=color, test=color)
+            looks["test"] |= {
+                "marker": _MARKERS[i % len(_MARKERS)],
+                "markersize": 4,
+                # each run at epochs of its own, so that none hides another
+                "markevery": (0.02 * (i % 5), 0.1) if len(history) > 20 else 1,
+            }
+            drawn |= _draw_history(axes, history, looks)
+            entries.append((name, looks["test"]))
+        _zoom_all(figure)
+        for part, (label, dash) in _PARTS.items():
+            if part in drawn:
+                entries.append((label, {"color": _LIGHT["ink"], "linestyle": dash}))
+        _legend(figure, entries)
+
+
+def _looks(**colors: str) -> dict[str, dict[str, Any]]:
+    return {
+        part: {"color": _LIGHT[color], "linestyle": _PARTS[part][1]}
+        for part, color in colors.items()
+    }
+
+
+def _draw_history(
+    both: Iterable[Any], history: Sequence[Epoch], looks: Mapping[str, dict[str, Any]]
+) -> set[str]:
+    """Draw a run's accuracy and loss; return the parts, train and test, that it has."""
+    drawn = set()
+    for axes, quantity in zip(both, ("accuracy", "loss"), strict=True):
+        for part, look in looks.items():
             values = [getattr(row, f"{part}_{quantity}") for row in history]
             if all(map(math.isnan, values)):
                 continue
-            marker = "." if len(values) < 3 else ""
-            epochs = [row.epoch for row in history]
-            axes.plot(epochs, values, label=part, color=color, marker=marker)
+            drawn.add(part)
+            # one or two points make no curve
+            marker = {"marker": "."} if len(values) < 3 else {}
+            axes.plot([row.epoch for row in history], values, **(marker | look), label=part)
         axes.set(xlabel="epoch", title=quantity)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-        _zoom(axes)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False)
-    with replacing(path) as beside:
-        figure.savefig(beside, dpi=150)
+    return drawn
 
 
-def _zoom(axes: Any) -> None:
-    """Fit the vertical view to what comes after epoch 0, which would squash all else."""
-    trained = [y for line in axes.lines for y in line.get_ydata()[1:] if math.isfinite(y)]
-    if trained:
-        margin = 0.05 * (max(trained) - min(trained)) or 0.05 * abs(max(trained)) or 1.0
-        axes.set_ylim(min(trained) - margin, max(trained) + margin)
+def _zoom_all(figure: Any) -> None:
+    for axes in figure.axes:
+        zoom(axes, [line.get_ydata() for line in axes.lines])
+
+
+def zoom(axes: Any, columns: Iterable[Sequence[float]], skip: int = 1) -> None:
+    """Leave the first `skip` epochs, which would squash all else, out of the vertical view."""
+    seen = [v for y in columns for v in y[min(skip, len(y) - 1) :] if math.isfinite(v)]
+    if seen:
+        margin = 0.06 * (max(seen) - min(seen)) or 0.05 * abs(max(seen)) or 1.0
+        axes.set_ylim(min(seen) - margin, max(seen) + margin)
+
+
+def _legend(figure: Any, entries: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """Put one legend over all axes."""
+    from matplotlib.lines import Line2D
+
+    if entries:
+        handles = [Line2D([], [], **{**look, "markevery": None}) for _, look in entries]
+        # in letters: what a row of 10 inches holds, the piece of line before a name counted
+        widths = [len(name) + 9 for name, _ in entries]
+        columns = len(widths) if sum(widths) <= 130 else max(1, 130 // max(widths))
+        names = [name for name, _ in entries]
+        figure.legend(handles, names, loc="outside upper left", ncols=columns, handlelength=2.6)
+
+
+def sampled(activation: str, low: float, high: float) -> tuple[Array, Array, Array]:
+    """Return u from `low` to `high`, an activation's values there, and its derivatives.
+
+    Parameters
+    ----------
+    activation
+        A registered name with parameters: "swish:beta=2".
+    low, high
+        The ends, both in `u`.
+
+    Returns
+    -------
+    u, z, slope
+        Arrays of 301 float64; the slope is what the activation's own pullback makes of ones.
+    """
+    name, parameters = ACTIVATIONS.parse(activation)
+    u = np.linspace(low, high, 301)
+    z, pullback = bind(name, **parameters)(u, xp=get_backend("numpy", dtype="float64").xp)
+    return u, z, pullback(np.ones_like(u))
+
+
+def plot_activations(
+    activations: Sequence[str], path: PathLike, *, low: float = -4.0, high: float = 4.0
+) -> None:
+    """Draw activations and, beside them, their derivatives, with one legend.
+
+    Parameters
+    ----------
+    activations
+        Registered names with parameters: ``["relu", "swish:beta=2"]``.
+    path
+        The file's ending says the format.
+    low, high
+        The range of u, low < high.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no activation, a name or a parameter is unknown, the range is empty, or as for
+        `plot_history`.
+    """
+    low, high = finite("low", low), finite("high", high)
+    if isinstance(activations, str) or not activations:
+        raise ArgumentError(
+            f"activations must be a list of names such as ['relu'], got {activations!r}"
+        )
+    if low >= high:
+        raise ArgumentError(f"low must be less than high, got {low!r} and {high!r}")
+    curves = [sampled(name, low, high) for name in activations]
+    entries: list[tuple[str, dict[str, Any]]] = []
+    with _picture(path, 10, 4.4) as figure:
+        values, slopes = figure.subplots(1, 2)
+        for i, (name, (u, z, slope)) in enumerate(zip(activations, curves, strict=True)):
+            look = {
+                "color": _LIGHT[SERIES[i % len(SERIES)]],
+                "linestyle": _DASHES[i % len(_DASHES)],
+            }
+            values.plot(u, z, **look, label=name)
+            slopes.plot(u, slope, **look, label=name)
+            entries.append((name, look))
+        values.set(xlabel="u", title="f(u)")
+        slopes.set(xlabel="u", title="f′(u)")
+        for axes in (values, slopes):
+            axes.margins(x=0)
+        _legend(figure, entries)
+
+
+def plot_confusion(matrix: Array, path: PathLike, *, names: Sequence[str] | None = None) -> None:
+    """Draw a confusion matrix: a row per true class, a column per predicted one.
+
+    A cell shows its count (up to 30 classes); its colour is its share of the row, on a scale of
+    square roots, so that what is rare among many is still seen.
+
+    Parameters
+    ----------
+    matrix
+        Counts of shape (classes, classes), as `metrics.confusion_matrix` returns them.
+    path
+        The file's ending says the format.
+    names
+        Of the classes; their numbers if None.
+
+    Raises
+    ------
+    ArgumentError
+        If matrix isn't square or holds something else than counts, names don't fit it, or as for
+        `plot_history`.
+    """
+    counts = np.asarray(matrix)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
+        raise ArgumentError(f"matrix must have shape (n, n) with n > 0, got {counts.shape}")
+    if counts.dtype.kind not in "iu" or counts.min() < 0:
+        raise ArgumentError(f"matrix must hold counts, integers >= 0, got {counts.dtype}")
+    classes = len(counts)
+    names = list(map(str, range(classes))) if names is None else [str(name) for name in names]
+    if len(names) != classes:
+        raise ArgumentError(f"names must be {classes}, one a class, got {len(names)}")
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(max(4.4, 1.8 + 0.46 * classes), 14)
+    with _picture(path, side + 0.6, side) as figure:
+        from matplotlib.colors import PowerNorm
+
+        axes = figure.subplots()
+        image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        axes.set(
+            xlabel="predicted class",
+            ylabel="true class",
+            title=_wrong(int(counts.sum() - np.trace(counts)), int(counts.sum())),
+        )
+        if classes <= _NUMBERED:
+            places = range(classes)
+            turned = {"rotation": 45, "ha": "right"} if max(map(len, names)) > 3 else {}
+            axes.set_xticks(places, names, **turned)
+            axes.set_yticks(places, names)
+            size = 9 if counts.max() < 10_000 and classes <= 20 else 7
+            for i, j in zip(*np.nonzero(counts), strict=True):
+                ink = "white" if shares[i, j] > 0.4 else _LIGHT["ink"]
+                axes.text(j, i, counts[i, j], ha="center", va="center", fontsize=size, color=ink)
+        bar = figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
+        bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1])
+        bar.outline.set_visible(False)
+
+
+def plot_errors(
+    model: Sequential, data: Dataset | tuple[Array, Array], path: PathLike, *, count: int = 25
+) -> None:
+    """Draw the images that a model gets wrong, those first that it was surest of.
+
+    Above each stand the true and the predicted class, and the probability of the latter (its
+    output, where the model was trained with a squared error). Images that are equally sure keep
+    their order.
+
+    Parameters
+    ----------
+    model
+        A trained classifier.
+    data
+        Square images, one a row of x, and their labels.
+    path
+        The file's ending says the format.
+    count
+        The most images that are drawn.
+
+    Raises
+    ------
+    ArgumentError, DataError
+        If the model has no classes, the data don't fit it or aren't square images, or as for
+        `plot_history`.
+    """
+    count = integer("count", count, minimum=1)
+    if model.classes is None:
+        raise ArgumentError("model must have been trained on class labels, got one that wasn't")
+    data = as_dataset("data", data, model.labels)
+    if not is_label_array(data.y):
+        raise DataError(
+            f"data.y must hold integer class labels of shape (n,), got {data.y.dtype} of shape "
+            f"{data.y.shape}"
+        )
+    side = math.isqrt(data.x.shape[1])
+    if side * side != data.x.shape[1]:
+        raise DataError(
+            f"data.x must hold square images to be drawn, got {data.x.shape[1]} features, which "
+            "is no square number"
+        )
+    predicted = as_dataset("predictions", (data.x, predict(model, data.x)), model.labels).y
+    names = np.arange(model.classes) if model.labels is None else model.labels
+    wrong = np.flatnonzero(predicted != data.y)
+    outputs = predict_proba(model, data.x[wrong])
+    if outputs.shape[1] == 1:
+        outputs = np.concatenate([1 - outputs, outputs], axis=1)
+    sure = outputs[np.arange(len(wrong)), predicted[wrong]]
+    first = np.argsort(-sure, kind="stable")[:count]
+    columns = max(1, math.ceil(math.sqrt(len(first))))
+    rows = max(1, -(-len(first) // columns))
+    title = _wrong(len(wrong), len(data.y))
+    if len(first) < len(wrong):
+        title += f"; the {len(first)} it was surest of"
+    with _picture(path, max(3.6, 1.35 * columns), 0.5 + 1.6 * rows) as figure:
+        figure.suptitle(title, fontsize=10)
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for axes, i in zip(grid.flat, first, strict=False):
+            row = wrong[i]
+            axes.imshow(data.x[row].reshape(side, side), cmap="gray")
+            axes.set_title(
+                f"true {names[data.y[row]]}\npredicted {names[predicted[row]]}, "
+                f"{_probability(sure[i])}",
+                fontsize=8,
+            )
+
+
+def _probability(p: float) -> str:
+    # what isn't sure isn't rounded to 1
+    return ">0.999" if 0.9995 <= p < 1 else f"{p:.3f}"
+
+
+def _wrong(wrong: int, total: int) -> str:
+    return f"{wrong} of {total} wrong"

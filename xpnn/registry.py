@@ -94,3 +94,16 @@ class Registry(Mapping[str, Part], Generic[Part]):
                     f"{key} of {self.kind} {name!r} must be a number, got {value!r}"
                 ) from None
         return name, given
+
+    def split(self, text: str) -> list[str]:
+        """Split ``"relu,elu:alpha=2,relu6"`` into the parts, each with its own parameters.
+
+        ``"key=value"`` after a comma belongs to the part before, for it can be no name.
+        """
+        parts: list[str] = []
+        for item in text.split(","):
+            if parts and "=" in item and ":" not in item:
+                parts[-1] += f",{item}"
+            else:
+                parts.append(item.strip())
+        return parts

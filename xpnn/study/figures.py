@@ -6,33 +6,18 @@ import importlib.util
 import io
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from xpnn.activations import ACTIVATIONS, bind
-from xpnn.backends import get_backend
 from xpnn.errors import ArgumentError
+from xpnn.plots import COLORS, SERIES, sampled, style, zoom
 from xpnn.study.comparison import ComparedLog, Comparison, Spread, number
 from xpnn.study.grid import Figure
 
-# name of the CSS variable: its colour on white and on black
-COLORS = {
-    "ink": ("#1d2330", "#e8eaf0"),
-    "soft": ("#5c6475", "#a3abbd"),
-    "grid": ("#dfe3ea", "#333a48"),
-    "s1": ("#0063a8", "#5bb4ff"),
-    "s2": ("#c24a00", "#ff9a5c"),
-    "s3": ("#007a56", "#3fd6a0"),
-    "s4": ("#9b3f8f", "#ec93dd"),
-    "s5": ("#8a6300", "#f0c24b"),
-    "s6": ("#6c4fd0", "#b7a5ff"),
-    "s7": ("#5c6475", "#a3abbd"),
-}
 # what matplotlib draws with in the place of each
 _STANDINS = {name: f"#0000{i:02x}" for i, name in enumerate(COLORS, 1)}
-_SERIES = [name for name in COLORS if re.fullmatch(r"s\d", name)]
 _DASHES = ("-", "-", "-", "-", "--", "--", "--")
 
 NAMES = {
@@ -66,26 +51,11 @@ class _Canvas:
         from matplotlib.figure import Figure as Matplotlib
 
         self.slug = slug
-        ink, soft = _STANDINS["ink"], _STANDINS["soft"]
         self.context = matplotlib.rc_context(
             {
                 "svg.fonttype": "none",
                 "svg.hashsalt": slug,
-                "font.size": 10,
-                "text.color": ink,
-                "axes.edgecolor": soft,
-                "axes.labelcolor": ink,
-                "axes.titlesize": 10,
-                "xtick.color": soft,
-                "ytick.color": soft,
-                "axes.grid": True,
-                "grid.color": _STANDINS["grid"],
-                "grid.linewidth": 0.8,
-                "axes.spines.top": False,
-                "axes.spines.right": False,
-                "legend.frameon": False,
-                "legend.fontsize": 9.5,
-                "lines.linewidth": 1.5,
+                **style(_STANDINS["ink"], _STANDINS["soft"], _STANDINS["grid"]),
                 "path.simplify_threshold": 0.3,
             }
         )
@@ -149,12 +119,8 @@ def draw(name: str, figure: Figure, comparison: Comparison) -> str | None:
 
 def _functions(name: str, figure: Figure) -> str:
     canvas = _Canvas(name)
-    low, high = figure.range
-    u = np.linspace(low, high, 301)
-    xp = get_backend("numpy", dtype="float64").xp
-    for text, color, dash in zip(figure.functions, _SERIES, _DASHES, strict=False):
-        activation, parameters = ACTIVATIONS.parse(text)
-        z, _ = bind(activation, **parameters)(u, xp=xp)
+    for text, color, dash in zip(figure.functions, SERIES, _DASHES, strict=False):
+        u, z, _ = sampled(text, *figure.range)
         canvas.axes.plot(u, z, dash, color=_STANDINS[color], label=text)
     canvas.axes.set_xlabel("u")
     _legend(canvas, len(figure.functions))
@@ -167,7 +133,7 @@ def _curves(
     canvas = _Canvas(name)
     axes, paired = canvas.axes, len(figure.quantities) > 1
     shown = []
-    for (label, log), color, dash in zip(lines, _SERIES, _DASHES, strict=False):
+    for (label, log), color, dash in zip(lines, SERIES, _DASHES, strict=False):
         for quantity in figure.quantities:
             first = quantity.startswith("train") and paired
             values = log[quantity]
@@ -190,17 +156,9 @@ def _curves(
         if seen:
             axes.set_ylim(min(seen) * 0.8, max(seen) * 1.25)
     else:
-        _zoom(axes, shown)
+        zoom(axes, shown, skip=3)
     _legend(canvas, len(shown))
     return canvas.svg(f"{figure.title}: {', '.join(label for label, _ in lines)}")
-
-
-def _zoom(axes: Any, columns: Iterable[Sequence[float]]) -> None:
-    """Leave the first epochs, which would squash all else, below the view."""
-    seen = [v for values in columns for v in values[min(3, len(values) - 1) :] if np.isfinite(v)]
-    if seen:
-        margin = 0.06 * (max(seen) - min(seen)) or 0.01
-        axes.set_ylim(min(seen) - margin, max(seen) + margin)
 
 
 def _legend(canvas: _Canvas, count: int) -> None:
@@ -234,7 +192,7 @@ def _draw_log(axes: Any, compared: ComparedLog) -> None:
         axes.axvline(compared.agreed - 0.5, color=_STANDINS["soft"], linestyle=":", linewidth=1)
     axes.set(xlabel="epoch", ylabel="test accuracy")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    _zoom(axes, [ours, theirs])
+    zoom(axes, [ours, theirs], skip=3)
 
 
 def main(logs: Sequence[ComparedLog]) -> str | None:

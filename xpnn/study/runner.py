@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from xpnn.backends import get_backend
+from xpnn.callbacks import progress_bar
 from xpnn.errors import ArgumentError, BackendError, DataError, integer
 from xpnn.files import replacing
 from xpnn.study.comparison import compare
@@ -347,17 +348,13 @@ class _Bar:
     """A progress bar over the epochs of all runs."""
 
     def __init__(self, runs: Sequence[Run], finished: int, shown: bool) -> None:
-        from tqdm import tqdm
-
         self._lock = threading.Lock()
         self._seen: dict[Run, int] = {}
         self._finished, self._runs = finished, finished + len(runs)
-        self._bar = tqdm(
+        self._bar = progress_bar(
             total=sum(run.settings.epochs for run in runs),
             unit="epoch",
-            disable=None if shown else True,
-            dynamic_ncols=True,
-            leave=False,
+            shown=shown,
             smoothing=0.02,
         )
         self._title()

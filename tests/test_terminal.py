@@ -1,0 +1,239 @@
+"""What a run shows: in a terminal, as pyte would draw it; in a notebook; in a file or a pipe."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import xpnn
+
+RUN = """
+import sys
+import numpy as np
+import xpnn
+
+def rows(history):
+    return [" ".join(map(repr, row[:5])) for row in history]
+
+class Prints(xpnn.Callback):
+    def __init__(self, name):
+        self.name = name
+    def on_start(self, run):
+        print(self.name, "starts")
+    def on_epoch(self, epoch):
+        print(self.name, epoch.epoch)
+    def on_end(self):
+        print(self.name, "ends")
+
+class Stops(xpnn.Callback):
+    seen = 0
+    def on_batches(self, count):
+        self.seen += count
+        if self.seen > 70:
+            raise KeyboardInterrupt
+
+RNG = np.random.RandomState(0)
+X, Y = RNG.standard_normal((500, 4)), RNG.randint(0, 3, 500)
+
+def fit(*callbacks, epochs=3, batch_size=10):
+    return xpnn.fit(
+        xpnn.Sequential(xpnn.Dense(3)), (X, Y), validation=(X, Y), epochs=epochs, seed=1,
+        batch_size=batch_size, callbacks=callbacks,
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """The lines of the run of three epochs."""
+    scope = {}
+    exec(RUN, scope)
+    return scope["rows"](scope["fit"]())
+
+
+def start(code, **options):
+    package = str(Path(xpnn.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": package, "TERM": "xterm", "PYTHONUNBUFFERED": ""}
+    return subprocess.Popen([sys.executable, "-c", RUN + code], env=environment, **options)
+
+
+class Terminal:
+    """A terminal in which a program ran: what it wrote, and the screen that this left."""
+
+    def __init__(self, code, *, columns=80, keys=None):
+        fcntl = pytest.importorskip("fcntl")
+        pyte = pytest.importorskip("pyte")
+        import pty
+        import struct
+        import termios
+
+        ours, its = pty.openpty()
+        fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+        # Ctrl-C goes to the session whose terminal this is
+        own = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), its)
+        process = start(own + code, start_new_session=True, **streams)
+        os.close(its)
+        self.written = b""
+        while True:
+            try:
+                part = os.read(ours, 4096)
+            except OSError:
+                # Linux says so when the last one that had it open has gone
+                part = b""
+            if not part:
+                break
+            self.written += part
+            if keys and keys[0] in self.written:
+                os.write(ours, keys[1])
+                keys = None
+        os.close(ours)
+        self.status = process.wait(timeout=60)
+        self.screen = pyte.Screen(columns, 50)
+        pyte.ByteStream(self.screen).feed(self.written)
+        lines = [line.rstrip() for line in self.screen.display]
+        self.lines = "\n".join(lines).rstrip().split("\n")
+
+
+def test_lines_stand_above_a_bar_that_goes_away(rows):
+    terminal = Terminal("fit(xpnn.Terminal())", columns=120)
+    assert terminal.status == 0
+    assert terminal.lines == rows
+    for epoch in (1, 2, 3):
+        assert f"epoch {epoch}: ".encode() in terminal.written
+    assert b"/150 [" in terminal.written
+    assert terminal.screen.cursor.x == 0
+    assert not terminal.screen.cursor.hidden
+
+
+def test_a_narrow_terminal(rows):
+    terminal = Terminal("fit(xpnn.Terminal())", columns=40)
+    wrapped = [row[start : start + 40].rstrip() for row in rows for start in (0, 40, 80)]
+    assert terminal.lines == [line for line in wrapped if line]
+
+
+def test_callbacks_print_what_they_like(rows):
+    terminal = Terminal("fit(Prints('a'), xpnn.Terminal(), Prints('b'))", columns=120)
+    expected = ["a starts", "b starts"]
+    for i, row in enumerate(rows):
+        expected += [f"a {i}", row, f"b {i}"]
+    assert terminal.lines == [*expected, "a ends", "b ends"]
+
+
+@pytest.mark.parametrize("options", ["epochs=0", "batch_size=500", "epochs=1, batch_size=500"])
+def test_short_runs(options):
+    terminal = Terminal(f"print(*rows(fit(xpnn.Terminal(), {options})), sep='\\n')", columns=120)
+    half = len(terminal.lines) // 2
+    assert terminal.lines[:half] == terminal.lines[half:]
+
+
+def test_an_interrupted_run_leaves_no_bar(rows):
+    code = """
+try:
+    fit(xpnn.Terminal(), Stops())
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    terminal = Terminal(code, columns=120)
+    assert b"epoch 2: " in terminal.written
+    assert terminal.lines == [*rows[:2], "interrupted"]
+    assert terminal.screen.cursor.x == 0
+
+
+def test_ctrl_c_in_a_terminal():
+    code = """
+try:
+    fit(xpnn.Terminal(), epochs=1_000_000)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    terminal = Terminal(code, columns=120, keys=(b"epoch 3: ", b"\x03"))
+    assert terminal.status == 0
+    assert terminal.lines[-1] == "interrupted"
+    assert "batch" not in "".join(terminal.lines)
+    assert terminal.screen.cursor.x == 0
+
+
+@pytest.mark.parametrize("error", ["file", "terminal"])
+def test_a_file_gets_a_line_an_epoch_at_once(error, rows, tmp_path):
+    out = tmp_path / "out.txt"
+    code = f"""
+class Looks(xpnn.Callback):
+    def on_epoch(self, epoch):
+        assert open({str(out)!r}).read().count("\\n") == epoch.epoch + 1
+sys.stdout = open({str(out)!r}, "w", newline="")
+fit(xpnn.Terminal(), Looks())
+"""
+    if error == "terminal":
+        terminal = Terminal(code)
+        assert terminal.status == 0
+        assert b"epoch 2: " in terminal.written
+        assert terminal.lines == [""]
+    else:
+        process = start(code, stderr=subprocess.PIPE)
+        assert process.communicate(timeout=60)[1] == b""
+    assert out.read_bytes().decode() == "\n".join(rows) + "\n"
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_process_without_streams(name, rows, tmp_path):
+    # as under pythonw
+    process = start(
+        f"sys.{name} = None; fit(xpnn.Terminal())", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+    assert out.decode().splitlines() == ([] if name == "stdout" else rows)
+
+
+NOTEBOOK = """
+import types
+
+EVENTS = []
+
+class Widget:
+    def __init__(self, children=(), **options):
+        self.children, self.value, self.bar_style = children, None, ""
+        self.layout, self.style = types.SimpleNamespace(), types.SimpleNamespace()
+    def close(self):
+        EVENTS.append("closed")
+
+class Stream:
+    def write(self, text):
+        EVENTS.append(text)
+    def flush(self):
+        pass
+    def isatty(self):
+        return False
+
+for name in ("IPython", "IPython.display", "ipykernel.zmqshell"):
+    sys.modules[name] = types.ModuleType(name)
+sys.modules["IPython"].get_ipython = lambda: types.SimpleNamespace()
+sys.modules["IPython.display"].display = lambda box: EVENTS.append(box)
+sys.modules["ipywidgets"] = WIDGETS and types.ModuleType("ipywidgets")
+if WIDGETS:
+    for name in ("HTML", "FloatProgress", "HBox"):
+        setattr(sys.modules["ipywidgets"], name, Widget)
+out, sys.stdout = sys.stdout, Stream()
+fit(xpnn.Terminal(), Prints("b"))
+print(*(e if isinstance(e, str) else "\\n<bar>\\n" for e in EVENTS), sep="", file=out, flush=True)
+"""
+
+
+@pytest.mark.parametrize("widgets", [True, False])
+def test_a_notebook(widgets, rows):
+    code = NOTEBOOK.replace("WIDGETS", str(widgets or None))
+    process = start(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, err = process.communicate(timeout=60)
+    assert (err, process.returncode) == (b"", 0)
+    lines = out.decode().split("\n")
+    expected = ["b starts"]
+    for i, row in enumerate(rows):
+        expected += [row, f"b {i}"]
+    if widgets:
+        # one bar, at the first batch, and what is printed comes beneath it
+        expected.insert(3, "<bar>")
+    expected += [*(["closed"] if widgets else []), "b ends"]
+    assert "".join(lines) == "".join(expected)
