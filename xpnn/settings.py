@@ -142,11 +142,13 @@ class Settings:
                     f"got {self.class_weight!r}"
                 )
             return self.class_weight
-        weights = {}
+        weights: dict[int, float] = {}
         for item in self.class_weight.split(","):
             label, _, weight = item.partition("=")
             if not label.strip().isdecimal():
                 raise ArgumentError(f"class_weight must be such as 0=1,1=2.5, got {item!r}")
+            if int(label) in weights:
+                raise ArgumentError(f"class_weight of {int(label)} is given twice")
             weights[int(label)] = nonnegative(f"class_weight of {int(label)}", weight)
         return weights
 
