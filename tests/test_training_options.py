@@ -419,7 +419,7 @@ def test_an_epoch_moves_its_rates_at_once(monkeypatch):
 
     monkeypatch.setattr(backend, "asarray", counted)
     xpnn.fit(whole_network(), (WIDE, TARGETS), backend=backend, **ALL, **{**RUN, "epochs": 2})
-    # each epoch: four rates; three whole mini-batches and a smaller one, numbered
+    # each epoch: four rates; three whole mini-batches and a smaller one, with number and key
     assert counts[-6:] == [(4,), (3, 8), (1, 7)] * 2
 
 
