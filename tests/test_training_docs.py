@@ -9,7 +9,9 @@ import pytest
 from tests.conftest import ROOT
 from tests.test_cli import run, write_folder
 from xpnn.schedules import SCHEDULES
-from xpnn.settings import FIELDS
+from xpnn.settings import FIELDS, Settings
+from xpnn.study.grid import parse_study
+from xpnn.study.runs import Run
 
 PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 
@@ -46,6 +48,32 @@ def test_the_command_runs(tmp_path, capsys):
         assert name in FIELDS
 
 
+def test_the_settings_make_a_grid():
+    """The lines that the page gives for a study's TOML file, as it has them."""
+    (sentence,) = re.findall(r"as a grid of a .*?\n\n", PAGE, flags=re.DOTALL)
+    lines = [line.replace("\n", " ") for line in re.findall(r"`([^`]*)`", sentence)]
+    assert len(lines) == 3
+    runs = parse_study("\n".join(lines), "page").runs
+    assert len({run.file_name("data") for run in runs}) == len(runs) == 2 * 2 * 2
+    assert {run.settings.dropout for run in runs} == {0.25, 0.5}
+
+
+def test_earlier_results_are_found_again():
+    """The name that a run's result had before these settings were there."""
+    name = "relu-100-50-SGD-lr=0.1-weight-decay=0.0-50-numpy-float32-3dc98c58e169.json"
+    assert Run(Settings()).file_name("data") == name
+    changes = [
+        {"batch_norm": True}, {"dropout": 0.5}, {"schedule": "cosine"}, {"schedule": "step"},
+        {"warmup": 2.0}, {"clip_norm": 1.0}, {"class_weight": "balanced"},
+        {"loss": "cross_entropy:label_smoothing=0.1"},
+    ]  # fmt: skip
+    names = {Run(Settings(**change)).file_name("data") for change in changes}
+    assert len(names | {name}) == 9
+    # however it is written
+    same = [Settings(schedule=text) for text in ("cosine", "cosine:final=0")]
+    assert len({Run(settings).file_name("data") for settings in same}) == 1
+
+
 def test_the_table_has_every_schedule_with_its_defaults():
     rows = set(re.findall(r"^\| `(\w+(?::[^`]*)?)` \|", PAGE, flags=re.MULTILINE))
     shipped = [n for n, part in SCHEDULES.items() if part.__module__ == "xpnn.schedules"]
@@ -68,6 +96,7 @@ def test_the_table_has_every_schedule_with_its_defaults():
         (["--class-weight", "even"], "class_weight must be 'balanced' or weights such as"),
         (["--class-weight", "0=1,b"], "class_weight must be such as 0=1,1=2.5, got 'b'"),
         (["--class-weight", "0=1,b=2"], "unknown label in class_weight 'b'"),
+        (["--class-weight", "0=1,0=2"], "class_weight of 0 is given twice"),
         (["--class-weight", "0=much"], "class_weight of 0 must be a finite number >= 0"),
         (["--class-weight", "7=1"], "unknown label in class_weight '7'"),
         (["--loss", "cross_entropy:label_smoothing=2"], "label_smoothing must be a number"),

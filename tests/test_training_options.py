@@ -425,7 +425,7 @@ def test_an_epoch_moves_its_rates_at_once(monkeypatch):
 
     monkeypatch.setattr(backend, "asarray", counted)
     xpnn.fit(whole_network(), (WIDE, TARGETS), backend=backend, **ALL, **{**RUN, "epochs": 2})
-    # each epoch: four rates; three whole mini-batches and a smaller one, numbered
+    # each epoch: four rates; three whole mini-batches and a smaller one, with number and key
     assert counts[-6:] == [(4,), (3, 8), (1, 7)] * 2
 
 
@@ -434,3 +434,35 @@ def test_jax_moves_nothing_that_was_not_asked_for():
     with backend.library.transfer_guard("disallow"):
         history = xpnn.fit(whole_network(), (WIDE, TARGETS), backend=backend, **ALL, **RUN)
     assert np.isfinite(history.column("train_loss")).all()
+
+
+@pytest.mark.parametrize(
+    ("layers", "settings", "more"),
+    [
+        # the hash of four numbers 12, the numbers 2, the mask 3, forward and back
+        ([xpnn.Dropout(0.25)], {}, 12 + 2 + 3 + 2),
+        ([xpnn.BatchNorm()], {}, 34),
+        # taken, and out of its array
+        ([], {"schedule": schedules.Cosine()}, 2),
+        # of each of four gradients 3; their sum 3, root, maximum, quotient
+        ([], {"clip_norm": 1.0}, 4 * 3 + 6),
+        # taken; times gradient, losses and hits
+        ([], {"class_weight": "balanced"}, 4),
+        ([], {"loss": xpnn.CrossEntropy(label_smoothing=0.1)}, 2),
+    ],
+    ids=["dropout", "batch_norm", "schedule", "clip_norm", "class_weight", "label_smoothing"],
+)
+def test_operations_of_a_step(layers, settings, more):
+    def count(layers, settings):
+        folds = []
+
+        class Kept(NumpyBackend):
+            def fold(self, step):
+                folds.append(super().fold(step))
+                return folds[-1]
+
+        model = xpnn.Sequential(xpnn.Dense(4), *layers, xpnn.Activation("relu"), xpnn.Dense(3))
+        xpnn.fit(model, (X, Y), epochs=1, batch_size=4, backend=Kept(), **settings)
+        return len(folds[0].programs[0].operations)
+
+    assert count(layers, settings) == count([], {}) + more

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -211,22 +211,16 @@ class Sequential:
             pullbacks.append(pullback)
         return x, _pullback(pullbacks)
 
-    @property
-    def draws(self) -> bool:
-        """Whether a layer draws random numbers in training."""
-        return any(layer.draws for layer in self.layers)
-
     def train(
-        self, parameters: Tree, buffers: Tree, x: Array, keys: Callable[[int], Array], *, xp: Any
+        self, parameters: Tree, buffers: Tree, x: Array, keys: Mapping[int, Array], *, xp: Any
     ) -> tuple[Array, Callable[[Array], Tree], Tree]:
         """Return outputs and pullback as `forward`, but in training, and the new buffers.
 
-        ``keys(i)`` is the key of the random numbers of layer i, from 0 on.
+        `keys` has the random numbers' key for each layer that draws some, by its place from 0 on.
         """
         pullbacks, moved = [], []
         for i, (layer, own, kept) in enumerate(zip(self.layers, parameters, buffers, strict=True)):
-            key = keys(i) if layer.draws else None
-            x, pullback, after = layer.train(own, kept, x, key, xp=xp)
+            x, pullback, after = layer.train(own, kept, x, keys.get(i), xp=xp)
             pullbacks.append(pullback)
             moved.append(after)
         return x, _pullback(pullbacks), moved

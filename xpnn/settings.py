@@ -142,12 +142,15 @@ class Settings:
                     f"got {self.class_weight!r}"
                 )
             return self.class_weight
-        weights = {}
+        weights: dict[str, float] = {}
         for item in self.class_weight.split(","):
             label, equals, weight = item.rpartition("=")
             if not equals:
                 raise ArgumentError(f"class_weight must be such as 0=1,1=2.5, got {item!r}")
-            weights[label.strip()] = nonnegative(f"class_weight of {label.strip()}", weight)
+            label = label.strip()
+            if label in weights:
+                raise ArgumentError(f"class_weight of {label} is given twice")
+            weights[label] = nonnegative(f"class_weight of {label}", weight)
         return weights
 
     def make_model(self, *data: Dataset) -> Sequential:

@@ -801,10 +801,14 @@ def _pieces(order: np.ndarray, batch_size: int, count: int) -> list[np.ndarray]:
     return [*pieces, rest.reshape(1, -1)] if len(rest) else pieces
 
 
-def _numbered(piece: np.ndarray, numbers: Iterator[int], epoch: int) -> np.ndarray:
-    """Return mini-batches with two columns more: their numbers in the epoch, and the epoch."""
+def _headed(
+    piece: np.ndarray, epoch: int, numbers: Iterator[int], seeds: Iterable[int]
+) -> np.ndarray:
+    """Return mini-batches headed by their numbers in the epoch, and a random key for each seed."""
     own = np.array(list(itertools.islice(numbers, len(piece))))
-    return np.column_stack([piece, own, np.full_like(own, epoch)])
+    moment = np.array([epoch])
+    keys = [random_bits.split(random_bits.split(seed, moment), own) for seed in seeds]
+    return np.column_stack([own, *keys, piece])
 
 
 class Evaluation(NamedTuple):
@@ -822,7 +826,8 @@ class _Steps:
 
     A training step's carry is all that one hands to the next: the parameters, the buffers and the
     optimizer's state. What else it depends on is a function of its number and epoch: the random
-    numbers of its layers, and, given the log so far, its learning rate.
+    numbers of its layers, whose keys head its row of samples, and, given the log so far, its
+    learning rate.
     """
 
     def __init__(
@@ -838,10 +843,13 @@ class _Steps:
     ) -> None:
         self.model, self.loss, self.backend = model, loss, backend
         self.optimizer, self.schedule = optimizer, schedule
-        self.numbered = model.draws or schedule is not None
+        # of each layer that draws random numbers
+        self.seeds = {
+            i: random_bits.key_of(seed, i) for i, layer in enumerate(model.layers) if layer.draws
+        }
+        self.headed = bool(self.seeds) or schedule is not None
         self._rates = np.empty(0)
         xp, dtype = backend.xp, backend.dtype
-        seeds = [random_bits.key_of(seed, i) for i in range(len(model.layers))]
 
         def inputs_of(xp: Any, rows: Array, x: Array) -> Array:
             inputs = xp.take(x, rows, axis=0)
@@ -868,16 +876,12 @@ class _Steps:
         def training_step(carry: Any, row: Array, x: Array, *context: Array) -> Any:
             parameters, buffers, state = carry
             xp, stepping = namespace(row), optimizer
-            number = epoch = None
-            if self.numbered:
-                row, number, epoch = row[:-2], row[-2:-1], row[-1:]
+            keys = {layer: row[k : k + 1] for k, layer in enumerate(self.seeds, 1)}
             if schedule is not None:
                 context, rates = context[:-1], context[-1]
-                stepping = optimizer.at(xp.take(rates, number, axis=0)[0])
-
-            def keys(layer: int) -> Array:
-                return random_bits.split(random_bits.split(seeds[layer], epoch), number)
-
+                stepping = optimizer.at(xp.take(rates, row[:1], axis=0)[0])
+            if self.headed:
+                row = row[1 + len(keys) :]
             outputs, pullback, buffers = model.train(
                 parameters, buffers, inputs_of(xp, row, x), keys, xp=xp
             )
@@ -958,8 +962,9 @@ class _Steps:
             for x, y, order, weights in chunks:
                 count = -(-pieces * len(order) // len(data))
                 cut = _pieces(order, batch_size, count)
-                if self.numbered and fold is self.train:
-                    cut = [_numbered(piece, numbers, epoch) for piece in cut]
+                if self.headed and fold is self.train:
+                    seeds = self.seeds.values()
+                    cut = [_headed(piece, epoch, numbers, seeds) for piece in cut]
                 context = (y, *rates) if weights is None else (y, weights, *rates)
                 moved = [self.backend.asarray(piece) for piece in cut]
                 figures = []
