@@ -152,6 +152,23 @@ def test_a_checkpoint_without_the_best_weights(path):
     assert fit(early, resume=path, **learner())[1].resumed == 15
 
 
+def test_the_best_weights_are_left_where_they_are_not_wanted_any_more(path):
+    """The checkpoint has some; so it has, of another epoch, for another column."""
+    early = xpnn.EarlyStopping(patience=30)
+    with pytest.raises(KeyboardInterrupt):
+        fit(early, xpnn.Checkpoint(path), Stop(20), **learner())
+    plain, history = fit(**learner(epochs=20))
+    options = {"resume": path, **learner(epochs=20)}
+    model, _ = fit(xpnn.EarlyStopping(patience=30, restore_best=False), **options)
+    assert model.sha256() == plain.sha256()
+    other = xpnn.EarlyStopping("train_loss", patience=30, min_delta=0.5)
+    assert np.argmin(history.column("test_loss")[1:]) + 1 == early.best
+    with pytest.raises(xpnn.ArgumentError, match="restore_best needs the weights of epoch"):
+        fit(other, model=model, **options)
+    assert other.best != early.best
+    assert model.sha256() == plain.sha256()
+
+
 def test_one_that_is_used_twice_begins_anew():
     early = xpnn.EarlyStopping(patience=3)
     first, history = fit(early, **learner())

@@ -390,7 +390,7 @@ class EarlyStopping(Callback):
     patience
         So many epochs without an improvement end the run, >= 1.
     min_delta
-        What a smaller improvement than this is worth nothing, >= 0.
+        An improvement by no more than this is none, >= 0.
     restore_best
         Whether the model is given the weights of the best epoch at the end, however the run ended.
 
@@ -453,7 +453,9 @@ class EarlyStopping(Callback):
             self._keep()
 
     def on_end(self) -> None:
-        if self._run is not None and self._weights:
+        # others may be there: of a run with other arguments, from a checkpoint
+        own = self.restore_best and self.best is not None and self._weights_of == self.best
+        if own and self._run is not None:
             self._run.restore(self._weights)
         self._run = None
 

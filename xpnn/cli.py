@@ -148,7 +148,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--tensorboard", metavar="FOLDER", help="write event files (needs tensorboardX)")
     add("--save", metavar="FILE", help="write the trained model to a safetensors file")
     add("--patience", metavar="N", type=int, help="stop after so many epochs without improvement")
-    add("--monitor", metavar="COLUMN", help=f"what shall improve: {_names(MONITORS)}")
+    which = f"{_names(MONITORS)}; test_loss if left out"
+    add("--monitor", metavar="COLUMN", help=f"what shall improve: {which}")
     add("--checkpoint", metavar="FILE", help="write all that a run needs to go on")
     add("--every", metavar="N", type=int, help="epochs between two checkpoints; 1 if left out")
     add("--resume", metavar="FILE", help="go on from a checkpoint, as if never stopped")
