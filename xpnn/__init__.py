@@ -6,7 +6,7 @@
 >>> history = xpnn.fit(model, train, validation=test, epochs=1, backend="numpy")
 """
 
-from xpnn import activations, datasets, initializers, losses, metrics, optimizers
+from xpnn import activations, datasets, initializers, layers, losses, metrics, optimizers
 from xpnn._version import __version__
 from xpnn.backends import get_backend
 from xpnn.callbacks import CSVLogger, Terminal
@@ -17,6 +17,7 @@ from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Flooding, Loss, MeanSq
 from xpnn.model import Sequential
 from xpnn.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
 from xpnn.plots import plot_history
+from xpnn.registry import load_parts
 from xpnn.training import Callback, Epoch, History, evaluate, fit, predict, predict_proba
 
 __all__ = [
@@ -54,7 +55,9 @@ __all__ = [
     "fit",
     "get_backend",
     "initializers",
+    "layers",
     "load",
+    "load_parts",
     "losses",
     "metrics",
     "optimizers",

@@ -9,7 +9,13 @@ from typing import Any, TextIO
 from xpnn.errors import ArgumentError
 from xpnn.files import PathLike, check_writable
 from xpnn.model import Sequential
+from xpnn.registry import Registry
 from xpnn.training import Callback, Epoch
+
+CALLBACKS: Registry[type[Callback]] = Registry(
+    "callback", lambda: Callback, lambda callback: callback.__name__.lower()
+)
+register = CALLBACKS.register
 
 
 class CSVLogger(Callback):

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from xpnn._version import __version__
+from xpnn.activations import ACTIVATIONS
 from xpnn.backends import get_backend
 from xpnn.errors import ArgumentError, DataError, XpnnError
 from xpnn.files import PathLike, check_writable, replacing
 from xpnn.layers import LAYERS
 from xpnn.losses import LOSSES, Flooding, Loss
 from xpnn.model import Sequential
+from xpnn.registry import Registry
 from xpnn.tree import flatten
 
 FORMAT = 1
@@ -89,6 +91,7 @@ def load(
                 f"{path} was written by xpnn {description['xpnn']}, whose format "
                 f"{description['format']} is newer than this one's ({FORMAT})"
             )
+        _check_parts(path, description)
         model = Sequential(*(_made(dict(config)) for config in description["layers"]))
         model.loss = None if description["loss"] is None else _made_loss(dict(description["loss"]))
         model.classes, inputs = description["classes"], description["inputs"]
@@ -104,6 +107,23 @@ def load(
     place = get_backend(backend, device=device, dtype=dtype)
     model.place(parameters, inputs=inputs, backend=place)
     return model
+
+
+def _check_parts(path: PathLike, description: dict[str, Any]) -> None:
+    """Raise if a part that the file names is neither xpnn's nor registered."""
+    layers, loss = description["layers"], description["loss"]
+    wanted: list[tuple[Registry[Any], Any]] = [(LAYERS, config["layer"]) for config in layers]
+    wanted += [(ACTIVATIONS, each["name"]) for each in layers if each["layer"] == "Activation"]
+    while loss is not None and loss["name"] == Flooding.name:
+        loss = loss["loss"]
+    wanted += [] if loss is None else [(LOSSES, loss["name"])]
+    for registry, name in wanted:
+        if name not in registry:
+            raise ArgumentError(
+                f"{path} needs the {registry.kind} {name!r}, which isn't xpnn's own; first load "
+                "the file that registers it: xpnn.load_parts('FILE.py'), or --parts FILE.py at "
+                "the command line"
+            )
 
 
 def _made(config: dict[str, Any]) -> Any:

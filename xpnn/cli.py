@@ -14,13 +14,14 @@ from xpnn import backends, checkpoints, plots
 from xpnn._version import __version__
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS, DTYPES, get_backend
-from xpnn.callbacks import CSVLogger, Terminal
+from xpnn.callbacks import CALLBACKS, CSVLogger, Terminal
 from xpnn.datasets import read_idx_folder
 from xpnn.errors import ArgumentError, XpnnError
 from xpnn.files import check_writable
 from xpnn.losses import LOSSES
 from xpnn.model import Sequential, SummaryRow
 from xpnn.optimizers import OPTIMIZERS
+from xpnn.registry import load_parts
 from xpnn.settings import FIELDS, Settings
 from xpnn.study import REPORT, Study, cluster, load_study, write_report
 from xpnn.study import run as run_study
@@ -38,6 +39,8 @@ DIFFERENT, FAILED, USAGE_ERROR, INTERRUPTED = 1, 1, 2, 130
 
 # settings of `verify` that differ from those of `train`
 _VERIFIED = {"epochs": 3}
+
+_PART = "NAME[:P=V,...]"
 
 # digits of a hash that a table shows, and what it shows instead
 _SHOWN = 16
@@ -82,6 +85,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--reproducible", action="store_true", help="the same bits on every backend")
     add("--hash", action="store_true", help="end each line with the SHA-256 of the weights")
     add("--log", metavar="FILE", help="write the lines to a CSV file too")
+    add(
+        "--callback",
+        metavar=_PART,
+        action="append",
+        default=[],
+        help="one of your own, from a file of --parts; may be repeated",
+    )
     add("--plot", metavar="FILE", help="draw accuracy and loss per epoch (needs matplotlib)")
     add("--save", metavar="FILE", help="write the trained model to a safetensors file")
     add("--quiet", action="store_true", help="print nothing but errors")
@@ -111,17 +121,26 @@ def _parser() -> argparse.ArgumentParser:
         description="List each backend: version, devices, BLAS, or what to install.",
     )
     listing.set_defaults(run=_backends)
+    for name, command in commands.choices.items():
+        if name not in ("backends", "study"):
+            command.add_argument(
+                "--parts",
+                metavar="FILE",
+                action="append",
+                default=[],
+                help="a Python file with parts of your own, known by their names from then on "
+                "(docs/own-parts.md); may be repeated",
+            )
     return parser
 
 
 def _add_settings(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     parser.set_defaults(**{**FIELDS, **defaults})
     add = parser.add_argument
-    part = "NAME[:P=V,...]"
     add("--hidden", metavar="N,N", help="widths of the hidden layers")
-    add("--activation", metavar=part, help=_names(ACTIVATIONS))
-    add("--optimizer", metavar=part, help=_names(OPTIMIZERS))
-    add("--loss", metavar=part, help=_names(LOSSES))
+    add("--activation", metavar=_PART, help=_names(ACTIVATIONS))
+    add("--optimizer", metavar=_PART, help=_names(OPTIMIZERS))
+    add("--loss", metavar=_PART, help=_names(LOSSES))
     add("--flood", metavar="B", type=float, help="flood level b: |E - b| + b for the loss E")
     add("--weight-decay", metavar="W", type=float, help="L2 weight decay")
     add("--epochs", metavar="N", type=int, help="passes over the training data")
@@ -209,6 +228,9 @@ def _train(args: argparse.Namespace) -> int:
         callbacks.append(CSVLogger(args.log, hashes=args.hash))
     if not args.quiet:
         callbacks.append(Terminal(hashes=args.hash))
+    for text in args.callback:
+        name, parameters = CALLBACKS.parse(text)
+        callbacks.append(CALLBACKS[name](**parameters))
 
     train, test = read_idx_folder(args.data)
     model = settings.make_model(train, test)
@@ -418,6 +440,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     try:
+        for path in getattr(args, "parts", ()):
+            load_parts(path)
         status: int = args.run(args)
         sys.stdout.flush()
     except XpnnError as error:
