@@ -15,6 +15,7 @@ from xpnn.errors import ArgumentError, BackendError, DataError, DivergenceError,
 from xpnn.layers import Activation, Dense, Layer
 from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Flooding, Loss, MeanSquaredError
 from xpnn.model import Sequential
+from xpnn.onnx_export import export_onnx
 from xpnn.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
 from xpnn.plots import plot_history
 from xpnn.registry import load_parts
@@ -52,6 +53,7 @@ __all__ = [
     "activations",
     "datasets",
     "evaluate",
+    "export_onnx",
     "fit",
     "get_backend",
     "initializers",

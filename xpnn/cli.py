@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from xpnn import backends, checkpoints, plots
+from xpnn import backends, checkpoints, onnx_export, plots
 from xpnn._version import __version__
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS, DTYPES, get_backend
@@ -115,6 +115,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_study(commands.add_parser("study", help="run a grid of runs, and report on it"))
 
+    _add_export(commands.add_parser("export", help="write a model to an ONNX file"))
+
     listing = commands.add_parser(
         "backends",
         help="list the backends and what is installed of them",
@@ -191,6 +193,25 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     )
     listing.set_defaults(run=_study_list)
     listing.add_argument("study", metavar="STUDY", help=what)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Write a trained model to an ONNX file. Input: x, floats of shape (batch, features). "
+        "Outputs: logits and probabilities, or for a regression outputs (docs/onnx.md)."
+    )
+    parser.set_defaults(run=_export)
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="a file that `xpnn train --save` wrote")
+    add("out", metavar="FILE", help="such as model.onnx")
+    add("--dtype", metavar="NAME", help=f"{_names(DTYPES)}; the model's own if left out")
+
+
+def _export(args: argparse.Namespace) -> int:
+    if Path(args.out).resolve() == Path(args.model).resolve():
+        raise ArgumentError(f"FILE and MODEL must be different files, got {args.out!r}")
+    onnx_export.export_onnx(checkpoints.load(args.model, dtype=args.dtype), args.out)
+    return 0
 
 
 def _parts() -> str:
