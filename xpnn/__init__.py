@@ -6,7 +6,16 @@
 >>> history = xpnn.fit(model, train, validation=test, epochs=1, backend="numpy")
 """
 
-from xpnn import activations, datasets, initializers, layers, losses, metrics, optimizers
+from xpnn import (
+    activations,
+    datasets,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    optimizers,
+    testing,
+)
 from xpnn._version import __version__
 from xpnn.backends import get_backend
 from xpnn.callbacks import CSVLogger, Terminal
@@ -67,4 +76,5 @@ __all__ = [
     "predict",
     "predict_proba",
     "save",
+    "testing",
 ]
