@@ -1,5 +1,6 @@
 """ONNX: ONNX Runtime gives the outputs of xpnn, for every part, to the dtype's rounding."""
 
+import re
 import sys
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import open_backend
+from tests.conftest import ROOT, open_backend
 from xpnn import activations, onnx_export
 from xpnn.activations import ACTIVATIONS
 from xpnn.cli import main
@@ -340,3 +341,23 @@ def test_the_command(tmp_path, path, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert all(line.startswith("xpnn: error: ") for line in lines)
+
+
+PAGE = (ROOT / "docs" / "onnx.md").read_text(encoding="utf-8")
+
+
+def test_the_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    space = {}
+    for block in re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL):
+        exec(block, space)
+    got, expected = space["probabilities"], xpnn.predict_proba(space["model"], space["x"])
+    np.testing.assert_allclose(got, expected, rtol=0, atol=200 * 2.0**-23)
+    assert f"| opset | {onnx_export.OPSET}, IR {onnx_export.IR_VERSION}:" in PAGE
+
+
+def test_the_page_and_the_tests_have_every_function():
+    own = {name for name in vars(onnx_export.Namespace) if not name.startswith("_")}
+    own |= {*onnx_export._UNARY, *onnx_export._BINARY, *onnx_export._REDUCTIONS}
+    listed = re.findall(r"^> (.*)$", PAGE, flags=re.MULTILINE)
+    assert set(" ".join(listed).split()) == own

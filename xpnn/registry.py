@@ -216,5 +216,5 @@ def _where(error: Exception, path: Path) -> str:
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: "
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
     return f"line {lines[-1]}: " if lines else ""
