@@ -40,8 +40,6 @@ DIFFERENT, FAILED, USAGE_ERROR, INTERRUPTED = 1, 1, 2, 130
 # settings of `verify` that differ from those of `train`
 _VERIFIED = {"epochs": 3}
 
-_PART = "NAME[:P=V,...]"
-
 # digits of a hash that a table shows, and what it shows instead
 _SHOWN = 16
 _DIVERGED, _EQUAL, _NO_DATA = "diverged", "equal", "needs MNIST"
@@ -87,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--log", metavar="FILE", help="write the lines to a CSV file too")
     add(
         "--callback",
-        metavar=_PART,
+        metavar="NAME[:P=V,...]",
         action="append",
         default=[],
         help="one of your own, from a file of --parts; may be repeated",
@@ -139,10 +137,11 @@ def _parser() -> argparse.ArgumentParser:
 def _add_settings(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     parser.set_defaults(**{**FIELDS, **defaults})
     add = parser.add_argument
+    part = "NAME[:P=V,...]"
     add("--hidden", metavar="N,N", help="widths of the hidden layers")
-    add("--activation", metavar=_PART, help=_names(ACTIVATIONS))
-    add("--optimizer", metavar=_PART, help=_names(OPTIMIZERS))
-    add("--loss", metavar=_PART, help=_names(LOSSES))
+    add("--activation", metavar=part, help=_names(ACTIVATIONS))
+    add("--optimizer", metavar=part, help=_names(OPTIMIZERS))
+    add("--loss", metavar=part, help=_names(LOSSES))
     add("--flood", metavar="B", type=float, help="flood level b: |E - b| + b for the loss E")
     add("--weight-decay", metavar="W", type=float, help="L2 weight decay")
     add("--epochs", metavar="N", type=int, help="passes over the training data")
