@@ -558,6 +558,7 @@ def _held_to_differences(
     cotangent: np.ndarray,
     rng: np.random.RandomState,
 ) -> tuple[int, int, float]:
+    largest = _largest(gradients)
     entries, kinks, worst = 0, 0, 0.0
     for name, gradient in gradients.items():
         lines = _lines(place, name, cotangent, rng)
@@ -572,7 +573,6 @@ def _held_to_differences(
                 raise _wrong(name, index, line.x, cotangent, line.expected(), gradient[index])
         smooth = [index for index, line in lines.items() if not line.kink]
         errors = [abs(gradient[index] - lines[index].central) for index in smooth]
-        largest = float(np.abs(gradient).max(initial=0.0)) or 1.0
         entries, kinks = entries + len(lines), kinks + rough
         worst = max([worst, *(float(error) / largest for error in errors)])
     return entries, kinks, worst
@@ -587,9 +587,9 @@ def _held_to_float64(
     double = get_backend(place.backend.name, dtype="float64")
     with double.scope():
         expected = _Place(subject, double).gradients(cotangent)
+    largest = _largest(expected)
     entries, worst = 0, 0.0
     for name, right in expected.items():
-        largest = float(np.abs(right).max(initial=0.0)) or 1.0
         errors = np.abs(gradients[name] - right) / largest
         if subject.elementwise:
             # a value beyond the dtype's largest has no derivative
@@ -599,6 +599,11 @@ def _held_to_float64(
             raise _wrong(name, index, x, cotangent, f"{right[index]:.7g}", gradients[name][index])
         entries, worst = entries + right.size, max(worst, float(errors.max(initial=0.0)))
     return entries, 0, worst
+
+
+def _largest(gradients: dict[str, np.ndarray]) -> float:
+    """Return the size of all gradients: one alone may be 0."""
+    return max(float(np.abs(gradient).max(initial=0.0)) for gradient in gradients.values()) or 1.0
 
 
 def _wrong(
