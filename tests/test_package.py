@@ -37,7 +37,16 @@ FLOORS = (
     {"layers", "streams"},
     {"model"},
     {"training"},
-    {"callbacks", "checkpoints", "estimators", "plots", "settings", "tracing"},  # 5
+    {
+        "callbacks",
+        "checkpoints",
+        "estimators",
+        "onnx_export",
+        "plots",
+        "settings",
+        "testing",
+        "tracing",
+    },  # 5
     {"verification"},  # 5, on top of settings and tracing
     {"study"},
     {"cli"},

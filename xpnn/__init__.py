@@ -10,11 +10,13 @@ from xpnn import (
     activations,
     datasets,
     initializers,
+    layers,
     losses,
     metrics,
     normalizers,
     optimizers,
     schedules,
+    testing,
 )
 from xpnn._version import __version__
 from xpnn.backends import get_backend
@@ -39,6 +41,7 @@ from xpnn.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Flooding, Loss, MeanSquaredError
 from xpnn.model import Sequential
 from xpnn.normalizers import MinMaxScaler, Normalizer, StandardScaler
+from xpnn.onnx_export import export_onnx
 from xpnn.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
 from xpnn.plots import (
     plot_activations,
@@ -47,6 +50,7 @@ from xpnn.plots import (
     plot_histories,
     plot_history,
 )
+from xpnn.registry import load_parts
 from xpnn.training import Callback, Epoch, History, Run, evaluate, fit, predict, predict_proba
 
 __all__ = [
@@ -91,10 +95,13 @@ __all__ = [
     "activations",
     "datasets",
     "evaluate",
+    "export_onnx",
     "fit",
     "get_backend",
     "initializers",
+    "layers",
     "load",
+    "load_parts",
     "losses",
     "metrics",
     "normalizers",
@@ -109,4 +116,5 @@ __all__ = [
     "read_log",
     "save",
     "schedules",
+    "testing",
 ]

@@ -16,7 +16,7 @@ from typing import Any, overload
 
 from xpnn import functions
 from xpnn.backends import namespace
-from xpnn.errors import finite, positive, unknown
+from xpnn.errors import ArgumentError, finite, positive, unknown
 from xpnn.registry import Registry
 
 Array = Any
@@ -29,10 +29,16 @@ _checks: dict[str, dict[str, Check]] = {}
 
 
 @overload
-def register(function: ActivationFunction, /, **checks: Check) -> ActivationFunction: ...
+def register(
+    function: ActivationFunction, /, *, replace: bool = False, **checks: Check
+) -> ActivationFunction: ...
 @overload
-def register(**checks: Check) -> Callable[[ActivationFunction], ActivationFunction]: ...
-def register(function: ActivationFunction | None = None, /, **checks: Check) -> Any:
+def register(
+    *, replace: bool = False, **checks: Check
+) -> Callable[[ActivationFunction], ActivationFunction]: ...
+def register(
+    function: ActivationFunction | None = None, /, *, replace: bool = False, **checks: Check
+) -> Any:
     """Register ``f(u, *, xp, **parameters) -> (z, pullback)`` as an activation under its name.
 
     Parameters
@@ -41,6 +47,9 @@ def register(function: ActivationFunction | None = None, /, **checks: Check) -> 
         Computes ``z`` from ``u`` through the namespace ``xp``, elementwise, and returns it with
         a function from ``dz`` (the gradient of the loss with respect to ``z``) to ``du``.
         Parameters have numbers or strings as defaults.
+    replace
+        Whether to take the place of an activation of that name which another module has
+        registered.
     **checks
         For a parameter, a function of name and value that returns the value or raises
         `ArgumentError`; without one, a number must be finite.
@@ -59,7 +68,9 @@ def register(function: ActivationFunction | None = None, /, **checks: Check) -> 
     >>> layer = xpnn.Activation("square")
     """
     if function is None:
-        return lambda function: register(function, **checks)
+        return lambda function: register(function, replace=replace, **checks)
+    if not (callable(function) and hasattr(function, "__name__")):
+        raise ArgumentError(f"an activation must be a function, got {function!r}")
 
     @functools.wraps(function)
     def activation(
@@ -67,8 +78,9 @@ def register(function: ActivationFunction | None = None, /, **checks: Check) -> 
     ) -> tuple[Array, Pullback]:
         return function(u, *args, xp=namespace(u) if xp is None else xp, **parameters)
 
+    ACTIVATIONS.add(function.__name__, activation, replace=replace)
     _checks[function.__name__] = checks
-    return ACTIVATIONS.add(function.__name__, activation)
+    return activation
 
 
 def bind(name: str, **parameters: Any) -> functools.partial[tuple[Array, Pullback]]:

@@ -20,10 +20,16 @@ import numpy as np
 from xpnn import snapshots
 from xpnn.errors import ArgumentError, DataError, integer, nonnegative, unknown
 from xpnn.files import PathLike, check_writable, replacing
+from xpnn.registry import Registry
 from xpnn.training import Callback, Epoch, Run
 
 # figures that can get better
 MONITORS = Epoch._fields[1:5]
+
+CALLBACKS: Registry[type[Callback]] = Registry(
+    "callback", lambda: Callback, lambda callback: callback.__name__.lower()
+)
+register = CALLBACKS.register
 
 
 class CSVLogger(Callback):

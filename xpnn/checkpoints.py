@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from xpnn._version import __version__
+from xpnn.activations import ACTIVATIONS
 from xpnn.backends import get_backend
 from xpnn.datasets import as_labels
 from xpnn.errors import ArgumentError, DataError, XpnnError
@@ -24,6 +25,7 @@ from xpnn.layers import LAYERS
 from xpnn.losses import LOSSES, Flooding, Loss
 from xpnn.model import Sequential
 from xpnn.normalizers import NORMALIZERS, Normalizer
+from xpnn.registry import Registry
 from xpnn.training import Epoch, History
 from xpnn.tree import flatten
 
@@ -111,6 +113,7 @@ def load(
     """
     description, arrays = _read(path)
     try:
+        _check_parts(path, description)
         model = Sequential(*(_made(dict(config)) for config in description["layers"]))
         model.loss = None if description["loss"] is None else _made_loss(dict(description["loss"]))
         model.classes, inputs = description["classes"], description["inputs"]
@@ -222,6 +225,25 @@ def _registered(normalizer: Normalizer) -> str:
     if name not in NORMALIZERS or NORMALIZERS[name] is not type(normalizer):
         raise ArgumentError(f"{normalizer!r} must be registered in NORMALIZERS to be saved")
     return name
+
+
+def _check_parts(path: PathLike, description: dict[str, Any]) -> None:
+    """Raise if a part that the file names is neither xpnn's nor registered."""
+    layers, loss = description["layers"], description["loss"]
+    wanted: list[tuple[Registry[Any], Any]] = [(LAYERS, config["layer"]) for config in layers]
+    wanted += [(ACTIVATIONS, each["name"]) for each in layers if each["layer"] == "Activation"]
+    while loss is not None and loss["name"] == Flooding.name:
+        loss = loss["loss"]
+    wanted += [] if loss is None else [(LOSSES, loss["name"])]
+    kinds = (description.get(name) for name in _NORMALIZERS)
+    wanted += [(NORMALIZERS, kind) for kind in kinds if kind is not None]
+    for registry, name in wanted:
+        if name not in registry:
+            raise ArgumentError(
+                f"{path} needs the {registry.kind} {name!r}, which isn't xpnn's own; first load "
+                "the file that registers it: xpnn.load_parts('FILE.py'), or --parts FILE.py at "
+                "the command line"
+            )
 
 
 def _made(config: dict[str, Any]) -> Any:

@@ -18,11 +18,12 @@ from typing import Any, NoReturn, TextIO
 
 import numpy as np
 
-from xpnn import backends, checkpoints, metrics, plots, tables
+from xpnn import backends, checkpoints, metrics, onnx_export, plots, tables
 from xpnn._version import __version__
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS, DTYPES, get_backend
 from xpnn.callbacks import (
+    CALLBACKS,
     MONITORS,
     Checkpoint,
     CSVLogger,
@@ -45,6 +46,7 @@ from xpnn.losses import LOSSES
 from xpnn.model import Sequential, SummaryRow
 from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
+from xpnn.registry import load_parts
 from xpnn.schedules import SCHEDULES
 from xpnn.settings import FIELDS, Settings
 from xpnn.study import REPORT, Study, cluster, load_study, write_report
@@ -144,6 +146,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--reproducible", action="store_true", help="the same bits on every backend")
     add("--hash", action="store_true", help="end each line with the SHA-256 of the weights")
     add("--log", metavar="FILE", help="write the lines to a CSV file too")
+    add(
+        "--callback",
+        metavar="NAME[:P=V,...]",
+        action="append",
+        default=[],
+        help="one of your own, from a file of --parts; may be repeated",
+    )
     add("--plot", metavar="FILE", help="draw accuracy and loss per epoch (needs matplotlib)")
     add("--tensorboard", metavar="FOLDER", help="write event files (needs tensorboardX)")
     add("--save", metavar="FILE", help="write the trained model to a safetensors file")
@@ -182,12 +191,24 @@ def _parser() -> argparse.ArgumentParser:
     _add_study(commands.add_parser("study", help="run a grid of runs, and report on it"))
     _add_plot(commands.add_parser("plot", help="draw runs, activations, a model's errors"))
 
+    _add_export(commands.add_parser("export", help="write a model to an ONNX file"))
+
     listing = commands.add_parser(
         "backends",
         help="list the backends and what is installed of them",
         description="List each backend: version, devices, BLAS, or what to install.",
     )
     listing.set_defaults(run=_backends)
+    for name, command in commands.choices.items():
+        if name not in ("backends", "study"):
+            command.add_argument(
+                "--parts",
+                metavar="FILE",
+                action="append",
+                default=[],
+                help="a Python file with parts of your own, known by their names from then on "
+                "(docs/own-parts.md); may be repeated",
+            )
     return parser
 
 
@@ -375,6 +396,25 @@ def _add_plot(parser: argparse.ArgumentParser) -> None:
             )
 
 
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Write a trained model to an ONNX file. Input: x, floats of shape (batch, features). "
+        "Outputs: logits and probabilities, or for a regression outputs (docs/onnx.md)."
+    )
+    parser.set_defaults(run=_export)
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="a file that `xpnn train --save` wrote")
+    add("out", metavar="FILE", help="such as model.onnx")
+    add("--dtype", metavar="NAME", help=f"{_names(DTYPES)}; the model's own if left out")
+
+
+def _export(args: argparse.Namespace) -> int:
+    if Path(args.out).resolve() == Path(args.model).resolve():
+        raise ArgumentError(f"FILE and MODEL must be different files, got {args.out!r}")
+    onnx_export.export_onnx(checkpoints.load(args.model, dtype=args.dtype), args.out)
+    return 0
+
+
 def _parts() -> str:
     """Return the names of all parts with their parameters and defaults."""
     lines = []
@@ -416,6 +456,9 @@ def _train(args: argparse.Namespace) -> int:
         callbacks.append(TensorBoard(args.tensorboard))
     if not args.quiet:
         callbacks.append(Terminal(hashes=args.hash))
+    for text in args.callback:
+        name, parameters = CALLBACKS.parse(text)
+        callbacks.append(CALLBACKS[name](**parameters))
 
     train, test = _training_data(args, settings.seed)
     options = _data_options(args, train)
@@ -910,6 +953,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     try:
+        for path in getattr(args, "parts", ()):
+            load_parts(path)
         status: int = args.run(args)
         sys.stdout.flush()
     except XpnnError as error:

@@ -38,7 +38,7 @@ def unknown(kind: str, given: object, allowed: Iterable[str]) -> ArgumentError:
     names = list(allowed)
     near = difflib.get_close_matches(str(given), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return ArgumentError(f"unknown {kind} {given!r}{hint} (allowed: {', '.join(names)})")
+    return ArgumentError(f"unknown {kind} {given!r}{hint} (allowed: {', '.join(names) or 'none'})")
 
 
 def _number(name: str, value: object, wanted: str) -> float:

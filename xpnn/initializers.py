@@ -18,6 +18,7 @@ from xpnn.registry import Registry
 Initializer = Callable[[Any, int, int], np.ndarray]
 
 INITIALIZERS: Registry[Initializer] = Registry("initializer")
+register = INITIALIZERS.register
 
 
 def he_normal(rng: np.random.RandomState, inputs: int, outputs: int) -> np.ndarray:

@@ -22,7 +22,8 @@ Array = Any
 Gradients = dict[str, Array]
 Pullback = Callable[..., tuple[Array | None, Gradients]]
 
-LAYERS: Registry[type[Layer]] = Registry("layer")
+LAYERS: Registry[type[Layer]] = Registry("layer", lambda: Layer)
+register = LAYERS.register
 
 
 class Layer(ABC):

@@ -19,7 +19,8 @@ from xpnn.registry import Registry
 
 Array = Any
 
-LOSSES: Registry[type[Loss]] = Registry("loss")
+LOSSES: Registry[type[Loss]] = Registry("loss", lambda: Loss, lambda loss: loss.name)
+register = LOSSES.register
 
 
 def is_labels(targets: Array, xp: Any) -> bool:

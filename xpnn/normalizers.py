@@ -15,7 +15,10 @@ from xpnn.registry import Registry
 
 Array = Any
 
-NORMALIZERS: Registry[type[Normalizer]] = Registry("normalizer")
+NORMALIZERS: Registry[type[Normalizer]] = Registry(
+    "normalizer", lambda: Normalizer, lambda normalizer: normalizer.name
+)
+register = NORMALIZERS.register
 
 # values that are in memory at a time
 _BLOCK_VALUES = 1 << 16
@@ -201,7 +204,7 @@ class MinMaxScaler(Normalizer):
 
 
 for _normalizer in (StandardScaler, MinMaxScaler):
-    NORMALIZERS.add(_normalizer.name, _normalizer)
+    register(_normalizer)
 
 
 def as_normalizer(name: str, given: object) -> Normalizer | None:

@@ -20,7 +20,10 @@ from xpnn.tree import Tree, tree_map, unzip
 Array = Any
 State = dict[str, Any]
 
-OPTIMIZERS: Registry[type[Optimizer]] = Registry("optimizer")
+OPTIMIZERS: Registry[type[Optimizer]] = Registry(
+    "optimizer", lambda: Optimizer, lambda optimizer: optimizer.__name__.lower()
+)
+register = OPTIMIZERS.register
 
 
 @dataclass(frozen=True)

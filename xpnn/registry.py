@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Generic, TypeVar
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, TypeVar, overload
 
 from xpnn.errors import ArgumentError, unknown
 
 Part = TypeVar("Part", bound=Callable[..., object])
+Own = TypeVar("Own", bound=Callable[..., object])
 
 
 class Registry(Mapping[str, Part], Generic[Part]):
@@ -18,16 +24,79 @@ class Registry(Mapping[str, Part], Generic[Part]):
     ----------
     kind
         What the parts are, in words, for messages: ``"activation"``.
+    base
+        Returns the class that the parts extend; they are functions if None.
+    name
+        Returns the name of a part that `register` is given; ``part.__name__`` if None.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(
+        self,
+        kind: str,
+        base: Callable[[], type] | None = None,
+        name: Callable[[Any], object] | None = None,
+    ) -> None:
         self.kind = kind
+        self._base, self._name = base, name or (lambda part: part.__name__)
         self._parts: dict[str, Part] = {}
 
-    def add(self, name: str, part: Part) -> Part:
-        """Register `part` under `name` and return it."""
-        if not name.isidentifier():
+    @overload
+    def register(self, part: Own, *, replace: bool = False) -> Own: ...
+    @overload
+    def register(self, *, replace: bool = False) -> Callable[[Own], Own]: ...
+    def register(self, part: Any = None, *, replace: bool = False) -> Any:
+        """Register a part under its own name, and return it: a decorator, with options or not.
+
+        A loss has its name in `name`; an optimizer's and a callback's is that of the class in small
+        letters, any other part's is its own.
+
+        Parameters
+        ----------
+        part
+            The function or the class.
+        replace
+            Whether to take the place of a part of that name which another module has registered.
+
+        Raises
+        ------
+        ArgumentError
+            If the part is of another kind or has no such name, or the name is another module's.
+
+        Examples
+        --------
+        >>> import xpnn
+        >>> @xpnn.layers.register
+        ... class Plain(xpnn.Layer):
+        ...     pass
+        """
+        if part is None:
+            return lambda part: self.register(part, replace=replace)
+        if self._base is not None:
+            base = self._base()
+            if not (isinstance(part, type) and issubclass(part, base)):
+                raise ArgumentError(
+                    f"a registered {self.kind} must be a class that extends xpnn.{base.__name__}, "
+                    f"got {part!r}"
+                )
+        try:
+            name = self._name(part)
+        except AttributeError:
+            raise ArgumentError(
+                f"a registered {self.kind} must have a name, got {part!r}"
+            ) from None
+        return self.add(name, part, replace=replace)  # type: ignore[arg-type]
+
+    def add(self, name: str, part: Part, *, replace: bool = False) -> Part:
+        """Register `part` under `name` and return it; see `register`."""
+        if not (isinstance(name, str) and name.isidentifier()):
             raise ArgumentError(f"name of the {self.kind} must be an identifier, got {name!r}")
+        owner = getattr(self._parts.get(name), "__module__", None)
+        # a module may replace its own, so that a notebook's cell can run again
+        if name in self._parts and not replace and owner != getattr(part, "__module__", None):
+            raise ArgumentError(
+                f"{self.kind} {name!r} is {owner}'s already; give yours another name, or register "
+                "it with replace=True"
+            )
         self._parts[name] = part
         return part
 
@@ -107,3 +176,58 @@ class Registry(Mapping[str, Part], Generic[Part]):
             else:
                 parts.append(item.strip())
         return parts
+
+
+def load_parts(path: str | os.PathLike[str]) -> ModuleType:
+    """Run a Python file, so that the parts which it registers are known by their names.
+
+    Parameters
+    ----------
+    path
+        The file. It may import what lies beside it. It runs as it does when Python imports it:
+        load no file that you don't trust.
+
+    Returns
+    -------
+    module
+        What the file defines.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such file, or it raises; the message has the line.
+    """
+    path = Path(path)
+    name = f"parts_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ArgumentError(f"parts must be a Python file, got {str(path)!r}")
+    module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(name)
+    # dataclasses and pickle look there for a class's module
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        if before is not None:
+            sys.modules[name] = before
+        raise ArgumentError(
+            f"can't load parts from {str(path)!r}, {_where(error, path)}"
+            f"{type(error).__name__}: {error}"
+        ) from error
+    finally:
+        sys.path.remove(str(path.resolve().parent))
+    return module
+
+
+def _where(error: Exception, path: Path) -> str:
+    """Return the last line of `path` that an error came through: ``"line 3: "``."""
+    import traceback
+
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno}: "
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
+    return f"line {lines[-1]}: " if lines else ""

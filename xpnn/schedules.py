@@ -18,7 +18,10 @@ import numpy as np
 from xpnn.errors import ArgumentError, finite, integer, nonnegative, positive, unknown
 from xpnn.registry import Registry
 
-SCHEDULES: Registry[type[Schedule]] = Registry("schedule")
+SCHEDULES: Registry[type[Schedule]] = Registry(
+    "schedule", lambda: Schedule, lambda schedule: schedule.__name__.lower()
+)
+register = SCHEDULES.register
 
 # columns of a log, by whether less is better
 _LESS_IS_BETTER = {
@@ -265,4 +268,4 @@ class Warmup(Schedule):
 
 
 for _schedule in (Constant, Step, Exponential, Cosine, Plateau):
-    SCHEDULES.add(_schedule.__name__.lower(), _schedule)
+    register(_schedule)

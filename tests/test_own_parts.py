@@ -1,0 +1,160 @@
+"""docs/own-parts.md: its parts are right, and work on every backend and at the command line."""
+
+import contextlib
+import re
+
+import numpy as np
+import pytest
+
+import xpnn
+from tests.conftest import ROOT
+from tests.test_cli import write_folder
+from xpnn import activations
+from xpnn.activations import ACTIVATIONS
+from xpnn.callbacks import CALLBACKS
+from xpnn.cli import main
+from xpnn.initializers import INITIALIZERS
+from xpnn.layers import LAYERS
+from xpnn.losses import LOSSES
+from xpnn.optimizers import OPTIMIZERS
+from xpnn.schedules import SCHEDULES
+
+PAGE = (ROOT / "docs" / "own-parts.md").read_text(encoding="utf-8")
+PARTS = "\n\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL))
+USE = re.findall(r"^```python use\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+NAMES = {
+    "squareplus": ACTIVATIONS,
+    "huber": LOSSES,
+    "PReLU": LAYERS,
+    "lion": OPTIMIZERS,
+    "polynomial": SCHEDULES,
+    "norms": CALLBACKS,
+}
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """Registries without what other tests added, as before once the test ends."""
+    for registry in (ACTIVATIONS, CALLBACKS, INITIALIZERS, LAYERS, LOSSES, OPTIMIZERS, SCHEDULES):
+        monkeypatch.setattr(registry, "_parts", dict(registry._parts))
+    monkeypatch.setattr(activations, "_checks", dict(activations._checks))
+    return lambda: [registry._parts.pop(name, None) for name, registry in NAMES.items()]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, fresh):
+    """The working folder, with the page's file in it."""
+    (tmp_path / "my_parts.py").write_text(PARTS, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_page_registers_what_it_says(folder):
+    assert not any(name in registry for name, registry in NAMES.items())
+    parts = xpnn.load_parts("my_parts.py")
+    assert all(name in registry for name, registry in NAMES.items())
+    assert {registry[name].__module__ for name, registry in NAMES.items()} == {parts.__name__}
+    rows = re.findall(r"^\| (\w+) \| .* `xpnn\.(\w+)\.register` \|", PAGE, flags=re.MULTILINE)
+    assert len(rows) == 7
+    for kind, module in rows:
+        assert module == {"loss": "losses"}.get(kind, f"{kind}s")
+        assert callable(getattr(xpnn, module).register)
+
+
+def test_the_page_on_every_backend(folder, backend, library, dtype, capsys):
+    checks, use = USE
+    if library == "numpy" and dtype == "float64":
+        # the checks run on every backend by themselves
+        exec(checks, space := {})
+        said = capsys.readouterr().out
+        assert said.count(": the derivative is right\n") == 3
+        assert "takes the same steps everywhere" in said
+    else:
+        space = {"parts": xpnn.load_parts("my_parts.py"), "xpnn": xpnn}
+    assert 'backend="numpy"' in use
+    exec(use.replace('backend="numpy"', "backend=place"), space | {"place": backend} | globals())
+    model = xpnn.load("model.safetensors")
+    assert model.backend.dtype_name == dtype
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 21
+    assert lines[0].startswith("epoch 0: norm ")
+
+
+def test_the_parts_learn(folder):
+    xpnn.load_parts("my_parts.py")
+    space = {"parts": xpnn.load_parts("my_parts.py"), "xpnn": xpnn}
+    exec(USE[1], space)
+    losses = space["history"].column("train_loss")
+    # the untrained network's loss is about the targets' variance
+    assert losses[-1] < 0.2 * losses[0]
+    assert len(space["norms"].norms) == 21
+    x, model = space["x"], space["model"]
+    loaded = xpnn.load("model.safetensors")
+    assert repr(loaded.loss) == "Huber(delta=1.0)"
+    np.testing.assert_array_equal(xpnn.predict(loaded, x), xpnn.predict(model, x))
+    onnxruntime = pytest.importorskip("onnxruntime")
+    (y,) = onnxruntime.InferenceSession("model.onnx").run(None, {"x": x.astype("float32")})
+    # 30 inputs a layer, of numbers of the size 1 to 10
+    np.testing.assert_allclose(y, xpnn.predict(model, x), rtol=0, atol=1000 * 2.0**-23)
+
+
+def test_reproducible_runs_take_the_parts(folder):
+    parts, hashes = xpnn.load_parts("my_parts.py"), set()
+    rng = np.random.RandomState(0)
+    data = rng.standard_normal((40, 5)), rng.standard_normal((40, 1))
+    for name in ("numpy", "torch"):
+        with contextlib.suppress(xpnn.BackendError):
+            model = xpnn.Sequential(
+                xpnn.Dense(6), parts.PReLU(), xpnn.Activation("squareplus"), xpnn.Dense(1)
+            )
+            options = {"loss": parts.Huber(), "optimizer": parts.Lion(), "seed": 1, "epochs": 2}
+            xpnn.fit(model, data, batch_size=10, backend=name, reproducible=True, **options)
+            hashes.add(model.sha256())
+    assert len(hashes) == 1
+
+
+def command():
+    """The page's two commands as lists of arguments."""
+    block = re.search(r"^```\n(xpnn train .*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL).group(1)
+    return [line.split()[1:] for line in block.replace("\\\n", "").splitlines()]
+
+
+def test_the_page_at_the_command_line(folder, fresh, capsys):
+    data = write_folder(folder / "data")
+    train, export = command()
+    train = [str(data) if word == "data/mnist" else word for word in train]
+    assert main(train) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert len(re.findall(r"^epoch \d: norm \d", captured.out, flags=re.MULTILINE)) == 3
+    assert "squareplus1" in captured.out
+    assert main(export) == 0
+    assert (folder / "model.onnx").stat().st_size > 1000
+
+    fresh()
+    assert main(export[:-2]) == 2
+    line = capsys.readouterr().err
+    assert re.fullmatch(
+        r"xpnn: error: model.safetensors needs the activation 'squareplus', .*--parts FILE.py.*\n",
+        line,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--parts", "nowhere.py"], "parts must be a Python file, got 'nowhere.py'"),
+        (["--parts", "bad.py"], r"can't load parts from 'bad.py', line 2: ZeroDivisionError"),
+        (["--callback", "norms"], r"unknown callback 'norms' \(allowed: none\)"),
+        (["--parts", "my_parts.py", "--callback", "norm"], r"did you mean 'norms'"),
+        (["--parts", "my_parts.py", "--optimizer", "lion:lr=-1"], r"lr must be .*> 0, got -1"),
+        (["--parts", "my_parts.py", "--activation", "squareplus:c=1"], r"'c'.* \(allowed: b\)"),
+    ],
+)
+def test_mistakes_at_the_command_line_take_one_line(folder, arguments, message, capsys):
+    (folder / "bad.py").write_text("import xpnn\n1 / 0\n")
+    data = write_folder(folder / "data")
+    assert main(["train", str(data), "--epochs", "1", "--quiet", *arguments]) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert re.search(message, line)
