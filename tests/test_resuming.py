@@ -160,6 +160,51 @@ def test_more_epochs_extend_a_run(path):
     assert figures(resumed) == figures(history)
 
 
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+def test_all_that_a_step_can_do_goes_on(name, dtype, path):
+    """Masks, running figures, rates that depend on the log, weights, labels and normalizers."""
+
+    def options():
+        layers = [xpnn.Dense(6), xpnn.BatchNorm(), xpnn.Activation("relu"), xpnn.Dropout(0.3)]
+        return {
+            "model": xpnn.Sequential(*layers, xpnn.Dense(3)), "y": np.array(["a", "b", "c"])[Y],
+            "validation": (VALIDATION[0], np.array(["a", "b", "c"])[VALIDATION[1]]),
+            "schedule": xpnn.schedules.Warmup(2.5, xpnn.schedules.Plateau(patience=0, factor=0.5)),
+            "clip_norm": 0.5, "class_weight": "balanced", "sample_weight": 1 + np.arange(23.0),
+            "loss": xpnn.CrossEntropy(label_smoothing=0.1), "optimizer": xpnn.Adam(0.01),
+            "normalizer": "standard", "epochs": 8, "backend": open_backend(name, dtype),
+        }  # fmt: skip
+
+    model, history = fit(**options())
+    stopped(path, at=4, **options())
+    again, resumed = fit(resume=path, **options())
+    assert again.sha256() == model.sha256()
+    assert figures(resumed) == figures(history)
+    np.testing.assert_array_equal(xpnn.predict(again, X), xpnn.predict(model, X))
+    with pytest.raises(xpnn.DataError, match="train must be the data of"):
+        fit(resume=path, **{**options(), "sample_weight": np.ones(23)})
+
+
+def test_a_schedule_that_depends_on_the_epochs_keeps_them(path):
+    stopped(path, schedule=xpnn.schedules.Cosine())
+    with pytest.raises(xpnn.ArgumentError, match=r"epochs must be 5 as in .* for Cosine.*, got 7"):
+        fit(resume=path, schedule=xpnn.schedules.Cosine(), epochs=7)
+    path.unlink()
+    snapshots.previous(path).unlink()
+    stopped(path, schedule=xpnn.schedules.Exponential(0.9))
+    _, history = fit(resume=path, schedule=xpnn.schedules.Exponential(0.9), epochs=7)
+    assert history[-1].epoch == 7
+
+
+def test_early_stopping_gives_back_running_figures_too(path):
+    model = xpnn.Sequential(xpnn.Dense(6), xpnn.BatchNorm(), xpnn.Dense(3))
+    stopping = xpnn.EarlyStopping(patience=3)
+    _, history = fit(stopping, model=model, optimizer=xpnn.SGD(2.0), epochs=40)
+    assert stopping.best < history[-1].epoch
+    found = xpnn.evaluate(model, VALIDATION)
+    assert found.loss == pytest.approx(history[stopping.best].test_loss, rel=1e-6)
+
+
 def test_an_interrupt_within_an_epoch_leaves_the_last_checkpoint(path):
     """What is in the carry then is no one's: NumPy's arrays are changed in place."""
     stopped(path, every=3, at=4, within=True)
