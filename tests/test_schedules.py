@@ -63,7 +63,7 @@ def torchs(make, per_step):
             True,
         ),
     ],
-    ids=str,
+    ids=lambda value: "" if callable(value) else str(value),
 )
 def test_pytorchs_schedulers(schedule, make, per_step):
     # its recurrences round at every step
