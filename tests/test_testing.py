@@ -40,6 +40,9 @@ def test_every_activation_is_right(activation):
         xpnn.activations.tanhexp,
         xpnn.Dense(3),
         xpnn.Dense(4, bias=False),
+        xpnn.Dropout(0.25),
+        xpnn.BatchNorm(),
+        xpnn.Sequential(xpnn.Dense(5), xpnn.BatchNorm(), xpnn.Dropout(0.25), xpnn.Dense(2)),
         xpnn.CrossEntropy(label_smoothing=0.2),
         xpnn.CrossEntropy(),
         xpnn.Flooding(xpnn.CrossEntropy(), b=5.0),
@@ -308,6 +311,28 @@ def weight(function):
 def test_mistakes_in_a_layer_are_found(units, change, message):
     with pytest.raises(PartError, match=r"^Dense\(\d\) on numpy in float64: .*" + message):
         check_gradients(Changed(units, change), backends=["numpy"])
+
+
+class Frozen(xpnn.BatchNorm):
+    """BatchNorm whose pullback in training forgets that mean and variance depend on x."""
+
+    def train(self, parameters, buffers, x, key, *, xp):
+        y, pullback, after = super().train(parameters, buffers, x, key, xp=xp)
+        inverse = 1.0 / xp.sqrt(xp.var(x, axis=0) + self.eps)
+
+        def frozen(dy, input_gradient=True):
+            _, gradients = pullback(dy, False)
+            return dy * parameters["scale"] * inverse if input_gradient else None, gradients
+
+        return y, frozen, after
+
+
+def test_a_mistake_in_training_alone_is_found():
+    with pytest.raises(PartError, match=r"in float64: the gradient of x\[0, 0\]"):
+        check_gradients(Frozen(), backends=["numpy"])
+    model = xpnn.Sequential(xpnn.Dense(4), Frozen())
+    with pytest.raises(PartError, match=r"in float64: the gradient of 0\.weight\[0, 0\]"):
+        check_gradients(model, backends=["numpy"])
 
 
 def test_a_model_with_a_wrong_layer_is_found():

@@ -158,13 +158,19 @@ def check_gradients(
 
     Notes
     -----
-    A layer is checked as it is in a trained network. Of an array of more than 100 entries, 100
-    are drawn.
+    A layer, or a model with one, that does something else in training is checked in both: with
+    its buffers, and with the same random numbers at each call. Of an array of more than 100
+    entries, 100 are drawn.
     """
-    subject = _subject(part, integer("inputs", inputs, minimum=1), targets, seed)
-    return _report(
-        subject.name, "the derivative is right", backends, lambda b: _check(subject, b, seed)
-    )
+    subjects = _subjects(part, integer("inputs", inputs, minimum=1), targets, seed)
+
+    def check(backend: Backend) -> tuple[int, int, float]:
+        entries, kinks, errors = zip(
+            *(_check(each, backend, seed) for each in subjects), strict=True
+        )
+        return sum(entries), sum(kinks), max(errors)
+
+    return _report(subjects[0].name, "the derivative is right", backends, check)
 
 
 def check_optimizer(
@@ -219,30 +225,40 @@ def _report(
                     raise
                 skipped[name] = str(error)
                 break
-            where = f"{part} on {name} in {dtype}"
             try:
                 with backend.scope():
                     rows.append(Row(name, dtype, *check(backend)))
             except PartError as error:
-                raise PartError(f"{where}: {error}") from error.__cause__
+                raise PartError(f"{part} on {name} in {dtype}: {error}") from error.__cause__
     return Report(part, verdict, tuple(rows), skipped)
 
 
-def _subject(part: Any, inputs: int, targets: Any, seed: int) -> _Subject:
-    rng = np.random.RandomState(seed)
+def _subjects(part: Any, inputs: int, targets: Any, seed: int) -> list[_Subject]:
+    """Return the functions that a part is: one, or for a layer with a `train` of its own two."""
     if targets is not None and not isinstance(part, Loss):
         raise ArgumentError("targets are for a loss alone")
+    if not isinstance(part, Layer | Sequential) or isinstance(part, Activation):
+        return [_subject(part, inputs, targets, np.random.RandomState(seed))]
+    layers = part.layers if isinstance(part, Sequential) else (part,)
+    trains = any(type(layer).train is not Layer.train for layer in layers)
+    subjects = []
+    for training in (False, True) if trains else (False,):
+        rng = np.random.RandomState(seed)
+        if isinstance(part, Sequential):
+            subjects.append(_of_model(part, inputs, rng, training))
+        else:
+            subjects.append(_of_layer(part, inputs, rng, training))
+    return subjects
+
+
+def _subject(part: Any, inputs: int, targets: Any, rng: np.random.RandomState) -> _Subject:
     if isinstance(part, str):
         name, parameters = ACTIVATIONS.parse(part)
         return _of_activation(part, bind(name, **parameters), rng)
     if isinstance(part, Activation):
         return _of_activation(repr(part), part.function, rng)
-    if isinstance(part, Layer):
-        return _of_layer(part, inputs, rng)
     if isinstance(part, Loss):
         return _of_loss(part, inputs, targets, rng)
-    if isinstance(part, Sequential):
-        return _of_model(part, inputs, rng)
     if callable(part) and not isinstance(part, type):
         return _of_activation(getattr(part, "__name__", repr(part)), part, rng)
     raise ArgumentError(
@@ -275,19 +291,30 @@ def _of_activation(name: str, function: Callable[..., Any], rng: Any) -> _Subjec
     return _Subject(name, {"u": points}, {}, value, run, elementwise=True)
 
 
-def _of_layer(layer: Layer, inputs: int, rng: Any) -> _Subject:
+def _of_layer(layer: Layer, inputs: int, rng: Any, training: bool) -> _Subject:
     drawn = {name: _moved(array, rng) for name, array in layer.initialize(inputs, rng).items()}
     for name, shape in layer.shapes(inputs).items():
         if name not in drawn or drawn[name].shape != tuple(shape):
             got = drawn[name].shape if name in drawn else "none"
             raise PartError(f"{layer!r}: initialize must draw {name!r} of shape {shape}, got {got}")
+    buffers = {name: _moved(array, rng) for name, array in layer.buffers(inputs).items()}
+
+    def forward(arrays: Arrays, fixed: Arrays, xp: Any) -> tuple[Array, Any]:
+        own = {name: arrays[name] for name in drawn}
+        kept = {name: fixed[name] for name in buffers}
+        if not training:
+            return layer.forward({**own, **kept}, arrays["x"], xp=xp)
+        key = fixed[_KEY] if layer.draws else None
+        y, pullback, after = layer.train(own, kept, arrays["x"], key, xp=xp)
+        if set(after) != set(kept):
+            raise PartError(f"train must return its buffers {sorted(kept)}, got {sorted(after)}")
+        return y, pullback
 
     def value(arrays: Arrays, fixed: Arrays, xp: Any) -> Array:
-        return layer.forward({name: arrays[name] for name in drawn}, arrays["x"], xp=xp)[0]
+        return forward(arrays, fixed, xp)[0]
 
     def run(arrays: Arrays, fixed: Arrays, dy: Array, xp: Any) -> tuple[Array, Arrays]:
-        own = {name: arrays[name] for name in drawn}
-        y, pullback = layer.forward(own, arrays["x"], xp=xp)
+        y, pullback = forward(arrays, fixed, xp)
         dx, gradients = pullback(dy)
         nothing, same = pullback(dy, input_gradient=False)
         if nothing is not None or set(same) != set(gradients):
@@ -295,7 +322,19 @@ def _of_layer(layer: Layer, inputs: int, rng: Any) -> _Subject:
         return y, {"x": dx, **gradients}
 
     arrays = {"x": _drawn(rng, _SAMPLES, inputs), **drawn}
-    return _Subject(repr(layer), arrays, {}, value, run)
+    return _Subject(_named(layer, training), arrays, {**buffers, **_key(rng)}, value, run)
+
+
+# of a layer's random numbers in training; no buffer can have the name
+_KEY = "random key"
+
+
+def _key(rng: np.random.RandomState) -> dict[str, np.ndarray]:
+    return {_KEY: rng.randint(1 << 30, size=1).astype(np.int64)}
+
+
+def _named(part: Any, training: bool) -> str:
+    return f"{part!r} in training" if training else repr(part)
 
 
 def _moved(array: Any, rng: Any) -> np.ndarray:
@@ -327,28 +366,45 @@ def _of_loss(loss: Loss, outputs: int, targets: Any, rng: Any) -> _Subject:
     return _Subject(repr(loss), {"outputs": drawn}, {"targets": targets}, value, run)
 
 
-def _of_model(model: Sequential, inputs: int, rng: Any) -> _Subject:
+def _of_model(model: Sequential, inputs: int, rng: Any, training: bool) -> _Subject:
     if model.parameters is None:
-        tree = [
-            {name: _moved(array, rng) for name, array in layer.initialize(width, rng).items()}
-            for layer, width in model.widths(inputs)
-        ]
+        layers = [layer.initialize(width, rng) for layer, width in model.widths(inputs)]
+        buffers = [layer.buffers(width) for layer, width in model.widths(inputs)]
+        tree = [{name: _moved(a, rng) for name, a in own.items()} for own in layers]
     else:
         assert model.inputs is not None
-        inputs, tree = model.inputs, model.host_parameters()
+        assert model.buffers is not None
+        inputs, host = model.inputs, model.host_parameters()
+        tree, buffers = (
+            [{name: own[name] for name in names} for own, names in zip(host, kind, strict=True)]
+            for kind in (model.parameters, model.buffers)
+        )
 
-    def own(arrays: Arrays) -> Tree:
-        return [{name: arrays[f"{i}.{name}"] for name in layer} for i, layer in enumerate(tree)]
+    def nest(arrays: Arrays, like: Tree) -> Tree:
+        return [{name: arrays[f"{i}.{name}"] for name in own} for i, own in enumerate(like)]
+
+    def forward(arrays: Arrays, fixed: Arrays, xp: Any) -> tuple[Array, Any]:
+        parameters, kept = nest(arrays, tree), nest(fixed, buffers)
+        if training:
+
+            def keys(layer: int) -> Array:
+                return fixed[_KEY] + layer
+
+            return model.train(parameters, kept, fixed["x"], keys, xp=xp)[:2]
+        both = [{**own, **other} for own, other in zip(parameters, kept, strict=True)]
+        return model.forward(both, fixed["x"], xp=xp)
 
     def value(arrays: Arrays, fixed: Arrays, xp: Any) -> Array:
-        return model.forward(own(arrays), fixed["x"], xp=xp)[0]
+        return forward(arrays, fixed, xp)[0]
 
     def run(arrays: Arrays, fixed: Arrays, dy: Array, xp: Any) -> tuple[Array, Arrays]:
-        y, pullback = model.forward(own(arrays), fixed["x"], xp=xp)
+        y, pullback = forward(arrays, fixed, xp)
         return y, flatten(pullback(dy))
 
     arrays = {name: np.asarray(array, np.float64) for name, array in flatten(tree).items()}
-    return _Subject(repr(model), arrays, {"x": _drawn(rng, _SAMPLES, inputs)}, value, run)
+    fixed = {"x": _drawn(rng, _SAMPLES, inputs), **flatten(buffers), **_key(rng)}
+    fixed = {name: np.asarray(array) for name, array in fixed.items()}
+    return _Subject(_named(model, training), arrays, fixed, value, run)
 
 
 class _Place:
