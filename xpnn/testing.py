@@ -386,10 +386,7 @@ def _of_model(model: Sequential, inputs: int, rng: Any, training: bool) -> _Subj
     def forward(arrays: Arrays, fixed: Arrays, xp: Any) -> tuple[Array, Any]:
         parameters, kept = nest(arrays, tree), nest(fixed, buffers)
         if training:
-
-            def keys(layer: int) -> Array:
-                return fixed[_KEY] + layer
-
+            keys = {i: fixed[_KEY] + i for i, layer in enumerate(model.layers) if layer.draws}
             return model.train(parameters, kept, fixed["x"], keys, xp=xp)[:2]
         both = [{**own, **other} for own, other in zip(parameters, kept, strict=True)]
         return model.forward(both, fixed["x"], xp=xp)
