@@ -561,8 +561,8 @@ def test_predictions_are_written_whole_or_not_at_all(here, monkeypatch, capsys):
             raise OSError(28, "No space left on device")
         return np.zeros(len(rows))
 
-    monkeypatch.setattr("xpnn.cli.predict", failing)
-    monkeypatch.setattr("xpnn.cli.EVALUATION_ROWS", 20)
+    monkeypatch.setattr("xpnn.cli.models.predict", failing)
+    monkeypatch.setattr("xpnn.cli.models.EVALUATION_ROWS", 20)
     assert "No space left" in failed(capsys, "predict", "m", "t.csv", "--out", "p.csv")
     assert (here / "p.csv").read_text() == "of before"
     assert calls == [20, 20, 20]

@@ -1,0 +1,101 @@
+"""The `xpnn` command: a module a command or a group of them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from xpnn import backends
+from xpnn._version import __version__
+from xpnn.cli import models, pictures, studies, train, verify
+from xpnn.cli.shared import INTERRUPTED, USAGE_ERROR, table
+from xpnn.errors import XpnnError
+from xpnn.registry import load_parts
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors take one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, with "-4,4" after an option as its value, which argparse takes for an option."""
+        joined: list[str] = []
+        for text in sys.argv[1:] if args is None else args:
+            if re.match(r"-\.?\d.*,", text) and joined and re.fullmatch("--[^=]+", joined[-1]):
+                joined[-1] += f"={text}"
+            else:
+                joined.append(text)
+        return super().parse_known_args(joined, namespace)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="xpnn", description="Train small neural networks, on any array library.")
+    parser.add_argument("--version", action="version", version=f"xpnn {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    for module in (train, models, verify, studies, pictures):
+        module.add(commands)
+
+    listing = commands.add_parser(
+        "backends",
+        help="list the backends and what is installed of them",
+        description="List each backend: version, devices, BLAS, or what to install.",
+    )
+    listing.set_defaults(run=_backends)
+    for name, command in commands.choices.items():
+        if name not in ("backends", "study"):
+            command.add_argument(
+                "--parts",
+                metavar="FILE",
+                action="append",
+                default=[],
+                help="a Python file with parts of your own, known by their names from then on "
+                "(docs/own-parts.md); may be repeated",
+            )
+    return parser
+
+
+def _backends(args: argparse.Namespace) -> int:
+    rows = [("backend", "version", "devices", "BLAS", "")]
+    for info in backends.describe():
+        version = info.version if info.installed else "not installed"
+        rows.append((info.name, version, " ".join(info.devices), info.blas, info.hint))
+    print(table(rows))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the `xpnn` command and return its exit status.
+
+    0 if all went well; 1 if `verify` found a difference, a study's run failed, or the reader of a
+    pipe has gone; 2 for an error; 130 for Ctrl-C.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        for path in getattr(args, "parts", ()):
+            load_parts(path)
+        status: int = args.run(args)
+        sys.stdout.flush()
+    except XpnnError as error:
+        print(f"xpnn: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        print("xpnn: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the reader has gone: keep the interpreter from a second complaint at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except MemoryError as error:
+        print(f"xpnn: error: out of memory: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except OSError as error:
+        print(f"xpnn: error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    return status

@@ -1,0 +1,192 @@
+"""`xpnn show`, `evaluate`, `predict` and `export`: a trained model's file."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import functools
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from xpnn import checkpoints, metrics, onnx_export, tables
+from xpnn.backends import DTYPES
+from xpnn.cli.application import add_use, known_data, opened
+from xpnn.cli.shared import (
+    MODEL,
+    Help,
+    check_different,
+    header_of,
+    names_of,
+    summary,
+    table,
+)
+from xpnn.datasets import (
+    NamedDataset,
+    load,
+)
+from xpnn.errors import ArgumentError
+from xpnn.files import check_writable, replacing
+from xpnn.model import Sequential
+from xpnn.training import EVALUATION_ROWS, evaluate, predict, predict_proba
+
+
+def add(commands: Any) -> None:
+    """Add the commands."""
+    shown = commands.add_parser(
+        "show",
+        help="say what is in a model's file",
+        description="Show a trained model: layers, normalizers, classes, the settings and the end "
+        "of the last run, versions.",
+    )
+    shown.set_defaults(run=_show)
+    shown.add_argument("model", metavar="MODEL", help=MODEL)
+
+    for name, run, what in (
+        ("evaluate", _evaluate, "print accuracy and loss of a model on data that have targets"),
+        ("predict", _predict, "write what a model says of data, as CSV, a row for each of theirs"),
+    ):
+        parser = commands.add_parser(
+            name, help=what, description=what.capitalize() + ".", formatter_class=Help
+        )
+        parser.set_defaults(run=run)
+        if name == "predict":
+            add = parser.add_argument
+            add(
+                "--out", metavar="FILE", help="write there, all or nothing, and not to the terminal"
+            )
+            add("--proba", action="store_true", help="add the probability of each class")
+        add_use(parser)
+
+    parser = commands.add_parser("export", help="write a model to an ONNX file")
+    parser.description = (
+        "Write a trained model to an ONNX file. Input: x, floats of shape (batch, features). "
+        "Outputs: logits and probabilities, or for a regression outputs (docs/onnx.md)."
+    )
+    parser.set_defaults(run=_export)
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="a file that `xpnn train --save` wrote")
+    add("out", metavar="FILE", help="such as model.onnx")
+    add("--dtype", metavar="NAME", help=f"{names_of(DTYPES)}; the model's own if left out")
+
+
+def _show(args: argparse.Namespace) -> int:
+    model = checkpoints.load(args.model)
+    about = checkpoints.describe(args.model)
+    assert model.inputs is not None
+    print(summary(model, model.inputs))
+    labels = model.labels
+    if labels is None and model.classes is not None:
+        labels = np.arange(model.classes)
+    lines: list[tuple[str, object]] = [
+        ("normalizer", model.normalizer),
+        ("target normalizer", model.target_normalizer),
+        ("classes", None if labels is None else ", ".join(map(str, labels))),
+        ("features", model.feature_names and ", ".join(model.feature_names)),
+        ("target", model.target_name),
+        ("loss", model.loss),
+        ("dtype", about["dtype"]),
+    ]
+    if model.history:
+        settings, last = model.history.settings, model.history[-1]
+        lines += [
+            ("settings", ", ".join(f"{name}={value}" for name, value in settings.items())),
+            ("last epoch", ", ".join(f"{n}={v!r}" for n, v in last._asdict().items())),
+        ]
+    versions = {"xpnn": about["xpnn"], **about.get("versions", {})}
+    lines += [
+        ("written by", ", ".join(f"{name} {version}" for name, version in versions.items())),
+        ("format", about["format"]),
+        ("weights sha256", model.sha256()),
+    ]
+    print(table([(name, str(value)) for name, value in lines if value is not None]))
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    model = opened(args)
+    data = known_data(args, model)
+    found = evaluate(model, data)
+    values_alone = math.isnan(found.accuracy)
+    if not values_alone:
+        print(f"accuracy {found.accuracy!r}")
+    print(f"loss {found.loss!r}")
+    if values_alone:
+        values = predict(model, data.x)
+        print(f"r2_score {metrics.r2_score(data.y, values)!r}")
+        print(f"root_mean_squared_error {metrics.root_mean_squared_error(data.y, values)!r}")
+    return 0
+
+
+def _predict(args: argparse.Namespace) -> int:
+    if args.out:
+        check_different({"data": args.data, "model": args.model, "out": args.out})
+        check_writable("out", args.out)
+    model = opened(args)
+    if args.proba and model.classes is None:
+        raise ArgumentError("proba is for models of classes, and this one gives values")
+    data = _inputs(args, model)
+    # images are files of their own
+    files = None if data.feature_names or data.rows is None else data.rows
+    with _written(args.out) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*([] if files is None else ["file"]), *_columns(model, args.proba)])
+        for start in range(0, len(data.x), EVALUATION_ROWS):
+            part = slice(start, start + EVALUATION_ROWS)
+            rows = data.x[part]
+            columns = [] if files is None else [files[part]]
+            columns.append(predict(model, rows))
+            if args.proba:
+                proba = predict_proba(model, rows)
+                columns.append(np.hstack([1 - proba, proba]) if proba.shape[1] == 1 else proba)
+            table = [column.reshape(len(rows), -1) for column in columns]
+            for cells in zip(*table, strict=True):
+                # all the digits, and no more, of either dtype
+                writer.writerow([str(cell) for group in cells for cell in group])
+    return 0
+
+
+def _inputs(args: argparse.Namespace, model: Sequential) -> NamedDataset:
+    """Return the features in DATA, whether it has a target or not."""
+    read = functools.partial(
+        load, args.data, target=None, header=header_of(args.header), part="test"
+    )
+    if model.feature_names is not None:
+        return read(features=model.feature_names)
+    if not Path(args.data).is_file() or Path(args.data).suffix in (".npy", ".npz"):
+        return read()
+    # nothing says which columns are the features: all, or all but the target
+    if args.target is None and tables.count_columns(args.data) == model.inputs:
+        return read()
+    return read(ignore=[-1 if args.target is None else args.target])
+
+
+def _columns(model: Sequential, proba: bool) -> list[str]:
+    assert model.inputs is not None
+    outputs = model.outputs(model.inputs)
+    if model.classes is None:
+        return ["prediction"] if outputs == 1 else [f"prediction{i + 1}" for i in range(outputs)]
+    labels = np.arange(model.classes) if model.labels is None else model.labels
+    return ["prediction", *(f"proba_{label}" for label in labels if proba)]
+
+
+@contextlib.contextmanager
+def _written(path: str | None) -> Iterator[TextIO]:
+    """Give a file to write to, which is there when all is written; standard output for None."""
+    if path is None:
+        yield sys.stdout
+        return
+    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+def _export(args: argparse.Namespace) -> int:
+    if Path(args.out).resolve() == Path(args.model).resolve():
+        raise ArgumentError(f"FILE and MODEL must be different files, got {args.out!r}")
+    onnx_export.export_onnx(checkpoints.load(args.model, dtype=args.dtype), args.out)
+    return 0

@@ -1,0 +1,140 @@
+"""`xpnn plot`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from xpnn import metrics, plots
+from xpnn.activations import ACTIVATIONS
+from xpnn.callbacks import (
+    read_log,
+)
+from xpnn.cli.application import add_use, known_data, opened
+from xpnn.cli.shared import (
+    Help,
+    check_different,
+    names_of,
+)
+from xpnn.datasets import (
+    as_dataset,
+)
+from xpnn.errors import ArgumentError
+from xpnn.training import predict
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser("plot", help="draw runs, activations, a model's errors")
+    parser.description = "Draw a picture to a PNG, PDF or SVG file (needs matplotlib)."
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
+
+    def kind(name: str, draw: Any, summary: str, description: str) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = kinds.add_parser(
+            name, help=summary, description=description, formatter_class=Help
+        )
+        command.set_defaults(run=draw)
+        command.add_argument(
+            "--out",
+            metavar="FILE",
+            help=f"the picture, as its ending says; {name}.png if left out and not there yet",
+        )
+        return command
+
+    add = kind(
+        "history",
+        _plot_history,
+        "accuracy and loss of one or several runs",
+        "Draw accuracy and loss per epoch of several runs, with one legend.",
+    ).add_argument
+    add("logs", metavar="LOG", nargs="+", help="CSV file that `xpnn train --log` wrote")
+
+    add = kind(
+        "activations",
+        _plot_activations,
+        "activation functions and their derivatives",
+        "Draw activation functions and, beside them, their derivatives.",
+    ).add_argument
+    add("activations", metavar="NAME[:P=V,...],...", help=names_of(ACTIVATIONS))
+    add("--range", metavar="LOW,HIGH", default="-4,4", help="of u")
+
+    for name, draw, summary, description in (
+        (
+            "confusion",
+            _plot_confusion,
+            "which classes a model takes for which",
+            "Draw how often each class of the test data was taken for each.",
+        ),
+        (
+            "errors",
+            _plot_errors,
+            "the test images that a model gets wrong",
+            "Draw the test images that a model gets wrong, those first that it was surest of, "
+            "with the true class, the predicted one and its probability.",
+        ),
+    ):
+        command = kind(name, draw, summary, description)
+        add_use(command)
+        if name == "errors":
+            command.add_argument(
+                "--count", metavar="N", type=int, default=25, help="the most images"
+            )
+
+
+def _plot_history(args: argparse.Namespace) -> int:
+    out = _picture(args)
+    names = args.logs
+    short = [Path(name).stem for name in names]
+    if len(set(short)) == len(short):
+        names = short
+    elif len(set(names)) < len(names):
+        raise ArgumentError(f"logs must be different files, got {' '.join(names)}")
+    runs = {name: read_log(path) for name, path in zip(names, args.logs, strict=True)}
+    plots.plot_histories(runs, out)
+    return _drawn(out)
+
+
+def _plot_activations(args: argparse.Namespace) -> int:
+    out = _picture(args)
+    try:
+        low, high = map(float, args.range.split(","))
+    except ValueError:
+        raise ArgumentError(f"range must be two numbers such as -4,4, got {args.range!r}") from None
+    plots.plot_activations(ACTIVATIONS.split(args.activations), out, low=low, high=high)
+    return _drawn(out)
+
+
+def _plot_confusion(args: argparse.Namespace) -> int:
+    out = _picture(args)
+    model = opened(args)
+    if model.classes is None:
+        raise ArgumentError("model must have been trained on class labels, got one that wasn't")
+    true = as_dataset("data", known_data(args, model), model.labels)
+    found = as_dataset("predictions", (true.x, predict(model, true.x)), model.labels)
+    matrix = metrics.confusion_matrix(true.y, found.y, classes=model.classes)
+    plots.plot_confusion(matrix, out, names=None if model.labels is None else list(model.labels))
+    return _drawn(out)
+
+
+def _plot_errors(args: argparse.Namespace) -> int:
+    out = _picture(args)
+    model = opened(args)
+    plots.plot_errors(model, known_data(args, model), out, count=args.count)
+    return _drawn(out)
+
+
+def _picture(args: argparse.Namespace) -> str:
+    """Return where the picture goes, once it is sure that it may."""
+    out: str = args.out or f"{args.kind}.png"
+    if args.out is None and Path(out).exists():
+        raise ArgumentError(f"out must be given where there is a {out} already")
+    plots.check(out, "out")
+    if "data" in args:
+        check_different({"data": args.data, "out": out})
+    return out
+
+
+def _drawn(out: str) -> int:
+    print(f"picture: {out}")
+    return 0

@@ -1,0 +1,103 @@
+"""`xpnn study`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from xpnn.backends import BACKENDS, DTYPES
+from xpnn.cli.shared import (
+    FAILED,
+    Help,
+    complain,
+    listed,
+    names_of,
+)
+from xpnn.errors import ArgumentError
+from xpnn.study import REPORT, Study, cluster, load_study, write_report
+from xpnn.study import run as run_study
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser("study", help="run a grid of runs, and report on it")
+    parser.description = "Run a grid of runs, and report on it."
+    kinds = parser.add_subparsers(dest="study_command", required=True, metavar="COMMAND")
+    what = "article, or a TOML file"
+
+    start = kinds.add_parser(
+        "run",
+        help="do the runs that have no result yet, and write the report",
+        description="Do the runs of a study that have no result yet, and write the report. Exit "
+        "status 1 if a run failed; the others finish, and the next start tries it again.",
+        formatter_class=Help,
+    )
+    start.set_defaults(run=_study_run)
+    add = start.add_argument
+    add("study", metavar="STUDY", help=what)
+    add("--only", metavar="NAME,...", help="experiments; `xpnn study list` names them")
+    add("--long", action="store_true", help="the experiments of many epochs too")
+    add("--repeats", action="store_true", help="repeat the runs that differ from what's published")
+    add("--data", metavar="DATA", help="folder with the data, instead of the study's")
+    add("--epochs", metavar="N", type=int, help="instead of the study's, as all that follow")
+    add("--backend", metavar="NAME", help=names_of(BACKENDS))
+    add("--device", metavar="NAME", help="such as cuda:0")
+    add("--dtype", metavar="NAME", help=names_of(DTYPES))
+    add("--reproducible", action="store_true", help="the same bits on every backend")
+    add("--jobs", metavar="N", type=int, help="runs at a time; as many as cores if left out")
+    add("--cluster", metavar="ADDRESS", help="of a Dask scheduler: run there, not here")
+    add("--out", metavar="FOLDER", default="runs", help="of results and report")
+    add("--quiet", action="store_true", help="print nothing but errors")
+
+    report = kinds.add_parser(
+        "report",
+        help="write the report anew from the results that are there",
+        description="Write report.html, report.md, tables.csv and the figures of the study that "
+        "was last run into a folder.",
+    )
+    report.set_defaults(run=_study_report)
+    report.add_argument("out", metavar="FOLDER", help="of the results")
+
+    listing = kinds.add_parser(
+        "list", help="list a study's runs", description="List a study's experiments and runs."
+    )
+    listing.set_defaults(run=_study_list)
+    listing.add_argument("study", metavar="STUDY", help=what)
+
+
+def _study_run(args: argparse.Namespace) -> int:
+    options = ("out", "data", "long", "repeats", "epochs", "backend", "device", "dtype")
+    given = {name: getattr(args, name) for name in options}
+    given["reproducible"] = args.reproducible or None
+    given["only"] = listed(args.only)
+    given["progress"] = not args.quiet
+    given["say"] = complain
+    if args.cluster is None:
+        outcome = run_study(args.study, jobs=args.jobs, **given)
+    else:
+        if args.jobs is not None:
+            raise ArgumentError("jobs must not be given with a cluster, whose workers set it")
+        with cluster(args.cluster) as executor:
+            outcome = run_study(args.study, executor=executor, **given)
+    headline = write_report(args.out, say=complain)
+    if not args.quiet:
+        print(headline)
+        print(f"report: {Path(args.out) / REPORT}")
+    return FAILED if outcome.failures else 0
+
+
+def _study_report(args: argparse.Namespace) -> int:
+    print(write_report(args.out, say=complain))
+    return 0
+
+
+def _study_list(args: argparse.Namespace) -> int:
+    study: Study = load_study(args.study)
+    print(f"{study.title}: {len(study.selected().runs)} runs")
+    for experiment in study.experiments:
+        long = ", with --long" if experiment.long else ""
+        print(f"\n{experiment.name}: {experiment.title}, {len(experiment.runs)} runs{long}")
+        for run in experiment.runs:
+            print(f"  {run}")
+    return 0

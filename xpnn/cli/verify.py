@@ -1,0 +1,139 @@
+"""`xpnn verify`."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from xpnn.backends import DTYPES
+from xpnn.cli.shared import (
+    DIFFERENT,
+    Help,
+    add_settings,
+    line,
+    listed,
+    names_of,
+    settings_of,
+    table,
+)
+from xpnn.datasets import (
+    read_idx_folder,
+)
+from xpnn.errors import ArgumentError
+from xpnn.settings import FIELDS
+from xpnn.verification import (
+    Canonical,
+    canonical_runs,
+    generated,
+    run_canonical,
+    usable_backends,
+    verify,
+)
+
+# settings that differ from those of `train`
+_VERIFIED = {"epochs": 3}
+
+# digits of a hash that a table shows, and what it shows instead
+_SHOWN = 16
+_DIVERGED, _EQUAL, _NO_DATA = "diverged", "equal", "needs MNIST"
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    compare = commands.add_parser(
+        "verify",
+        help="compare the backends bit for bit",
+        description="Train on each backend and compare the weights after each epoch. Exit status "
+        "0 if all agree; 1 if not, with the first operation that differs.",
+        formatter_class=Help,
+    )
+    compare.set_defaults(run=_verify)
+    add = compare.add_argument
+    add(
+        "data",
+        metavar="DATA",
+        nargs="?",
+        help="folder with IDX files as MNIST's, gzipped or not; a small generated set if left out",
+    )
+    add("--backends", metavar="NAME,...", help="the ones to compare; all usable ones if left out")
+    add("--device", metavar="NAME", help="of every backend, such as cuda:0")
+    add("--dtype", metavar="NAME", default="float32", help=names_of(DTYPES))
+    add("--native", action="store_true", help="compare native runs, and show how far they part")
+    add("--canonical", action="store_true", help="hold standard runs to the published hashes")
+    add_settings(compare, **_VERIFIED)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    names = listed(args.backends)
+    if args.canonical:
+        changed = [
+            name for name in FIELDS if getattr(args, name) != _VERIFIED.get(name, FIELDS[name])
+        ]
+        if args.native or args.dtype != "float32" or changed:
+            raise ArgumentError("canonical runs take no options but DATA, backends and device")
+        return _verify_canonical(args.data, names, args.device)
+    backends = usable_backends(
+        names, device=args.device, dtype=args.dtype, reproducible=not args.native
+    )
+    settings = settings_of(args)
+    if len(backends) < 2:
+        raise ArgumentError(f"backends must be two or more to compare, got {backends[0].name}")
+    train, test = generated() if args.data is None else read_idx_folder(args.data)
+    found = verify(settings, train, test, backends)
+    head = ["epoch", *found.hashes, "agree"]
+    head += ["absolute", "relative"] if args.native else []
+    rows = [head]
+    columns = [
+        [*own, *([_DIVERGED] if name in found.diverged else [])]
+        for name, own in found.hashes.items()
+    ]
+    ends = len(set(found.diverged.values()))
+    for epoch, cells in enumerate(itertools.zip_longest(*columns, fillvalue="")):
+        # two that diverge in the same epoch may do so in different batches
+        alike = len(set(cells)) == 1 and (_DIVERGED not in cells or ends == 1)
+        rows.append([str(epoch), *(cell[:_SHOWN] for cell in cells), "yes" if alike else "no"])
+        if args.native and epoch < len(found.differences):
+            rows[-1] += [f"{number:.2g}" for number in found.differences[epoch]]
+        elif args.native:
+            rows[-1] += ["", ""]
+    print(table(rows))
+    if found.parted:
+        print(found.parted)
+    if len(found.diverged) == len(found.hashes) and ends == 1:
+        print(f"all diverge alike: {next(iter(found.diverged.values()))}")
+    return 0 if found.agree else DIFFERENT
+
+
+def _verify_canonical(folder: str | None, names: Sequence[str] | None, device: str | None) -> int:
+    available = {"generated": generated()}
+    if folder is not None:
+        available["mnist"] = read_idx_folder(folder)
+    backends = [backend.name for backend in usable_backends(names, device=device)]
+    runs = canonical_runs()
+    widths = [
+        max(len(run.name) for run in runs),
+        _SHOWN,
+        *([len("differs at epoch 00")] * len(backends)),
+    ]
+    print(line(["run", "published", *backends], widths), flush=True)
+    good = True
+    for run in runs:
+        # row by row: five epochs of the article's networks take their time
+        cells = [_canonical_cell(run, available.get(run.data), name, device) for name in backends]
+        good = good and all(cell in (_EQUAL, _NO_DATA) for cell in cells)
+        print(line([run.name, run.hashes[-1][:_SHOWN], *cells], widths), flush=True)
+    return 0 if good else DIFFERENT
+
+
+def _canonical_cell(run: Canonical, data: Any, name: str, device: str | None) -> str:
+    if data is None:
+        return _NO_DATA
+    ours = run_canonical(run, data, name, device=device)
+    if (ours.hashes, ours.log) == (run.hashes, run.log):
+        return _EQUAL
+    # a run that diverged has fewer epochs
+    pairs = zip(ours.hashes, ours.log, run.hashes, run.log, strict=False)
+    same = itertools.takewhile(lambda pair: pair[:2] == pair[2:], pairs)
+    return f"differs at epoch {sum(1 for _ in same)}"
