@@ -28,6 +28,7 @@ from xpnn.errors import (
     positive,
     unknown,
 )
+from xpnn.layers import Dense, Layer
 from xpnn.model import Sequential
 from xpnn.optimizers import SGD, Adam, Momentum, Nesterov, Optimizer
 from xpnn.schedules import Schedule
@@ -420,7 +421,8 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             y = column_or_1d(y, warn=True)
         problem = self._problem(y, classes, again=again, partial=partial)
         settings = self._settings(problem)
-        model, place, past = Sequential(*settings.layers(problem.outputs)), None, None
+        layers = [_glorot(layer) for layer in settings.layers(problem.outputs)]
+        model, place, past = Sequential(*layers), None, None
         if again:
             _check_same(self.model_, model)
             model, place, past = self.model_, self.model_.backend, self._past
@@ -619,22 +621,28 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
 
     def _place(self, home: Backend | None, dtype: Any) -> Backend:
         """Return the backend that was asked for; by default, where X is and in its dtype."""
-        options: dict[str, Any] = {
-            "backend": self.backend,
-            "device": self.device,
-            "dtype": np.dtype(dtype).name if self.dtype is None else self.dtype,
-            "reproducible": self.reproducible,
-        }
-        if self.backend is None:
-            own = {"backend": "numpy"} if home is None else home.options()
-            options |= {"backend": own["backend"], "device": self.device or own.get("device")}
-        return get_backend(**options)
+        name, device, wanted = self.backend, self.device, self.dtype
+        if name is None:
+            own = get_backend() if home is None else home
+            name, device = own.name, device or own.options()["device"]
+        if wanted is None:
+            wanted = name.dtype_name if isinstance(name, Backend) else np.dtype(dtype).name
+        return get_backend(name, device=device, dtype=wanted, reproducible=self.reproducible)
 
     def _values(self, x: Any, of: Callable[..., np.ndarray] = predict_proba) -> np.ndarray:
         """Return what the network says, a row a sample: probabilities or values, or its outputs."""
         check_is_fitted(self)
         x = validate_data(self, _on_host(x), reset=False, dtype=(np.float64, np.float32))
         return of(self.model_, x)
+
+
+def _listed(labels: np.ndarray) -> str:
+    return ", ".join(map(repr, labels.tolist()))
+
+
+def _glorot(layer: Layer) -> Layer:
+    """Return the layer, one with weights with the initial ones that scikit-learn draws."""
+    return Dense(layer.units, weight="glorot_uniform") if isinstance(layer, Dense) else layer
 
 
 def _check_same(old: Sequential, new: Sequential) -> None:
@@ -699,7 +707,8 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     validation_fraction
         Of the samples, >= 0 and < 1; two samples or more.
     beta_1, beta_2, epsilon
-        Of "adam".
+        Of "adam", `epsilon` as in the paper, beside the corrected root; scikit-learn adds it to the
+        uncorrected one.
     backend, device
         What computes, see `xpnn.get_backend`; None is the library and the device of `X`, NumPy
         for what is no array.
@@ -811,7 +820,7 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
         if self._multilabel:
             return (values > 0.5).astype(np.int64)
         indices = values[:, 0] > 0.5 if values.shape[1] == 1 else np.argmax(values, axis=1)
-        return self.classes_[indices.astype(np.int64)]  # type: ignore[no-any-return]
+        return self.classes_[indices.astype(np.int64)]
 
     def predict_proba(self, X: Array) -> Array:
         """Return probabilities of shape (n, classes), in the order of `classes_`."""
@@ -841,38 +850,38 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
 
     def _problem(self, y: Any, classes: Any, *, again: bool, partial: bool) -> _Problem:
         check_classification_targets(y)
-        kind = type_of_target(y)
-        multilabel = kind == "multilabel-indicator"
-        if not multilabel and y.ndim != 1:
-            raise DataError(f"y must be labels of shape (n,), or 0 and 1 in columns, got {kind}")
+        multilabel = type_of_target(y) == "multilabel-indicator"
         if multilabel:
             y = y.toarray() if hasattr(y, "toarray") else y
             found = np.arange(y.shape[1])
-        else:
+        elif y.ndim == 1:
             found = np.unique(y)
-        if again:
-            known = self.classes_
-            if multilabel != self._multilabel:
-                raise DataError("y must be of the kind that the network was trained for")
-        elif not partial:
-            known = found
-        elif classes is None:
-            raise ArgumentError("classes must be given in the first call of partial_fit, got None")
         else:
-            known = found if multilabel else np.unique(_on_host(classes))
-        if len(known) < 2:
-            raise DataError(f"y must hold two classes or more, got one class, {known.tolist()}")
-        if again and classes is not None and not np.array_equal(np.unique(classes), known):
-            raise ArgumentError(f"classes must be {known} as in the first call, got {classes!r}")
-        strange = np.setdiff1d(found, known)
+            raise DataError(f"y must be labels of shape (n,), or 0 and 1, got shape {y.shape}")
+        given = found if multilabel or classes is None else np.unique(_on_host(classes))
+        if again:
+            if multilabel != self._multilabel:
+                was = "multilabel" if self._multilabel else "a label for each row"
+                raise DataError(f"y must be {was} as before, got shape {y.shape}")
+            if classes is not None and not np.array_equal(given, self.classes_):
+                raise ArgumentError(
+                    f"classes must be {_listed(self.classes_)} as in the first call, "
+                    f"got {_listed(given)}"
+                )
+            given = self.classes_
+        elif partial and classes is None:
+            raise ArgumentError("classes must be given in the first call of partial_fit, got None")
+        strange = np.setdiff1d(found, given)
         if len(strange):
-            raise DataError(f"y must hold the classes {known}, got {strange}")
-        self.classes_, self._multilabel = known, multilabel
-        k = len(known)
+            raise DataError(f"y must hold the classes {_listed(given)}, got {_listed(strange)}")
+        k = len(given)
+        if k < 2:
+            raise DataError(f"y must hold two classes or more, got one class, {_listed(given)}")
+        self.classes_, self._multilabel = given, multilabel
         if multilabel:
             y = y.astype(np.float64)
             return _Problem(y, None, k, "binary_cross_entropy", per_sample=k, gradient=1 / k)
-        y, labels = np.searchsorted(known, y), as_labels(known)
+        y, labels = np.searchsorted(given, y), as_labels(given)
         if labels is not None:
             y = labels[y]
         loss = "binary_cross_entropy" if k == 2 else "cross_entropy"
