@@ -7,6 +7,9 @@ puts PyTorch and JAX on that device.
 import os
 from pathlib import Path
 
+# before SciPy is imported, for scikit-learn's checks of its array API
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
 import numpy as np
 import pytest
 

@@ -50,6 +50,20 @@ def to_numpy(array: Any) -> np.ndarray:
         raise ArgumentError(f"not an array: {error}") from None
 
 
+def backend_of(array: Any) -> Backend | None:
+    """Return the backend of another library than NumPy that `array` is of, on its device.
+
+    None for NumPy's arrays, and for what isn't an array.
+    """
+    if isinstance(array, np.ndarray) or not array_api_compat.is_array_api_obj(array):
+        return None
+    for cls in BACKENDS.values():
+        if cls.owns(array):
+            places = (cls(name) for name in cls().devices())
+            return next(place for place in places if place.device == device(array))
+    return None
+
+
 class BackendInfo(NamedTuple):
     """What `describe` says of a backend on this machine."""
 

@@ -735,7 +735,10 @@ def _weights(
     # a sum that is correctly rounded, so alike on every platform
     total = math.fsum(weights)
     if n and not 0 < total < math.inf:
-        raise DataError(f"weights of the training samples must have a sum > 0, got {total}")
+        raise DataError(
+            "weights of the training samples must have a sum that isn't zero or infinite, "
+            f"got {total}"
+        )
     return weights * (n / total) if n else weights
 
 
@@ -1037,7 +1040,7 @@ def predict(model: Sequential, x: Array) -> Array:
     """
     if model.classes is None:
         return predict_proba(model, x)
-    outputs = _outputs(model, x)
+    outputs = outputs_of(model, x)
     place = model.placed()[0]
     with place.scope():
         indices = labels(outputs)
@@ -1055,13 +1058,17 @@ def predict_proba(model: Sequential, x: Array) -> Array:
     values of a model with a `target_normalizer` are turned back, and are float64.
     """
     loss = model.loss or CrossEntropy()
-    outputs = _outputs(model, x)
+    outputs = outputs_of(model, x)
     with model.placed()[0].scope():
         values = loss.predict(outputs, xp=namespace(outputs))
         return values if model.target_normalizer is None else model.target_normalizer.invert(values)
 
 
-def _outputs(model: Sequential, x: Array) -> Array:
+def outputs_of(model: Sequential, x: Array) -> Array:
+    """Return the network's outputs for `x`, shape (n, outputs): logits, or normalized values.
+
+    Parameters and arrays are as for `predict`.
+    """
     place, arrays = model.placed()
     own = place.owns(x) and not isinstance(x, np.ndarray)
     if not own:
