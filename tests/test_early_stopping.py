@@ -31,7 +31,7 @@ def driven(losses, column="test_loss", **options):
     model = xpnn.Sequential(xpnn.Dense(2))
     model.initialize(3, backend=xpnn.get_backend(), rng=np.random.RandomState(0))
     history = xpnn.History({})
-    run = Run(model, 99, 1, history, (X, Y), VALIDATION, np.random.RandomState(0))
+    run = Run(model, 99, 1, history, (X, Y), VALIDATION, None, np.random.RandomState(0))
     early = xpnn.EarlyStopping(column, **options)
     early.on_start(run)
     for row in rows(losses, column):

@@ -555,7 +555,7 @@ def test_predictions_are_written_whole_or_not_at_all(here, monkeypatch, capsys):
     (here / "p.csv").write_text("of before")
     calls = []
 
-    def failing(model, rows):
+    def failing(model, rows, where):
         calls.append(len(rows))
         if len(calls) > 2:
             raise OSError(28, "No space left on device")
@@ -659,3 +659,173 @@ def test_a_png_of_a_bomb_is_one_line(here):
     (here / "images" / "dark" / "1.png").write_bytes(png)
     with pytest.raises(DataError, match=r"can't read .*1\.png"):
         load("images")
+
+
+# what a reader of messages is owed: the file, the row, the column
+
+
+def arrays_of(kind, x, y, here):
+    """Write x and y; return DATA."""
+    if kind == "npz":
+        np.savez("d.npz", x=x, y=y)
+        return "d.npz"
+    np.save("x.npy", x)
+    np.save("y.npy", y)
+    return "x.npy,y.npy"
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy"])
+@pytest.mark.parametrize(
+    ("spoil", "place"),
+    [
+        (lambda x, y: (np.where(np.arange(360).reshape(90, 4) == 161, np.nan, x), y),
+         ", x, row 40, column 1: "),
+        (lambda x, y: (x, np.where(np.arange(90) == 40, np.nan, x[:, 0])), ", y, row 40: "),
+        (lambda x, y: (np.full((90, 4), 2**53 + 1), y), ", x, row "),
+        (lambda x, y: (np.full((90, 4), 2**63 + 1, np.uint64), y), ", x, row "),
+    ],
+)  # fmt: skip
+def test_arrays_say_where_they_are_wrong(kind, spoil, place, here, capsys):
+    data = arrays_of(kind, *spoil(X, CODES), here)
+    for options in ([], ["--validation", 0.2]):
+        message = failed(capsys, "train", data, "--epochs", 1, *options)
+        assert message.startswith(f"{data}{place}")
+
+
+def test_integers_that_float64_holds_are_taken():
+    big = np.array([[2**53], [-(2**60)], [2**62 + 2**20]])
+    np.testing.assert_array_equal(xpnn.datasets.as_inputs("x", big), big, strict=True)
+    with pytest.raises(DataError, match=f"got {-(2**53) - 1} in row 1, column 0"):
+        xpnn.datasets.as_inputs("x", np.array([[1], [-(2**53) - 1]]))
+
+
+def test_a_column_that_can_not_be_normalized_is_named(here, capsys):
+    table(here / "t.csv")
+    text = (here / "t.csv").read_text().splitlines()
+    (here / "t.csv").write_text("\n".join([text[0], *(f"{s}1e308,{t}" for s, t in [
+        (sign, line.split(",", 1)[1]) for sign, line in zip("+-" * 45, text[1:], strict=True)
+    ])]) + "\n")  # fmt: skip
+    assert "t.csv: train.x can't be normalized in float64: column 'a' goes" in failed(
+        capsys, "train", "t.csv", "--epochs", 1
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_values_too_large_for_the_dtype_are_named(backend, here, capsys):
+    open_backend(backend, "float32")
+    x = np.array(X)
+    np.savez("t.npz", x=x, y=CODES)
+    assert run("train", "t.npz", "--epochs", 1, "--save", "m", "--quiet", "--batch-size", 10) == 0
+    x[70, 2] = 1e39
+    np.savez("d.npz", x=x, y=CODES)
+    spot = "d.npz, x, row 70, column 2: 1e+39 is too large for float32"
+    for argv in (["train", "d.npz", "--epochs", 1], ["evaluate", "m", "d.npz"],
+                 ["predict", "m", "d.npz"]):  # fmt: skip
+        assert failed(capsys, *argv, "--backend", backend) == spot
+    x[70, 2] = 3e38
+    x[70, 0] = -3e38
+    model = xpnn.Sequential(xpnn.Dense(3))
+    xpnn.fit(model, (X, CODES), epochs=0, backend=backend)
+    model.place([{"weight": np.ones((4, 3)) * 10 * np.eye(4)[:, [2]], "bias": np.zeros(3)}],
+                inputs=4, backend=model.backend)  # fmt: skip
+    with pytest.raises(DataError, match="x, row 70: an output of the model is inf"):
+        xpnn.predict(model, x)
+
+
+@pytest.mark.parametrize("options", [[], ["--validation", 0.2]])
+def test_no_rows_are_one_line(options, here, capsys):
+    data = arrays_of("npz", np.empty((0, 4)), np.empty(0, int), here)
+    assert failed(capsys, "train", data, *options) == "d.npz: x has no rows"
+    with pytest.raises(ArgumentError, match="one row or more"):
+        split(Dataset(np.empty((0, 4)), np.empty(0, int)), 0.2)
+
+
+def of_size(folder, width, height, mode="L"):
+    image = pytest.importorskip("PIL.Image")
+    rng = np.random.RandomState(2)
+    for kind in ("a", "b"):
+        (folder / kind).mkdir(parents=True)
+        for i in range(4):
+            shape = (height, width) if mode == "L" else (height, width, 3)
+            pixels = rng.randint(0, 256, shape).astype(np.uint8)
+            image.fromarray(pixels).save(folder / kind / f"{i}.png")
+    return folder.name
+
+
+def test_a_models_images_keep_their_shape(here, capsys):
+    for name, width, height, mode in (
+        ("tall", 4, 9, "L"), ("wide", 9, 4, "L"), ("square", 6, 6, "L"), ("rgb", 4, 3, "RGB"),
+    ):  # fmt: skip
+        of_size(here / name, width, height, mode)
+    small = ["--epochs", 1, "--batch-size", 4, "--hidden", ""]
+    assert run("train", "tall", *small, "--save", "m", "--checkpoint", "c", "--quiet",
+               "--seed", 1) == 0  # fmt: skip
+    assert xpnn.load("m").image_shape == (9, 4, 1)
+    assert run("show", "m") == 0
+    assert re.search(r"^images +4 × 9 grey$", capsys.readouterr().out, re.M)
+    for other, size in (("wide", "9 × 4 grey"), ("square", "6 × 6 grey"), ("rgb", "4 × 3 colour")):
+        wanted = f"{other} must hold images of 4 × 9 grey as the training data do, got {size}"
+        for argv in (["predict", "m", other], ["evaluate", "m", other],
+                     ["plot", "errors", "m", other, "--out", "e.png"],
+                     ["plot", "confusion", "m", other, "--out", "e.png"],
+                     ["train", "tall", *small, "--validation", other]):  # fmt: skip
+            assert failed(capsys, *argv) == wanted
+        with pytest.raises(DataError, match=wanted):
+            xpnn.fit(xpnn.load("m"), load(other), epochs=1)
+    # the same bytes in another shape
+    data = load("tall")
+    data.image_shape = (4, 9, 1)
+    codes = data.y.tolist()
+    with pytest.raises(ArgumentError, match=r"image_shape must be .* as in c"):
+        xpnn.fit(xpnn.Sequential(xpnn.Dense(2)), data, labels=sorted(set(codes)), epochs=1,
+                 loss=xpnn.CrossEntropy(), batch_size=4, resume="c")  # fmt: skip
+    assert run("plot", "errors", "m", "tall", "--out", "e.png") == 0
+
+
+def test_images_that_are_no_png_are_named(here):
+    of_size(here / "images", 3, 2)
+    jpeg = here / "images" / "a" / "x.JPG"
+    jpeg.write_bytes(b"\xff\xd8")
+    with pytest.raises(DataError, match=r"x\.JPG is no PNG image"):
+        load("images")
+    jpeg.unlink()
+    (here / "images" / "c").mkdir()
+    (here / "images" / ".hidden").mkdir()
+    with pytest.raises(DataError, match=r"images/c must hold PNG images as .*images/a does"):
+        load("images")
+    (here / "jpegs" / "a").mkdir(parents=True)
+    (here / "jpegs" / "a" / "1.jpeg").write_bytes(b"\xff\xd8")
+    with pytest.raises(DataError, match=r"folders of PNG images; jpegs/a/1\.jpeg is no PNG image"):
+        load("jpegs")
+
+
+def test_a_full_disk_is_named(here, capsys):
+    if not (here.parent / "/dev/full").exists():
+        pytest.skip("no /dev/full")
+    table(here / "t.csv")
+    assert run("train", "t.csv", *SMALL, "--save", "m") == 0
+    assert "'/dev/full'" in failed(capsys, "predict", "m", "t.csv", "--out", "/dev/full")
+    assert "'/dev/full'" in failed(capsys, "train", "t.csv", *SMALL, "--save", "/dev/full")
+
+
+def test_a_label_with_a_newline_is_one_line_of_a_table(here, capsys):
+    table(here / "t.csv", np.array(["a\nb", "c"])[CODES % 2])
+    assert run("train", "t.csv", *SMALL, "--save", "m") == 0
+    capsys.readouterr()
+    assert run("show", "m") == 0
+    assert re.search(r"^classes +a\\nb, c$", capsys.readouterr().out, re.M)
+
+
+def test_a_run_that_can_not_begin_prints_no_table(here, capsys):
+    table(here / "t.csv")
+    (here / "c").write_text("of before")
+    capsys.readouterr()
+    assert run("train", "t.csv", "--patience", 2, "--monitor", "test_loss") == 2
+    assert run("train", "t.csv", "--checkpoint", "c") == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_export_replaces_nothing_but_onnx(here, capsys):
+    table(here / "t.csv")
+    assert run("train", "t.csv", *SMALL, "--save", "m") == 0
+    assert failed(capsys, "export", "m", "t.csv") == "FILE must end in .onnx, got 't.csv'"

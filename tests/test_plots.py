@@ -9,6 +9,7 @@ import pytest
 import xpnn
 from xpnn import plots
 from xpnn.activations import ACTIVATIONS
+from xpnn.datasets import NamedDataset
 from xpnn.training import Epoch
 
 pytest.importorskip("matplotlib")
@@ -295,6 +296,7 @@ def classifier(weights, backend="numpy", loss=None, classes=None):
     model.place(parameters, inputs=len(weights), backend=place)
     model.loss = loss or xpnn.CrossEntropy()
     model.classes = classes or weights.shape[1]
+    model.image_shape = {4: (2, 2, 1), 1: (1, 1, 1)}[len(weights)]
     return model
 
 
@@ -328,6 +330,25 @@ def test_errors_with_the_surest_first(backend, drawn, tmp_path):
         )
         for i, wrong in order
     ]
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 1), (1, 2, 3)])
+def test_errors_are_drawn_in_their_shape(shape, drawn, tmp_path):
+    x = np.arange(12, dtype=np.uint8).reshape(2, 6)
+    model = xpnn.Sequential(xpnn.Dense(2))
+    data = NamedDataset(x, np.array([0, 1]), path="t", image_shape=shape)
+    xpnn.fit(model, data, epochs=0)
+    wrong = data.part(np.array([0, 1]))._replace(y=1 - xpnn.predict(model, x))
+    plots.plot_errors(model, wrong, tmp_path / "e.svg")
+    expected = [row.reshape(shape if shape[2] > 1 else shape[:2]).tolist() for row in x]
+    assert sorted(image for _, image in shown(drawn[-1])) == expected
+
+
+def test_bytes_of_no_known_shape_are_square_images(drawn, tmp_path):
+    model = classifier(np.eye(4, 3))
+    model.image_shape = None
+    plots.plot_errors(model, (X.astype(np.uint8), (Y + 1) % 3), tmp_path / "e.svg")
+    assert all(np.shape(image) == (2, 2) for _, image in shown(drawn[-1]))
 
 
 def test_images_that_are_equally_sure_keep_their_order(drawn, tmp_path):
@@ -368,7 +389,12 @@ def test_errors_of_one_output(drawn, tmp_path):
     ("change", "error", "message"),
     [
         ({"count": 0}, xpnn.ArgumentError, "count must be a whole number >= 1, got 0"),
-        ({"data": (X[:, :3], Y)}, xpnn.DataError, "square images to be drawn, got 3 features"),
+        ({"shape": None}, xpnn.DataError, "images of a known shape to be drawn, got 4 features"),
+        (
+            {"data": NamedDataset(X, Y, path="t", image_shape=(1, 4, 1))},
+            xpnn.DataError,
+            "t must hold images of 2 × 2 grey as the training data do, got 4 × 1 grey",
+        ),
         ({"data": (np.ones((5, 9)), Y)}, xpnn.DataError, "x must have shape"),
         ({"data": (X, 1.0 * Y)}, xpnn.DataError, "data.y must hold integer class labels"),
         ({"data": X}, xpnn.ArgumentError, "data must be a pair of arrays"),
@@ -380,6 +406,8 @@ def test_errors_that_cannot_be_drawn(change, error, message, tmp_path):
     change = dict(change)
     if "classes" in change:
         model.classes = change.pop("classes")
+    if "shape" in change:
+        model.image_shape = change.pop("shape")
     options = {"data": (X, Y), "path": tmp_path / "e.svg", **change}
     with pytest.raises(error, match=message):
         plots.plot_errors(model, **options)

@@ -123,6 +123,7 @@ def test_features_alone_need_no_header(file):
     np.testing.assert_array_equal(table.values, [[1, 2], [3, 4]])
 
 
+UTF = " is not UTF-8 text; save the file as UTF-8"
 HEAD = "a,b,y\n1,2,u\n"
 
 
@@ -159,7 +160,13 @@ HEAD = "a,b,y\n1,2,u\n"
         ("y\n1\n", " has no column for features, only y"),
         (HEAD + '3,"4" ,v\n', ", line 3: ',' expected after '\"'"),
         (HEAD + '3,4,"v\n5,6,u\n', ", line 4: unexpected end of data"),
-        (HEAD.encode() + b"3,4,\xfc\n", " is not UTF-8 text: it holds the byte 0xfc"),
+        (HEAD.encode() + b"3,4,\xfc\n", ", line 3, column 3: the byte 0xfc" + UTF),
+        ("a;b;y\n1;2;ü\n".encode() + b'3;"4;";v\xfc\n', ", line 3, column 3: the byte 0xfc" + UTF),
+        (HEAD + "3,4,v\0\n", " is not a text file: line 3 holds a NUL character"),
+        (
+            HEAD + "3,4,v\n" * 20000 + "3,4,v\0\n",
+            " is not a text file: line 20003 holds a NUL character",
+        ),
         (HEAD.encode("utf-16"), " is UTF-16; save it as UTF-8"),
         (b"PK\x03\x04\x00\x00", " is not a text file: it begins with 50 4b 03 04 00 00"),
     ],
@@ -228,7 +235,7 @@ def target(file, *cells, task=None):
         (("u", "v", "u"), np.array(["u", "v", "u"])),
         (("3", "-1", "3"), np.array([3, -1, 3])),
         (("1", "2", "unknown"), np.array(["1", "2", "unknown"])),
-        (("NA", "FR", "none"), np.array(["NA", "FR", "none"])),
+        (("5000", "9" * 5000, "7"), np.array(["5000", "9" * 5000, "7"])),
         (("007", "7", "7"), np.array(["007", "7", "7"])),
         (("9223372036854775807", "7", "7"), np.array([2**63 - 1, 7, 7])),
         (("9223372036854775808", "7", "7"), np.array(["9223372036854775808", "7", "7"])),
@@ -247,6 +254,10 @@ def test_the_task_may_be_said(file):
     np.testing.assert_array_equal(
         target(file, "1.5", "x", task="classification"), np.array(["1.5", "x"]), strict=True
     )
+    for cells in (("NA", "FR", "none"), ("0,5", "0,7"), ("5%", "6%"), ("3", "a", "b")):
+        np.testing.assert_array_equal(
+            target(file, *cells, task="classification"), np.array(cells), strict=True
+        )
 
 
 @pytest.mark.parametrize(
@@ -262,6 +273,45 @@ def test_the_task_may_be_said(file):
             None,
             ", line 3, column 'y': 'x' is not a number, as 1.5 in the same column is; if all are "
             "labels, say task classification",
+        ),
+        (
+            ("0,65", "0", "1,5"),
+            None,
+            ", line 2, column 'y': '0,65' is not a number (a decimal point is wanted); if all are "
+            "labels, say task classification",
+        ),
+        (
+            ("12", "1,007.5", "3"),
+            None,
+            ", line 3, column 'y': '1,007.5' is not a number (plain digits with a decimal point "
+            "are wanted); if all are labels, say task classification",
+        ),
+        (
+            ("5 %", "6 %"),
+            None,
+            ", line 2, column 'y': '5 %' is not a number (plain digits with a decimal point are "
+            "wanted); if all are labels, say task classification",
+        ),
+        *(
+            (
+                ("a", mark, "b"),
+                None,
+                f", line 3, column 'y': a missing value ({mark!r}); if it is a label, say task "
+                "classification",
+            )
+            for mark in ("?", "NA", "none")
+        ),
+        (
+            ("3", "pos", "neg"),
+            None,
+            ", line 2, column 'y': '3' is a number, and all below is text: if it is a name, say "
+            "header yes; if a label, task classification",
+        ),
+        (
+            [f"t{i}" for i in range(21)],
+            None,
+            ", column 'y': 21 different texts in 21 rows are many for classes; if they are, say "
+            "task classification",
         ),
         (
             range(21),

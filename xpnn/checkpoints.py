@@ -75,6 +75,7 @@ def save(model: Sequential, path: PathLike) -> None:
         "labels": None if model.labels is None else model.labels.tolist(),
         "feature_names": model.feature_names,
         "target_name": model.target_name,
+        "image_shape": model.image_shape,
         **{name: None if own is None else _registered(own) for name, own in normalizers.items()},
         "loss": None if model.loss is None else _loss_config(model.loss),
         "layers": [{"layer": type(layer).__name__, **layer.config()} for layer in model.layers],
@@ -155,13 +156,15 @@ def _read(path: PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise DataError(f"{path} is a checkpoint, and not a model: a run goes on from it")
     if "xpnn" not in metadata:
         raise DataError(f"{path} is a safetensors file, but not one of xpnn's")
-    text = metadata["xpnn"]
+    text, damaged = metadata["xpnn"], f"{path} is damaged: it doesn't hold what was written to it"
     if metadata.get("sha256") not in (None, _sha256(text, arrays)):
-        raise DataError(f"{path} is damaged: it doesn't hold what was written to it")
+        raise DataError(damaged)
     import json
 
     try:
         description = json.loads(text)
+        if description["format"] > 1 and "sha256" not in metadata:
+            raise DataError(damaged)
         if description["format"] > FORMAT:
             raise DataError(
                 f"{path} was written by xpnn {description['xpnn']}, whose format "
@@ -184,6 +187,12 @@ def _take_over(
     names = description.get("feature_names")
     model.feature_names = None if names is None else tuple(names)
     model.target_name = description.get("target_name")
+    shape = description.get("image_shape")
+    if shape is not None:
+        height, width, channels = map(int, shape)
+        if height * width * channels != description["inputs"]:
+            raise ValueError(f"images of {shape} for {description['inputs']} features")
+        model.image_shape = (height, width, channels)
     for name in _NORMALIZERS:
         kind = description.get(name)
         if kind is not None:

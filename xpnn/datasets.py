@@ -30,6 +30,9 @@ _READ_BYTES = 1 << 26
 # labels that a message lists
 _LISTED = 10
 
+# integers up to here are all float64s
+_EXACT = 2**53
+
 # of the gzipped files, as they have been served since 2018
 _MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 _MNIST_MD5 = {
@@ -70,13 +73,22 @@ class NamedDataset(Dataset):
     feature_names, target_name
         Of the columns of a table.
     rows
-        Where each row is: lines of the file, or files of their own.
+        Where each row is: lines of the file, or files of their own; rows of arrays, if they aren't
+        counted from 0.
+    image_shape
+        Height, width and channels, where the rows of x are images.
 
     Attributes
     ----------
-    path, feature_names, target_name, rows
+    path, feature_names, target_name, rows, image_shape
         As given.
     """
+
+    path: str = ""
+    feature_names: tuple[str, ...] | None = None
+    target_name: str | None = None
+    rows: np.ndarray | None = None
+    image_shape: tuple[int, int, int] | None = None
 
     def __new__(
         cls,
@@ -87,36 +99,41 @@ class NamedDataset(Dataset):
         feature_names: tuple[str, ...] | None = None,
         target_name: str | None = None,
         rows: np.ndarray | None = None,
+        image_shape: tuple[int, int, int] | None = None,
     ) -> NamedDataset:
         """Return the pair (x, y) with the rest as attributes."""
         self = super().__new__(cls, x, y)
-        self.path, self.rows = path, rows
+        self.path, self.rows, self.image_shape = path, rows, image_shape
         self.feature_names, self.target_name = feature_names, target_name
         return self
 
-    path: str
-    feature_names: tuple[str, ...] | None
-    target_name: str | None
-    rows: np.ndarray | None
+    @property
+    def files(self) -> np.ndarray | None:
+        """The file that each row is, if each is one."""
+        return self.rows if self.rows is not None and self.rows.dtype.kind == "U" else None
 
-    def where(self, row: int) -> str:
-        """Return in words where the target of a row is."""
-        if self.rows is None:
-            return f"{self.path}, y, row {row}"
-        if self.target_name is None:
-            return str(self.rows[row])
-        return tables.place(self.path, int(self.rows[row]), self.target_name)
+    def where(self, row: int, part: str = "y", column: int | None = None) -> str:
+        """Return in words where a row of x or y is, or what stands in one of its columns."""
+        if self.files is not None:
+            return str(self.files[row])
+        number = row if self.rows is None else int(self.rows[row])
+        if self.feature_names is not None:
+            if part == "y":
+                assert self.target_name is not None
+                return tables.place(self.path, number, self.target_name)
+            name = None if column is None else self.feature_names[column]
+            return tables.place(self.path, number, name)
+        place = f"{self.path}, {part}, row {number}"
+        return place if column is None else f"{place}, column {column}"
 
     def part(self, rows: np.ndarray) -> NamedDataset:
         """Return some rows."""
-        return type(self)(
-            self.x[rows],
-            self.y[rows],
-            path=self.path,
-            feature_names=self.feature_names,
-            target_name=self.target_name,
-            rows=None if self.rows is None else self.rows[rows],
-        )
+        about = {**vars(self), "rows": rows if self.rows is None else self.rows[rows]}
+        return type(self)(self.x[rows], self.y[rows], **about)
+
+
+# in words, where a row of x or of y is, or one of its columns: `NamedDataset.where`
+Where = Callable[[int, str, int | None], str]
 
 
 def as_dataset(name: str, data: Any, labels: np.ndarray | None = None) -> Dataset:
@@ -128,8 +145,11 @@ def as_dataset(name: str, data: Any, labels: np.ndarray | None = None) -> Datase
     ------
     ArgumentError, DataError
         If it isn't a pair, x isn't two-dimensional, x and y differ in length, y has more than two
-        dimensions, either isn't numeric, or there is a NaN or an infinity.
+        dimensions, either isn't numeric, or there is a NaN, an infinity, or among the features an
+        integer that float64 can't hold.
     """
+    named = data if isinstance(data, NamedDataset) else None
+    where = None if named is None else named.where
     try:
         x, y = data
     except (TypeError, ValueError):
@@ -137,9 +157,8 @@ def as_dataset(name: str, data: Any, labels: np.ndarray | None = None) -> Datase
             f"{name} must be a pair of arrays (x, y), got {type(data).__name__}"
         ) from None
     if labels is not None:
-        named = isinstance(data, NamedDataset)
-        y = encode(f"{name}.y", y, labels, data.where if named else None)
-    x, y = as_inputs(f"{name}.x", x), _numeric(f"{name}.y", y)
+        y = encode(f"{name}.y", y, labels, where)
+    x, y = as_inputs(f"{name}.x", x, where), _numeric(f"{name}.y", y, where)
     if is_mapped(y) and y.ndim == 1:
         y = np.array(y)
     if y.ndim not in (1, 2):
@@ -148,7 +167,7 @@ def as_dataset(name: str, data: Any, labels: np.ndarray | None = None) -> Datase
         raise DataError(
             f"{name}.x and {name}.y must have the same length, got {x.shape[0]} and {y.shape[0]}"
         )
-    return Dataset(x, y)
+    return Dataset(x, y) if named is None else type(named)(x, y, **vars(named))
 
 
 def as_labels(y: Any) -> np.ndarray | None:
@@ -235,36 +254,57 @@ def encode(
     return indices
 
 
-def as_inputs(name: str, x: Any) -> np.ndarray:
+def as_inputs(name: str, x: Any, where: Where | None = None) -> np.ndarray:
     """Return `x`, of any library, as a checked two-dimensional array on the host.
 
     One that is mapped from a file stays so.
     """
-    inputs = _numeric(name, x)
+    inputs = _numeric(name, x, where)
     if inputs.ndim != 2:
         raise DataError(f"{name} must have shape (n, features), got shape {inputs.shape}")
     return inputs
 
 
-def _numeric(name: str, values: Any) -> np.ndarray:
+def _numeric(name: str, values: Any, where: Where | None = None) -> np.ndarray:
     array: np.ndarray = values if is_mapped(values) else to_numpy(values)
     if array.dtype.kind not in "biuf":
         raise DataError(f"{name} must be an array of numbers, got dtype {array.dtype}")
+    if array.dtype.kind == "f" and array.ndim:
+        _check(name, array, lambda rows: ~np.isfinite(rows), "finite", where)
+    elif array.dtype.kind in "iu" and array.dtype.itemsize == 8 and array.ndim == 2:
+        _check(name, array, _inexact, "integers that float64 can hold", where)
     if not is_mapped(array):
         array = array.astype(plain(array.dtype), copy=False)
-    if array.dtype.kind == "f" and array.ndim:
-        _check_finite(name, array)
     return array
 
 
-def _check_finite(name: str, array: np.ndarray) -> None:
+def _check(
+    name: str,
+    array: np.ndarray,
+    wrong: Callable[[np.ndarray], np.ndarray],
+    wanted: str,
+    where: Where | None,
+) -> None:
     for first, rows in blocks(array):
-        if not np.isfinite(rows).all():
-            place = tuple(int(i) for i in np.argwhere(~np.isfinite(rows))[0])
-            value = rows[place]
-            place = (first + place[0], *place[1:])
-            where = "row {}".format(", column ".join(map(str, place)))
-            raise DataError(f"{name} must be finite, got {value} in {where}")
+        found = wrong(rows)
+        if found.any():
+            place = tuple(int(i) for i in np.argwhere(found)[0])
+            value, row = rows[place], first + place[0]
+            if where is None:
+                numbers = ", column ".join(map(str, (row, *place[1:])))
+                raise DataError(f"{name} must be {wanted}, got {value} in row {numbers}")
+            column = place[1] if len(place) > 1 else None
+            spot = where(row, name.rpartition(".")[2], column)
+            raise DataError(f"{spot}: {name} must be {wanted}, got {value}")
+
+
+def _inexact(rows: np.ndarray) -> np.ndarray:
+    """Return which integers float64 can't hold."""
+    far = rows > _EXACT
+    if rows.dtype.kind == "i":
+        far |= rows < -_EXACT
+    far[far] = [int(float(value)) != value for value in rows[far].tolist()]
+    return far
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
@@ -312,7 +352,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     return np.frombuffer(raw, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
 
 
-def read_idx_folder(folder: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
+def read_idx_folder(folder: str | os.PathLike[str]) -> tuple[NamedDataset, NamedDataset]:
     """Read a folder of IDX files laid out as MNIST's: training and test, images and labels.
 
     Images become rows of ``float32(pixel / 255)``; labels are integers from 0 on.
@@ -320,6 +360,7 @@ def read_idx_folder(folder: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     Returns
     -------
     train, test
+        Each with the `NamedDataset.image_shape`.
 
     Raises
     ------
@@ -333,7 +374,7 @@ def read_idx_folder(folder: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     return _read_part(folder, "train"), _read_part(folder, "t10k")
 
 
-def _read_part(folder: Path, part: str) -> Dataset:
+def _read_part(folder: Path, part: str) -> NamedDataset:
     images_path = _find(folder, f"{part}-images", 3)
     labels_path = _find(folder, f"{part}-labels", 1)
     images, labels = read_idx(images_path), read_idx(labels_path)
@@ -350,8 +391,12 @@ def _read_part(folder: Path, part: str) -> Dataset:
         raise DataError(
             f"{images_path} holds {len(images)} images, but {labels_path} {len(labels)} labels"
         )
-    return Dataset(
-        scaled(images.reshape(len(images), math.prod(images.shape[1:]))), labels.astype(np.int64)
+    height, width = images.shape[1:]
+    return NamedDataset(
+        scaled(images.reshape(len(images), height * width)),
+        labels.astype(np.int64),
+        path=str(folder),
+        image_shape=(height, width, 1),
     )
 
 
@@ -430,12 +475,15 @@ def load(
             values = None if lacking else _read_npy(path / "y.npy")
             return _named_arrays(text, _read_npy(path / "x.npy"), values, task)
         if is_idx_folder(path):
-            return NamedDataset(*read_idx_folder(path)[PARTS.index(part)], path=text)
+            return read_idx_folder(path)[PARTS.index(part)]
         if images.holds_images(path):
-            pixels, labels, files = images.read_images(path)
-            return NamedDataset(pixels, labels, path=text, rows=np.array(list(map(str, files))))
+            pixels, labels, files, shape = images.read_images(path)
+            rows = np.array(list(map(str, files)))
+            return NamedDataset(pixels, labels, path=text, rows=rows, image_shape=shape)
+        stray = images.stray_image(path)
         raise DataError(
             f"{path} holds neither x.npy and y.npy, nor IDX files, nor folders of PNG images"
+            + ("" if stray is None else f"; {stray} is no PNG image")
         )
     if not path.exists():
         raise DataError(f"no file or folder {path}")
@@ -501,7 +549,7 @@ def load_training(
     labels = None
     if data.y.dtype.kind in "iU" and not idx:
         column = "y" if data.target_name is None else f"column {data.target_name!r}"
-        where = data.path if data.target_name is None and data.rows is not None else None
+        where = None if data.files is None else data.path
         labels = distinct(data.y, where or f"{data.path}, {column}")
     if validation is None:
         return data, None
@@ -514,6 +562,7 @@ def load_training(
         header=header,
         features=data.feature_names,
     )
+    images.check_size(test.path, test.image_shape, data.image_shape)
     if test.x.shape[1] != data.x.shape[1]:
         raise DataError(
             f"{validation} has {test.x.shape[1]} features, where {path} has {data.x.shape[1]}"
@@ -557,6 +606,8 @@ def split(data: Dataset, fraction: float, *, seed: int = 0) -> tuple[Dataset, Da
             "validation must be files of its own for data that are mapped from a file, got "
             f"{fraction!r}"
         )
+    if not count:
+        raise ArgumentError(f"validation must be a share of one row or more, got {fraction!r} of 0")
     wanted = round(fraction * count)
     rng = np.random.RandomState([seed, 1])
     order = rng.permutation(count)
@@ -645,6 +696,8 @@ def _named_arrays(path: str, x: np.ndarray, y: np.ndarray | None, task: str | No
         raise DataError(
             f"{path}: x must be numbers of shape (n, features), got {x.dtype} of shape {x.shape}"
         )
+    if not len(x):
+        raise DataError(f"{path}: x has no rows")
     if y is None:
         return NamedDataset(x, _no_target(x), path=path)
     if y.ndim == 2 and y.shape[1] == 1:
@@ -658,8 +711,9 @@ def _named_arrays(path: str, x: np.ndarray, y: np.ndarray | None, task: str | No
 
 def _array_target(path: str, y: np.ndarray, task: str | None) -> np.ndarray:
     if task is None:
-        if y.dtype.kind in "iu" and y.ndim == 1:
-            tables.check_count(path, "y", len(np.unique(y)), len(y))
+        if y.dtype.kind in "iuUT" and y.ndim == 1:
+            kind = "integers" if y.dtype.kind in "iu" else "texts"
+            tables.check_count(f"{path}, y", kind, len(np.unique(y)), len(y))
         task = "regression" if y.dtype.kind == "f" or y.ndim == 2 else "classification"
     if task == "regression":
         if y.dtype.kind not in "biuf":

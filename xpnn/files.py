@@ -49,12 +49,14 @@ def replacing(
     """
     path = Path(path).resolve()
     if path.exists() and not path.is_file():
-        yield path
+        with _named(path):
+            yield path
         return
     beside = _new(path) if part is None else path.with_name(part)
     try:
-        yield beside
-        _sync(beside)
+        with _named(path):
+            yield beside
+            _sync(beside)
         # mkstemp makes files private; a new file gets what the user's umask says
         mask = os.umask(0)
         os.umask(mask)
@@ -67,6 +69,17 @@ def replacing(
             _sync(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Give the errors of a write, such as that of a full disk, the name of the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def _new(path: Path) -> Path:

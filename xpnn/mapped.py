@@ -13,6 +13,8 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from xpnn.errors import DataError
+
 # rows that are read at once: long enough for a disk to be quick
 BLOCK_BYTES = 1 << 19
 
@@ -99,6 +101,8 @@ class Source:
         Whether unsigned bytes are pixels, see `scaled`.
     transform
         What the rows, pixels as float32, become before they are rounded to `dtype`, if anything.
+    where
+        ``where(row, column)`` says in words where a value is, for messages.
     """
 
     def __init__(
@@ -108,8 +112,9 @@ class Source:
         *,
         pixels: bool = False,
         transform: Callable[[np.ndarray], np.ndarray] | None = None,
+        where: Callable[[int, int | None], str] | None = None,
     ) -> None:
-        self.array = array
+        self.array, self.where = array, where
         self.pixels = pixels and array.dtype == np.uint8
         self.transform = transform
         self._release = releaser(array)
@@ -136,16 +141,39 @@ class Source:
         return np.zeros((rows, *self.array.shape[1:]), self.dtype)
 
     def read(self, start: int, stop: int, out: np.ndarray) -> None:
-        """Copy rows to `out`; of a file, give their memory back."""
+        """Copy rows to `out`; of a file, give their memory back.
+
+        Raises
+        ------
+        DataError
+            If a value is too large for the dtype.
+        """
         for i, rows in blocks(self.array, start, stop, self._release):
             target = out[i - start : i - start + len(rows)]
-            if self.transform is not None:
-                rows = self.transform(scaled(rows) if self.pixels else rows)
-                np.copyto(target, rows, casting="unsafe")
-            elif self.pixels:
+            if self.pixels and self.transform is None:
                 scaled(rows, target)
-            else:
+                continue
+            given = rows
+            with np.errstate(over="ignore"):
+                if self.transform is not None:
+                    rows = self.transform(scaled(rows) if self.pixels else rows)
                 np.copyto(target, rows, casting="unsafe")
+            if rows.dtype.kind == "f" and (rows is not given or rows.dtype != target.dtype):
+                self._check(i, given, target)
+
+    def _check(self, start: int, given: np.ndarray, rows: np.ndarray) -> None:
+        """Raise if one of the values `given`, in `rows` as they were read, has overflowed."""
+        finite = np.isfinite(rows)
+        if not finite.all():
+            place = tuple(int(i) for i in np.argwhere(~finite)[0])
+            row, column = start + place[0], place[1] if len(place) > 1 else None
+            spot = (
+                self.where(row, column)
+                if self.where is not None
+                else f"row {row}" + ("" if column is None else f", column {column}")
+            )
+            change = "" if self.transform is None else ", normalized,"
+            raise DataError(f"{spot}: {given[place]}{change} is too large for {self.dtype}")
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Return rows; those of an array in memory as they are, where they need no change."""

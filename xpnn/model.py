@@ -75,6 +75,9 @@ class Sequential:
         stand for; None if as they are.
     feature_names, target_name
         Of the columns of the table that it was trained on, if it was one.
+    image_shape
+        Height, width and channels of the images that it was trained on, if they came as such from
+        files; None if not known.
     history
         The log of the last run, also of one that was interrupted.
     """
@@ -100,6 +103,7 @@ class Sequential:
         self.target_normalizer: Normalizer | None = None
         self.feature_names: tuple[str, ...] | None = None
         self.target_name: str | None = None
+        self.image_shape: tuple[int, int, int] | None = None
         self.history: Any = None
 
     def __getstate__(self) -> dict[str, Any]:

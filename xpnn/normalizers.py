@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -73,7 +73,7 @@ class Normalizer(ABC):
     def statistics(self, x: Blocks) -> tuple[np.ndarray, np.ndarray]:
         """Return offset and scale for data; scale may be 0, or whatever, for a constant column."""
 
-    def fit(self, x: Array, *, name: str = "x") -> Self:
+    def fit(self, x: Array, *, name: str = "x", columns: Sequence[str] | None = None) -> Self:
         """Return a normalizer of this kind for a data set, and leave this one as it is.
 
         Parameters
@@ -81,8 +81,8 @@ class Normalizer(ABC):
         x
             Shape (n, features) with n > 0, of any library, or mapped from a file. Bytes are pixels
             and count as ``float32(x / 255)``.
-        name
-            Of the data, for messages.
+        name, columns
+            Of the data and of their columns, for messages.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class Normalizer(ABC):
         data = Blocks(host)
         if not len(host):
             raise DataError(f"{name} must hold at least one row to normalize, got none")
-        low, high = data.extremes(name)
+        low, high = data.extremes(name, columns)
         with np.errstate(over="ignore", invalid="ignore"):
             offset, scale = self.statistics(data)
         # an average of equal numbers needn't be that number
@@ -106,8 +106,8 @@ class Normalizer(ABC):
         if wrong.any():
             column = int(np.argmax(wrong))
             raise DataError(
-                f"{name} can't be normalized in float64: column {column} goes from {low[column]} "
-                f"to {high[column]}"
+                f"{name} can't be normalized in float64: column {_label(column, columns)} goes "
+                f"from {low[column]} to {high[column]}"
             )
         return type(self)(offset, scale)
 
@@ -148,7 +148,9 @@ class Blocks:
             rows = self._source.rows(start, min(start + self._step, self.rows))
             yield rows.astype(np.float64)
 
-    def extremes(self, name: str = "x") -> tuple[np.ndarray, np.ndarray]:
+    def extremes(
+        self, name: str = "x", columns: Sequence[str] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return the smallest and the largest value of each column."""
         lows, highs = zip(*((rows.min(axis=0), rows.max(axis=0)) for rows in self), strict=True)
         low, high = np.min(lows, axis=0), np.max(highs, axis=0)
@@ -156,7 +158,7 @@ class Blocks:
         if self._x.dtype.kind in "iu" and outside.any():
             raise DataError(
                 f"{name} must hold integers below 2**53 to be normalized, got larger ones in "
-                f"column {int(np.argmax(outside))}"
+                f"column {_label(int(np.argmax(outside)), columns)}"
             )
         return low, high
 
@@ -165,6 +167,10 @@ class Blocks:
         sums = [_total(rows if function is None else function(rows)) for rows in self]
         mean: np.ndarray = _total(np.stack(sums)) / self.rows
         return mean
+
+
+def _label(column: int, columns: Sequence[str] | None) -> str:
+    return str(column) if columns is None else repr(columns[column])
 
 
 def _total(rows: np.ndarray) -> np.ndarray:

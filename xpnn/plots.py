@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from xpnn import images
 from xpnn.activations import ACTIVATIONS, bind
 from xpnn.backends import get_backend
-from xpnn.datasets import Dataset, as_dataset
+from xpnn.datasets import Dataset, NamedDataset, as_dataset
 from xpnn.errors import ArgumentError, DataError, finite, integer
 from xpnn.files import PathLike, check_writable, replacing
 from xpnn.model import Sequential
@@ -358,7 +359,9 @@ def plot_errors(
     model
         A trained classifier.
     data
-        Square images, one a row of x, and their labels.
+        Images, one a row of x, and their labels. Their shape is that which files of images say, or
+        else that of the images that the model was trained on; bytes of neither are square ones of
+        greys.
     path
         The file's ending says the format.
     count
@@ -367,25 +370,23 @@ def plot_errors(
     Raises
     ------
     ArgumentError, DataError
-        If the model has no classes, the data don't fit it or aren't square images, or as for
-        `plot_history`.
+        If the model has no classes, the data don't fit it or aren't images of a shape that is
+        known, or as for `plot_history`.
     """
     count = integer("count", count, minimum=1)
     if model.classes is None:
         raise ArgumentError("model must have been trained on class labels, got one that wasn't")
+    given = data.image_shape if isinstance(data, NamedDataset) else None
+    if isinstance(data, NamedDataset):
+        images.check_size(data.path, given, model.image_shape)
     data = as_dataset("data", data, model.labels)
     if not is_label_array(data.y):
         raise DataError(
             f"data.y must hold integer class labels of shape (n,), got {data.y.dtype} of shape "
             f"{data.y.shape}"
         )
-    side = math.isqrt(data.x.shape[1])
-    if side * side != data.x.shape[1]:
-        raise DataError(
-            f"data.x must hold square images to be drawn, got {data.x.shape[1]} features, which "
-            "is no square number"
-        )
     predicted = as_dataset("predictions", (data.x, predict(model, data.x)), model.labels).y
+    shape = _drawn_shape(data.x, given or model.image_shape)
     names = np.arange(model.classes) if model.labels is None else model.labels
     wrong = np.flatnonzero(predicted != data.y)
     outputs = predict_proba(model, data.x[wrong])
@@ -405,12 +406,26 @@ def plot_errors(
             axes.set_axis_off()
         for axes, i in zip(grid.flat, first, strict=False):
             row = wrong[i]
-            axes.imshow(data.x[row].reshape(side, side), cmap="gray")
+            axes.imshow(data.x[row].reshape(shape), cmap="gray")
             axes.set_title(
                 f"true {names[data.y[row]]}\npredicted {names[predicted[row]]}, "
                 f"{_probability(sure[i])}",
                 fontsize=8,
             )
+
+
+def _drawn_shape(x: Array, known: tuple[int, int, int] | None) -> tuple[int, ...]:
+    """Return what the rows of x are to be drawn as."""
+    features = x.shape[1]
+    if known is not None and math.prod(known) == features:
+        return known if known[2] > 1 else known[:2]
+    side = math.isqrt(features)
+    if x.dtype == np.uint8 and side * side == features:
+        return side, side
+    raise DataError(
+        f"data.x must hold images of a known shape to be drawn, got {features} features of "
+        f"{x.dtype}: give the data or the model an image_shape of (height, width, channels)"
+    )
 
 
 def _probability(p: float) -> str:

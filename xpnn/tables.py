@@ -25,6 +25,10 @@ _EXACT = 2.0**53
 _MISSING = {"", "?", "na", "n/a", "nan", "null", "none"}
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
+# what people write for numbers, and float doesn't read: 0,65  1,007.5  1.007,5  1'007  5 %  $ 5
+_OTHER_NUMBER = re.compile(
+    r"[$€£¥]?\s*[+-]?[0-9]+([.,' \u00a0\u202f][0-9]+)*([eE][+-]?[0-9]+)?\s*[%‰$€£¥]?"
+)
 
 # integers are classes, unless there are many different ones and few of each
 _MOST_CLASSES, _FEWEST_EACH = 20, 10
@@ -166,9 +170,10 @@ def count_columns(path: str | os.PathLike[str]) -> int:
     return len(next(_records(Path(path)), (0, []))[1])
 
 
-def place(path: str | os.PathLike[str], line: int, column: str) -> str:
-    """Return where a cell is, for messages."""
-    return f"{path}, line {line}, column {column!r}"
+def place(path: str | os.PathLike[str], line: int, column: str | None) -> str:
+    """Return where a cell is, or a row, for messages."""
+    row = f"{path}, line {line}"
+    return row if column is None else f"{row}, column {column!r}"
 
 
 def finite_number(cell: str) -> float:
@@ -177,8 +182,7 @@ def finite_number(cell: str) -> float:
         raise ValueError(f"a missing value{cell and f' ({cell!r})'}")
     number = _number(cell)
     if number is None:
-        comma = " (a decimal point is wanted)" if _DECIMAL_COMMA.fullmatch(cell) else ""
-        raise ValueError(f"{_shown(cell)} is not a number{comma}")
+        raise ValueError(f"{_shown(cell)} is not a number{_hint(cell)}")
     if not math.isfinite(number):
         raise ValueError(f"{_shown(cell)} is not finite in float64")
     if abs(number) >= _EXACT and _INTEGER.fullmatch(cell) and int(cell) != int(number):
@@ -199,8 +203,9 @@ def read_target(path: str | os.PathLike[str], table: Table, task: str | None = N
         One that has a target.
     task
         "classification" or "regression". If None, integers and text are labels, and numbers of
-        which one is written with a point or an exponent are values; numbers beside text, and many
-        different integers, are asked about.
+        which one is written with a point or an exponent are values; asked about are numbers beside
+        text, numbers in another style (0,65 or 5 %), many different integers or texts, marks of
+        missing values (NA, ?), and a single number above text alone, which may be a name.
 
     Returns
     -------
@@ -218,7 +223,7 @@ def read_target(path: str | os.PathLike[str], table: Table, task: str | None = N
         if not cell:
             raise fault(row, "a missing value")
     if task is None:
-        task = _task(path, name, cells, fault)
+        task = _task(f"{path}, column {name!r}", table, fault)
     if task == "regression":
         values = np.empty(len(cells))
         for row, cell in enumerate(cells):
@@ -227,28 +232,27 @@ def read_target(path: str | os.PathLike[str], table: Table, task: str | None = N
             except ValueError as error:
                 raise fault(row, error) from None
         return values
-    if all(
-        _INTEGER.fullmatch(c) and str(int(c)) == c and -(2**63) <= int(c) < 2**63 for c in cells
-    ):
+    if all(map(_is_int64, cells)):
         return np.array([int(cell) for cell in cells], np.int64)
     return np.array(cells)
 
 
-def check_count(path: object, name: str, distinct: int, rows: int) -> None:
-    """Raise where integers may be classes or values: many different ones, and few of each."""
+def check_count(place: str, kind: str, distinct: int, rows: int) -> None:
+    """Raise where integers or texts may be no classes: many different ones, and few of each."""
     if distinct > _MOST_CLASSES and rows < _FEWEST_EACH * distinct:
-        raise DataError(
-            f"{path}, column {name!r}: {distinct} different integers in {rows} rows may be classes "
-            "or values; say which: task classification or regression"
+        ask = (
+            "may be classes or values; say which: task classification or regression"
+            if kind == "integers"
+            else "are many for classes; if they are, say task classification"
         )
+        raise DataError(f"{place}: {distinct} different {kind} in {rows} rows {ask}")
 
 
-def _task(
-    path: object, name: str, cells: Sequence[str], fault: Callable[[int, object], DataError]
-) -> str:
+def _task(where: str, table: Table, fault: Callable[[int, object], DataError]) -> str:
+    cells = table.target
     numbers = [_number(cell) for cell in cells]
     if all(map(_INTEGER.fullmatch, cells)):
-        check_count(path, name, len(set(cells)), len(cells))
+        check_count(where, "integers", len(set(cells)), len(cells))
         return "classification"
     if all(number is not None or _is_missing(c) for number, c in zip(numbers, cells, strict=True)):
         return "regression"
@@ -260,6 +264,25 @@ def _task(
                 f"{_shown(cells[row])} is not a number, as {cell} in the same column is; if all "
                 "are labels, say task classification",
             )
+    for row, cell in enumerate(cells):
+        if _is_missing(cell):
+            raise fault(
+                row, f"a missing value ({cell!r}); if it is a label, say task classification"
+            )
+    if all(map(_OTHER_NUMBER.fullmatch, cells)):
+        row = numbers.index(None)
+        raise fault(
+            row,
+            f"{_shown(cells[row])} is not a number{_hint(cells[row])}; if all are labels, say task "
+            "classification",
+        )
+    if len(cells) > 1 and numbers[0] is not None and not any(n is not None for n in numbers[1:]):
+        raise fault(
+            0,
+            f"{_shown(cells[0])} is a number, and all below is text: if it is a name, say header "
+            "yes; if a label, task classification",
+        )
+    check_count(where, "texts", len(set(cells)), len(cells))
     return "classification"
 
 
@@ -272,13 +295,15 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
             raise DataError(f"{path} is empty")
         if begin[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise DataError(f"{path} is UTF-16; save it as UTF-8")
-        if b"\0" in begin:
+        if b"\0" in begin[:8]:
             raise DataError(f"{path} is not a text file: it begins with {begin[:8].hex(' ')}")
         # utf-8-sig drops a BOM
         with path.open(encoding="utf-8-sig", newline="") as file:
             delimiter = _delimiter(file)
             file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
+            reader = csv.reader(
+                _text(path, file), delimiter=delimiter, skipinitialspace=True, strict=True
+            )
             line = 1
             for row in reader:
                 if row:
@@ -288,11 +313,35 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
                 line = reader.line_num + 1
     except OSError as error:
         raise DataError(f"can't read {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise DataError(f"{path} is not UTF-8 text: it holds the byte {byte:#04x}") from None
+    except UnicodeDecodeError:
+        raise _not_utf8(path) from None
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}") from None
+
+
+def _text(path: Path, lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines; NumPy would drop a NUL at the end of a string, and make two labels one."""
+    for number, line in enumerate(lines, 1):
+        if "\0" in line:
+            raise DataError(f"{path} is not a text file: line {number} holds a NUL character")
+        yield line
+
+
+def _not_utf8(path: Path) -> DataError:
+    """Return the error for the first bytes that aren't UTF-8."""
+    delimiter = ","
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            before = next(csv.reader([line[: error.start].decode() + "x"], delimiter=delimiter))
+            return DataError(
+                f"{path}, line {number}, column {len(before)}: the byte {line[error.start]:#04x} "
+                "is not UTF-8 text; save the file as UTF-8"
+            )
+        if number == 1:
+            delimiter = _delimiter([text])
+    return DataError(f"{path} is not UTF-8 text")
 
 
 def _delimiter(lines: Iterable[str]) -> str:
@@ -330,7 +379,7 @@ def _names(path: Path, header: tuple[int, list[str]]) -> list[str]:
 def _position(what: str, column: str | int, names: Sequence[str]) -> int:
     if isinstance(column, str) and column in names:
         return names.index(column)
-    number = int(column) if re.fullmatch(r"-?[0-9]+", str(column)) else 0
+    number = int(column) if re.fullmatch(r"-?[0-9]{1,9}", str(column)) else 0
     if 1 <= abs(number) <= len(names):
         return number - 1 if number > 0 else len(names) + number
     listed = [*names[:_LISTED], *(["…"] if len(names) > _LISTED else [])]
@@ -374,6 +423,25 @@ def _number(cell: str) -> float | None:
         return float(cell)
     except ValueError:
         return None
+
+
+def _is_int64(cell: str) -> bool:
+    # Python refuses to read thousands of digits
+    return (
+        len(cell) <= 20
+        and _INTEGER.fullmatch(cell) is not None
+        and str(int(cell)) == cell
+        and -(2**63) <= int(cell) < 2**63
+    )
+
+
+def _hint(cell: str) -> str:
+    """Return what would make a number of a cell, in brackets."""
+    if _DECIMAL_COMMA.fullmatch(cell):
+        return " (a decimal point is wanted)"
+    if _OTHER_NUMBER.fullmatch(cell):
+        return " (plain digits with a decimal point are wanted)"
+    return ""
 
 
 def _is_missing(cell: str) -> bool:

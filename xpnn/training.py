@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnn import metrics, random_bits, snapshots
+from xpnn import images, metrics, random_bits, snapshots
 from xpnn.backends import Backend, Step, get_backend, namespace, to_numpy
 from xpnn.datasets import (
     Dataset,
     NamedDataset,
+    Where,
     as_dataset,
     as_inputs,
     as_labels,
@@ -495,7 +496,12 @@ def fit(
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
     seed = integer("seed", seed, minimum=0, maximum=2**32 - 1)
-    names = (train.feature_names, train.target_name) if isinstance(train, NamedDataset) else None
+    named = train if isinstance(train, NamedDataset) else None
+    shape = model.image_shape if model.parameters is not None else None
+    for data in (train, validation):
+        if isinstance(data, NamedDataset):
+            images.check_size(data.path, data.image_shape, shape)
+            shape = shape or data.image_shape
     classified = _find_labels(model, train, labels)
     train = as_dataset("train", train, classified)
     if validation is not None:
@@ -510,8 +516,8 @@ def fit(
     known = classified if classified is not None or classes is None else np.arange(classes)
     weights = _weights(train.y, sample_weight, class_weight, known)
     normalizers = (
-        _fitted("normalizer", normalizer, model, train.x),
-        _fitted("target_normalizer", target_normalizer, model, train.y),
+        _fitted("normalizer", normalizer, model, train.x, named),
+        _fitted("target_normalizer", target_normalizer, model, train.y, named),
     )
 
     rng = place.random_state(seed)
@@ -532,6 +538,7 @@ def fit(
             "dtype": place.dtype_name,
             "reproducible": place.options().get("reproducible", False),
             "precision": place.options().get("precision"),
+            **({} if shape is None else {"image_shape": shape}),
             **{
                 name: repr(own)
                 for name, own in zip(_NORMALIZERS, normalizers, strict=True)
@@ -554,8 +561,9 @@ def fit(
             model.place(model.host_parameters(), inputs=features, backend=place)
         model.loss, model.classes, model.history = loss, classes, history
         model.labels, (model.normalizer, model.target_normalizer) = classified, normalizers
-        if names is not None:
-            model.feature_names, model.target_name = names
+        model.image_shape = shape
+        if named is not None:
+            model.feature_names, model.target_name = named.feature_names, named.target_name
         steps = _Steps(
             model, loss, optimizer, place, schedule=schedule, clip_norm=clip_norm, seed=seed
         )
@@ -600,7 +608,9 @@ def _check_outputs(model: Sequential, loss: Loss, features: int, labels: np.ndar
         )
 
 
-def _fitted(name: str, given: Any, model: Sequential, values: np.ndarray) -> Normalizer | None:
+def _fitted(
+    name: str, given: Any, model: Sequential, values: np.ndarray, named: NamedDataset | None
+) -> Normalizer | None:
     """Return the normalizer that a run is to have, fitted to `values` if need be."""
     own: Normalizer | None = getattr(model, name)
     normalizer = as_normalizer(name, given)
@@ -617,13 +627,29 @@ def _fitted(name: str, given: Any, model: Sequential, values: np.ndarray) -> Nor
         raise ArgumentError(f"{name} is for values, and train.y holds class labels; got {given!r}")
     columns = values.reshape(len(values), -1) if of_targets else values
     if not normalizer.fitted:
-        return normalizer.fit(columns, name="train.y" if of_targets else "train.x")
+        part = "train.y" if of_targets else "train.x"
+        if named is None:
+            return normalizer.fit(columns, name=part)
+        target = None if named.target_name is None else (named.target_name,)
+        return normalizer.fit(
+            columns,
+            name=f"{named.path}: {part}",
+            columns=target if of_targets else named.feature_names,
+        )
     assert normalizer.offset is not None
     if len(normalizer.offset) != columns.shape[1]:
         raise ArgumentError(
             f"{name} must have {columns.shape[1]} columns, got {len(normalizer.offset)}"
         )
     return normalizer
+
+
+def _source(
+    x: np.ndarray, dtype: str, normalizer: Normalizer | None, where: Where | None
+) -> Source:
+    """Return features as the device will hold them; bytes are pixels."""
+    place = None if where is None else lambda row, column: where(row, "x", column)
+    return Source(x, dtype, pixels=True, transform=_transform(normalizer), where=place)
 
 
 def _transform(normalizer: Normalizer | None) -> Callable[[np.ndarray], np.ndarray] | None:
@@ -910,8 +936,12 @@ class _Steps:
     ) -> Whole | Stream:
         """Return the data on the device; if they are mapped from a file, chunk by chunk."""
         name = self.backend.dtype_name
-        x = Source(data.x, name, pixels=True, transform=_transform(self.model.normalizer))
-        y = Source(data.y, name, transform=_transform(self.model.target_normalizer))
+        where = data.where if isinstance(data, NamedDataset) else None
+        x = _source(data.x, name, self.model.normalizer, where)
+        y = Source(
+            data.y, name, transform=_transform(self.model.target_normalizer),
+            where=None if where is None else lambda row, column: where(row, "y", column),
+        )  # fmt: skip
         own = [] if weights is None else [Source(weights, name)]
         if (is_mapped(data.x) or is_mapped(data.y)) and not fits(x, y, *own):
             return Stream(x, y, self.backend, batch_size, *own)
@@ -1013,6 +1043,8 @@ def evaluate(
     """
     place, arrays = model.placed()
     loss = model.loss or CrossEntropy() if loss is None else _instance("loss", loss, Loss)
+    if isinstance(data, NamedDataset):
+        images.check_size(data.path, data.image_shape, model.image_shape)
     data = _as_targets(as_dataset("data", data, model.labels), loss, model)
     _check_fit(model, loss, {"data": data})
     with place.scope():
@@ -1020,7 +1052,7 @@ def evaluate(
         return steps.evaluate(arrays, steps.move(data), 0)
 
 
-def predict(model: Sequential, x: Array) -> Array:
+def predict(model: Sequential, x: Array, *, where: Where | None = None) -> Array:
     """Return what the model says of `x`: class labels, or what its loss takes the outputs for.
 
     Parameters
@@ -1031,16 +1063,25 @@ def predict(model: Sequential, x: Array) -> Array:
         Shape (n, features); unsigned bytes are pixels, as for `fit`. An array of the model's own
         library is answered with one; any other array, which may be mapped from a file, with a
         NumPy array.
+    where
+        ``where(row, "x", column)`` says in words where a feature is, or for None a row, for
+        messages.
 
     Returns
     -------
     labels
         Shape (n,) if the targets were class labels: such as these were, strings in a NumPy array
         in any case. Else `predict_proba`.
+
+    Raises
+    ------
+    ArgumentError, DataError
+        If the model has no parameters yet, or x doesn't fit it; and, where x is no array of the
+        model's own library, if a feature is too large for the dtype, or an output isn't finite.
     """
     if model.classes is None:
-        return predict_proba(model, x)
-    outputs = outputs_of(model, x)
+        return predict_proba(model, x, where=where)
+    outputs = outputs_of(model, x, where=where)
     place = model.placed()[0]
     with place.scope():
         indices = labels(outputs)
@@ -1051,38 +1092,34 @@ def predict(model: Sequential, x: Array) -> Array:
         return place.xp.take(place.asarray(model.labels), indices)
 
 
-def predict_proba(model: Sequential, x: Array) -> Array:
+def predict_proba(model: Sequential, x: Array, *, where: Where | None = None) -> Array:
     """Return probabilities (cross entropies) or values (squared error), shape (n, outputs).
 
-    Parameters and arrays are as for `predict`. Probabilities are in the order of `model.labels`;
-    values of a model with a `target_normalizer` are turned back, and are float64.
+    Parameters, errors and arrays are as for `predict`. Probabilities are in the order of
+    `model.labels`; values of a model with a `target_normalizer` are turned back, and are float64.
     """
     loss = model.loss or CrossEntropy()
-    outputs = outputs_of(model, x)
+    outputs = outputs_of(model, x, where=where)
     with model.placed()[0].scope():
         values = loss.predict(outputs, xp=namespace(outputs))
         return values if model.target_normalizer is None else model.target_normalizer.invert(values)
 
 
-def outputs_of(model: Sequential, x: Array) -> Array:
+def outputs_of(model: Sequential, x: Array, *, where: Where | None = None) -> Array:
     """Return the network's outputs for `x`, shape (n, outputs): logits, or normalized values.
 
-    Parameters and arrays are as for `predict`.
+    Parameters, errors and arrays are as for `predict`.
     """
     place, arrays = model.placed()
     own = place.owns(x) and not isinstance(x, np.ndarray)
     if not own:
-        x = as_inputs("x", x)
+        x = as_inputs("x", x, where)
     if x.ndim != 2 or x.shape[1] != model.inputs:
         raise DataError(f"x must have shape (n, {model.inputs}), got {tuple(x.shape)}")
     xp, normalizer = place.xp, model.normalizer
     with place.scope():
         parts = []
-        source = (
-            None
-            if own
-            else Source(x, place.dtype_name, pixels=True, transform=_transform(normalizer))
-        )
+        source = None if own else _source(x, place.dtype_name, normalizer, where)
         for start in range(0, max(x.shape[0], 1), EVALUATION_ROWS):
             stop = min(start + EVALUATION_ROWS, x.shape[0])
             if source is not None:
@@ -1095,5 +1132,17 @@ def outputs_of(model: Sequential, x: Array) -> Array:
                 part = normalizer.apply(part, xp=xp)
             part = xp.astype(part, place.dtype)
             part = model.apply(arrays, part)
-            parts.append(part if own else place.to_numpy(part))
+            if not own:
+                part = place.to_numpy(part)
+                _check_outputs_finite(part, start, where)
+            parts.append(part)
         return xp.concat(parts) if own else np.concatenate(parts)
+
+
+def _check_outputs_finite(outputs: np.ndarray, start: int, where: Where | None) -> None:
+    finite = np.isfinite(outputs).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        place = f"x, row {start + row}" if where is None else where(start + row, "x", None)
+        value = outputs[row][~np.isfinite(outputs[row])][0]
+        raise DataError(f"{place}: an output of the model is {value}; its features are too large")

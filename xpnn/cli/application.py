@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from xpnn import checkpoints
+from xpnn import checkpoints, images
 from xpnn.backends import BACKENDS, DTYPES
 from xpnn.cli.shared import (
     DATA,
@@ -44,7 +44,7 @@ def opened(args: argparse.Namespace) -> Sequential:
 def known_data(args: argparse.Namespace, model: Sequential) -> Dataset:
     """Return DATA with its targets, as a trained model knows them."""
     target = model.target_name if args.target is None else args.target
-    return load(
+    data = load(
         args.data,
         target=-1 if target is None else target,
         task="regression" if model.classes is None else "classification",
@@ -52,3 +52,5 @@ def known_data(args: argparse.Namespace, model: Sequential) -> Dataset:
         features=model.feature_names,
         part="test",
     )
+    images.check_size(args.data, data.image_shape, model.image_shape)
+    return data

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from xpnn import checkpoints, metrics, onnx_export, tables
+from xpnn import checkpoints, images, metrics, onnx_export, tables
 from xpnn.backends import DTYPES
 from xpnn.cli.application import add_use, known_data, opened
 from xpnn.cli.shared import (
@@ -28,6 +28,7 @@ from xpnn.cli.shared import (
 )
 from xpnn.datasets import (
     NamedDataset,
+    as_inputs,
     load,
 )
 from xpnn.errors import ArgumentError
@@ -89,6 +90,7 @@ def _show(args: argparse.Namespace) -> int:
         ("classes", None if labels is None else ", ".join(map(str, labels))),
         ("features", model.feature_names and ", ".join(model.feature_names)),
         ("target", model.target_name),
+        ("images", model.image_shape and images.size_of(model.image_shape)),
         ("loss", model.loss),
         ("dtype", about["dtype"]),
     ]
@@ -131,18 +133,24 @@ def _predict(args: argparse.Namespace) -> int:
     if args.proba and model.classes is None:
         raise ArgumentError("proba is for models of classes, and this one gives values")
     data = _inputs(args, model)
-    # images are files of their own
-    files = None if data.feature_names or data.rows is None else data.rows
+    images.check_size(args.data, data.image_shape, model.image_shape)
+    # before anything is written
+    as_inputs("x", data.x, data.where)
+    files = data.files
     with _written(args.out) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*([] if files is None else ["file"]), *_columns(model, args.proba)])
         for start in range(0, len(data.x), EVALUATION_ROWS):
             part = slice(start, start + EVALUATION_ROWS)
             rows = data.x[part]
+
+            def where(row: int, part: str, column: int | None, start: int = start) -> str:
+                return data.where(start + row, part, column)
+
             columns = [] if files is None else [files[part]]
-            columns.append(predict(model, rows))
+            columns.append(predict(model, rows, where=where))
             if args.proba:
-                proba = predict_proba(model, rows)
+                proba = predict_proba(model, rows, where=where)
                 columns.append(np.hstack([1 - proba, proba]) if proba.shape[1] == 1 else proba)
             table = [column.reshape(len(rows), -1) for column in columns]
             for cells in zip(*table, strict=True):
@@ -188,5 +196,7 @@ def _written(path: str | None) -> Iterator[TextIO]:
 def _export(args: argparse.Namespace) -> int:
     if Path(args.out).resolve() == Path(args.model).resolve():
         raise ArgumentError(f"FILE and MODEL must be different files, got {args.out!r}")
+    if Path(args.out).suffix != ".onnx":
+        raise ArgumentError(f"FILE must end in .onnx, got {args.out!r}")
     onnx_export.export_onnx(checkpoints.load(args.model, dtype=args.dtype), args.out)
     return 0

@@ -117,8 +117,14 @@ def check_different(paths: dict[str, str | None]) -> None:
 
 def table(rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = ()) -> str:
     """Return rows as text in columns, some of them aligned to the right."""
+    # a label may hold a newline
+    rows = [[_printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(line(row, widths, numeric) for row in rows)
+
+
+def _printable(cell: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cell)
 
 
 def line(row: Sequence[str], widths: Sequence[int], numeric: Sequence[int] = ()) -> str:

@@ -51,7 +51,7 @@ from xpnn.model import Sequential
 from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.schedules import SCHEDULES
-from xpnn.training import Callback, History
+from xpnn.training import Callback, History, Run
 
 
 def add(commands: Any) -> None:
@@ -125,6 +125,14 @@ def _parts() -> str:
     return " ".join(lines)
 
 
+class _Summary(Callback):
+    """Prints the layers, once it is sure that the run begins."""
+
+    def on_start(self, run: Run) -> None:
+        assert run.model.inputs is not None
+        print(summary(run.model, run.model.inputs), flush=True)
+
+
 def _train(args: argparse.Namespace) -> int:
     place = get_backend(
         args.backend, device=args.device, dtype=args.dtype, reproducible=args.reproducible
@@ -144,7 +152,7 @@ def _train(args: argparse.Namespace) -> int:
     if args.tensorboard:
         callbacks.append(TensorBoard(args.tensorboard))
     if not args.quiet:
-        callbacks.append(Terminal(hashes=args.hash))
+        callbacks += [_Summary(), Terminal(hashes=args.hash)]
     for text in args.callback:
         name, parameters = CALLBACKS.parse(text)
         callbacks.append(CALLBACKS[name](**parameters))
@@ -157,8 +165,6 @@ def _train(args: argparse.Namespace) -> int:
         model = settings.make_model(train, *([] if test is None else [test]))
     else:
         model = Sequential(*settings.layers(len(options["labels"])))
-    if not args.quiet:
-        print(summary(model, train.x.shape[1]), flush=True)
     interrupted, stopped = False, None
     try:
         with _warnings_in_a_line():
@@ -252,7 +258,9 @@ def _data_options(args: argparse.Namespace, train: Dataset) -> dict[str, Any]:
     table = False
     if isinstance(train, NamedDataset):
         table = train.feature_names is not None
-        options["labels"] = None if values else np.unique(train.y)
+        # those of IDX files are the outputs' numbers
+        numbers = train.image_shape is not None and train.y.dtype.kind == "i"
+        options["labels"] = None if values or numbers else np.unique(train.y)
     by_data = {"normalize": table, "normalize_target": values}
     for argument, name in (("normalize", "normalizer"), ("normalize_target", "target_normalizer")):
         asked = getattr(args, argument) or ("standard" if by_data[argument] else "none")
