@@ -331,7 +331,7 @@ def test_a_layers_settings_are_checked(path):
     """`repr` doesn't say that there is no bias."""
     stopped(path)
     model = xpnn.Sequential(xpnn.Dense(6, bias=False), xpnn.Activation("tanhexp"), xpnn.Dense(3))
-    with pytest.raises(xpnn.ArgumentError, match="layers must be .* got .*bias=False"):
+    with pytest.raises(xpnn.ArgumentError, match=r"layers must be .* got .*bias=False"):
         fit(model=model, resume=path)
 
 
@@ -774,10 +774,10 @@ def test_an_own_schedule_is_told_by_its_attributes(wrap, path):
 def test_a_normalizer_is_told_by_its_statistics(path):
     first, other = (xpnn.StandardScaler().fit(each) for each in (X, X * 100 + 7))
     stopped(path, normalizer=first)
-    with pytest.raises(xpnn.ArgumentError, match="normalizer must be .*SHA-256.* got .*SHA-256"):
+    with pytest.raises(xpnn.ArgumentError, match=r"normalizer must be .*SHA-256.* got .*SHA-256"):
         fit(normalizer=other, resume=path)
     trained, _ = fit(x=X * 100 + 7, normalizer="standard")
-    with pytest.raises(xpnn.ArgumentError, match="normalizer must be .*SHA-256"):
+    with pytest.raises(xpnn.ArgumentError, match=r"normalizer must be .*SHA-256"):
         fit(model=trained, normalizer="standard", resume=path)
     fit(normalizer="standard", resume=path)
 
@@ -785,7 +785,7 @@ def test_a_normalizer_is_told_by_its_statistics(path):
 def test_labels_are_told_by_name(path):
     names = np.array(["a", "b", "c"])
     stopped(path, y=names[Y], validation=None)
-    with pytest.raises(xpnn.ArgumentError, match="labels must be .*'c'.* got .*'d'"):
+    with pytest.raises(xpnn.ArgumentError, match=r"labels must be .*'c'.* got .*'d'"):
         fit(y=np.array(["a", "b", "d"])[Y], validation=None, resume=path)
 
 

@@ -217,8 +217,10 @@ class TensorBoard(Callback):
             place = self.folder / part
             try:
                 place.mkdir(parents=True, exist_ok=True)
-                # the writer's own name holds no more than the second, and it overwrites
-                self._writers[part] = EventsWriter(str(place / "events"), f".{uuid.uuid4().hex}")
+                # the writer's own name holds no more than the second, and it overwrites;
+                # TensorBoard reads files in the order of their names
+                suffix = f".{time.time_ns()}.{uuid.uuid4().hex}"
+                self._writers[part] = EventsWriter(str(place / "events"), suffix)
             except OSError as error:
                 raise self._refused(str(error.strerror)) from None
         if run.history.resumed is not None:

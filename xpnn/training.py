@@ -324,7 +324,8 @@ class Run:
 def _told(part: Any) -> Any:
     """Return a part of a run as text that tells it from others of its kind."""
     if isinstance(part, Normalizer):
-        assert part.offset is not None and part.scale is not None
+        assert part.offset is not None
+        assert part.scale is not None
         statistics = snapshots.fingerprint({"offset": part.offset, "scale": part.scale})
         return f"{part!r} with SHA-256 {statistics['sha256'][:16]}…"
     if not isinstance(part, Loss | Optimizer | Schedule):
