@@ -327,11 +327,11 @@ def test_another_run_is_named(changes, message, path):
     assert model.parameters is None
 
 
-def test_an_initializers_shape_is_checked(path):
+def test_a_layers_settings_are_checked(path):
     """`repr` doesn't say that there is no bias."""
     stopped(path)
     model = xpnn.Sequential(xpnn.Dense(6, bias=False), xpnn.Activation("tanhexp"), xpnn.Dense(3))
-    with pytest.raises(xpnn.DataError, match=r"0\.0\.bias must be none, got float32 of shape"):
+    with pytest.raises(xpnn.ArgumentError, match=r"layers must be .* got .*bias=False"):
         fit(model=model, resume=path)
 
 
@@ -726,3 +726,90 @@ def test_the_page_shows_the_commands_that_there_are(folder, tmp_path, monkeypatc
         argv = line.replace("\\\n", " ").replace("data/mnist", str(folder)).split()
         assert run(*argv, "--hidden", "4", "--epochs", 3, "--quiet") == 0
     assert capsys.readouterr().err == ""
+
+
+# parts that their repr doesn't tell from others
+
+
+class Plain(xpnn.schedules.Schedule):
+    def __init__(self, rate):
+        object.__setattr__(self, "rate", rate)
+
+    def factors(self, times, epochs, history):
+        return np.full(times.shape, self.rate)
+
+
+class Twice(xpnn.layers.Layer):
+    kind = "twice"
+
+    def __init__(self, factor=2.0):
+        self.factor = factor
+
+    def config(self):
+        return {"factor": self.factor}
+
+    def forward(self, parameters, x, *, xp):
+        return x * self.factor, lambda dy, input_gradient=True: (dy * self.factor, {})
+
+
+def test_an_own_layer_is_told_by_its_config(path):
+    def model(factor):
+        return xpnn.Sequential(xpnn.Dense(3), Twice(factor))
+
+    assert repr(Twice()) == "Twice(factor=2.0)"
+    stopped(path, model=model(2.0))
+    with pytest.raises(xpnn.ArgumentError, match=r"layers must be .*=2.0.* got .*factor=3.0"):
+        fit(model=model(3.0), resume=path)
+    fit(model=model(2.0), resume=path)
+
+
+@pytest.mark.parametrize("wrap", [lambda each: each, lambda each: xpnn.schedules.Warmup(1, each)])
+def test_an_own_schedule_is_told_by_its_attributes(wrap, path):
+    stopped(path, schedule=wrap(Plain(1.0)))
+    with pytest.raises(xpnn.ArgumentError, match=r"schedule must be .*rate=1.0.* got .*rate=0.5"):
+        fit(schedule=wrap(Plain(0.5)), resume=path)
+    fit(schedule=wrap(Plain(1.0)), resume=path)
+
+
+def test_a_normalizer_is_told_by_its_statistics(path):
+    first, other = (xpnn.StandardScaler().fit(each) for each in (X, X * 100 + 7))
+    stopped(path, normalizer=first)
+    with pytest.raises(xpnn.ArgumentError, match=r"normalizer must be .*SHA-256.* got .*SHA-256"):
+        fit(normalizer=other, resume=path)
+    trained, _ = fit(x=X * 100 + 7, normalizer="standard")
+    with pytest.raises(xpnn.ArgumentError, match=r"normalizer must be .*SHA-256"):
+        fit(model=trained, normalizer="standard", resume=path)
+    fit(normalizer="standard", resume=path)
+
+
+def test_labels_are_told_by_name(path):
+    names = np.array(["a", "b", "c"])
+    stopped(path, y=names[Y], validation=None)
+    with pytest.raises(xpnn.ArgumentError, match=r"labels must be .*'c'.* got .*'d'"):
+        fit(y=np.array(["a", "b", "d"])[Y], validation=None, resume=path)
+
+
+def test_class_weights_with_keys_of_numpy(path, tmp_path):
+    weights = dict(zip(np.unique(Y), np.array([1, 2, 3], np.float32), strict=True))
+    model, _ = fit(xpnn.Checkpoint(path), class_weight=weights)
+    xpnn.save(model, tmp_path / "model.st")
+    kept = xpnn.load(tmp_path / "model.st").history.settings["class_weight"]
+    assert kept == {"0": 1.0, "1": 2.0, "2": 3.0}
+    fit(class_weight={0: 1, 1: 2, 2: 3}, resume=path)
+
+
+def test_a_divergence_keeps_the_best_weights(folder, tmp_path, capsys, monkeypatch):
+    from xpnn.schedules import Constant
+
+    def factors(self, times, epochs, history):
+        return np.full(times.shape, 1.0 if len(history) < 4 else 1e30)
+
+    monkeypatch.setattr(Constant, "factors", factors)
+    model = tmp_path / "best.st"
+    options = ["train", folder, *SMALL, "--epochs", 6, "--schedule", "constant", "--quiet"]
+    for patience, kept in (([], False), (["--patience", 9], True)):
+        assert run(*options, *patience, "--save", model) == 2
+        captured = capsys.readouterr()
+        assert re.fullmatch("xpnn: .*the loss became (nan|inf).*\n", captured.err)
+        assert model.exists() == kept
+    assert np.isfinite(next(iter(load_file(model).values()))).all()

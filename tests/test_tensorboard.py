@@ -106,3 +106,12 @@ def test_without_tensorboardx(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(xpnn.ArgumentError, match=r"needs tensorboardX.*pip install tensorboardX"):
         xpnn.TensorBoard(tmp_path)
+
+
+def test_steps_after_the_checkpoint_are_void_once_it_goes_on(tmp_path):
+    path, folder = tmp_path / "run.ckpt", tmp_path / "events"
+    with pytest.raises(KeyboardInterrupt):
+        # the checkpoint is of epoch 0, the events go to epoch 1
+        run(xpnn.TensorBoard(folder), xpnn.Checkpoint(path, every=2), Stop(1))
+    _, history = run(xpnn.TensorBoard(folder), resume=path)
+    assert read(folder / "test")["loss"] == float32(history, "test_loss")

@@ -484,3 +484,9 @@ def test_backends_that_part_are_found():
 def test_what_is_no_optimizer():
     with pytest.raises(xpnn.ArgumentError, match="must be an Optimizer or its name, got 3"):
         check_optimizer(3)
+
+
+@pytest.mark.parametrize("backends", [[], "numpy", iter(())])
+def test_backends_are_a_list_of_names(backends):
+    with pytest.raises(xpnn.ArgumentError, match="backends must be a list of one name or more"):
+        xpnn.testing.check_gradients("relu", backends=backends)

@@ -217,10 +217,22 @@ class TensorBoard(Callback):
             place = self.folder / part
             try:
                 place.mkdir(parents=True, exist_ok=True)
-                # the writer's own name holds no more than the second, and it overwrites
-                self._writers[part] = EventsWriter(str(place / "events"), f".{uuid.uuid4().hex}")
+                # the writer's own name holds no more than the second, and it overwrites;
+                # TensorBoard reads files in the order of their names
+                suffix = f".{time.time_ns()}.{uuid.uuid4().hex}"
+                self._writers[part] = EventsWriter(str(place / "events"), suffix)
             except OSError as error:
                 raise self._refused(str(error.strerror)) from None
+        if run.history.resumed is not None:
+            self._purge(run.history.resumed + 1)
+
+    def _purge(self, step: int) -> None:
+        """Tell TensorBoard that what it read of this step and later ones is void."""
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        start = SessionLog(status=SessionLog.START)
+        for writer in self._writers.values():
+            writer.write_event(Event(wall_time=time.time(), step=step, session_log=start))
 
     def on_epoch(self, epoch: Epoch) -> None:
         from tensorboardX.proto.event_pb2 import Event

@@ -38,6 +38,10 @@ class Layer(ABC):
     def config(self) -> dict[str, Any]:
         """Return the settings from which an equal layer can be made, as JSON would hold them."""
 
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in self.config().items())
+        return f"{type(self).__name__}({given})"
+
     def outputs(self, inputs: int) -> int:
         """Return the number of outputs for so many inputs."""
         return inputs

@@ -154,7 +154,7 @@ def check_gradients(
         At the first thing that is wrong: part, backend, dtype, array, index, what was expected and
         what came. It is an AssertionError, as a test's own.
     ArgumentError
-        If the part is none of these.
+        If the part is none of these, or `backends` is empty or a text.
 
     Notes
     -----
@@ -215,6 +215,10 @@ def _report(
     check: Callable[[Backend], tuple[int, int, float]],
 ) -> Report:
     """Return the report of ``check`` on each backend, float64 first."""
+    if names is not None:
+        names = names if isinstance(names, str) else tuple(names)
+        if isinstance(names, str) or not names:
+            raise ArgumentError(f"backends must be a list of one name or more, got {names!r}")
     rows, skipped = [], {}
     for name in BACKENDS if names is None else names:
         for dtype in reversed(DTYPES):

@@ -9,7 +9,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +38,7 @@ from xpnn.errors import (
     unknown,
 )
 from xpnn.files import PathLike
+from xpnn.layers import Layer
 from xpnn.losses import CrossEntropy, Loss, labels
 from xpnn.mapped import Source, is_mapped, scaled
 from xpnn.model import Sequential
@@ -152,6 +153,9 @@ class Run:
         All of the run's.
     resumed
         The checkpoint that the run goes on from, None if it began at its beginning.
+    parts
+        What tells loss, optimizer, schedule, normalizers, labels and names of the columns from
+        others, None where there are none.
     finished
         Whether all epochs are done, or the run was stopped; False if an error or Ctrl-C ended it.
     carry
@@ -168,6 +172,7 @@ class Run:
     rng: np.random.RandomState
     callbacks: tuple[Callback, ...] = ()
     resumed: Path | None = None
+    parts: Mapping[str, Any] = field(default_factory=dict)
     finished: bool = False
     carry: Any = None
 
@@ -286,9 +291,10 @@ class Run:
     def _description(self) -> dict[str, Any]:
         import json
 
-        layers = [repr(layer) for layer in self.model.layers]
+        # a layer's own repr may leave settings out
+        layers = [Layer.__repr__(layer) for layer in self.model.layers]
         # as it will come back from a file
-        plain = json.dumps({"layers": layers, **self.settings}, default=repr)
+        plain = json.dumps({"layers": layers, **self.settings, **self.parts}, default=repr)
         return json.loads(plain)  # type: ignore[no-any-return]
 
     @functools.cached_property
@@ -314,6 +320,37 @@ class Run:
             kind = type(callback).__name__
             names.append(kind)
             yield f"{kind}-{names.count(kind)}", callback
+
+
+def _told(part: Any) -> Any:
+    """Return a part of a run as text that tells it from others of its kind."""
+    if isinstance(part, Normalizer):
+        assert part.offset is not None
+        assert part.scale is not None
+        statistics = snapshots.fingerprint({"offset": part.offset, "scale": part.scale})
+        return f"{part!r} with SHA-256 {statistics['sha256'][:16]}…"
+    if not isinstance(part, Loss | Optimizer | Schedule):
+        return part
+    text = type(part).__name__ if type(part).__repr__ is object.__repr__ else repr(part)
+    # a class with an __init__ of its own has attributes that a dataclass's repr doesn't show
+    shown = {each.name for each in fields(part)} if is_dataclass(part) else set()
+    hidden = []
+    for name, value in getattr(part, "__dict__", {}).items():
+        if isinstance(getattr(type(part), name, None), functools.cached_property):
+            continue
+        if isinstance(value, Loss | Optimizer | Schedule):
+            told = _told(value)
+            if name not in shown or told != repr(value):
+                hidden.append(f"{name}={told}")
+        elif name not in shown and _is_plain(value):
+            hidden.append(f"{name}={value!r}")
+    return f"{text} with {', '.join(hidden)}" if hidden else text
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | bool | int | float | np.generic)
 
 
 def _described(data: dict[str, Any] | None) -> str:
@@ -528,7 +565,7 @@ def fit(
             "schedule": None if schedule is None else repr(schedule),
             "clip_norm": clip_norm,
             "sample_weight": sample_weight is not None,
-            "class_weight": class_weight,
+            "class_weight": _plain(class_weight),
             "epochs": epochs,
             "batch_size": batch_size,
             "seed": seed,
@@ -546,9 +583,17 @@ def fit(
             },
         }
     )
+    parts = {
+        "loss": _told(loss),
+        "optimizer": _told(optimizer),
+        "schedule": _told(schedule),
+        **dict(zip(_NORMALIZERS, map(_told, normalizers), strict=True)),
+        "labels": None if classified is None else classified.tolist(),
+        **dict(zip(("feature_names", "target_name"), names or (None, None), strict=True)),
+    }
     run = Run(
         model, epochs, -(-samples // batch_size), history, train, validation, weights, rng,
-        callbacks, None if resume is None else Path(resume),
+        callbacks, None if resume is None else Path(resume), parts,
     )  # fmt: skip
     if saved is not None:
         run.check(saved, schedule)
@@ -766,6 +811,13 @@ def _weights(
             f"got {total}"
         )
     return weights * (n / total) if n else weights
+
+
+def _plain(given: Mapping[Any, float] | str | None) -> dict[str, float] | str | None:
+    """Return class weights that were checked as a file can hold them."""
+    if not isinstance(given, Mapping):
+        return given
+    return {str(label): float(weight) for label, weight in given.items()}
 
 
 def _class_weights(

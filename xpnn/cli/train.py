@@ -44,7 +44,7 @@ from xpnn.datasets import (
     NamedDataset,
     load_training,
 )
-from xpnn.errors import ArgumentError, CheckpointWarning, unknown
+from xpnn.errors import ArgumentError, CheckpointWarning, DivergenceError, unknown
 from xpnn.files import check_writable
 from xpnn.losses import LOSSES
 from xpnn.model import Sequential
@@ -107,6 +107,7 @@ def add(commands: Any) -> None:
     add("--patience", metavar="N", type=int, help="stop after so many epochs without improvement")
     which = f"{names_of(MONITORS)}; test_loss if left out"
     add("--monitor", metavar="COLUMN", help=f"what shall improve: {which}")
+    add("--min-delta", metavar="D", type=float, help="what counts as improvement is more than this")
     add("--checkpoint", metavar="FILE", help="write all that a run needs to go on")
     add("--every", metavar="N", type=int, help="epochs between two checkpoints; 1 if left out")
     add("--resume", metavar="FILE", help="go on from a checkpoint, as if never stopped")
@@ -174,7 +175,7 @@ def _train(args: argparse.Namespace) -> int:
             )  # fmt: skip
     except KeyboardInterrupt:
         interrupted = True
-    except (ArgumentError, BrokenPipeError) as error:
+    except (ArgumentError, BrokenPipeError, DivergenceError) as error:
         # a log that can't be written, or a reader that has gone: keep what was trained
         stopped = error
     history: History | None = model.history
@@ -183,7 +184,10 @@ def _train(args: argparse.Namespace) -> int:
         raise stopped
     if args.plot and history:
         plots.plot_history(history, args.plot)
-    if args.save and model.parameters is not None and history:
+    # weights that diverged are of no use, but the best ones, which early stopping gave back, are
+    best = any(isinstance(each, EarlyStopping) and each.best for each in callbacks)
+    usable = best or not isinstance(stopped, DivergenceError)
+    if args.save and usable and model.parameters is not None and history:
         checkpoints.save(model, args.save)
     if stopped:
         raise stopped
@@ -204,11 +208,18 @@ def _train(args: argparse.Namespace) -> int:
 def _stopping(args: argparse.Namespace) -> list[Callback]:
     """Return the callbacks for early stopping and checkpoints."""
     callbacks: list[Callback] = []
-    for name, needed in (("monitor", "patience"), ("every", "checkpoint")):
+    for name, needed in (
+        ("monitor", "patience"),
+        ("min_delta", "patience"),
+        ("every", "checkpoint"),
+    ):
         if getattr(args, name) is not None and getattr(args, needed) is None:
             raise ArgumentError(f"{name} needs {needed}: give --{needed} too")
     if args.patience is not None:
-        callbacks.append(EarlyStopping(args.monitor or "test_loss", patience=args.patience))
+        delta = 0.0 if args.min_delta is None else args.min_delta
+        callbacks.append(
+            EarlyStopping(args.monitor or "test_loss", patience=args.patience, min_delta=delta)
+        )
     if args.checkpoint is not None:
         every = 1 if args.every is None else args.every
         callbacks.append(Checkpoint(args.checkpoint, every=every))
