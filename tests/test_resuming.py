@@ -498,7 +498,7 @@ def test_what_a_kill_leaves_is_written_over(path):
 def test_the_file_is_safetensors_that_anyone_reads(path):
     stopped(path, optimizer=xpnn.Momentum())
     arrays = load_file(path)
-    assert arrays["carry.1.velocity.0.weight"].shape == (4, 6)
+    assert arrays["carry.2.velocity.0.weight"].shape == (4, 6)
     assert arrays["random_state"].dtype == np.uint32
     assert b"pickle" not in path.read_bytes()
 

@@ -589,7 +589,7 @@ def fit(
         "schedule": _told(schedule),
         **dict(zip(_NORMALIZERS, map(_told, normalizers), strict=True)),
         "labels": None if classified is None else classified.tolist(),
-        **dict(zip(("feature_names", "target_name"), names or (None, None), strict=True)),
+        **{name: getattr(named, name, None) for name in ("feature_names", "target_name")},
     }
     run = Run(
         model, epochs, -(-samples // batch_size), history, train, validation, weights, rng,
