@@ -26,6 +26,7 @@ NAMES = {
     "squareplus": ACTIVATIONS,
     "huber": LOSSES,
     "PReLU": LAYERS,
+    "Center": LAYERS,
     "lion": OPTIMIZERS,
     "polynomial": SCHEDULES,
     "norms": CALLBACKS,
@@ -78,6 +79,21 @@ def test_the_page_on_every_backend(folder, backend, library, dtype, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 21
     assert lines[0].startswith("epoch 0: norm ")
+
+
+def test_a_layer_that_trains_otherwise(folder, backend, dtype):
+    parts = xpnn.load_parts("my_parts.py")
+    xpnn.testing.check_gradients(parts.Center(), backends=["numpy"])
+    x = np.random.RandomState(0).uniform(4, 6, (40, 3))
+    model = xpnn.Sequential(parts.Center(), xpnn.Dense(2))
+    xpnn.fit(model, (x, x[:, :2]), loss=xpnn.MeanSquaredError(), epochs=30, batch_size=20,
+             seed=1, backend=backend)  # fmt: skip
+    (buffers, _), decay = model.host_parameters(), 0.9**60
+    # a mean of the mini-batches' means, of values between 4 and 6, that began at 0
+    assert np.all(np.abs(buffers["mean"] / (1 - decay) - x.mean(axis=0)) < 0.5)
+    xpnn.save(model, "center.safetensors")
+    again = xpnn.load("center.safetensors", dtype=dtype)
+    np.testing.assert_array_equal(again.host_parameters()[0]["mean"], buffers["mean"])
 
 
 def test_the_parts_learn(folder):

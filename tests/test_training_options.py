@@ -256,6 +256,11 @@ def test_weights_of_a_mapped_set(tmp_path, monkeypatch):
         ),
         ({"sample_weight": [np.nan] * 12}, DataError, r"finite and >= 0, got nan in row 0"),
         ({"sample_weight": [0] * 12}, DataError, r"a sum that isn't zero or infinite, got 0.0"),
+        (
+            {"sample_weight": np.full(12, 1e308)},
+            DataError,
+            "a sum that isn't zero or infinite, got inf",
+        ),
         ({"class_weight": "balance"}, ArgumentError, r"unknown class_weight 'balance'; did you"),
         ({"class_weight": 2}, ArgumentError, r"class_weight must be a mapping such as"),
         ({"class_weight": {3: 1}}, ArgumentError, r"unknown label in class_weight '3' .*0, 1, 2"),

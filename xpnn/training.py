@@ -804,7 +804,10 @@ def _weights(
             raise ArgumentError("class_weight needs train.y to be class labels")
         weights = weights * _class_weights(y, class_weight, known)[y]
     # a sum that is correctly rounded, so alike on every platform
-    total = math.fsum(weights)
+    try:
+        total = math.fsum(weights)
+    except OverflowError:
+        total = math.inf
     if n and not 0 < total < math.inf:
         raise DataError(
             "weights of the training samples must have a sum that isn't zero or infinite, "
