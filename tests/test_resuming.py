@@ -636,11 +636,20 @@ def test_the_command_stops_early(folder, path, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_no_improvement_is_large_enough_for_the_command(folder, capsys):
+    # the first epoch after the untrained network counts, whatever it gained
+    options = ["train", folder, *SMALL, "--epochs", 9, "--patience", 2, "--min-delta", 99]
+    assert run(*options) == 0
+    assert "stopped after epoch 3: test_loss was best at epoch 1" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--every", 2], "every needs checkpoint: give --checkpoint too"),
         (["--monitor", "test_loss"], "monitor needs patience: give --patience too"),
+        (["--min-delta", 0.1], "min_delta needs patience: give --patience too"),
+        (["--patience", 3, "--min-delta", -1], "min_delta must be a finite number >= 0, got -1.0"),
         (["--patience", 0], "patience must be a whole number >= 1, got 0"),
         (["--patience", 3, "--monitor", "loss"], "unknown monitor 'loss'"),
         (["--checkpoint", "{}", "--every", 0], "every must be a whole number >= 1, got 0"),
