@@ -12,7 +12,7 @@ import pytest
 
 import xpnn
 from tests.conftest import ROOT, open_backend
-from xpnn import cli, reproducible, verification
+from xpnn import reproducible, verification
 from xpnn.backends import BACKENDS, get_backend
 from xpnn.cli import main
 from xpnn.settings import Settings
@@ -354,7 +354,7 @@ def test_the_command_says_that_all_diverge_alike(capsys):
 
 def test_the_command_shows_who_diverges(monkeypatch, capsys):
     backends = [get_backend(dtype="float64", reproducible=True), wrong("strict", 0, Explosive)]
-    monkeypatch.setattr(cli, "usable_backends", lambda names, **options: backends)
+    monkeypatch.setattr("xpnn.cli.verify.usable_backends", lambda names, **options: backends)
     assert main([*COMMAND.split(), "numpy,strict"]) == 1
     *table, parted = capsys.readouterr().out.splitlines()
     rows = [line.split() for line in table[1:]]
@@ -396,23 +396,25 @@ def test_the_command_holds_standard_runs_to_their_hashes(monkeypatch, capsys):
     changed = good._replace(name="changed", hashes=(hashes[0], hashes[0]))
     elsewhere = good._replace(name="elsewhere", data="mnist")
 
-    monkeypatch.setattr(cli, "canonical_runs", lambda: [good, elsewhere])
+    monkeypatch.setattr("xpnn.cli.verify.canonical_runs", lambda: [good, elsewhere])
     assert main(["verify", "--canonical", "--backends", "numpy"]) == 0
     _, first, second = capsys.readouterr().out.splitlines()
     assert first.split() == ["tiny", hashes[1][:16], "equal"]
     assert second.split() == ["elsewhere", hashes[1][:16], "needs", "MNIST"]
 
-    monkeypatch.setattr(cli, "canonical_runs", lambda: [good, changed])
+    monkeypatch.setattr("xpnn.cli.verify.canonical_runs", lambda: [good, changed])
     assert main(["verify", "--canonical", "--backends", "numpy"]) == 1
     assert "differs at epoch 1" in capsys.readouterr().out.splitlines()[2]
 
     longer = good._replace(hashes=(*hashes, "00"), log=(*good.log, "2"))
-    monkeypatch.setattr(cli, "canonical_runs", lambda: [longer])
+    monkeypatch.setattr("xpnn.cli.verify.canonical_runs", lambda: [longer])
     assert main(["verify", "--canonical", "--backends", "numpy"]) == 1
     assert "differs at epoch 2" in capsys.readouterr().out.splitlines()[1]
 
     # the log counts as much as the weights
-    monkeypatch.setattr(cli, "canonical_runs", lambda: [good._replace(log=good.log[:1] * 2)])
+    monkeypatch.setattr(
+        "xpnn.cli.verify.canonical_runs", lambda: [good._replace(log=good.log[:1] * 2)]
+    )
     assert main(["verify", "--canonical", "--backends", "numpy"]) == 1
 
 
