@@ -7,7 +7,6 @@ means there.
 
 from __future__ import annotations
 
-import decimal
 import math
 import numbers
 import warnings
@@ -31,11 +30,10 @@ from xpnn.errors import (
 from xpnn.layers import Dense, Layer
 from xpnn.model import Sequential
 from xpnn.optimizers import SGD, Adam, Momentum, Nesterov, Optimizer
-from xpnn.schedules import Schedule
+from xpnn.schedules import Schedule, power
 from xpnn.settings import Settings
-from xpnn.snapshots import same_arrays
+from xpnn.snapshots import on_device, on_host, same_arrays
 from xpnn.training import Callback, Epoch, History, Run, fit, outputs_of, predict_proba
-from xpnn.tree import paths, rebuilt
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -86,10 +84,8 @@ class _InverseScaling(Schedule):
     samples: int
 
     def factors(self, times: np.ndarray, epochs: float, history: Sequence[Any]) -> np.ndarray:
-        before = decimal.Decimal(math.floor(times[0]) * self.samples + 1)
-        # the platform's pow may differ in a digit
-        factor = decimal.Context(prec=40).power(before, -decimal.Decimal(self.power_t))
-        return np.full(times.shape, float(factor))
+        before = math.floor(times[0]) * self.samples + 1
+        return np.full(times.shape, power(before, -self.power_t))
 
 
 @dataclass(frozen=True)
@@ -240,8 +236,7 @@ class _Continuation(Callback):
         # another optimizer starts afresh
         if same_arrays(self.past.optimizer, self._optimizer()) is None:
             backend, _ = run.model.placed()
-            arrays = [backend.asarray(self.past.optimizer[path].copy()) for path in paths(state)]
-            run.carry = (parameters, buffers, rebuilt(state, arrays))
+            run.carry = (parameters, buffers, on_device(self.past.optimizer, state, backend))
 
     def on_epoch(self, epoch: Epoch) -> None:
         if epoch.epoch == self._end:
@@ -256,9 +251,7 @@ class _Continuation(Callback):
     def _optimizer(self) -> dict[str, np.ndarray]:
         if self._run.carry is None:
             return {}
-        backend, _ = self._run.model.placed()
-        state = paths(self._run.carry[2])
-        return {path: np.array(backend.to_numpy(leaf)) for path, leaf in state.items()}
+        return on_host(self._run.carry[2], self._run.model.placed()[0])
 
 
 class _Problem(NamedTuple):

@@ -330,14 +330,7 @@ class BatchNorm(Layer):
         self, parameters: Mapping[str, Array], x: Array, *, xp: Any
     ) -> tuple[Array, Pullback]:
         inverse = 1.0 / xp.sqrt(parameters["running_var"] + self.eps)
-        normalized = (x - parameters["running_mean"]) * inverse
-        scale = parameters["scale"]
-
-        def pullback(dy: Array, input_gradient: bool = True) -> tuple[Array | None, Gradients]:
-            gradients = {"scale": xp.sum(dy * normalized, axis=0), "bias": xp.sum(dy, axis=0)}
-            return dy * (scale * inverse) if input_gradient else None, gradients
-
-        return normalized * scale + parameters["bias"], pullback
+        return _scaled(parameters, (x - parameters["running_mean"]) * inverse, inverse, xp=xp)
 
     def train(
         self,
@@ -355,23 +348,38 @@ class BatchNorm(Layer):
         centred = x - mean
         squares = xp.sum(centred * centred, axis=0)
         inverse = 1.0 / xp.sqrt(squares / n + self.eps)
-        normalized = centred * inverse
-        scale = parameters["scale"]
-
-        def pullback(dy: Array, input_gradient: bool = True) -> tuple[Array | None, Gradients]:
-            gradients = {"scale": xp.sum(dy * normalized, axis=0), "bias": xp.sum(dy, axis=0)}
-            if not input_gradient:
-                return None, gradients
-            # the batch's mean and variance depend on x too
-            through = dy - gradients["bias"] / n - normalized * (gradients["scale"] / n)
-            return through * (scale * inverse), gradients
-
+        y, pullback = _scaled(parameters, centred * inverse, inverse, xp=xp, batch=n)
         batch = {"running_mean": mean, "running_var": squares / (n - 1)}
         moved = {
             name: (1.0 - self.momentum) * running + self.momentum * batch[name]
             for name, running in buffers.items()
         }
-        return normalized * scale + parameters["bias"], pullback, moved
+        return y, pullback, moved
+
+
+def _scaled(
+    parameters: Mapping[str, Array],
+    normalized: Array,
+    inverse: Array,
+    *,
+    xp: Any,
+    batch: int | None = None,
+) -> tuple[Array, Pullback]:
+    """Return ``scale normalized + bias`` and its pullback, down to what was normalized.
+
+    With `batch`, mean and variance are those of so many samples, and depend on them too.
+    """
+    scale = parameters["scale"]
+
+    def pullback(dy: Array, input_gradient: bool = True) -> tuple[Array | None, Gradients]:
+        gradients = {"scale": xp.sum(dy * normalized, axis=0), "bias": xp.sum(dy, axis=0)}
+        if not input_gradient:
+            return None, gradients
+        if batch is not None:
+            dy = dy - gradients["bias"] / batch - normalized * (gradients["scale"] / batch)
+        return dy * (scale * inverse), gradients
+
+    return normalized * scale + parameters["bias"], pullback
 
 
 for _layer in (Dense, Activation, Dropout, BatchNorm):

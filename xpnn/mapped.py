@@ -6,6 +6,7 @@ of it: its rows are read part by part, and never are all in memory.
 
 from __future__ import annotations
 
+import functools
 import math
 import mmap
 from collections.abc import Callable, Iterator
@@ -187,10 +188,15 @@ class Source:
     def values(self) -> Iterator[np.ndarray]:
         """Yield all values, part by part; those of pixels once."""
         if self.pixels and self.transform is None:
-            found = np.zeros(256, bool)
-            for _, rows in blocks(self.array, release=self._release):
-                found[rows] = True
-            yield scaled(np.flatnonzero(found).astype(np.uint8))
+            yield scaled(self._levels)
         else:
             for i, rows in blocks(self.array, release=self._release):
                 yield self.rows(i, i + len(rows))
+
+    @functools.cached_property
+    def _levels(self) -> np.ndarray:
+        """The unsigned bytes that there are: values are asked for several times, and read once."""
+        found = np.zeros(256, bool)
+        for _, rows in blocks(self.array, release=self._release):
+            found[rows] = True
+        return np.flatnonzero(found).astype(np.uint8)

@@ -73,13 +73,16 @@ def _factor(name: str, value: Any) -> float:
     return number
 
 
-def _powers(gamma: float, exponents: np.ndarray) -> np.ndarray:
-    """Return gamma to the power of whole numbers; the platform's pow may differ in a digit."""
+def power(base: float, exponent: float) -> float:
+    """Return ``base ** exponent``, alike everywhere: the platform's pow may differ in a digit."""
     context = decimal.Context(prec=40)
+    return float(context.power(decimal.Decimal(base), decimal.Decimal(exponent)))
+
+
+def _powers(gamma: float, exponents: np.ndarray) -> np.ndarray:
+    """Return gamma to the power of whole numbers, of which few are different."""
     known, places = np.unique(exponents, return_inverse=True)
-    base = decimal.Decimal(gamma)
-    powers = [float(context.power(base, int(n))) for n in known]
-    return np.asarray(powers)[places]
+    return np.asarray([power(gamma, int(n)) for n in known])[places]
 
 
 def _half_cosine(x: np.ndarray) -> np.ndarray:

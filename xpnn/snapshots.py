@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnn._version import __version__
+from xpnn.backends import Backend
 from xpnn.errors import ArgumentError, DataError
 from xpnn.files import PathLike, replacing
 from xpnn.mapped import blocks
+from xpnn.tree import paths, rebuilt
 
 FORMAT = 1
 
@@ -206,6 +208,16 @@ def fingerprint(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
             digest.update(np.ascontiguousarray(rows, array.dtype.newbyteorder("<")).data)
     shapes = {name: [array.dtype.name, *array.shape] for name, array in arrays.items()}
     return {**shapes, "sha256": digest.hexdigest()}
+
+
+def on_host(nest: Any, backend: Backend) -> dict[str, np.ndarray]:
+    """Return copies of all arrays of a nest on `backend`, by their paths in it."""
+    return {path: np.array(backend.to_numpy(leaf)) for path, leaf in paths(nest).items()}
+
+
+def on_device(arrays: Mapping[str, np.ndarray], like: Any, backend: Backend) -> Any:
+    """Return a nest like `like` of copies of what `on_host` returned."""
+    return rebuilt(like, [backend.asarray(np.array(arrays[path])) for path in paths(like)])
 
 
 def same_arrays(given: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> str | None:

@@ -47,7 +47,7 @@ from xpnn.optimizers import SGD, Optimizer, clipped
 from xpnn.schedules import Schedule
 from xpnn.snapshots import Snapshot
 from xpnn.streams import Stream, Whole, fits
-from xpnn.tree import Tree, flatten, paths, rebuilt
+from xpnn.tree import Tree, flatten
 
 Array = Any
 
@@ -217,20 +217,17 @@ class Run:
             history=[list(row) for row in self.history],
             data=self._fingerprints,
             random_state=state,
-            carry=self._host_carry(),
+            carry=snapshots.on_host(self.carry, self.model.placed()[0]),
             callbacks={name: arrays for name, arrays in kept.items() if arrays},
         )
 
     def resume(self, snapshot: Snapshot) -> None:
         """Take back what `snapshot` returned; the carry must be one of the same form."""
-        wrong = snapshots.same_arrays(snapshot.carry, self._host_carry())
+        backend, _ = self.model.placed()
+        wrong = snapshots.same_arrays(snapshot.carry, snapshots.on_host(self.carry, backend))
         if wrong:
             raise DataError(f"{self.resumed} doesn't fit the model and the optimizer: {wrong}")
-        backend, _ = self.model.placed()
-        self.carry = rebuilt(
-            self.carry,
-            [backend.asarray(np.array(snapshot.carry[path])) for path in paths(self.carry)],
-        )
+        self.carry = snapshots.on_device(snapshot.carry, self.carry, backend)
         self.rng.set_state(snapshot.random_state)
         for row in snapshot.history:
             self.history.append(Epoch(int(row[0]), *row[1:]))
@@ -308,10 +305,6 @@ class Run:
             name: None if arrays is None else snapshots.fingerprint(arrays)
             for name, arrays in sets.items()
         }
-
-    def _host_carry(self) -> dict[str, np.ndarray]:
-        backend, _ = self.model.placed()
-        return {path: np.array(backend.to_numpy(leaf)) for path, leaf in paths(self.carry).items()}
 
     def _named_callbacks(self) -> Iterator[tuple[str, Callback]]:
         """Yield each callback with its class and number: the other ones may come and go."""

@@ -65,6 +65,12 @@ class Array:
         return Array(self._xp, raw, self.low, high=self.high)
 
     @property
+    def original(self) -> Array | None:
+        """What this is the transpose of; None if it is of none, or that was changed since."""
+        unchanged = self.base is not None and self.base[0].raw is self.base[1]
+        return self.base[0] if self.base is not None and unchanged else None
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The lengths along the axes."""
         return tuple(self.raw.shape)

@@ -70,9 +70,8 @@ def cut(array: Array, axis: int, bits: Sequence[int], xp: Any) -> Cut | None:
     A cut is kept with its array; a transpose looks its cuts up in the original, so that one
     serves ``x @ w`` and ``x.T @ dy``.
     """
-    base = array.base
-    if base is not None and base[0].raw is base[1]:
-        other = cut(base[0], -3 - axis, bits, xp)
+    if array.original is not None:
+        other = cut(array.original, -3 - axis, bits, xp)
         if other is None:
             return None
         return Cut([xp.matrix_transpose(s) for s in other.slices], other.low)

@@ -98,9 +98,8 @@ def product(a: Array, b: Array, xp: Any) -> tuple[Raw, int] | None:
 
 def _parts(a: Array, xp: Any) -> tuple[Raw, ...] | None:
     """Return p in float64 and in float32, and GRID r in float64; of a transpose, transposed."""
-    base = a.base
-    if base is not None and base[0].raw is base[1]:
-        found = _parts(base[0], xp)
+    if a.original is not None:
+        found = _parts(a.original, xp)
         return None if found is None else tuple(xp.matrix_transpose(part) for part in found)
     if a.pixels is None:
         return None
