@@ -1,4 +1,4 @@
-"""`xpnn.reproducible.pixels`: images in two parts, and their products against exact rationals."""
+"""`xpnn.reproducible.pixels`: images as levels, and their products against exact rationals."""
 
 from fractions import Fraction
 
@@ -11,8 +11,6 @@ from xpnn.backends import to_numpy
 from xpnn.reproducible import pixels
 
 NS = reproducible.namespace(NUMPY)
-LARGEST = pixels.MOST_TERMS
-
 
 def images(rng, n, k, levels=None):
     levels = rng.randint(0, 256, (n, k)) if levels is None else levels
@@ -29,14 +27,14 @@ def prepared(x, ns=NS):
     return array
 
 
-def test_each_of_the_256_values_is_in_two_parts_of_eight_bits():
+def test_each_of_the_256_values_is_near_to_its_level():
     found = pixels.find_pixels(images(None, 1, 256, np.arange(256)[None, :]), np)
     np.testing.assert_array_equal(found.levels[0], np.arange(256))
-    assert found.levels.dtype == found.rest.dtype == np.uint8
+    assert found.levels.dtype == np.uint8
     for p in range(256):
         value = Fraction(float(np.float32(p / 255)))
-        step, grid = Fraction(pixels.STEP), Fraction(pixels.GRID)
-        assert step * p + grid * int(found.rest[0, p]) == value
+        assert abs(value - Fraction(pixels.SLOPE) * p) <= Fraction(pixels.NEAR) * p
+        assert (value / Fraction(pixels.GRID)).denominator == 1
 
 
 @pytest.mark.parametrize(
@@ -50,7 +48,7 @@ def test_what_is_no_pixel(other):
     x = images(np.random.RandomState(0), 3, 256)
     x[1] = np.asarray(other, dtype=np.float64)
     assert pixels.find_pixels(x, np) is None
-    assert not pixels.are_pixels(x, np)
+    assert pixels.brightness(x, np) is None
     assert NS.prepare(NS.asarray(x)).pixels is None
 
 
@@ -59,52 +57,95 @@ def test_a_set_is_looked_at_in_parts(monkeypatch):
     whole = pixels.find_pixels(x, np)
     monkeypatch.setattr(pixels, "_CHUNK", 12)
     parts = pixels.find_pixels(x, np)
-    for one, other in zip(whole, parts, strict=True):
-        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(parts.levels, whole.levels)
+    assert parts.brightness == whole.brightness == pixels.brightness(x, np)
+    levels = np.rint(x * 255)
+    assert whole.brightness == (levels.sum(axis=1).max(), levels.max())
     x[10, 3] = 0.7
     assert pixels.find_pixels(x, np) is None
 
 
+@pytest.fixture
+def taken(monkeypatch):
+    """Of each product of images, whether it was made by levels."""
+    results = []
+    product = pixels.product
+
+    def noted(a, b, xp):
+        found = product(a, b, xp)
+        if a.pixels is not None or a.original is not None:
+            results.append(found is not None)
+        return found
+
+    monkeypatch.setattr(pixels, "product", noted)
+    return results
+
+
+def dark(rng, n, k, total):
+    """Levels of which each row adds up to `total` pixels, all in one place or spread out."""
+    levels = np.zeros((n, k))
+    levels[:, : total + 1] = 255
+    levels[:, total // 2] = 1
+    levels[:, total // 3] = 254
+    return np.stack([rng.permutation(row) for row in levels])
+
+
 @pytest.mark.parametrize("scale", [0, 50, 300])
 @pytest.mark.parametrize(
-    ("n", "k", "m"), [(5, 3, 4), (6, 250, 3), (3, LARGEST, 2), (3, LARGEST + 1, 2)]
-)
-def test_the_error_is_bounded_in_both_directions(n, k, m, scale):
-    """Columns of all sizes, beyond float32's range too, where the other products are taken."""
+    ("n", "k", "total", "by_levels"),
+    [
+        (5, 3, None, True), (6, 126, None, True), (6, 127, 126, True), (6, 140, 139, False),
+        (126, 5, None, True), (127, 5, None, False), (3, 784, 313, True), (3, 784, 317, False),
+        (2, 9000, 1000, True), (2, 9000, 1030, False),
+    ],
+)  # fmt: skip
+def test_the_error_is_bounded_in_both_directions(taken, n, k, total, by_levels, scale):
+    """Up to the brightest images and the largest mini-batches that are taken by levels."""
     rng = np.random.RandomState(0)
-    x = images(rng, n, k)
+    x = images(rng, n, k, None if total is None else dark(rng, n, k, total))
     x[0, 0] = 1.0
     for left, array in ((x, prepared(x)), (x.T, prepared(x).T)):
-        b = rng.uniform(-1, 1, (left.shape[1], m)) * 2.0 ** rng.randint(-scale, scale + 1, m)
+        terms = left.shape[1]
+        b = rng.uniform(-1, 1, (terms, 3)) * 2.0 ** rng.randint(-scale, scale + 1, 3)
+        b[:, 1] = b[0, 1] * (1 - np.arange(terms) * 2.0**-41)  # all cut the same way
         found = to_numpy(array @ NS.asarray(b))
         for i in range(min(5, len(left))):
-            for j in range(m):
-                bound = 2.0**-40 * left.shape[1] * np.max(np.abs(b[:, j]))
+            for j in range(3):
+                bound = 2.0**-40 * terms * np.max(np.abs(b[:, j]))
                 assert abs(Fraction(found[i, j]) - exact(left, b, i, j)) <= Fraction(bound)
+    assert by_levels == all(taken)
 
 
-def test_no_sum_is_rounded_at_the_longest_inner_dimension():
-    """All pixels white and all values near the largest: the case that the number of bits is for."""
+@pytest.mark.parametrize("size", 2.0 ** (np.arange(8) / 8))
+@pytest.mark.parametrize(("k", "total"), [(126, None), (784, 313), (9000, 1000)])
+def test_no_sum_is_rounded_where_images_are_brightest(taken, k, total, size):
+    """And where all values are near the largest, wherever that is between powers of two."""
     rng = np.random.RandomState(1)
-    x = images(rng, 3, LARGEST, np.full((3, LARGEST), 255))
-    b = 1.0 - rng.randint(0, 2**20, (LARGEST, 5)) * 2.0**-50
+    x = images(rng, 3, k, np.full((3, k), 255) if total is None else dark(rng, 3, k, total))
+    b = size * (1.0 - rng.randint(0, 2**20, (k, 2)) * 2.0**-30)
     array, operand = prepared(x), NS.asarray(b)
-    order = rng.permutation(LARGEST)
+    order = rng.permutation(k)
     other = prepared(x[:, order]) @ NS.asarray(b[order])
     assert bits(array @ operand) == bits(other)
-    head, tail = pixels.cuts.cut(operand, -2, pixels.BITS, NUMPY).slices
-    whole = [int(v) for v in head[:, 0] * 2.0**35]
-    assert 255 * LARGEST * max(map(abs, whole)) <= 2**53
-    assert float((np.full(LARGEST, 255.0) @ head)[0]) * 2.0**35 == 255 * sum(whole)
-    white, single = np.full(LARGEST, 255, np.float32), tail.astype(np.float32)
-    np.testing.assert_array_equal(single, tail)
-    assert float((white @ single)[0]) * 2.0**42 == 255 * sum(int(v) for v in tail[:, 0] * 2.0**42)
+    assert taken == [True, True]
+    (found,) = [kept for name, kept in operand.cuts.items() if name[0] == -2]
+    (unit,) = [kept for name, kept in operand.cuts.items() if name[0] == "unit"]
+    quantum = Fraction(float(np.ravel(unit)[0]))
+    for part, unit, values in (
+        (found.slices[0], quantum, x * 2.0**31),
+        (found.slices[1], quantum / 2**32, np.rint(x * 255)),
+    ):
+        whole = [Fraction(v) / unit for v in part[:, 0]]
+        assert all(v.denominator == 1 for v in whole)
+        for row in values:
+            assert sum(int(p) * abs(v) for p, v in zip(row, whole, strict=True)) <= 2**53
 
 
 @pytest.mark.parametrize("transposed", [False, True])
 def test_the_same_bits_under_any_order_and_any_split(transposed):
     rng = np.random.RandomState(2)
     x = images(rng, 60, 50)
+    x[3] = 1.0  # the brightest is in no part, but has no brighter level
     b = rng.uniform(-1, 1, (60 if transposed else 50, 20))
     order, rows = rng.permutation(len(b)), slice(7, 23)
 

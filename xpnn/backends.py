@@ -569,11 +569,16 @@ class ReproducibleBackend(WrappedBackend):
             return wrapped
 
         def parts(leaf: Any) -> tuple[tuple[Any, ...], Any]:
-            return (leaf.raw, *(leaf.pixels or ())), (leaf.low, leaf.high)
+            known = leaf.low, leaf.high
+            if leaf.pixels is None:
+                return (leaf.raw,), (known, None)
+            return (leaf.raw, leaf.pixels.levels), (known, leaf.pixels.brightness)
 
         def joined(parts: Sequence[Any], known: Any) -> Any:
-            array = lifted(parts[0], known)
-            array.pixels = reproducible.Pixels(*parts[1:]) if len(parts) > 1 else None
+            bits, brightness = known
+            array = lifted(parts[0], bits)
+            if brightness is not None:
+                array.pixels = reproducible.Pixels(parts[1], brightness)
             return array
 
         lifted = wrapper(recorded)

@@ -186,17 +186,25 @@ class Source:
         return out
 
     def values(self) -> Iterator[np.ndarray]:
-        """Yield all values, part by part; those of pixels once."""
+        """Yield all values, part by part; of pixels, each value once and the brightest row."""
         if self.pixels and self.transform is None:
-            yield scaled(self._levels)
+            levels, brightest = self._levels
+            yield scaled(levels[:, None])
+            yield scaled(brightest)
         else:
             for i, rows in blocks(self.array, release=self._release):
                 yield self.rows(i, i + len(rows))
 
     @functools.cached_property
-    def _levels(self) -> np.ndarray:
-        """The unsigned bytes that there are: values are asked for several times, and read once."""
-        found = np.zeros(256, bool)
+    def _levels(self) -> tuple[np.ndarray, np.ndarray]:
+        """The unsigned bytes that there are, and the row whose sum is the largest.
+
+        Values are asked for several times, and read once.
+        """
+        found, brightest, most = np.zeros(256, bool), self.array[:1], -1
         for _, rows in blocks(self.array, release=self._release):
             found[rows] = True
-        return np.flatnonzero(found).astype(np.uint8)
+            sums = rows.reshape(len(rows), -1).sum(axis=1, dtype=np.int64)
+            if sums.max() > most:
+                brightest, most = np.array(rows[[sums.argmax()]]), sums.max()
+        return np.flatnonzero(found).astype(np.uint8), brightest

@@ -58,11 +58,13 @@ def double(raw: Raw, xp: Any) -> Raw:
     return raw if raw.dtype == xp.float64 else xp.astype(raw, xp.float64)
 
 
-def cut(array: Array, axis: int, bits: Sequence[int], xp: Any) -> Cut | None:
+def cut(
+    array: Array, axis: int, bits: Sequence[int], xp: Any, *, scale: float = 1.0
+) -> Cut | None:
     """Return `array` as slices of so many bits each, relative to its maxima along `axis`.
 
-    With L the least power of two not below the maximum of |x| along `axis`, the first slice
-    is x rounded to a multiple of 2^-bits L, the next is the rest rounded to a multiple of
+    With L the least power of two not below `scale` times the maximum of |x| along `axis`, the first
+    slice is x rounded to a multiple of 2^-bits L, the next is the rest rounded to a multiple of
     2^(-bits-1) of that quantum, and so on; each is at most 2^bits of its quanta. Adding and
     subtracting 1.5 * 2^52 quanta rounds, and all else is exact. None where a maximum is
     not in the comfortable range.
@@ -71,14 +73,14 @@ def cut(array: Array, axis: int, bits: Sequence[int], xp: Any) -> Cut | None:
     serves ``x @ w`` and ``x.T @ dy``.
     """
     if array.original is not None:
-        other = cut(array.original, -3 - axis, bits, xp)
+        other = cut(array.original, -3 - axis, bits, xp, scale=scale)
         if other is None:
             return None
         return Cut([xp.matrix_transpose(s) for s in other.slices], other.low)
     kept = kept_of(array)
-    key = (axis, *bits)
+    key = (axis, scale, *bits)
     if key not in kept:
-        kept[key] = _cut(array, kept, axis, bits, xp)
+        kept[key] = _cut(array, kept, axis, bits, scale, xp)
     found: Cut | None = kept[key]
     return found
 
@@ -90,53 +92,65 @@ def kept_of(array: Array) -> dict[Any, Any]:
     return array.cuts
 
 
-def _cut(array: Array, kept: dict[Any, Any], axis: int, bits: Sequence[int], xp: Any) -> Cut | None:
+def _cut(
+    array: Array, kept: dict[Any, Any], axis: int, bits: Sequence[int], scale: float, xp: Any
+) -> Cut | None:
     raw = double(array.raw, xp)
-    if array.high is not None and array.low > -COMFORT and array.high < COMFORT:
+    if scale == 1.0 and array.high is not None and array.low > -COMFORT and array.high < COMFORT:
         key = ("grid", *bits)
         if key not in kept:
             kept[key] = slices(raw, array.high, bits, width=array.high - array.low)
         grid: Cut = kept[key]
         return grid
-    unit = unit_of(array, axis, xp)
+    unit = unit_of(array, axis, scale, xp)
     if unit is None:
         return None
+    least = math.frexp(scale)[1] - 1 - COMFORT
     rows = _joined(raw, axis, xp)
     if rows is raw:
-        return slices(raw, -COMFORT, bits, unit=unit)
+        return slices(raw, least, bits, unit=unit)
     repeats = rows.shape[1] // raw.shape[1]
     # a product, and not a reshaped view, which would be copied twice
     unit = xp.reshape(xp.broadcast_to(unit, (repeats, raw.shape[1])) * 1.0, (1, -1))
-    pieces, low = slices(rows, -COMFORT, bits, unit=unit)
+    pieces, low = slices(rows, least, bits, unit=unit)
     return Cut([xp.reshape(piece, raw.shape) for piece in pieces], low)
 
 
-def unit_of(array: Array, axis: int, xp: Any) -> Raw | None:
-    """Return the least powers of two not below the maxima of |x|; None if one is out of comfort.
+def unit_of(array: Array, axis: int, scale: float, xp: Any) -> Raw | None:
+    """Return the least powers of two not below `scale` times the maxima of |x| along `axis`.
 
-    In training, most operands are cut along both axes; and a look whether all are in comfort costs
-    more than the maxima, so a small matrix has both looked at together.
+    None if a maximum is out of comfort. In training, most operands are cut along both axes; and a
+    look whether all are in comfort costs more than the maxima, so a small matrix has both looked
+    at together.
     """
     kept = kept_of(array)
     both = array.ndim == 2 and array.size < SMALL
-    key = ("unit", None if both else axis)
-    if key not in kept:
-        raw = double(array.raw, xp)
-        if both:
-            magnitudes = xp.abs(raw)
-            maxima = xp.concat([xp.max(magnitudes, axis=0), xp.max(magnitudes, axis=1)])
-        else:
-            rows = _joined(raw, axis, xp)
-            maxima = xp.max(xp.abs(rows), axis=axis, keepdims=True)
-            if rows is not raw:
-                maxima = xp.max(xp.reshape(maxima, (-1, raw.shape[1])), axis=0, keepdims=True)
-        within = are_within(maxima, COMFORT, xp)
-        kept[key] = power_above(maxima, xp) if within else None
-    unit = kept[key]
-    if unit is None or not both:
+    own = None if both else axis
+    if ("maxima", own) not in kept:
+        maxima = _maxima(double(array.raw, xp), own, xp)
+        kept["maxima", own] = maxima if are_within(maxima, COMFORT, xp) else None
+    maxima = kept["maxima", own]
+    if maxima is None:
+        return None
+    if ("unit", own, scale) not in kept:
+        kept["unit", own, scale] = power_above(maxima if scale == 1.0 else maxima * scale, xp)
+    unit = kept["unit", own, scale]
+    if not both:
         return unit
     columns = array.shape[1]
     return unit[None, :columns] if axis == -2 else unit[columns:, None]
+
+
+def _maxima(raw: Raw, axis: int | None, xp: Any) -> Raw:
+    """Return the maxima of |x| along `axis`; of a matrix, those of its columns and rows if None."""
+    if axis is None:
+        magnitudes = xp.abs(raw)
+        return xp.concat([xp.max(magnitudes, axis=0), xp.max(magnitudes, axis=1)])
+    rows = _joined(raw, axis, xp)
+    maxima = xp.max(xp.abs(rows), axis=axis, keepdims=True)
+    if rows is raw:
+        return maxima
+    return xp.max(xp.reshape(maxima, (-1, raw.shape[1])), axis=0, keepdims=True)
 
 
 def are_within(maxima: Raw, exponent: int, xp: Any) -> bool:

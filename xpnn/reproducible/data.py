@@ -9,7 +9,7 @@ import numpy as np
 
 from xpnn.reproducible import cuts
 from xpnn.reproducible.formats import FLOAT32, FLOAT64
-from xpnn.reproducible.pixels import are_pixels
+from xpnn.reproducible.pixels import Brightness, brightest, brightness
 
 _ROWS = 1024
 
@@ -30,13 +30,13 @@ class Survey(NamedTuple):
     ----------
     low, high
         All values are multiples of ``2**low``, and at most ``2**high``.
-    pixels
-        Whether all are pixels.
+    brightness
+        If all are pixels, what is known of them.
     """
 
     low: int
     high: int
-    pixels: bool
+    brightness: Brightness | None
 
 
 def survey(parts: Callable[[], Iterable[np.ndarray]], *, pixels: bool = True) -> Survey | None:
@@ -54,4 +54,15 @@ def survey(parts: Callable[[], Iterable[np.ndarray]], *, pixels: bool = True) ->
     found = cuts.width_of(doubles, np)
     if found is None:
         return None
-    return Survey(*found, pixels and all(are_pixels(part, np) for part in doubles()))
+    return Survey(*found, _brightness(doubles()) if pixels else None)
+
+
+def _brightness(parts: Iterable[np.ndarray]) -> Brightness | None:
+    """Return what is known of all parts of a matrix, or None if they aren't pixels."""
+    known = []
+    for part in parts:
+        found = brightness(part, np) if part.ndim == 2 else None
+        if found is None:
+            return None
+        known.append(found)
+    return brightest(known)

@@ -152,20 +152,20 @@ class Namespace:
             double = cuts.double(array.raw, self._raw)
             found = cuts.width_of(lambda: (double,), self._raw)
             if found is not None:
-                self._note(array, Survey(*found, pixels))
+                array.low, array.high, array.cuts = max(array.low, found[0]), found[1], None
+                if pixels and array.ndim == 2:
+                    array.pixels = find_pixels(array.raw, self._raw)
         return array
 
     def prepared(self, raw: Raw, found: Survey | None) -> Array:
         """Return a canonical part of a data set that was surveyed, prepared as the whole set."""
         array = self._plain(raw)
         if found is not None:
-            self._note(array, found)
+            array.low, array.high = max(array.low, found.low), found.high
+            part = None if found.brightness is None else find_pixels(raw, self._raw)
+            if part is not None:
+                array.pixels = part._replace(brightness=found.brightness)
         return array
-
-    def _note(self, array: Array, found: Survey) -> None:
-        array.low, array.high, array.cuts = max(array.low, found.low), found.high, None
-        if found.pixels and array.ndim == 2:
-            array.pixels = find_pixels(array.raw, self._raw)
 
     def _plain(self, raw: Raw) -> Array:
         """Return a raw array that needs no canonical form, wrapped."""

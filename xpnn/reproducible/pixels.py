@@ -1,14 +1,15 @@
-"""Images, whose values have eight bits: products that are two and a half exact ones, not three.
+"""Images, whose values have eight bits: products that are two exact ones, not three.
 
-A pixel is ``p / 255`` rounded to float32, p from 0 to 255. In binary p / 255 repeats the byte p, so
-that is ``STEP p + GRID r``, exactly, where STEP makes three bytes of one and r, at most 128, is
-what rounding added. So little of a product's 53 bits goes to p or r that the other operand's
-first slice has 35 bits. Its next 6 bits are all that the precision "training" asks for beyond, and
-their product with p is exact in float32, at half the cost.
+A pixel is ``p / 255`` rounded to float32, p from 0 to 255: a multiple of 2^-31, which leaves some
+14 of a product's 53 bits to the other operand. But what is cut off from that need not meet pixels
+of 31 bits. `SLOPE` p, of eight, is within 2^-33 p of them, as near as the precision "training" asks
+for, and leaves to the rest of the other operand all the bits it needs.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from xpnn.reproducible import cuts
@@ -17,106 +18,138 @@ from xpnn.reproducible.array import Array
 Raw = Any
 
 LEVELS = 255
-STEP = 2.0**-8 + 2.0**-16 + 2.0**-24
 _DIGITS = 31
 GRID = 2.0**-_DIGITS
-
-# K * LEVELS * 2**35 <= 2**53, and K * LEVELS * 2**6 <= 2**24, float32's
-MOST_TERMS = 1028
-BITS = (35, 6)
-# |b| between 2^-RANGE and 2^RANGE has its second slice in float32
-RANGE = 64
+# p / 255 repeats the byte p. Three times give 24 bits; what rounding adds to these is 2^-31 q, with
+# q the greatest power of two <= p, so it is between 2^-32 p and 2^-31 p
+SLOPE = 2.0**-8 + 2.0**-16 + 2.0**-24 + 1.5 * 2.0**-32
+NEAR = 2.0**-33
+# bits of the other operand's rest, but one
+REST = 31
+# S of `product` is at most _MOST, so rounding makes less than _SLACK of a slice
+_MOST = 1024.0
+_SLACK = 1.0 + 2.0**-12
 
 # an exact product may be cut anywhere; OpenBLAS has a faster way with up to 10^6 multiplications
-_BLOCK = 98
+_BLOCK = 980_000
+_THIN = 32
 # values that are looked at at a time
 _CHUNK = 1 << 22
 
 
+class Brightness(NamedTuple):
+    """What is known of all images of a data set."""
+
+    most: int  # that the levels of one add up to
+    highest: int  # level
+
+
 class Pixels(NamedTuple):
-    """Images as ``STEP * levels + GRID * rest``."""
+    """Images as whole levels."""
 
     levels: Raw  # uint8
-    rest: Raw  # uint8
+    brightness: Brightness
 
     def take(self, rows: Raw, xp: Any) -> Pixels:
         """Return those of some rows."""
-        return Pixels(*(xp.take(part, rows, axis=0) for part in self))
+        return self._replace(levels=xp.take(self.levels, rows, axis=0))
 
 
 def find_pixels(raw: Raw, xp: Any) -> Pixels | None:
-    """Return a matrix of pixels in two parts, or None if it isn't one."""
+    """Return a matrix of pixels as such, or None if it isn't one."""
     step = max(1, _CHUNK // max(raw.shape[1], 1))
     parts = []
     for start in range(0, raw.shape[0], step):
-        part = _split(raw[start : min(start + step, raw.shape[0]), :], xp)
+        part = _levels(raw[start : min(start + step, raw.shape[0]), :], xp)
         if part is None:
             return None
-        parts.append(part)
-    return Pixels(*(xp.concat(part) for part in zip(*parts, strict=True))) if parts else None
+        parts.append((xp.astype(part, xp.uint8), _brightness(part, xp)))
+    if not parts:
+        return None
+    levels, known = zip(*parts, strict=True)
+    return Pixels(xp.concat(levels), brightest(known))
 
 
-def are_pixels(values: Raw, xp: Any) -> bool:
-    """Return whether `find_pixels` takes a matrix of these values."""
-    return _split(values, xp) is not None
+def brightness(values: Raw, xp: Any) -> Brightness | None:
+    """Return what `find_pixels` finds out about a matrix."""
+    levels = _levels(values, xp)
+    return None if levels is None else _brightness(levels, xp)
 
 
-def _split(x: Raw, xp: Any) -> tuple[Raw, Raw] | None:
+def brightest(parts: Iterable[Brightness]) -> Brightness:
+    """Return what is known of several parts of a data set together."""
+    return Brightness(*map(max, zip(*parts, strict=True)))
+
+
+def _levels(x: Raw, xp: Any) -> Raw | None:
     x = cuts.double(x, xp)
     levels = xp.round(x * float(LEVELS))
-    rest = (x - levels * STEP) * (1.0 / GRID)
-    good = (levels >= 0) & (levels <= LEVELS) & (rest >= 0) & (rest <= LEVELS)
-    if not bool(xp.all(good & (rest == xp.floor(rest)))):
-        return None
-    return xp.astype(levels, xp.uint8), xp.astype(rest, xp.uint8)
+    good = (levels >= 0) & (levels <= LEVELS) & (xp.abs(x - levels * SLOPE) <= levels * NEAR)
+    whole = x * (1.0 / GRID)
+    return levels if bool(xp.all(good & (whole == xp.floor(whole)))) else None
+
+
+def _brightness(levels: Raw, xp: Any) -> Brightness:
+    if not levels.shape[0] or not levels.shape[1]:
+        return Brightness(0, 0)
+    return Brightness(int(xp.max(xp.sum(levels, axis=1))), int(xp.max(levels)))
 
 
 def product(a: Array, b: Array, xp: Any) -> tuple[Raw, int] | None:
-    """Return ``a @ b`` in float64 and its ``low`` if `a` is pixels or their transpose, else None.
+    """Return ``a @ b`` in float64 and its ``low``; None if `a` isn't pixels, or is too bright.
 
-    With |a| and |b| the largest values, the error of an element is 2^-42 K |a| |b|, then the
-    roundings of two additions and a product: b is rounded to a multiple of 2^-42 L for the product
-    with p, where L < 2 |b|, and to one of 2^-35 L for that with GRID r <= 2^-24.
+    Let |b| be the largest of a column, x the pixels of a row of `a`, as SLOPE p + e, and S what
+    they may add up to. The head of the column is a multiple of q, the least power of two not
+    below 2^-22 S |b| SLACK; so ``x @ head`` is a multiple of 2^-31 q, at most 2^53 of them, and
+    exact. The rest is at most q/2 and a multiple of 2^-32 q, so ``p @ rest`` is exact too. What is
+    left out is ``e @ rest``, |e| <= 2^-33 p, at most 2^-25 S q/2 < 2^-47 S^2 |b| SLACK, and 2^-7 of
+    that by which the rest was rounded. So the error is 2^-40 K |a| |b| for the S allowed here, which
+    depends on the images only by the highest level there is.
     """
-    if b.high is not None or b.ndim != 2 or not 0 < a.shape[-1] <= MOST_TERMS:
+    if b.high is not None or b.ndim != 2:
         return None
-    parts = _parts(a, xp)
-    unit = None if parts is None else cuts.unit_of(b, -2, xp)
-    if parts is None or unit is None or not cuts.are_within(unit, RANGE, xp):
+    found = _parts(a, xp)
+    if found is None:
         return None
-    found = cuts.cut(b, -2, BITS, xp)
-    assert found is not None
-    head, tail = found.slices
-    levels, single, rest = parts
-    total = _exact(levels, head)
-    total += single @ xp.astype(tail, xp.float32)
-    total *= STEP
-    total += _exact(rest, head)
-    total += 0.0  # a sum of -0 is -0 or 0, as the BLAS likes
-    return total, found.low - _DIGITS
+    x, levels, brightness = found
+    largest = a.shape[-1] * brightness.highest * SLOPE
+    allowed = min(largest, math.sqrt(126.5 * largest), _MOST)
+    if (brightness.most * SLOPE if a.original is None else largest) > allowed:
+        return None
+    parts = cuts.cut(b, -2, (0, REST), xp, scale=2.0**-22 * _SLACK * allowed)
+    if parts is None:
+        return None
+    head, rest = parts.slices
+    result = _exact(x, head)
+    less = _exact(levels, rest)
+    less *= SLOPE
+    result += less
+    result += 0.0  # a sum of -0 is -0 or 0, as the BLAS likes
+    return result, parts.low - 33
 
 
-def _parts(a: Array, xp: Any) -> tuple[Raw, ...] | None:
-    """Return p in float64 and in float32, and GRID r in float64; of a transpose, transposed."""
+def _parts(a: Array, xp: Any) -> tuple[Raw, Raw, Brightness] | None:
+    """Return pixels and their levels in float64; of a transpose, transposed."""
     if a.original is not None:
         found = _parts(a.original, xp)
-        return None if found is None else tuple(xp.matrix_transpose(part) for part in found)
+        if found is None:
+            return None
+        x, levels, known = found
+        return xp.matrix_transpose(x), xp.matrix_transpose(levels), known
     if a.pixels is None:
         return None
     kept = cuts.kept_of(a)
     if "pixels" not in kept:
-        levels, rest = a.pixels
-        scaled = xp.astype(rest, xp.float64)
-        scaled *= GRID
-        kept["pixels"] = xp.astype(levels, xp.float64), xp.astype(levels, xp.float32), scaled
-    parts: tuple[Raw, ...] = kept["pixels"]
-    return parts
+        kept["pixels"] = cuts.double(a.raw, xp), xp.astype(a.pixels.levels, xp.float64)
+    return *kept["pixels"], a.pixels.brightness
 
 
 def _exact(a: Raw, b: Raw) -> Raw:
     """Return ``a @ b``, of which no sum is rounded, block by block of the inner dimension."""
     inner = a.shape[1]
-    count = -(-inner // _BLOCK)
+    count = max(1, a.shape[0] * inner * b.shape[1] // _BLOCK)
+    if inner < _THIN * count:
+        count = 1
     total: Any = None
     for k in range(count):
         start, stop = inner * k // count, inner * (k + 1) // count
