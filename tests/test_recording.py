@@ -544,3 +544,59 @@ def test_the_reference_networks_steps_are_recorded(monkeypatch):
         xpnn.fit(model, (x, y), validation=(x[:9], y[:9]), optimizer=step, epochs=2, batch_size=20)
         train, evaluation = folds
         assert (len(train.programs), len(evaluation.programs)) == (2, 2), (activation, optimizer)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_product_in_blocks_of_rows(dtype, monkeypatch):
+    """Of whole numbers, so that no sum is rounded, however the BLAS goes about it."""
+    tried = []
+
+    def noted(shape, *args):
+        tried.append((shape, *args))
+        return True
+
+    monkeypatch.setattr(recording, "_blocks_are_better", noted)
+    x = rng(0).integers(-9, 10, (100, 784)).astype(dtype)
+    d = rng(1).integers(-9, 10, (100, 100)).astype(dtype)
+
+    def step(carry, row, x, d):
+        (w,) = carry
+        y = x @ (w - w) + d
+        return (w + x.T @ y,), (w[0, 0],)
+
+    fold = both(step, (np.zeros((784, 100), dtype),), [(rows_of(4), x, d)])
+    assert sum(o.function is recording._by_blocks for o in fold.programs[0].operations) == 1
+    # a block of x @ w would have 12 rows
+    assert set(tried) == {((784, 100, 100), np.dtype(dtype), ("F", "C"), 8)}
+
+
+def test_blocks_are_taken_if_they_are_faster_and_change_no_bit(monkeypatch):
+    now, exact = [0.0], []
+    monkeypatch.setattr(recording.time, "perf_counter", lambda: now[0])
+    product = recording.np.matmul
+
+    def timed_product(*args):
+        now[0] += 1.0
+        return product(*args)
+
+    def blocks(seconds, error=0.0):
+        def by_blocks(parts, b):
+            if not exact:
+                exact.append(product(np.concatenate([a for a, _ in parts]), b))
+            whole = parts[0][1].base
+            whole[...] = exact[0]
+            whole[-1, -1] *= 1 + error
+            now[0] += seconds
+
+        return by_blocks
+
+    def better(by_blocks):
+        recording._blocks_are_better.cache_clear()
+        monkeypatch.setattr(recording, "_by_blocks", by_blocks)
+        return recording._blocks_are_better((784, 100, 100), np.dtype("float64"), ("F", "C"), 8)
+
+    monkeypatch.setattr(recording.np, "matmul", timed_product)
+    assert better(blocks(0.8))
+    assert not better(blocks(0.8, error=1e-15))
+    assert not better(blocks(1.0))
+    recording._blocks_are_better.cache_clear()

@@ -12,6 +12,7 @@ from xpnn.reproducible import pixels
 
 NS = reproducible.namespace(NUMPY)
 
+
 def images(rng, n, k, levels=None):
     levels = rng.randint(0, 256, (n, k)) if levels is None else levels
     return (levels / 255).astype(np.float32).astype(np.float64)

@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import math
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -653,6 +655,8 @@ def _call(node: _Node, arrays: list[Array]) -> Call:
     function = _ELEMENTWISE.get(name, node.function)
     if node.kind == "check":
         return _checked, args
+    if function is np.matmul and not kwargs and [a.ndim for a in (*args, out)] == [2, 2, 2]:
+        return _product(args[0], args[1], out)
     if node.kind == "mutate" or (isinstance(function, np.ufunc) and not kwargs):
         if function in (np.maximum, np.minimum):  # would rather not have it by position
             # with a number, NumPy has no vector loop: half as fast as with an array of it
@@ -673,6 +677,64 @@ def _call(node: _Node, arrays: list[Array]) -> Call:
     if name == "where" and len(args) == 3:
         return _where_call(out, *args)
     return _assign, (out, function, args, kwargs)
+
+
+# multiplications of a product for which OpenBLAS has, on some processors, kernels of its own
+_SMALL_PRODUCT = 1_000_000
+# of a block of fewer rows, packing the other operand is most of the work
+_LEAST_ROWS = 32
+_TRIALS = 5
+
+
+def _product(a: Array, b: Array, out: Array) -> Call:
+    """Return a matrix product, by blocks of rows where that is faster and changes no bit."""
+    rows = _SMALL_PRODUCT // max(b.size, 1)
+    count = -(-len(a) // max(rows, 1))
+    orders = tuple("C" if array.flags.c_contiguous else "F" for array in (a, b))
+    packed = all(map(_is_packed, (a, b))) and out.flags.c_contiguous
+    if rows < _LEAST_ROWS or count < 2 or not packed:
+        return np.matmul, (a, b, out)
+    if not _blocks_are_better((*a.shape, b.shape[1]), out.dtype, orders, count):
+        return np.matmul, (a, b, out)
+    return _by_blocks, (_row_blocks(a, out, count), b)
+
+
+def _row_blocks(a: Array, out: Array, count: int) -> list[tuple[Array, Array]]:
+    edges = [len(a) * i // count for i in range(count + 1)]
+    return [(a[i:j], out[i:j]) for i, j in itertools.pairwise(edges)]
+
+
+def _by_blocks(blocks: list[tuple[Array, Array]], b: Array) -> None:
+    for a, out in blocks:
+        np.matmul(a, b, out)
+
+
+@functools.cache
+def _blocks_are_better(
+    shape: tuple[int, int, int], dtype: Any, orders: tuple[str, ...], count: int
+) -> bool:
+    """Return whether this BLAS makes a product faster by blocks of rows, in the same bits.
+
+    That is tried, with numbers of its own: so which way is taken never changes a result.
+    """
+    m, k, n = shape
+    stream = np.random.RandomState(0)
+    a, b = (
+        stream.standard_normal(size).astype(dtype, order="F" if order == "F" else "C")
+        for size, order in zip(((m, k), (k, n)), orders, strict=True)
+    )
+    whole, blocks = np.empty((m, n), dtype), np.empty((m, n), dtype)
+    calls = (
+        partial(np.matmul, a, b, whole),
+        partial(_by_blocks, _row_blocks(a, blocks, count), b),
+    )
+    times: list[list[float]] = [[], []]
+    for _ in range(_TRIALS):
+        for call, seconds in zip(calls, times, strict=True):
+            begun = time.perf_counter()
+            call()
+            seconds.append(time.perf_counter() - begun)
+    return min(times[1]) < 0.95 * min(times[0]) and np.array_equal(whole, blocks)
 
 
 def _where_call(out: Array, condition: Any, x: Any, y: Any) -> Call:

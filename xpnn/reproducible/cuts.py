@@ -58,9 +58,7 @@ def double(raw: Raw, xp: Any) -> Raw:
     return raw if raw.dtype == xp.float64 else xp.astype(raw, xp.float64)
 
 
-def cut(
-    array: Array, axis: int, bits: Sequence[int], xp: Any, *, scale: float = 1.0
-) -> Cut | None:
+def cut(array: Array, axis: int, bits: Sequence[int], xp: Any, *, scale: float = 1.0) -> Cut | None:
     """Return `array` as slices of so many bits each, relative to its maxima along `axis`.
 
     With L the least power of two not below `scale` times the maximum of |x| along `axis`, the first

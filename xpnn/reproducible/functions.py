@@ -47,10 +47,8 @@ class Functions:
 
     def _index(self, n: Raw, first: int, table: Raw) -> Raw:
         """Return the place of whole `n` in a table that begins with `first`; any for a NaN."""
-        xp = self._xp
-        index = xp.astype(n + float(-first), xp.int64)
         # what integer a NaN becomes is the processor's choice
-        return xp.minimum(xp.maximum(index, 0), table.shape[0] - 1)
+        return self._xp.astype(n + float(-first), self._xp.int64) & (table.shape[0] - 1)
 
     def exp(self, x: Raw) -> Raw:
         """Return e^x.

@@ -162,9 +162,9 @@ class Namespace:
         array = self._plain(raw)
         if found is not None:
             array.low, array.high = max(array.low, found.low), found.high
-            part = None if found.brightness is None else find_pixels(raw, self._raw)
-            if part is not None:
-                array.pixels = part._replace(brightness=found.brightness)
+            if found.brightness is not None:
+                part = find_pixels(raw, self._raw)
+                array.pixels = part and part._replace(brightness=found.brightness)
         return array
 
     def _plain(self, raw: Raw) -> Array:

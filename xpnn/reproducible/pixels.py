@@ -103,8 +103,8 @@ def product(a: Array, b: Array, xp: Any) -> tuple[Raw, int] | None:
     below 2^-22 S |b| SLACK; so ``x @ head`` is a multiple of 2^-31 q, at most 2^53 of them, and
     exact. The rest is at most q/2 and a multiple of 2^-32 q, so ``p @ rest`` is exact too. What is
     left out is ``e @ rest``, |e| <= 2^-33 p, at most 2^-25 S q/2 < 2^-47 S^2 |b| SLACK, and 2^-7 of
-    that by which the rest was rounded. So the error is 2^-40 K |a| |b| for the S allowed here, which
-    depends on the images only by the highest level there is.
+    that by which the rest was rounded. So the error is 2^-40 K |a| |b| for the S allowed here,
+    which depends on the images only by the highest level there is.
     """
     if b.high is not None or b.ndim != 2:
         return None

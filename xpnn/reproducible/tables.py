@@ -50,7 +50,7 @@ _LOG2 = -_log(Fraction(1, 2))
 # leading parts with few bits, so that n times them is exact: 17 + 36 and 11 + 40 bits
 LN2_64 = _parts(_LOG2 / 64, -42)
 LN2 = _parts(_LOG2, -40)
-EXP_FIRST = -65536
+EXP_FIRST = -65472
 # beyond the range of float64, within that of the table
 EXP_OVERFLOWS = 710.0
 EXPM1_LAST = 3700
@@ -61,18 +61,24 @@ def _roots() -> list[Fraction]:
     return [_exp(_LOG2 * j / 64) if j else Fraction(1) for j in range(64)]
 
 
+def _padded(*tables: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return tables of 2^b numbers, so that the last b bits of any integer are a place in them."""
+    length = 1 << (len(tables[0]) - 1).bit_length()
+    return tuple(np.pad(table, (0, length - len(table))) for table in tables)
+
+
 def exp() -> tuple[Any, ...]:
-    """Return 2^(n/64 - 1) for n = -65536 .. 65663, zero below 2^-960, and what that leaves over.
+    """Return 2^(n/64 - 1) for n = -65472 .. 65599, zero below 2^-960, and what that leaves over.
 
     The latter as a part of the former.
     """
     exact = _roots()
     roots = np.asarray([float(r) for r in exact])
     rests = np.asarray([float(r / Fraction(float(r)) - 1) for r in exact])
-    k = np.arange(-1024, 1026)
+    k = np.arange(-1023, 1025)
     table = np.ldexp(roots[None, :], (k[:, None] - 1).clip(-1020, 1023))
     table[k < -960] = 0.0
-    return table.reshape(-1), np.tile(rests, len(k))
+    return _padded(table.reshape(-1), np.tile(rests, len(k)))
 
 
 def expm1() -> tuple[Any, ...]:
@@ -81,7 +87,7 @@ def expm1() -> tuple[Any, ...]:
     high = np.asarray([float(r) for r in roots])
     low = np.asarray([float(r - Fraction(float(r))) for r in roots])
     n = np.arange(-EXPM1_LAST, EXPM1_LAST + 1)
-    return np.ldexp(high[n % 64], n // 64), np.ldexp(low[n % 64], n // 64)
+    return _padded(np.ldexp(high[n % 64], n // 64), np.ldexp(low[n % 64], n // 64))
 
 
 def tanh() -> tuple[Any, ...]:
@@ -91,7 +97,7 @@ def tanh() -> tuple[Any, ...]:
         power = _exp(Fraction(2 * j, 64)) if j <= 1024 else _exp(Fraction(j, 64)) ** 2
         values.append(float((power - 1) / (power + 1)))
     half = np.asarray(values)
-    return (np.concatenate([-half[:0:-1], half]),)
+    return _padded(np.concatenate([-half[:0:-1], half]))
 
 
 def log() -> tuple[Any, ...]:
