@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from xpnn.reproducible import cuts
 from xpnn.reproducible.array import Array
+from xpnn.reproducible.exact import product_of
 
 Raw = Any
 
@@ -30,9 +31,6 @@ REST = 31
 _MOST = 1024.0
 _SLACK = 1.0 + 2.0**-12
 
-# an exact product may be cut anywhere; OpenBLAS has a faster way with up to 10^6 multiplications
-_BLOCK = 980_000
-_THIN = 32
 # values that are looked at at a time
 _CHUNK = 1 << 22
 
@@ -120,8 +118,8 @@ def product(a: Array, b: Array, xp: Any) -> tuple[Raw, int] | None:
     if parts is None:
         return None
     head, rest = parts.slices
-    result = _exact(x, head)
-    less = _exact(levels, rest)
+    result = product_of(x, head)
+    less = product_of(levels, rest)
     less *= SLOPE
     result += less
     result += 0.0  # a sum of -0 is -0 or 0, as the BLAS likes
@@ -142,20 +140,3 @@ def _parts(a: Array, xp: Any) -> tuple[Raw, Raw, Brightness] | None:
     if "pixels" not in kept:
         kept["pixels"] = cuts.double(a.raw, xp), xp.astype(a.pixels.levels, xp.float64)
     return *kept["pixels"], a.pixels.brightness
-
-
-def _exact(a: Raw, b: Raw) -> Raw:
-    """Return ``a @ b``, of which no sum is rounded, block by block of the inner dimension."""
-    inner = a.shape[1]
-    count = max(1, a.shape[0] * inner * b.shape[1] // _BLOCK)
-    if inner < _THIN * count:
-        count = 1
-    total: Any = None
-    for k in range(count):
-        start, stop = inner * k // count, inner * (k + 1) // count
-        part = a[:, start:stop] @ b[start:stop, :]
-        if total is None:
-            total = part
-        else:
-            total += part
-    return total

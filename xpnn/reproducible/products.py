@@ -9,7 +9,7 @@ from typing import Any
 from xpnn.reproducible import cuts, pixels
 from xpnn.reproducible.array import Array
 from xpnn.reproducible.cuts import Cut, Window
-from xpnn.reproducible.exact import two_sum
+from xpnn.reproducible.exact import product_of, two_sum
 from xpnn.reproducible.formats import FLOAT64
 
 Raw = Any
@@ -36,7 +36,7 @@ def _products(a: list[Raw], b: list[Raw], count: int) -> Raw:
     for order in reversed(range(count)):
         for p in range(order + 1):
             if p < len(a) and order - p < len(b):
-                product = a[p] @ b[order - p]
+                product = product_of(a[p], b[order - p])
                 if total is None:
                     total = product
                 else:
