@@ -19,8 +19,7 @@ from xpnn.reproducible.exact import product_of
 Raw = Any
 
 LEVELS = 255
-_DIGITS = 31
-GRID = 2.0**-_DIGITS
+GRID = 2.0**-31
 # p / 255 repeats the byte p. Three times give 24 bits; what rounding adds to these is 2^-31 q, with
 # q the greatest power of two <= p, so it is between 2^-32 p and 2^-31 p
 SLOPE = 2.0**-8 + 2.0**-16 + 2.0**-24 + 1.5 * 2.0**-32
