@@ -278,6 +278,7 @@ def only_line(capsys):
         (["--plot", "{missing}/a.png"], r"plot must be a file .*: there is no folder"),
         (["--plot", "{tmp}/a.xyz"], r"plot must be a file that ends in .*png"),
         (["--unknown"], r"unrecognized arguments: --unknown"),
+        (["--epoch", "3"], r"unrecognized arguments: --epoch 3"),
     ],
 )
 def test_wrong_options_take_one_line(options, message, folder, tmp_path, capsys):
@@ -289,7 +290,17 @@ def test_wrong_options_take_one_line(options, message, folder, tmp_path, capsys)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("options", [[], ["fly"], ["train"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["fly"],
+        ["train"],
+        ["--vers"],
+        ["study", "report", "runs", "--hel"],
+        ["show", "m", "--p"],
+    ],
+)
 def test_wrong_commands_take_one_line(options, capsys):
     assert run(*options) == 2
     only_line(capsys)

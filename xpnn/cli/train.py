@@ -166,7 +166,8 @@ def _train(args: argparse.Namespace) -> int:
         model = settings.make_model(train, *([] if test is None else [test]))
     else:
         model = Sequential(*settings.layers(len(options["labels"])))
-    interrupted, stopped = False, None
+    interrupted = False
+    stopped: BaseException | None = None
     try:
         with _warnings_in_a_line():
             settings.fit(
@@ -175,11 +176,12 @@ def _train(args: argparse.Namespace) -> int:
             )  # fmt: skip
     except KeyboardInterrupt:
         interrupted = True
-    except (ArgumentError, BrokenPipeError, DivergenceError) as error:
-        # a log that can't be written, or a reader that has gone: keep what was trained
+    except (Exception, SystemExit) as error:
+        # a log that can't be written, a reader that has gone, a part of the user's that raises:
+        # keep what was trained
         stopped = error
     history: History | None = model.history
-    if stopped and history and history.resumed == history[-1].epoch:
+    if stopped and history and history[-1].epoch == (history.resumed or 0):
         # nothing was trained yet
         raise stopped
     if args.plot and history:
