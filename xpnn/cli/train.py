@@ -108,6 +108,12 @@ def add(commands: Any) -> None:
     which = f"{names_of(MONITORS)}; test_loss if left out"
     add("--monitor", metavar="COLUMN", help=f"what shall improve: {which}")
     add("--min-delta", metavar="D", type=float, help="what counts as improvement is more than this")
+    add(
+        "--no-restore-best",
+        action="store_true",
+        default=None,
+        help="keep the last weights after --patience, not those of the best epoch",
+    )
     add("--checkpoint", metavar="FILE", help="write all that a run needs to go on")
     add("--every", metavar="N", type=int, help="epochs between two checkpoints; 1 if left out")
     add("--resume", metavar="FILE", help="go on from a checkpoint, as if never stopped")
@@ -187,7 +193,7 @@ def _train(args: argparse.Namespace) -> int:
     if args.plot and history:
         plots.plot_history(history, args.plot)
     # weights that diverged are of no use, but the best ones, which early stopping gave back, are
-    best = any(isinstance(each, EarlyStopping) and each.best for each in callbacks)
+    best = any(isinstance(c, EarlyStopping) and c.restore_best and c.best for c in callbacks)
     usable = best or not isinstance(stopped, DivergenceError)
     if args.save and usable and model.parameters is not None and history:
         checkpoints.save(model, args.save)
@@ -213,6 +219,7 @@ def _stopping(args: argparse.Namespace) -> list[Callback]:
     for name, needed in (
         ("monitor", "patience"),
         ("min_delta", "patience"),
+        ("no_restore_best", "patience"),
         ("every", "checkpoint"),
     ):
         if getattr(args, name) is not None and getattr(args, needed) is None:
@@ -220,7 +227,12 @@ def _stopping(args: argparse.Namespace) -> list[Callback]:
     if args.patience is not None:
         delta = 0.0 if args.min_delta is None else args.min_delta
         callbacks.append(
-            EarlyStopping(args.monitor or "test_loss", patience=args.patience, min_delta=delta)
+            EarlyStopping(
+                args.monitor or "test_loss",
+                patience=args.patience,
+                min_delta=delta,
+                restore_best=not args.no_restore_best,
+            )
         )
     if args.checkpoint is not None:
         every = 1 if args.every is None else args.every
