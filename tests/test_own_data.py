@@ -1,5 +1,6 @@
 """A user's own data, from files to predictions: in Python, and by the command."""
 
+import contextlib
 import csv
 import re
 import struct
@@ -15,6 +16,8 @@ from xpnn.backends import to_numpy
 from xpnn.cli import main
 from xpnn.datasets import Dataset, encode, load, load_training, split
 from xpnn.errors import ArgumentError, DataError
+from xpnn.functions import softmax
+from xpnn.training import outputs_of
 
 BACKENDS = [name for name in LIBRARIES if name != "numpy-readonly"]
 RNG = np.random.RandomState(0)
@@ -215,11 +218,33 @@ def test_folders_that_hold_nothing(here):
     (here / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty holds neither x\.npy"):
         load("empty")
+    (here / "jungle" / "cats" / "tabby").mkdir(parents=True)
+    (here / "jungle" / "train-images").mkdir()
+    (here / "jungle" / "train-images.txt").touch()
+    with pytest.raises(DataError, match=r"jungle holds neither x\.npy .* of PNG images$"):
+        load("jungle")
+    (here / "jungle" / "cats" / "tabby" / "1.png").touch()
+    with pytest.raises(DataError, match=r"jungle holds neither .*; give jungle/cats, which does$"):
+        load("jungle")
+    (here / "labels").mkdir()
+    (here / "labels" / "t10k-labels-idx1-ubyte").touch()
+    with pytest.raises(DataError, match=r"^no train-images-idx3-ubyte .* in labels$"):
+        load("labels")
     with pytest.raises(DataError, match="no file or folder nowhere"):
         load("nowhere")
     np.save("x.npy", X)
     with pytest.raises(DataError, match=r"x\.npy has no targets; give two files"):
         load("x.npy")
+
+
+@pytest.mark.parametrize("given", [None, 3, b"m", ["m"]])
+def test_what_is_no_path_is_named(given):
+    for read in (xpnn.load, load, load_training, xpnn.datasets.read_idx_folder):
+        with pytest.raises(ArgumentError, match=re.escape(f"must be a path, got {given!r}")):
+            read(given)
+    if given is not None:
+        with pytest.raises(ArgumentError, match="resume must be a path, got"):
+            xpnn.fit(network(), (X, CODES), resume=given)
 
 
 # validation
@@ -531,6 +556,32 @@ def test_one_output_gives_two_probabilities(here, capsys):
     for label, no, yes in rows:
         assert float(no) + float(yes) == pytest.approx(1, abs=2**-23)
         assert label == ("yes" if float(yes) > float(no) else "no")
+
+
+@pytest.mark.parametrize("y", [NAMES, VALUES])
+def test_a_reproducible_use_gives_the_same_on_every_backend(y, here, capsys):
+    table(here / "t.csv", y)
+    assert run("train", "t.csv", *SMALL, "--hidden", "9,9", "--activation", "tanh", "--save", "m",
+               "--quiet") == 0  # fmt: skip
+    said = {}
+    for library in ("numpy", "torch", "jax", "strict"):
+        with contextlib.suppress(xpnn.BackendError):
+            xpnn.backends.get_backend(library)
+            options = ["--backend", library, "--reproducible"]
+            proba = ["--proba"] if y is NAMES else []
+            assert run("evaluate", "m", "t.csv", *options) == 0
+            assert run("predict", "m", "t.csv", *proba, *options) == 0
+            said[library] = capsys.readouterr().out
+            model = xpnn.load("m", backend=library, reproducible=True)
+            assert model.backend.options()["reproducible"] is True
+            said[library] += repr(np.asarray(xpnn.predict_proba(model, X)).tolist())
+    assert len(set(said.values())) == 1, said
+    if y is NAMES:
+        # not the host's own exp, which differs between processors
+        outputs, place = outputs_of(model, X), model.backend
+        with place.scope():
+            expected = to_numpy(softmax(place.asarray(outputs), place.xp))
+        np.testing.assert_array_equal(xpnn.predict_proba(model, X), expected, strict=True)
 
 
 def test_show(here, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from xpnn import images, tables
 from xpnn.backends import to_numpy
 from xpnn.errors import ArgumentError, DataError, integer, unknown
+from xpnn.files import as_path
 from xpnn.mapped import blocks, is_mapped, plain, scaled
 
 Array = Any
@@ -21,6 +23,9 @@ Array = Any
 _IDX_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 _MOST_DIMENSIONS = 64
+
+# as `_find` looks for them
+_IDX_NAME = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?$")
 
 PARTS = ("train", "test")
 
@@ -368,7 +373,7 @@ def read_idx_folder(folder: str | os.PathLike[str]) -> tuple[NamedDataset, Named
         If a file is missing, damaged, or holds something else than its name says, or images and
         labels differ in number.
     """
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     if not folder.is_dir():
         raise DataError(f"no folder {folder}")
     return _read_part(folder, "train"), _read_part(folder, "t10k")
@@ -405,7 +410,7 @@ def _find(folder: Path, stem: str, ndim: int) -> Path:
         f"{stem}{mark}idx{ndim}-ubyte{ending}" for ending in ("", ".gz") for mark in ("-", ".")
     ]
     for name in names:
-        if (folder / name).exists():
+        if (folder / name).is_file():
             return folder / name
     raise DataError(f"no {names[0]} (or {names[2]}) in {folder}")
 
@@ -464,7 +469,7 @@ def load(
         raise unknown("task", task, tables.TASKS)
     if part not in PARTS:
         raise unknown("part", part, PARTS)
-    text = os.fspath(path)
+    text = os.fspath(as_path("path", path))
     pair = text.split(",")
     if len(pair) == 2 and all(part.endswith(".npy") for part in pair) and not Path(path).exists():
         return _named_arrays(text, _read_npy(pair[0]), _read_npy(pair[1]), task)
@@ -480,11 +485,7 @@ def load(
             pixels, labels, files, shape = images.read_images(path)
             rows = np.array(list(map(str, files)))
             return NamedDataset(pixels, labels, path=text, rows=rows, image_shape=shape)
-        stray = images.stray_image(path)
-        raise DataError(
-            f"{path} holds neither x.npy and y.npy, nor IDX files, nor folders of PNG images"
-            + ("" if stray is None else f"; {stray} is no PNG image")
-        )
+        raise _no_data(path)
     if not path.exists():
         raise DataError(f"no file or folder {path}")
     if path.suffix == ".npy":
@@ -542,7 +543,8 @@ def load_training(
         As `load` and `split` do; and if the training part has but one class, or the validation
         part one that training doesn't have.
     """
-    idx = Path(path).is_dir() and is_idx_folder(Path(path))
+    folder = as_path("path", path)
+    idx = folder.is_dir() and is_idx_folder(folder)
     if idx and validation is None:
         return read_idx_folder(path)
     data = load(path, target=target, task=task, header=header, ignore=ignore)
@@ -643,8 +645,28 @@ def _stratified(
 
 
 def is_idx_folder(folder: Path) -> bool:
-    """Return whether a folder holds IDX files named as MNIST's."""
-    return any(folder.glob("train-images*")) or any(folder.glob("t10k-images*"))
+    """Return whether a folder holds a file that is named as one of MNIST's IDX files."""
+    return any(_IDX_NAME.match(path.name) and path.is_file() for path in folder.iterdir())
+
+
+def _no_data(folder: Path) -> DataError:
+    """Return the error for a folder without data, with what may have been meant."""
+    hint = ""
+    stray = images.stray_image(folder)
+    within = next((p for p in sorted(folder.iterdir()) if p.is_dir() and _holds_data(p)), None)
+    if stray is not None:
+        hint = f"; {stray} is no PNG image"
+    elif within is not None:
+        hint = f"; give {within}, which does"
+    return DataError(
+        f"{folder} holds neither x.npy and y.npy, nor IDX files such as "
+        f"train-images-idx3-ubyte.gz, nor folders of PNG images{hint}"
+    )
+
+
+def _holds_data(folder: Path) -> bool:
+    named = (folder / "x.npy").is_file() or is_idx_folder(folder)
+    return named or bool(images.class_folders(folder))
 
 
 def _no_target(x: np.ndarray) -> np.ndarray:
