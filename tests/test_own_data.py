@@ -584,6 +584,46 @@ def test_a_reproducible_use_gives_the_same_on_every_backend(y, here, capsys):
         np.testing.assert_array_equal(xpnn.predict_proba(model, X), expected, strict=True)
 
 
+@pytest.mark.parametrize(
+    ("labels", "given"),
+    [
+        (["a", "b", "c"], "a=0,b=3, c = 0.5"),
+        (["a=b", "=", "c"], "a=b=0,==3,c=.5"),
+        (["a, b", "b=1,c=2", "{c}"], '{"a, b": 0, "b=1,c=2": 3, "{c}": 0.5}'),
+        (['"', "véronique", "12"], ' {"\\"": 0, "v\\u00e9ronique": 3e0, "12": 0.5}'),
+    ],
+)
+def test_class_weights_of_any_labels(labels, given, here):
+    table(here / "t.csv", np.array(labels)[CODES])
+    assert run("train", "t.csv", *SMALL, "--epochs", 2, "--class-weight", given, "--save", "m",
+               "--quiet") == 0  # fmt: skip
+    weights = dict(zip(labels, [0.0, 3.0, 0.5], strict=True))
+    assert xpnn.load("m").history.settings["class_weight"] == weights
+    assert xpnn.load("m").history[1].train_loss > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("a, b=1", "class_weight must be such as 0=1,1=2.5, got 'a'; a label with a comma wants"),
+        ('{"a": 1', 'class_weight must be JSON such as {"0": 1, "1": 2.5}, got \'{"a": 1\': '),
+        ('{"a": 1} 2', "class_weight must be JSON"),
+        ("{" * 100000, "class_weight must be JSON"),
+        ('{"a": 1, "a": 1}', "class_weight of a is given twice"),
+        ('{"a": -1}', "class_weight of a must be a finite number >= 0, got -1"),
+        ('{"a": true}', "class_weight of a must be a finite number >= 0, got True"),
+        ('{"a": null}', "class_weight of a must be a finite number >= 0, got None"),
+        ('{"a": {"b": 1}}', "class_weight of a must be a finite number >= 0, got ["),
+        ('{"a": NaN}', "class_weight of a must be a finite number >= 0, got nan"),
+        ('{"a": 1' + "0" * 400 + "}", "class_weight of a must be a finite number >= 0, got inf"),
+        ('{"z": 1}', "unknown label in class_weight 'z'"),
+    ],
+)
+def test_class_weights_that_can_not_be_used(given, message, here, capsys):
+    table(here / "t.csv")
+    assert message in failed(capsys, "train", "t.csv", "--class-weight", given)
+
+
 def test_show(here, capsys):
     table(here / "t.csv")
     assert run("train", "t.csv", *SMALL, "--save", "m") == 0
