@@ -71,6 +71,12 @@ def add(commands: Any) -> None:
     add("--task", metavar="NAME", help=f"{names_of(tables.TASKS)}; by the target if left out")
     add("--ignore", metavar="NAME,...", help="columns that are not features")
     add(
+        "--weights",
+        metavar="NAME",
+        help="column of a CSV file, or array of an NPZ file, that says what each row counts in "
+        "training: numbers >= 0, scaled to a mean of 1; in validation all rows count alike",
+    )
+    add(
         "--validation",
         metavar="P|DATA",
         help="what to test on after each epoch: a share of DATA "
@@ -273,6 +279,7 @@ def _training_data(args: argparse.Namespace, seed: int) -> tuple[Dataset, Datase
         task=args.task,
         header=header_of(args.header),
         ignore=listed(args.ignore) or (),
+        weights=args.weights,
     )
 
 
@@ -286,6 +293,7 @@ def _data_options(args: argparse.Namespace, train: Dataset) -> dict[str, Any]:
         # those of IDX files are the outputs' numbers
         numbers = train.image_shape is not None and train.y.dtype.kind == "i"
         options["labels"] = None if values or numbers else np.unique(train.y)
+        options["sample_weight"] = train.weights
     by_data = {"normalize": table, "normalize_target": values}
     for argument, name in (("normalize", "normalizer"), ("normalize_target", "target_normalizer")):
         asked = getattr(args, argument) or ("standard" if by_data[argument] else "none")
