@@ -8,6 +8,7 @@ import pytest
 
 import xpnn
 from tests.conftest import ROOT, open_backend
+from tests.test_cli import command as in_a_process
 from tests.test_cli import write_folder
 from xpnn import activations
 from xpnn.activations import ACTIVATIONS
@@ -258,3 +259,58 @@ def test_an_error_of_ours_is_not_hidden(folder, monkeypatch):
     monkeypatch.setattr("xpnn.cli.models.checkpoints.load", fails)
     with pytest.raises(TypeError, match="a mistake of ours"):
         main(["show", "m"])
+
+
+@pytest.fixture
+def study(folder):
+    """The page's grid, in a folder of its own with the parts."""
+    (folder / "grid").mkdir()
+    (folder / "my_parts.py").rename(folder / "grid" / "my_parts.py")
+    text = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```toml parts\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    data = write_folder(folder / "data")
+    path = folder / "grid" / "mine.toml"
+    path.write_text(block.replace("data/mnist", str(data)), encoding="utf-8")
+    return path
+
+
+def test_a_study_takes_parts(study, folder, tmp_path_factory, capsys):
+    start = ["study", "run", str(study), "--out", "runs", "--jobs", "2", "--quiet"]
+    assert main(start) == 0
+    results = {path: path.stat().st_mtime_ns for path in (folder / "runs").glob("*-*.json")}
+    assert len(results) == 2
+    # what is there isn't done again, and the report can be had from anywhere
+    assert main(start) == 0
+    assert {path: path.stat().st_mtime_ns for path in results} == results
+    done = in_a_process("study", "report", folder / "runs", cwd=tmp_path_factory.mktemp("else"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "squareplus:b=2" in (folder / "runs" / "report.md").read_text(encoding="utf-8")
+
+    # another part is another run, and what is wrong with it is one line a run
+    parts = study.parent / "my_parts.py"
+    wrong = parts.read_text(encoding="utf-8").replace("root = xp.sqrt(u * u + b)", "root = 1 / 0")
+    parts.write_text(wrong, encoding="utf-8")
+    line = 1 + wrong.splitlines().index("    root = 1 / 0")
+    capsys.readouterr()
+    assert main(start) == 1
+    (failed,) = capsys.readouterr().err.splitlines()
+    assert failed.startswith("xpnn: failed: activation=squareplus:b=2 ")
+    assert failed.endswith(f"{parts}, line {line}: ZeroDivisionError: division by zero")
+    assert len(list((folder / "runs").glob("*.json"))) == 2 + 1 + 1
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ('["nowhere.py"]', "mine.toml: parts must be a Python file, got '.*/grid/nowhere.py'"),
+        ('["bad.py"]', "mine.toml: can't load parts from '.*/grid/bad.py', line 2: SystemExit: 3"),
+        ('"bad.py"', "mine.toml: parts must be a list, got 'bad.py'"),
+        ("[1]", "mine.toml: parts must be text, got 1"),
+        ("[]", "mine.toml: parts must not be an empty list"),
+    ],
+)
+def test_a_studys_parts_that_can_not_be_loaded(study, parts, message, capsys):
+    (study.parent / "bad.py").write_text("import sys\nsys.exit(3)\n")
+    study.write_text(study.read_text().replace('["my_parts.py"]', parts))
+    assert main(["study", "run", str(study)]) == 2
+    assert re.fullmatch(f"xpnn: error: .*{message}\n", capsys.readouterr().err)
