@@ -278,6 +278,7 @@ def only_line(capsys):
         (["--plot", "{missing}/a.png"], r"plot must be a file .*: there is no folder"),
         (["--plot", "{tmp}/a.xyz"], r"plot must be a file that ends in .*png"),
         (["--unknown"], r"unrecognized arguments: --unknown"),
+        (["--epoch", "3"], r"unrecognized arguments: --epoch 3"),
     ],
 )
 def test_wrong_options_take_one_line(options, message, folder, tmp_path, capsys):
@@ -289,7 +290,17 @@ def test_wrong_options_take_one_line(options, message, folder, tmp_path, capsys)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("options", [[], ["fly"], ["train"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["fly"],
+        ["train"],
+        ["--vers"],
+        ["study", "report", "runs", "--hel"],
+        ["show", "m", "--p"],
+    ],
+)
 def test_wrong_commands_take_one_line(options, capsys):
     assert run(*options) == 2
     only_line(capsys)
@@ -457,6 +468,26 @@ def test_a_log_that_does_not_fit_is_named_and_the_model_kept(folder, tmp_path, c
     assert run("train", folder, *SMALL, "--quiet", "--log", "/dev/full", "--save", model) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(r"can't write log '/dev/full': No space left", line)
+
+
+@pytest.mark.parametrize("options", [[], ["--no-restore-best"]])
+def test_early_stopping_keeps_the_best_weights_or_the_last(options, folder, tmp_path, capsys):
+    log, model = tmp_path / "run.csv", tmp_path / "m"
+    wild = [*SMALL, "--optimizer", "sgd:lr=4", "--epochs", 60, "--patience", 3, *options]
+    assert run("train", folder, *wild, "--hash", "--log", log, "--save", model) == 0
+    assert "stopped after epoch" in capsys.readouterr().out
+    hashes = [row["weights_sha256"] for row in read(log)]
+    assert xpnn.load(model).sha256() == (hashes[-1] if options else hashes[-4])
+
+
+def test_weights_that_diverged_are_not_kept_as_the_last(folder, tmp_path, capsys):
+    for options in ([], ["--no-restore-best"]):
+        model = tmp_path / f"m{len(options)}"
+        wild = ["--hidden", "", "--loss", "mean_squared_error", "--optimizer", "sgd:lr=20"]
+        wild += ["--batch-size", 20, "--patience", 60, "--quiet", *options]
+        assert run("train", folder, *wild, "--save", model) == 2
+        assert "the loss became" in only_line(capsys)
+        assert model.exists() == (not options)
 
 
 def test_help_names_every_parameter(capsys):

@@ -1,5 +1,6 @@
 """A user's own data, from files to predictions: in Python, and by the command."""
 
+import contextlib
 import csv
 import re
 import struct
@@ -11,10 +12,13 @@ import pytest
 
 import xpnn
 from tests.conftest import LIBRARIES, ROOT, open_backend
+from tests.test_cli import write_folder
 from xpnn.backends import to_numpy
 from xpnn.cli import main
 from xpnn.datasets import Dataset, encode, load, load_training, split
 from xpnn.errors import ArgumentError, DataError
+from xpnn.functions import softmax
+from xpnn.training import outputs_of
 
 BACKENDS = [name for name in LIBRARIES if name != "numpy-readonly"]
 RNG = np.random.RandomState(0)
@@ -215,11 +219,33 @@ def test_folders_that_hold_nothing(here):
     (here / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty holds neither x\.npy"):
         load("empty")
+    (here / "jungle" / "cats" / "tabby").mkdir(parents=True)
+    (here / "jungle" / "train-images").mkdir()
+    (here / "jungle" / "train-images.txt").touch()
+    with pytest.raises(DataError, match=r"jungle holds neither x\.npy .* of PNG images$"):
+        load("jungle")
+    (here / "jungle" / "cats" / "tabby" / "1.png").touch()
+    with pytest.raises(DataError, match=r"jungle holds neither .*; give jungle/cats, which does$"):
+        load("jungle")
+    (here / "labels").mkdir()
+    (here / "labels" / "t10k-labels-idx1-ubyte").touch()
+    with pytest.raises(DataError, match=r"^no train-images-idx3-ubyte .* in labels$"):
+        load("labels")
     with pytest.raises(DataError, match="no file or folder nowhere"):
         load("nowhere")
     np.save("x.npy", X)
     with pytest.raises(DataError, match=r"x\.npy has no targets; give two files"):
         load("x.npy")
+
+
+@pytest.mark.parametrize("given", [None, 3, b"m", ["m"]])
+def test_what_is_no_path_is_named(given):
+    for read in (xpnn.load, load, load_training, xpnn.datasets.read_idx_folder):
+        with pytest.raises(ArgumentError, match=re.escape(f"must be a path, got {given!r}")):
+            read(given)
+    if given is not None:
+        with pytest.raises(ArgumentError, match="resume must be a path, got"):
+            xpnn.fit(network(), (X, CODES), resume=given)
 
 
 # validation
@@ -316,6 +342,127 @@ def test_one_class_only(here, capsys):
     table(here / "t.csv", np.array(["x"] * 90))
     line = failed(capsys, "train", "t.csv")
     assert line == "t.csv, column 'kind' must hold two classes or more, got 'x' alone"
+
+
+# weights
+
+COUNTS = RNG.randint(0, 5, 90) / 2
+# in the middle: neither the first column nor the last
+PLACES = {"header": ("people", "kind"), "numbers": ("3", "6")}
+
+
+def weighted(path, header=True, counts=COUNTS):
+    rows = [[*x[:2], n, *x[2:], t] for x, n, t in zip(X, counts, NAMES, strict=True)]
+    return write(path, rows, ["a", "b", "people", "c", "d", "kind"] if header else None)
+
+
+@pytest.mark.parametrize("data", ["header", "numbers", "npz"])
+def test_weights_of_the_rows(data, here):
+    if data == "npz":
+        np.savez("t.npz", x=X, y=NAMES, people=COUNTS[:, None])
+        source, name = "t.npz", "people"
+    else:
+        source, name = str(weighted(here / "t.csv", data == "header")), PLACES[data][0]
+    found = load(source, weights=name)
+    np.testing.assert_array_equal(found.x, X)
+    np.testing.assert_array_equal(found.weights, COUNTS, strict=True)
+    assert load(source).weights is None
+    assert load(source).x.shape[1] == (4 if data == "npz" else 5)
+    train, test = load_training(source, 0.25, seed=3, weights=name)
+    rows = [X.tolist().index(row) for row in train.x.tolist()]
+    np.testing.assert_array_equal(train.weights, COUNTS[rows])
+
+    options = ["--epochs", 3, "--batch-size", 10, "--hidden", 5, "--normalize", "none", "--seed", 3]
+    assert run("train", source, *options, "--weights", name, "--validation", 0.25, "--log", "l",
+               "--save", "m", "--quiet") == 0  # fmt: skip
+    model = network()
+    history = xpnn.fit(model, (train.x, train.y), validation=(test.x, test.y), epochs=3,
+                       batch_size=10, seed=3, sample_weight=COUNTS[rows])  # fmt: skip
+    assert xpnn.load("m").sha256() == model.sha256()
+    assert [row[1:5] for row in read(here / "l")[1:]] == [
+        [repr(figure) for figure in row[1:5]] for row in history
+    ]
+    # all the rows count alike, where the column isn't a feature
+    assert run("evaluate", "m", source) == 0
+    assert run("predict", "m", source, "--out", "p.csv") == 0
+    assert xpnn.load("m").inputs == 4
+
+
+def test_validation_from_a_file_needs_no_weights(here):
+    weighted(here / "t.csv")
+    table(here / "v.csv")
+    train, test = load_training("t.csv", "v.csv", weights="people")
+    np.testing.assert_array_equal(train.weights, COUNTS)
+    assert test.weights is None
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("-1", "a weight must be >= 0, got '-1'"),
+        ("nan", "a missing value ('nan')"),
+        ("", "a missing value"),
+        ("inf", "'inf' is not finite in float64"),
+        ("many", "'many' is not a number"),
+        ("0,5", "'0,5' is not a number (a decimal point is wanted)"),
+    ],
+)
+def test_weights_of_a_table_that_can_not_be_used(cell, message, here, capsys):
+    weighted(here / "t.csv", counts=[*COUNTS[:40], cell, *COUNTS[41:]])
+    line = failed(capsys, "train", "t.csv", "--weights", "people", "--validation", 0.25)
+    assert line == f"t.csv, line 42, column 'people': {message}"
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        (np.where(np.arange(90) == 40, np.nan, COUNTS),
+         "d.npz, people, row 40: a weight must be finite and >= 0, got nan"),
+        (-COUNTS, "a weight must be finite and >= 0, got -"),
+        (COUNTS[1:], "d.npz: people must be 90 numbers of shape (90,), got float64 of shape (89,)"),
+        (COUNTS.astype(str), "d.npz: people must be 90 numbers of shape (90,), got <U"),
+        (None, "d.npz must hold arrays x, y and people, got x, y"),
+        (0 * COUNTS, "weights of the training samples must have a sum that isn't zero"),
+    ],
+)  # fmt: skip
+def test_weights_of_arrays_that_can_not_be_used(counts, message, here, capsys):
+    np.savez("d.npz", x=X, y=CODES, **({} if counts is None else {"people": counts}))
+    assert message in failed(capsys, "train", "d.npz", "--weights", "people")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["t.csv", "--weights", "peple"], "unknown weights of t.csv 'peple'; did you mean "),
+        (
+            ["t.csv", "--weights", "kind"],
+            "target and weights must be different columns, got 'kind'",
+        ),
+        (["t.csv", "--weights", "people", "--ignore", "people"], "weights 'people' must not be ig"),
+        (["d.npz", "--weights", "x"], "weights must be another array than x and y, got 'x'"),
+        (
+            ["data", "--weights", "w"],
+            "weights must be a column of a CSV file or an array of an NPZ",
+        ),
+        (["x.npy,y.npy", "--weights", "w"], "weights must be a column of a CSV file or an array"),
+    ],
+)
+def test_weights_that_are_not_there(argv, message, here, capsys):
+    weighted(here / "t.csv")
+    np.savez("d.npz", x=X, y=CODES)
+    np.save("x.npy", X)
+    np.save("y.npy", CODES)
+    write_folder(here / "data")
+    assert message in failed(capsys, "train", *argv)
+
+
+def test_the_pages_weights(here):
+    rows = [[*x, n, t] for x, n, t in zip(X, COUNTS, NAMES, strict=True)]
+    write(here / "survey.csv", rows, [*COLUMNS, "people", "answer"])
+    (command,), (code,) = blocks("sh weights"), blocks("python weights")
+    assert run(*command.replace("\\\n", "").split()[1:]) == 0
+    exec(compile(code, "docs/data.md", "exec"), space := {})
+    assert space["model"].sha256() == xpnn.load("survey.safetensors").sha256()
 
 
 # labels
@@ -531,6 +678,72 @@ def test_one_output_gives_two_probabilities(here, capsys):
     for label, no, yes in rows:
         assert float(no) + float(yes) == pytest.approx(1, abs=2**-23)
         assert label == ("yes" if float(yes) > float(no) else "no")
+
+
+@pytest.mark.parametrize("y", [NAMES, VALUES])
+def test_a_reproducible_use_gives_the_same_on_every_backend(y, here, capsys):
+    table(here / "t.csv", y)
+    assert run("train", "t.csv", *SMALL, "--hidden", "9,9", "--activation", "tanh", "--save", "m",
+               "--quiet") == 0  # fmt: skip
+    said = {}
+    for library in ("numpy", "torch", "jax", "strict"):
+        with contextlib.suppress(xpnn.BackendError):
+            xpnn.backends.get_backend(library)
+            options = ["--backend", library, "--reproducible"]
+            proba = ["--proba"] if y is NAMES else []
+            assert run("evaluate", "m", "t.csv", *options) == 0
+            assert run("predict", "m", "t.csv", *proba, *options) == 0
+            said[library] = capsys.readouterr().out
+            model = xpnn.load("m", backend=library, reproducible=True)
+            assert model.backend.options()["reproducible"] is True
+            said[library] += repr(np.asarray(xpnn.predict_proba(model, X)).tolist())
+    assert len(set(said.values())) == 1, said
+    if y is NAMES:
+        # not the host's own exp, which differs between processors
+        outputs, place = outputs_of(model, X), model.backend
+        with place.scope():
+            expected = to_numpy(softmax(place.asarray(outputs), place.xp))
+        np.testing.assert_array_equal(xpnn.predict_proba(model, X), expected, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("labels", "given"),
+    [
+        (["a", "b", "c"], "a=0,b=3, c = 0.5"),
+        (["a=b", "=", "c"], "a=b=0,==3,c=.5"),
+        (["a, b", "b=1,c=2", "{c}"], '{"a, b": 0, "b=1,c=2": 3, "{c}": 0.5}'),
+        (['"', "véronique", "12"], ' {"\\"": 0, "v\\u00e9ronique": 3e0, "12": 0.5}'),
+    ],
+)
+def test_class_weights_of_any_labels(labels, given, here):
+    table(here / "t.csv", np.array(labels)[CODES])
+    assert run("train", "t.csv", *SMALL, "--epochs", 2, "--class-weight", given, "--save", "m",
+               "--quiet") == 0  # fmt: skip
+    weights = dict(zip(labels, [0.0, 3.0, 0.5], strict=True))
+    assert xpnn.load("m").history.settings["class_weight"] == weights
+    assert xpnn.load("m").history[1].train_loss > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("a, b=1", "class_weight must be such as 0=1,1=2.5, got 'a'; a label with a comma wants"),
+        ('{"a": 1', 'class_weight must be JSON such as {"0": 1, "1": 2.5}, got \'{"a": 1\': '),
+        ('{"a": 1} 2', "class_weight must be JSON"),
+        ("{" * 100000, "class_weight must be JSON"),
+        ('{"a": 1, "a": 1}', "class_weight of a is given twice"),
+        ('{"a": -1}', "class_weight of a must be a finite number >= 0, got -1"),
+        ('{"a": true}', "class_weight of a must be a finite number >= 0, got True"),
+        ('{"a": null}', "class_weight of a must be a finite number >= 0, got None"),
+        ('{"a": {"b": 1}}', "class_weight of a must be a finite number >= 0, got ["),
+        ('{"a": NaN}', "class_weight of a must be a finite number >= 0, got nan"),
+        ('{"a": 1' + "0" * 400 + "}", "class_weight of a must be a finite number >= 0, got inf"),
+        ('{"z": 1}', "unknown label in class_weight 'z'"),
+    ],
+)
+def test_class_weights_that_can_not_be_used(given, message, here, capsys):
+    table(here / "t.csv")
+    assert message in failed(capsys, "train", "t.csv", "--class-weight", given)
 
 
 def test_show(here, capsys):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import ROOT
+from tests.conftest import ROOT, open_backend
+from tests.test_cli import command as in_a_process
 from tests.test_cli import write_folder
 from xpnn import activations
 from xpnn.activations import ACTIVATIONS
@@ -174,3 +175,142 @@ def test_mistakes_at_the_command_line_take_one_line(folder, arguments, message, 
     line = capsys.readouterr().err
     assert line.count("\n") == 1
     assert re.search(message, line)
+
+
+CALLBACK = """import xpnn
+
+@xpnn.callbacks.register
+class Own(xpnn.Callback):
+    def on_epoch(self, epoch):
+        if epoch.epoch == 1:
+            {}
+"""
+ACTIVATION = """import xpnn
+
+@xpnn.activations.register
+def own(u, *, xp):
+    {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "message"),
+    [
+        # while the file is read
+        ("import sys\nsys.exit(0)\n", 2,
+         "can't load parts from 'own.py', line 2: SystemExit: 0"),
+        ("import sys\nsys.exit()\n", 2, "can't load parts from 'own.py', line 2: SystemExit"),
+        ("\nimport nowhere\n", 2,
+         "can't load parts from 'own.py', line 2: ModuleNotFoundError: No module named 'nowhere'"),
+        ("\nimport broken\n", 2, "can't load parts from 'own.py', line 2: SyntaxError: .*broken.*"),
+        ("raise KeyboardInterrupt\n", 130, None),
+        # while the command works
+        (CALLBACK.format("print(epoch.accuracy)"), 2,
+         "own.py, line 7: AttributeError: 'Epoch' object has no attribute 'accuracy'"),
+        ("def fails():\n    1 / 0\n" + CALLBACK.format("fails()"), 2,
+         "own.py, line 2: ZeroDivisionError: division by zero"),
+        (CALLBACK.format("raise SystemExit(3)"), 2, "own.py, line 7: SystemExit: 3"),
+        (CALLBACK.format("open('no/where')"), 2, "own.py, line 7: FileNotFoundError: .*no/where'"),
+        (CALLBACK.format("raise ValueError('two\\nlines')"), 2,
+         "own.py, line 7: ValueError: two lines"),
+        (CALLBACK.format("xpnn.errors.positive('figure', 0)"), 2,
+         "figure must be a finite number > 0, got 0"),
+        (CALLBACK.format("raise KeyboardInterrupt"), 130, None),
+        (ACTIVATION.format("return 1 / 0"), 2, "own.py, line 5: ZeroDivisionError: division by .*"),
+        (ACTIVATION.format("return u, lambda dz: dz / None"), 2,
+         "own.py, line 5: TypeError: unsupported operand.*"),
+        (ACTIVATION.format("return None"), 2,
+         "TypeError: cannot unpack .*, with the parts of own.py; --traceback shows where"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_a_part_that_raises_takes_one_line(text, status, message, folder, library, capsys):
+    open_backend(library)
+    (folder / "own.py").write_text(text)
+    (folder / "broken.py").write_text("x =\n")
+    data = write_folder(folder / "data")
+    kind = re.search(r"xpnn\.(\w+)s\.register", text)
+    options = [f"--{kind[1]}", "own"] if kind else []
+    assert main(["train", str(data), "--epochs", "2", "--quiet", "--save", "m", "--log", "l",
+                 "--backend", library, "--parts", "own.py", *options]) == status  # fmt: skip
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    if message is not None:
+        assert re.fullmatch(f"xpnn: error: {message}\n", err)
+    # what was trained by then is kept
+    assert (folder / "m").exists() == (options[:1] == ["--callback"])
+
+
+def test_a_traceback_is_there_for_the_asking(folder, capsys):
+    (folder / "own.py").write_text(CALLBACK.format("1 / 0"))
+    data = write_folder(folder / "data")
+    assert main(["train", str(data), "--epochs", "2", "--quiet", "--parts", "own.py",
+                 "--callback", "own", "--traceback"]) == 2  # fmt: skip
+    err = capsys.readouterr().err
+    assert err.startswith("Traceback (most recent call last):\n")
+    assert 'own.py", line 7, in on_epoch' in err
+    assert err.endswith("xpnn: error: own.py, line 7: ZeroDivisionError: division by zero\n")
+
+
+def test_an_error_of_ours_is_not_hidden(folder, monkeypatch):
+    def fails(path):
+        raise TypeError("a mistake of ours")
+
+    monkeypatch.setattr("xpnn.cli.models.checkpoints.load", fails)
+    with pytest.raises(TypeError, match="a mistake of ours"):
+        main(["show", "m"])
+
+
+@pytest.fixture
+def study(folder):
+    """The page's grid, in a folder of its own with the parts."""
+    (folder / "grid").mkdir()
+    (folder / "my_parts.py").rename(folder / "grid" / "my_parts.py")
+    text = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```toml parts\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    data = write_folder(folder / "data")
+    path = folder / "grid" / "mine.toml"
+    path.write_text(block.replace("data/mnist", str(data)), encoding="utf-8")
+    return path
+
+
+def test_a_study_takes_parts(study, folder, tmp_path_factory, capsys):
+    start = ["study", "run", str(study), "--out", "runs", "--jobs", "2", "--quiet"]
+    assert main(start) == 0
+    results = {path: path.stat().st_mtime_ns for path in (folder / "runs").glob("*-*.json")}
+    assert len(results) == 2
+    # what is there isn't done again, and the report can be had from anywhere
+    assert main(start) == 0
+    assert {path: path.stat().st_mtime_ns for path in results} == results
+    done = in_a_process("study", "report", folder / "runs", cwd=tmp_path_factory.mktemp("else"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "squareplus:b=2" in (folder / "runs" / "report.md").read_text(encoding="utf-8")
+
+    # another part is another run, and what is wrong with it is one line a run
+    parts = study.parent / "my_parts.py"
+    wrong = parts.read_text(encoding="utf-8").replace("root = xp.sqrt(u * u + b)", "root = 1 / 0")
+    parts.write_text(wrong, encoding="utf-8")
+    line = 1 + wrong.splitlines().index("    root = 1 / 0")
+    capsys.readouterr()
+    assert main(start) == 1
+    (failed,) = capsys.readouterr().err.splitlines()
+    assert failed.startswith("xpnn: failed: activation=squareplus:b=2 ")
+    assert failed.endswith(f"{parts}, line {line}: ZeroDivisionError: division by zero")
+    assert len(list((folder / "runs").glob("*.json"))) == 2 + 1 + 1
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ('["nowhere.py"]', "mine.toml: parts must be a Python file, got '.*/grid/nowhere.py'"),
+        ('["bad.py"]', "mine.toml: can't load parts from '.*/grid/bad.py', line 2: SystemExit: 3"),
+        ('"bad.py"', "mine.toml: parts must be a list, got 'bad.py'"),
+        ("[1]", "mine.toml: parts must be text, got 1"),
+        ("[]", "mine.toml: parts must not be an empty list"),
+    ],
+)
+def test_a_studys_parts_that_can_not_be_loaded(study, parts, message, capsys):
+    (study.parent / "bad.py").write_text("import sys\nsys.exit(3)\n")
+    study.write_text(study.read_text().replace('["my_parts.py"]', parts))
+    assert main(["study", "run", str(study)]) == 2
+    assert re.fullmatch(f"xpnn: error: .*{message}\n", capsys.readouterr().err)

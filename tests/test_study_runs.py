@@ -87,9 +87,13 @@ def test_a_name_tells_what_was_run_and_nothing_else(small, folder, tmp_path):
         "dtype": "float32",
         "reproducible": True,
         "environment": {"OPENBLAS_CORETYPE": "Haswell"},
+        "parts": {"own.py": "0" * 64},
     }
     assert changes.keys() == small.as_dict().keys() - {"data"}
     names = {small.replaced(**{k: v}).file_name("data") for k, v in changes.items()}
+    assert len(names | {name}) == 1 + len(changes)
+    # of a part, what it is and not where it lies
+    names.add(small.replaced(parts={"elsewhere.py": "0" * 64}).file_name("data"))
     assert len(names | {name}) == 1 + len(changes)
     assert all(len(name) < 130 for name in names)
 

@@ -20,7 +20,7 @@ from xpnn.activations import ACTIVATIONS
 from xpnn.backends import get_backend
 from xpnn.datasets import as_labels
 from xpnn.errors import ArgumentError, DataError, XpnnError
-from xpnn.files import PathLike, check_writable, replacing
+from xpnn.files import PathLike, as_path, check_writable, replacing
 from xpnn.layers import LAYERS
 from xpnn.losses import LOSSES, Flooding, Loss
 from xpnn.model import Sequential
@@ -92,7 +92,12 @@ def save(model: Sequential, path: PathLike) -> None:
 
 
 def load(
-    path: PathLike, *, backend: str = "numpy", device: str | None = None, dtype: str | None = None
+    path: PathLike,
+    *,
+    backend: str = "numpy",
+    device: str | None = None,
+    dtype: str | None = None,
+    reproducible: bool = False,
 ) -> Sequential:
     """Read a model that `save` wrote, on any backend, whatever backend it was trained on.
 
@@ -104,13 +109,16 @@ def load(
         A file that `save` wrote.
     backend, device, dtype
         Where the model shall live; the dtype it was saved in if None.
+    reproducible
+        Whether it gives the same bits as on every other backend; see `get_backend`.
 
     Raises
     ------
     DataError
         If the file isn't there, is damaged, isn't xpnn's, or is of a newer format.
     ArgumentError
-        If a layer, an activation, a normalizer or the loss isn't registered here.
+        If `path` is no path; or a layer, an activation, a normalizer or the loss isn't registered
+        here.
     """
     description, arrays = _read(path)
     try:
@@ -132,7 +140,7 @@ def load(
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} has damaged metadata: {error!r}") from None
     parameters = [{name: arrays[f"{i}.{name}"] for name in layer} for i, layer in enumerate(shapes)]
-    place = get_backend(backend, device=device, dtype=dtype)
+    place = get_backend(backend, device=device, dtype=dtype, reproducible=reproducible)
     model.place(parameters, inputs=inputs, backend=place)
     return model
 
@@ -146,6 +154,7 @@ def _read(path: PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return the metadata and the arrays of a file that is as it was written."""
     from safetensors import SafetensorError, safe_open
 
+    path = as_path("path", path)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

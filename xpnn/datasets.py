@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from xpnn import images, tables
 from xpnn.backends import to_numpy
 from xpnn.errors import ArgumentError, DataError, integer, unknown
+from xpnn.files import as_path
 from xpnn.mapped import blocks, is_mapped, plain, scaled
 
 Array = Any
@@ -21,6 +23,9 @@ Array = Any
 _IDX_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 _MOST_DIMENSIONS = 64
+
+# as `_find` looks for them
+_IDX_NAME = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?$")
 
 PARTS = ("train", "test")
 
@@ -77,10 +82,13 @@ class NamedDataset(Dataset):
         counted from 0.
     image_shape
         Height, width and channels, where the rows of x are images.
+    weights
+        What each row counts, shape (n,), if the file says so: the `sample_weight` for `fit`, which
+        doesn't take it by itself.
 
     Attributes
     ----------
-    path, feature_names, target_name, rows, image_shape
+    path, feature_names, target_name, rows, image_shape, weights
         As given.
     """
 
@@ -89,6 +97,7 @@ class NamedDataset(Dataset):
     target_name: str | None = None
     rows: np.ndarray | None = None
     image_shape: tuple[int, int, int] | None = None
+    weights: np.ndarray | None = None
 
     def __new__(
         cls,
@@ -100,11 +109,13 @@ class NamedDataset(Dataset):
         target_name: str | None = None,
         rows: np.ndarray | None = None,
         image_shape: tuple[int, int, int] | None = None,
+        weights: np.ndarray | None = None,
     ) -> NamedDataset:
         """Return the pair (x, y) with the rest as attributes."""
         self = super().__new__(cls, x, y)
         self.path, self.rows, self.image_shape = path, rows, image_shape
         self.feature_names, self.target_name = feature_names, target_name
+        self.weights = weights
         return self
 
     @property
@@ -129,6 +140,8 @@ class NamedDataset(Dataset):
     def part(self, rows: np.ndarray) -> NamedDataset:
         """Return some rows."""
         about = {**vars(self), "rows": rows if self.rows is None else self.rows[rows]}
+        if self.weights is not None:
+            about["weights"] = self.weights[rows]
         return type(self)(self.x[rows], self.y[rows], **about)
 
 
@@ -368,7 +381,7 @@ def read_idx_folder(folder: str | os.PathLike[str]) -> tuple[NamedDataset, Named
         If a file is missing, damaged, or holds something else than its name says, or images and
         labels differ in number.
     """
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     if not folder.is_dir():
         raise DataError(f"no folder {folder}")
     return _read_part(folder, "train"), _read_part(folder, "t10k")
@@ -405,7 +418,7 @@ def _find(folder: Path, stem: str, ndim: int) -> Path:
         f"{stem}{mark}idx{ndim}-ubyte{ending}" for ending in ("", ".gz") for mark in ("-", ".")
     ]
     for name in names:
-        if (folder / name).exists():
+        if (folder / name).is_file():
             return folder / name
     raise DataError(f"no {names[0]} (or {names[2]}) in {folder}")
 
@@ -418,6 +431,7 @@ def load(
     header: bool | None = None,
     ignore: Sequence[str | int] = (),
     features: Sequence[str] | None = None,
+    weights: str | int | None = None,
     part: str = "train",
 ) -> NamedDataset:
     """Read a data set from a CSV file, NPZ or NPY files, or a folder of images.
@@ -445,6 +459,9 @@ def load(
         are floats. Many different integers, of which each occurs but few times, are asked about.
     header, ignore, features
         Of a CSV file, see `xpnn.tables.read_csv`.
+    weights
+        What the rows count: the column of a CSV file, which is then neither feature nor target, or
+        the name of an array of shape (n,) in an NPZ file. Numbers >= 0.
     part
         "train" or "test", of a folder of IDX files.
 
@@ -458,13 +475,18 @@ def load(
     DataError
         If the data can't be used, with file, line and column.
     ArgumentError
-        If there is no such target or task.
+        If there is no such target or task, or weights are asked for of other files.
     """
     if task is not None and task not in tables.TASKS:
         raise unknown("task", task, tables.TASKS)
     if part not in PARTS:
         raise unknown("part", part, PARTS)
-    text = os.fspath(path)
+    text = os.fspath(as_path("path", path))
+    if weights is not None and (text.endswith(".npy") or Path(path).is_dir()):
+        raise ArgumentError(
+            f"weights must be a column of a CSV file or an array of an NPZ file, got {weights!r} "
+            f"of {text}"
+        )
     pair = text.split(",")
     if len(pair) == 2 and all(part.endswith(".npy") for part in pair) and not Path(path).exists():
         return _named_arrays(text, _read_npy(pair[0]), _read_npy(pair[1]), task)
@@ -480,11 +502,7 @@ def load(
             pixels, labels, files, shape = images.read_images(path)
             rows = np.array(list(map(str, files)))
             return NamedDataset(pixels, labels, path=text, rows=rows, image_shape=shape)
-        stray = images.stray_image(path)
-        raise DataError(
-            f"{path} holds neither x.npy and y.npy, nor IDX files, nor folders of PNG images"
-            + ("" if stray is None else f"; {stray} is no PNG image")
-        )
+        raise _no_data(path)
     if not path.exists():
         raise DataError(f"no file or folder {path}")
     if path.suffix == ".npy":
@@ -492,9 +510,14 @@ def load(
             raise DataError(f"{path} has no targets; give two files, as x.npy,y.npy")
         return _named_arrays(text, _read_npy(path), None, task)
     if path.suffix == ".npz":
-        x, values = _read_npz(path, needs_target=target is not None)
-        return _named_arrays(text, x, values, task)
-    table = tables.read_csv(path, target=target, header=header, ignore=ignore, features=features)
+        arrays = _read_npz(path, needs_target=target is not None, weights=weights)
+        data = _named_arrays(text, arrays["x"], arrays.get("y"), task)
+        if weights is not None:
+            data.weights = _array_weights(text, str(weights), arrays["weights"], len(data.x))
+        return data
+    table = tables.read_csv(
+        path, target=target, header=header, ignore=ignore, features=features, weights=weights
+    )
     y = (
         _no_target(table.values)
         if table.target_name is None
@@ -507,6 +530,7 @@ def load(
         feature_names=table.names,
         target_name=table.target_name,
         rows=table.lines,
+        weights=table.weights,
     )
 
 
@@ -519,13 +543,15 @@ def load_training(
     task: str | None = None,
     header: bool | None = None,
     ignore: Sequence[str | int] = (),
+    weights: str | int | None = None,
 ) -> tuple[Dataset, Dataset | None]:
     """Read what a network is to be trained on, and what it is to be tested on.
 
     Parameters
     ----------
-    path, target, task, header, ignore
-        As for `load`.
+    path, target, task, header, ignore, weights
+        As for `load`. Weights are those of the training part, `NamedDataset.weights`; another file
+        for validation need have none.
     validation
         Another file or folder with the same columns; or the fraction that `split` takes from the
         data. If None, the test part of a folder of IDX files, and nothing for other data.
@@ -542,10 +568,11 @@ def load_training(
         As `load` and `split` do; and if the training part has but one class, or the validation
         part one that training doesn't have.
     """
-    idx = Path(path).is_dir() and is_idx_folder(Path(path))
-    if idx and validation is None:
+    folder = as_path("path", path)
+    idx = folder.is_dir() and is_idx_folder(folder)
+    if idx and validation is None and weights is None:
         return read_idx_folder(path)
-    data = load(path, target=target, task=task, header=header, ignore=ignore)
+    data = load(path, target=target, task=task, header=header, ignore=ignore, weights=weights)
     labels = None
     if data.y.dtype.kind in "iU" and not idx:
         column = "y" if data.target_name is None else f"column {data.target_name!r}"
@@ -643,8 +670,28 @@ def _stratified(
 
 
 def is_idx_folder(folder: Path) -> bool:
-    """Return whether a folder holds IDX files named as MNIST's."""
-    return any(folder.glob("train-images*")) or any(folder.glob("t10k-images*"))
+    """Return whether a folder holds a file that is named as one of MNIST's IDX files."""
+    return any(_IDX_NAME.match(path.name) and path.is_file() for path in folder.iterdir())
+
+
+def _no_data(folder: Path) -> DataError:
+    """Return the error for a folder without data, with what may have been meant."""
+    hint = ""
+    stray = images.stray_image(folder)
+    within = next((p for p in sorted(folder.iterdir()) if p.is_dir() and _holds_data(p)), None)
+    if stray is not None:
+        hint = f"; {stray} is no PNG image"
+    elif within is not None:
+        hint = f"; give {within}, which does"
+    return DataError(
+        f"{folder} holds neither x.npy and y.npy, nor IDX files such as "
+        f"train-images-idx3-ubyte.gz, nor folders of PNG images{hint}"
+    )
+
+
+def _holds_data(folder: Path) -> bool:
+    named = (folder / "x.npy").is_file() or is_idx_folder(folder)
+    return named or bool(images.class_folders(folder))
 
 
 def _no_target(x: np.ndarray) -> np.ndarray:
@@ -670,19 +717,29 @@ def _read_npy(path: str | os.PathLike[str]) -> np.ndarray:
     return mapped
 
 
-def _read_npz(path: Path, *, needs_target: bool) -> tuple[np.ndarray, np.ndarray | None]:
+def _read_npz(
+    path: Path, *, needs_target: bool, weights: str | int | None
+) -> dict[str, np.ndarray]:
+    """Return x, y if it is there, and under "weights" the array of that name if one is given."""
     import zipfile
+
+    if weights in ("x", "y"):
+        raise ArgumentError(f"weights must be another array than x and y, got {weights!r}")
 
     try:
         # NumPy leaves a file that it opened itself open where it isn't an archive
         with path.open("rb") as file, zipfile.ZipFile(file):
             file.seek(0)
             archive = np.load(file, allow_pickle=False)
-            lacking = {"x", "y"} - set(archive.files)
-            if "x" in lacking or (lacking and needs_target):
+            own = [] if weights is None else [str(weights)]
+            wanted = ["x", *(["y"] if needs_target else []), *own]
+            if not set(wanted) <= set(archive.files):
                 has = ", ".join(archive.files) or "none"
-                raise DataError(f"{path} must hold arrays x and y, got {has}")
-            return archive["x"], None if lacking else archive["y"]
+                names = ["x", "y", *own]
+                listed = f"{', '.join(names[:-1])} and {names[-1]}"
+                raise DataError(f"{path} must hold arrays {listed}, got {has}")
+            arrays = {name: archive[name] for name in ("x", "y") if name in archive.files}
+            return {**arrays, **({"weights": archive[own[0]]} if own else {})}
     except DataError:
         raise
     except (EOFError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
@@ -707,6 +764,22 @@ def _named_arrays(path: str, x: np.ndarray, y: np.ndarray | None, task: str | No
             f"{path}: y must have a row for each of the {len(x)} rows of x, got shape {y.shape}"
         )
     return NamedDataset(x, _array_target(path, np.array(y), task), path=path)
+
+
+def _array_weights(path: str, name: str, weights: np.ndarray, count: int) -> np.ndarray:
+    if weights.shape not in ((count,), (count, 1)) or weights.dtype.kind not in "biuf":
+        raise DataError(
+            f"{path}: {name} must be {count} numbers of shape ({count},), got {weights.dtype} of "
+            f"shape {weights.shape}"
+        )
+    values = weights.reshape(count).astype(np.float64)
+    wrong = ~(np.isfinite(values) & (values >= 0))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DataError(
+            f"{path}, {name}, row {row}: a weight must be finite and >= 0, got {values[row]}"
+        )
+    return values
 
 
 def _array_target(path: str, y: np.ndarray, task: str | None) -> np.ndarray:

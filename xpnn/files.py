@@ -12,9 +12,17 @@ from xpnn.errors import ArgumentError
 PathLike = str | os.PathLike[str]
 
 
+def as_path(name: str, path: object) -> Path:
+    """Return `path` as one, or raise an ArgumentError that names the argument."""
+    try:
+        return Path(path)  # type: ignore[arg-type]
+    except TypeError:
+        raise ArgumentError(f"{name} must be a path, got {path!r}") from None
+
+
 def check_writable(name: str, path: PathLike) -> Path:
     """Return `path` if a file can be written there; changes nothing."""
-    path = Path(path)
+    path = as_path(name, path)
     folder = path.parent
     if path.is_dir():
         reason = "it is a folder"

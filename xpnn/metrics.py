@@ -83,10 +83,10 @@ def r2_score(targets: np.ndarray, predictions: np.ndarray) -> float:
     t, p = (
         np.asarray(array, np.float64).reshape(len(array), -1) for array in (targets, predictions)
     )
-    spread = ((t - t.mean(axis=0)) ** 2).sum(axis=0)
+    spread = _sums((t - _sums(t) / len(t)) ** 2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        scores = np.where(spread > 0, 1 - ((t - p) ** 2).sum(axis=0) / spread, np.nan)
-    return float(scores.mean())
+        scores = np.where(spread > 0, 1 - _sums((t - p) ** 2) / spread, np.nan)
+    return math.fsum(scores) / len(scores)
 
 
 def root_mean_squared_error(targets: np.ndarray, predictions: np.ndarray) -> float:
@@ -94,4 +94,9 @@ def root_mean_squared_error(targets: np.ndarray, predictions: np.ndarray) -> flo
     t, p = (
         np.asarray(array, np.float64).reshape(len(array), -1) for array in (targets, predictions)
     )
-    return math.sqrt(((t - p) ** 2).mean())
+    return math.sqrt(math.fsum(_sums((t - p) ** 2)) / t.size)
+
+
+def _sums(columns: np.ndarray) -> np.ndarray:
+    """Return the sum of each column, correctly rounded and so alike on every processor."""
+    return np.array([math.fsum(column) for column in columns.T])

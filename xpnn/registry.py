@@ -195,7 +195,7 @@ def load_parts(path: str | os.PathLike[str]) -> ModuleType:
     Raises
     ------
     ArgumentError
-        If there is no such file, or it raises; the message has the line.
+        If there is no such file, or it raises or exits; the message has the line.
     """
     path = Path(path)
     name = f"parts_{path.stem}"
@@ -209,25 +209,42 @@ def load_parts(path: str | os.PathLike[str]) -> ModuleType:
     sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         if before is not None:
             sys.modules[name] = before
-        raise ArgumentError(
-            f"can't load parts from {str(path)!r}, {_where(error, path)}"
-            f"{type(error).__name__}: {error}"
-        ) from error
+        place = place_in(error, {str(spec.origin): repr(str(path))}) or repr(str(path))
+        raise ArgumentError(f"can't load parts from {place}: {named(error)}") from error
     finally:
         sys.path.remove(str(path.resolve().parent))
     return module
 
 
-def _where(error: Exception, path: Path) -> str:
-    """Return the last line of `path` that an error came through: ``"line 3: "``."""
+def place_in(error: BaseException, files: Mapping[str, str]) -> str | None:
+    """Return the last line in one of `files` that an error came through: ``"own.py, line 3"``.
+
+    Parameters
+    ----------
+    error
+        What was raised.
+    files
+        The ``__file__`` of modules, each with its name in messages.
+
+    Returns
+    -------
+    place
+        None where the error came through none of them.
+    """
     import traceback
 
-    if isinstance(error, SyntaxError):
-        return f"line {error.lineno}: "
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
-    return f"line {lines[-1]}: " if lines else ""
+    places = [(frame.filename, frame.lineno) for frame in frames]
+    if isinstance(error, SyntaxError):
+        places.append((str(error.filename), error.lineno))
+    inside = [f"{files[name]}, line {line}" for name, line in places if name in files and line]
+    return inside[-1] if inside else None
+
+
+def named(error: BaseException) -> str:
+    """Return an error with the name of its class, as the last line of a traceback has it."""
+    return f"{type(error).__name__}: {error}".rstrip(": ")

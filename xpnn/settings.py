@@ -44,7 +44,8 @@ class Settings:
     clip_norm
         As for `fit`.
     class_weight
-        "balanced" as for `fit`, or labels with their weights, "0=1,1=2.5".
+        "balanced" as for `fit`, or labels with their weights: "0=1,1=2.5", or for labels with
+        commas JSON, '{"x, y": 1, "z": 2.5}'.
     epochs, batch_size, seed
         As for `fit`.
 
@@ -135,19 +136,10 @@ class Settings:
 
     def make_class_weight(self) -> dict[str, float] | str | None:
         """Return the classes' weights, if any."""
-        if self.class_weight is None or "=" not in self.class_weight:
-            if self.class_weight not in (None, "balanced"):
-                raise ArgumentError(
-                    "class_weight must be 'balanced' or weights such as 0=1,1=2.5, "
-                    f"got {self.class_weight!r}"
-                )
+        if self.class_weight is None or self.class_weight == "balanced":
             return self.class_weight
         weights: dict[str, float] = {}
-        for item in self.class_weight.split(","):
-            label, equals, weight = item.rpartition("=")
-            if not equals:
-                raise ArgumentError(f"class_weight must be such as 0=1,1=2.5, got {item!r}")
-            label = label.strip()
+        for label, weight in _label_weights(self.class_weight):
             if label in weights:
                 raise ArgumentError(f"class_weight of {label} is given twice")
             weights[label] = nonnegative(f"class_weight of {label}", weight)
@@ -183,6 +175,34 @@ class Settings:
             "batch_size": self.batch_size,
             "seed": self.seed,
         }
+
+
+def _label_weights(text: str) -> list[tuple[str, Any]]:
+    """Return the pairs in ``0=1,1=2.5``, or in the JSON of a text that begins with a brace."""
+    if text.lstrip().startswith("{"):
+        import json
+
+        try:
+            # parse_int: a whole number may be too large for a float
+            return json.loads(text, object_pairs_hook=list, parse_int=float)  # type: ignore[no-any-return]
+        except (RecursionError, ValueError) as error:
+            raise ArgumentError(
+                f'class_weight must be JSON such as {{"0": 1, "1": 2.5}}, got {text!r}: {error}'
+            ) from None
+    pairs: list[tuple[str, Any]] = []
+    for item in text.split(","):
+        label, equals, weight = item.rpartition("=")
+        if not equals and item == text:
+            raise ArgumentError(
+                f"class_weight must be 'balanced' or weights such as 0=1,1=2.5, got {text!r}"
+            )
+        if not equals:
+            raise ArgumentError(
+                f"class_weight must be such as 0=1,1=2.5, got {item!r}; a label with a comma "
+                'wants JSON, {"x, y": 1}'
+            )
+        pairs.append((label.strip(), weight))
+    return pairs
 
 
 def _outputs(data: Dataset) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 from xpnn._version import __version__
 from xpnn.backends import Backend
 from xpnn.errors import ArgumentError, DataError
-from xpnn.files import PathLike, replacing
+from xpnn.files import PathLike, as_path, replacing
 from xpnn.mapped import blocks
 from xpnn.tree import paths, rebuilt
 
@@ -124,7 +124,10 @@ def read(path: PathLike) -> tuple[Snapshot, str | None]:
     ------
     DataError
         If neither can be read; it says what is wrong with the first.
+    ArgumentError
+        If `path` is no path.
     """
+    path = as_path("resume", path)
     try:
         return _read(path), None
     except DataError as error:

@@ -52,6 +52,8 @@ class Table(NamedTuple):
         The line of the file that each row begins in, from 1 on.
     header
         Whether the file has one.
+    weights
+        Of the rows, float64 of shape (n,); None if no column holds them.
     """
 
     names: tuple[str, ...]
@@ -60,6 +62,7 @@ class Table(NamedTuple):
     target: list[str]
     lines: np.ndarray
     header: bool
+    weights: np.ndarray | None = None
 
 
 def read_csv(
@@ -69,6 +72,7 @@ def read_csv(
     header: bool | None = None,
     ignore: Sequence[str | int] = (),
     features: Sequence[str] | None = None,
+    weights: str | int | None = None,
 ) -> Table:
     """Read a CSV file: UTF-8 with or without BOM, cells in quotes or not, blank lines skipped.
 
@@ -90,13 +94,16 @@ def read_csv(
     features
         The names of the columns that are features, in order; all others are ignored. Without a
         header and a target, a file may also have these columns alone, in order.
+    weights
+        The column, by name or number, of what each row counts: numbers >= 0. It is neither feature
+        nor target.
 
     Raises
     ------
     DataError
         With file, line and column where something isn't as it must be.
     ArgumentError
-        If `target` or `ignore` names no column.
+        If `target`, `ignore` or `weights` names no column, or one of them that of another.
     """
     path = Path(path)
     records = _records(path)
@@ -112,11 +119,19 @@ def read_csv(
     records = itertools.chain(rest, records)
 
     at = None if target is None else _position(f"target of {path}", target, names)
+    scale = None if weights is None else _position(f"weights of {path}", weights, names)
+    if scale is not None and scale == at:
+        raise ArgumentError(
+            f"target and weights must be different columns, got {names[scale]!r} for both; say "
+            "which is the target"
+        )
     if features is None:
         ignored = {_position(f"ignored column of {path}", name, names) for name in ignore}
         if at in ignored:
             raise ArgumentError(f"target {names[at]!r} must not be ignored")
-        chosen = [i for i in range(width) if i != at and i not in ignored]
+        if scale in ignored:
+            raise ArgumentError(f"weights {names[scale]!r} must not be ignored")
+        chosen = [i for i in range(width) if i not in (at, scale) and i not in ignored]
         if not chosen:
             raise DataError(f"{path} has no column for features, only {', '.join(names)}")
     elif set(features) <= set(names):
@@ -127,7 +142,7 @@ def read_csv(
         lacking = next(name for name in features if name not in names)
         raise DataError(f"{path} has no column {lacking!r}, which is one of the features")
 
-    values, cells, lines = array("d"), [], array("q")
+    values, cells, lines, counts = array("d"), [], array("q"), array("d")
     pick = _picker(chosen)
     for line, row in records:
         if len(row) != width:
@@ -153,6 +168,11 @@ def read_csv(
         lines.append(line)
         if at is not None:
             cells.append(row[at])
+        if scale is not None:
+            try:
+                counts.append(_weight(row[scale]))
+            except ValueError as error:
+                raise DataError(f"{place(path, line, names[scale])}: {error}") from None
     if not lines:
         raise DataError(f"{path} has a header, and no rows below it")
     return Table(
@@ -162,6 +182,7 @@ def read_csv(
         cells,
         np.array(lines, np.int64),
         header,
+        None if scale is None else np.array(counts, np.float64),
     )
 
 
@@ -189,6 +210,13 @@ def finite_number(cell: str) -> float:
         raise ValueError(
             f"{_shown(cell)} is an integer beyond 2**53 that float64 can't hold exactly"
         )
+    return number
+
+
+def _weight(cell: str) -> float:
+    number = finite_number(cell)
+    if number < 0:
+        raise ValueError(f"a weight must be >= 0, got {_shown(cell)}")
     return number
 
 

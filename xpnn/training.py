@@ -1148,8 +1148,13 @@ def predict_proba(model: Sequential, x: Array, *, where: Where | None = None) ->
     """
     loss = model.loss or CrossEntropy()
     outputs = outputs_of(model, x, where=where)
-    with model.placed()[0].scope():
-        values = loss.predict(outputs, xp=namespace(outputs))
+    place = model.placed()[0]
+    with place.scope():
+        if isinstance(outputs, np.ndarray) and place.options().get("reproducible"):
+            # the exp of NumPy differs between processors
+            values = place.to_numpy(loss.predict(place.asarray(outputs), xp=place.xp))
+        else:
+            values = loss.predict(outputs, xp=namespace(outputs))
         return values if model.target_normalizer is None else model.target_normalizer.invert(values)
 
 

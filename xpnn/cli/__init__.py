@@ -6,7 +6,8 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from xpnn import backends
@@ -14,11 +15,14 @@ from xpnn._version import __version__
 from xpnn.cli import models, pictures, studies, train, verify
 from xpnn.cli.shared import INTERRUPTED, USAGE_ERROR, table
 from xpnn.errors import XpnnError
-from xpnn.registry import load_parts
+from xpnn.registry import load_parts, named, place_in
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors take one line."""
+    """A parser whose errors take one line, and whose options have one name each."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n")
@@ -58,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
                 help="a Python file with parts of your own, known by their names from then on "
                 "(docs/own-parts.md); may be repeated",
             )
+            command.add_argument(
+                "--traceback",
+                action="store_true",
+                help="before the line of an error, print where in the code it came from",
+            )
     return parser
 
 
@@ -77,14 +86,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     pipe has gone; 2 for an error; 130 for Ctrl-C.
     """
     args = _parser().parse_args(argv)
+    parts: dict[str, str] = {}
     try:
         for path in getattr(args, "parts", ()):
-            load_parts(path)
+            parts[str(load_parts(path).__file__)] = path
         status: int = args.run(args)
         sys.stdout.flush()
-    except XpnnError as error:
-        print(f"xpnn: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return USAGE_ERROR
     except KeyboardInterrupt:
         print("xpnn: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -92,10 +99,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the reader has gone: keep the interpreter from a second complaint at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except MemoryError as error:
-        print(f"xpnn: error: out of memory: {error}", file=sys.stderr)
-        return USAGE_ERROR
-    except OSError as error:
-        print(f"xpnn: error: {error}", file=sys.stderr)
+    except (Exception, SystemExit) as error:
+        message = _message(error, parts)
+        if message is None:
+            raise
+        if getattr(args, "traceback", False):
+            traceback.print_exc()
+        print(f"xpnn: error: {' '.join(message.split())}", file=sys.stderr)
         return USAGE_ERROR
     return status
+
+
+def _message(error: BaseException, parts: Mapping[str, str]) -> str | None:
+    """Return what to say of an error, with the place if a part of the user's raised it.
+
+    None for an error of ours, which is for a traceback.
+    """
+    if isinstance(error, XpnnError):
+        return str(error)
+    place = place_in(error, parts)
+    if place is not None:
+        return f"{place}: {named(error)}"
+    if isinstance(error, MemoryError):
+        return f"out of memory: {error}"
+    if isinstance(error, OSError):
+        return str(error)
+    if parts:
+        # of what a part returned, as a rule
+        files = ", ".join(parts.values())
+        return f"{named(error)}, with the parts of {files}; --traceback shows where"
+    return None

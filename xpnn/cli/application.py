@@ -34,11 +34,18 @@ def add_use(parser: argparse.ArgumentParser) -> None:
     add("--backend", metavar="NAME", default="numpy", help=names_of(BACKENDS))
     add("--device", metavar="NAME", help="such as cuda:0")
     add("--dtype", metavar="NAME", help=f"{names_of(DTYPES)}; the model's if left out")
+    add("--reproducible", action="store_true", help="the same bits on every backend")
 
 
 def opened(args: argparse.Namespace) -> Sequential:
     """Return the model in MODEL, where the options want it."""
-    return checkpoints.load(args.model, backend=args.backend, device=args.device, dtype=args.dtype)
+    return checkpoints.load(
+        args.model,
+        backend=args.backend,
+        device=args.device,
+        dtype=args.dtype,
+        reproducible=args.reproducible,
+    )
 
 
 def known_data(args: argparse.Namespace, model: Sequential) -> Dataset:

@@ -68,7 +68,12 @@ def add_settings(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     add("--schedule", metavar=part, help=f"of the learning rate: {names_of(SCHEDULES)}")
     add("--warmup", metavar="N", type=float, help="epochs in which the learning rate rises from 0")
     add("--clip-norm", metavar="C", type=float, help="largest norm of the gradient")
-    add("--class-weight", metavar="W", help="balanced, or a weight per label: 0=1,1=2.5")
+    add(
+        "--class-weight",
+        metavar="W",
+        help="balanced, or a weight per label: 0=1,1=2.5; labels with commas as JSON: "
+        """'{"x, y": 1, "z": 2.5}'""",
+    )
     add("--epochs", metavar="N", type=int, help="passes over the training data")
     add("--batch-size", metavar="N", type=int, help="samples per step")
     add("--seed", metavar="N", type=int, help="of initial weights and shuffles")

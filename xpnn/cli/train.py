@@ -71,6 +71,12 @@ def add(commands: Any) -> None:
     add("--task", metavar="NAME", help=f"{names_of(tables.TASKS)}; by the target if left out")
     add("--ignore", metavar="NAME,...", help="columns that are not features")
     add(
+        "--weights",
+        metavar="NAME",
+        help="column of a CSV file, or array of an NPZ file, that says what each row counts in "
+        "training: numbers >= 0, scaled to a mean of 1; in validation all rows count alike",
+    )
+    add(
         "--validation",
         metavar="P|DATA",
         help="what to test on after each epoch: a share of DATA "
@@ -108,6 +114,12 @@ def add(commands: Any) -> None:
     which = f"{names_of(MONITORS)}; test_loss if left out"
     add("--monitor", metavar="COLUMN", help=f"what shall improve: {which}")
     add("--min-delta", metavar="D", type=float, help="what counts as improvement is more than this")
+    add(
+        "--no-restore-best",
+        action="store_true",
+        default=None,
+        help="keep the last weights after --patience, not those of the best epoch",
+    )
     add("--checkpoint", metavar="FILE", help="write all that a run needs to go on")
     add("--every", metavar="N", type=int, help="epochs between two checkpoints; 1 if left out")
     add("--resume", metavar="FILE", help="go on from a checkpoint, as if never stopped")
@@ -166,7 +178,8 @@ def _train(args: argparse.Namespace) -> int:
         model = settings.make_model(train, *([] if test is None else [test]))
     else:
         model = Sequential(*settings.layers(len(options["labels"])))
-    interrupted, stopped = False, None
+    interrupted = False
+    stopped: BaseException | None = None
     try:
         with _warnings_in_a_line():
             settings.fit(
@@ -175,17 +188,18 @@ def _train(args: argparse.Namespace) -> int:
             )  # fmt: skip
     except KeyboardInterrupt:
         interrupted = True
-    except (ArgumentError, BrokenPipeError, DivergenceError) as error:
-        # a log that can't be written, or a reader that has gone: keep what was trained
+    except (Exception, SystemExit) as error:
+        # a log that can't be written, a reader that has gone, a part of the user's that raises:
+        # keep what was trained
         stopped = error
     history: History | None = model.history
-    if stopped and history and history.resumed == history[-1].epoch:
+    if stopped and history and history[-1].epoch == (history.resumed or 0):
         # nothing was trained yet
         raise stopped
     if args.plot and history:
         plots.plot_history(history, args.plot)
     # weights that diverged are of no use, but the best ones, which early stopping gave back, are
-    best = any(isinstance(each, EarlyStopping) and each.best for each in callbacks)
+    best = any(isinstance(c, EarlyStopping) and c.restore_best and c.best for c in callbacks)
     usable = best or not isinstance(stopped, DivergenceError)
     if args.save and usable and model.parameters is not None and history:
         checkpoints.save(model, args.save)
@@ -211,6 +225,7 @@ def _stopping(args: argparse.Namespace) -> list[Callback]:
     for name, needed in (
         ("monitor", "patience"),
         ("min_delta", "patience"),
+        ("no_restore_best", "patience"),
         ("every", "checkpoint"),
     ):
         if getattr(args, name) is not None and getattr(args, needed) is None:
@@ -218,7 +233,12 @@ def _stopping(args: argparse.Namespace) -> list[Callback]:
     if args.patience is not None:
         delta = 0.0 if args.min_delta is None else args.min_delta
         callbacks.append(
-            EarlyStopping(args.monitor or "test_loss", patience=args.patience, min_delta=delta)
+            EarlyStopping(
+                args.monitor or "test_loss",
+                patience=args.patience,
+                min_delta=delta,
+                restore_best=not args.no_restore_best,
+            )
         )
     if args.checkpoint is not None:
         every = 1 if args.every is None else args.every
@@ -259,6 +279,7 @@ def _training_data(args: argparse.Namespace, seed: int) -> tuple[Dataset, Datase
         task=args.task,
         header=header_of(args.header),
         ignore=listed(args.ignore) or (),
+        weights=args.weights,
     )
 
 
@@ -272,6 +293,7 @@ def _data_options(args: argparse.Namespace, train: Dataset) -> dict[str, Any]:
         # those of IDX files are the outputs' numbers
         numbers = train.image_shape is not None and train.y.dtype.kind == "i"
         options["labels"] = None if values or numbers else np.unique(train.y)
+        options["sample_weight"] = train.weights
     by_data = {"normalize": table, "normalize_target": values}
     for argument, name in (("normalize", "normalizer"), ("normalize_target", "target_normalizer")):
         asked = getattr(args, argument) or ("standard" if by_data[argument] else "none")

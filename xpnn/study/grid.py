@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import tomllib
 import typing
@@ -14,7 +15,7 @@ from xpnn.errors import ArgumentError, unknown
 from xpnn.settings import Settings
 from xpnn.study import published
 from xpnn.study.published import QUANTITIES
-from xpnn.study.runs import Run
+from xpnn.study.runs import Run, load_own
 
 ARTICLE = "article"
 
@@ -22,7 +23,7 @@ ARTICLE = "article"
 def _kinds() -> dict[str, type]:
     """Return the type of each setting, by name: those of `Settings`, then those of `Run`."""
     hints = {**typing.get_type_hints(Settings), **typing.get_type_hints(Run)}
-    del hints["settings"]
+    del hints["settings"], hints["parts"]
     kinds = {}
     for name, hint in hints.items():
         options = [t for t in typing.get_args(hint) if t is not type(None)]
@@ -38,7 +39,7 @@ _WANTED = {
     bool: "true or false",
     dict: "a table of texts",
 }
-_STUDY_KEYS = ("title", "about", "experiment", "repeat")
+_STUDY_KEYS = ("title", "about", "parts", "experiment", "repeat")
 _EXPERIMENT_KEYS = ("name", "title", "about", "long", "table", "figure", "log")
 _TABLE_KEYS = ("title", "published", "labels", "rows")
 _FIGURE_KEYS = ("title", "about", "quantities", "functions", "range", "runs")
@@ -102,6 +103,7 @@ class Study:
     about: str
     experiments: tuple[Experiment, ...]
     repeats: tuple[Mapping[str, Any], ...] = ()
+    parts: tuple[tuple[str, str], ...] = ()
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -120,7 +122,7 @@ class Study:
         chosen = tuple(
             e for e in self.experiments if (e.name in only if only else long or not e.long)
         )
-        return Study(self.title, self.about, chosen, self.repeats)
+        return dataclasses.replace(self, experiments=chosen)
 
     def variants(self, run: Run) -> tuple[Run, ...]:
         """Return the repeats of a run: the same run where rounding differs."""
@@ -169,14 +171,25 @@ def load_study(name: str, **overrides: Any) -> Study:
     return parse_study(source_of(name), name, **overrides)
 
 
-def parse_study(text: str, name: str, **overrides: Any) -> Study:
-    """Return the study that `text` describes; `name` is for messages."""
+def parse_study(
+    text: str, name: str, *, parts: Sequence[str] | None = None, **overrides: Any
+) -> Study:
+    """Return the study that `text` describes, and load the parts that it names.
+
+    `name` is the path of its file, for messages and for `parts`, which are relative to it unless
+    they are given here.
+    """
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ArgumentError(f"{name}: not TOML: {error}") from None
     try:
-        return _study(content, {k: v for k, v in overrides.items() if v is not None})
+        if parts is None:
+            given = _list("parts", content["parts"]) if "parts" in content else []
+            parts = [str((Path(name).parent / _typed("parts", p, str)).resolve()) for p in given]
+        own = load_own(parts)
+        study = _study(content, {k: v for k, v in overrides.items() if v is not None})
+        return _with_parts(study, own) if own else study
     except ArgumentError as error:
         raise ArgumentError(f"{name}: {error}") from None
 
@@ -205,6 +218,25 @@ def _study(content: dict[str, Any], overrides: dict[str, Any]) -> Study:
     if len(places) > 1:
         raise ArgumentError(f"data must be one folder for all runs, got {', '.join(places)}")
     return Study(title, about, tuple(experiments), tuple(repeats))
+
+
+def _with_parts(study: Study, parts: tuple[tuple[str, str], ...]) -> Study:
+    """Return the study with these parts in each of its runs."""
+
+    def own(runs: tuple[Run, ...]) -> tuple[Run, ...]:
+        return tuple(dataclasses.replace(run, parts=parts) for run in runs)
+
+    experiments = tuple(
+        dataclasses.replace(
+            each,
+            runs=own(each.runs),
+            tables=tuple(dataclasses.replace(part, runs=own(part.runs)) for part in each.tables),
+            figures=tuple(dataclasses.replace(part, runs=own(part.runs)) for part in each.figures),
+            logs=tuple(dataclasses.replace(log, run=own((log.run,))[0]) for log in each.logs),
+        )
+        for each in study.experiments
+    )
+    return dataclasses.replace(study, experiments=experiments, parts=parts)
 
 
 def _experiment(

@@ -125,7 +125,7 @@ def run(
     if jobs is not None and executor is not None:
         raise ArgumentError("jobs must not be given with an executor")
     jobs = cores() if jobs is None else integer("jobs", jobs, minimum=1)
-    overrides = {
+    overrides: dict[str, Any] = {
         "data": None if data is None else str(data),
         "epochs": epochs,
         "backend": backend,
@@ -146,6 +146,9 @@ def run(
         for place in dict.fromkeys((r.backend, r.device, r.dtype, r.reproducible) for r in runs):
             get_backend(place[0], device=place[1], dtype=place[2], reproducible=place[3])
     folder = _folder(out)
+    if chosen.parts:
+        # where they lie, from wherever the report is asked for
+        overrides["parts"] = [path for path, _ in chosen.parts]
     described = {"name": study, "source": source, "overrides": overrides}
     _describe(folder, described, chosen, fingerprint)
     work = _Work(folder, fingerprint, jobs, executor, progress, say)

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ import numpy as np
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import get_backend
 from xpnn.datasets import Dataset, read_idx_folder
-from xpnn.errors import ArgumentError, DataError
+from xpnn.errors import ArgumentError, DataError, XpnnError
 from xpnn.files import replacing
+from xpnn.registry import load_parts, named, place_in
 from xpnn.settings import Settings
 from xpnn.study.machine import describe
 from xpnn.training import Callback, Epoch
@@ -45,6 +46,9 @@ class Run:
         As for `get_backend`.
     environment
         Environment variables that the run's process starts with, such as ``OPENBLAS_CORETYPE``.
+    parts
+        Files with parts of the user's own, in the order in which they are loaded, and the SHA-256
+        of each: see `load_own`. The result's name depends on what they hold, not on where they lie.
     """
 
     settings: Settings
@@ -54,11 +58,12 @@ class Run:
     dtype: str = "float32"
     reproducible: bool = False
     environment: tuple[tuple[str, str], ...] = ()
+    parts: tuple[tuple[str, str], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the run as `from_dict` takes it: settings and the rest, side by side."""
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)[1:]}
-        own["environment"] = dict(self.environment)
+        own["environment"], own["parts"] = dict(self.environment), dict(self.parts)
         return {**dataclasses.asdict(self.settings), **own}
 
     @classmethod
@@ -68,6 +73,7 @@ class Run:
         settings = Settings(**{k: v for k, v in given.items() if k in names})
         rest = {k: v for k, v in given.items() if k not in names}
         rest["environment"] = tuple(sorted(dict(rest.get("environment", {})).items()))
+        rest["parts"] = tuple(dict(rest.get("parts", {})).items())
         return cls(settings, **rest)
 
     def replaced(self, **changes: Any) -> Run:
@@ -100,6 +106,7 @@ class Run:
             "environment": dict(self.environment),
             # what is left alone isn't named: results of earlier runs are found again
             **{name: value for name, value in _added(settings).items() if value},
+            **({"parts": [digest for _, digest in self.parts]} if self.parts else {}),
         }
 
     def file_name(self, fingerprint: str) -> str:
@@ -125,7 +132,9 @@ class Run:
     def __str__(self) -> str:
         """Return all that differs from the defaults, as text."""
         plain = Run(Settings()).as_dict()
-        given = {k: v for k, v in self.as_dict().items() if v != plain[k] and k != "data"}
+        given = {k: v for k, v in self.as_dict().items() if v != plain[k]}
+        for place in ("data", "parts"):
+            given.pop(place, None)
         given |= given.pop("environment", {})
         shown = {"activation": self.settings.activation, "optimizer": self.settings.optimizer}
         return " ".join(f"{k}={v}" for k, v in {**shown, **given}.items())
@@ -140,6 +149,34 @@ def _added(settings: Settings) -> dict[str, Any]:
         "clip_norm": settings.clip_norm and float(settings.clip_norm),
         "class_weight": str(settings.make_class_weight() or ""),
     }
+
+
+def load_own(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Load files with parts of the user's own, each once unless it has changed.
+
+    Returns
+    -------
+    parts
+        Each path with the SHA-256 of the file.
+
+    Raises
+    ------
+    ArgumentError
+        As `load_parts` does.
+    """
+    return tuple((path, _load_own(path, _sha256(path))) for path in paths)
+
+
+@functools.cache
+def _load_own(path: str, digest: str) -> str:
+    load_parts(path)
+    return digest
+
+
+def _sha256(path: str) -> str:
+    # `load_parts` says what is wrong with what can't be read
+    content = Path(path).read_bytes() if Path(path).is_file() else b""
+    return hashlib.sha256(content).hexdigest()
 
 
 @functools.lru_cache(maxsize=1)
@@ -169,7 +206,7 @@ def execute(run: Run, fingerprint: str, progress: Progress | None = None) -> dic
     Parameters
     ----------
     run
-        Its environment isn't set here: see `xpnn.study.worker.execute_apart`.
+        Its environment isn't set here: see `xpnn.study.worker.Processes`. Its parts are loaded.
     fingerprint
         Of the data that the run is meant for.
     progress
@@ -178,8 +215,12 @@ def execute(run: Run, fingerprint: str, progress: Progress | None = None) -> dic
     Raises
     ------
     XpnnError
-        If the run can't be done, diverges, or the data are other ones.
+        If the run can't be done, diverges, a part of the user's own raises, or the data or the
+        parts are other ones.
     """
+    paths = [path for path, _ in run.parts]
+    if load_own(paths) != run.parts:
+        raise DataError(f"{', '.join(paths)} changed after the study was started")
     train, test, found = load_data(run.data)
     if found != fingerprint:
         raise DataError(f"the data in {run.data} are not those of the study")
@@ -188,7 +229,15 @@ def execute(run: Run, fingerprint: str, progress: Progress | None = None) -> dic
     )
     model = run.settings.make_model(train, test)
     callbacks = [_Reporter(progress)] if progress else []
-    history = run.settings.fit(model, train, test, backend=backend, callbacks=callbacks)
+    try:
+        history = run.settings.fit(model, train, test, backend=backend, callbacks=callbacks)
+    except XpnnError:
+        raise
+    except (Exception, SystemExit) as error:
+        place = place_in(error, {path: path for path in paths})
+        if place is None:
+            raise
+        raise ArgumentError(f"{place}: {named(error)}") from error
     return {
         "format": FORMAT,
         # the data are told by their fingerprint, not by where they lie

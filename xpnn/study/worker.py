@@ -15,7 +15,7 @@ from typing import Any
 
 from xpnn.errors import XpnnError
 from xpnn.study.machine import THREADS
-from xpnn.study.runs import Progress, Run, execute
+from xpnn.study.runs import Progress, Run, execute, load_own
 
 # processes that may die under a run before it counts as failed
 ATTEMPTS = 3
@@ -143,6 +143,8 @@ def main() -> None:
             output.flush()
 
         try:
+            # a run's settings are checked by the parts that there are
+            load_own(order["run"]["parts"])
             run = Run.from_dict(order["run"])
             result = execute(run, order["fingerprint"], lambda epoch: write({"epoch": epoch}))
         except Exception as error:
