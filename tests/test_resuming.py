@@ -8,13 +8,14 @@ import signal
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, load_file, save
 
 import xpnn
 from tests.conftest import ROOT, open_backend
 from tests.test_cli import SMALL, run, started, write_folder
 from xpnn import snapshots
 from xpnn.backends import get_backend
+from xpnn.files import SEAL, sealed
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.tree import leaves, paths, rebuilt
 
@@ -369,11 +370,14 @@ def tiny(path):
     return path.read_bytes(), path
 
 
+UNREAD = r"run\.ckpt( is damaged|: it is no safetensors file| is no checkpoint, a damaged one)"
+
+
 def test_a_file_that_is_cut_off_anywhere(tiny):
     raw, path = tiny
     for length in [*range(0, len(raw), 7), *range(16), len(raw) - 1]:
         path.write_bytes(raw[:length])
-        with pytest.raises(xpnn.DataError, match=r"run\.ckpt is (damaged|no checkpoint)"):
+        with pytest.raises(xpnn.DataError, match=UNREAD):
             snapshots.read(path)
     path.write_bytes(raw + b"\0")
     with pytest.raises(xpnn.DataError, match="is damaged"):
@@ -383,13 +387,13 @@ def test_a_file_that_is_cut_off_anywhere(tiny):
 def test_a_flipped_bit_anywhere(tiny):
     """All bits of the header's first bytes and of the hash, and 2000 others."""
     raw, path = tiny
-    at = raw.index(b'"sha256":"')
-    bits = {*range(64), *range(8 * at, 8 * (at + 76)), *RNG.randint(0, 8 * len(raw), 2000)}
+    at = raw.index(SEAL.encode())
+    bits = {*range(64), *range(8 * at, 8 * (at + 80)), *RNG.randint(0, 8 * len(raw), 2000)}
     for bit in bits:
         flipped = bytearray(raw)
         flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)
-        with pytest.raises(xpnn.DataError, match=r"run\.ckpt is (damaged|no checkpoint)"):
+        with pytest.raises(xpnn.DataError, match=UNREAD):
             snapshots.read(path)
     path.write_bytes(raw)
     assert snapshots.read(path)[1] is None
@@ -397,10 +401,9 @@ def test_a_flipped_bit_anywhere(tiny):
 
 def newer(raw):
     """The same checkpoint, of a format to come."""
-    raw = raw.replace(rb"{\"format\": 1, \"xpnn\": ", rb"{\"format\": 9, \"xpnn\": ", 1)
-    old = re.search(rb'"sha256":"([0-9a-f]{64})"', raw).group(1).decode()
-    digest = hashlib.sha256(snapshots._with_hash(raw, old, "0" * 64)).hexdigest()
-    return snapshots._with_hash(raw, old, digest)
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    description = {**json.loads(header["__metadata__"]["checkpoint"]), "format": 9}
+    return sealed(load(raw), {"checkpoint": json.dumps(description)})
 
 
 def model_file(raw):
@@ -409,11 +412,15 @@ def model_file(raw):
 
 DAMAGE = [
     (lambda raw: raw[:-1], "is damaged"),
-    (lambda raw: b"", "is no checkpoint, or a damaged one"),
-    (lambda raw: b"epoch,train_accuracy\n", "is no checkpoint, or a damaged one"),
+    (lambda raw: b"", "can't read .*: it is no safetensors file, or a damaged one"),
+    (
+        lambda raw: b"epoch,train_accuracy\n",
+        "can't read .*: it is no safetensors file, or a damaged one",
+    ),
     (newer, r"was written by xpnn .*, whose checkpoint format 9 is newer than this one's \(1\)"),
+    (lambda raw: save({"a": np.zeros(2)}), "is no checkpoint, a damaged one, or one of an older"),
     (model_file, "is a model, and not a checkpoint"),
-    (lambda raw: None, "can't read checkpoint .*: No such file"),
+    (lambda raw: None, "can't read a checkpoint from .*: No such file"),
 ]
 
 
@@ -656,7 +663,7 @@ def test_no_improvement_is_large_enough_for_the_command(folder, capsys):
         (["--checkpoint", "{}/no/where"], "checkpoint must be a file that can be written"),
         (["--checkpoint", "{}", "--save", "{}"], "must be different files"),
         (["--resume", "{}", "--log", "{}"], "must be different files"),
-        (["--resume", "{}"], "can't read checkpoint .*: No such file"),
+        (["--resume", "{}"], "can't read a checkpoint from .*: No such file"),
     ],
 )
 def test_a_mistake_costs_a_line(options, message, folder, path, capsys):

@@ -2,8 +2,8 @@
 
 The arrays are the run's carry (``carry.…``), what callbacks keep (``callbacks.…``) and the Mersenne
 twister's key (``random_state``). The metadata hold "checkpoint", a JSON text of all the rest, and
-"sha256", the SHA-256 of the whole file with this one text taken as 64 zeros: no bit of the file is
-outside of it. The one before is kept beside each file, as ``FILE.previous``.
+the SHA-256 of the whole file: see `xpnn.files.sealed`. The one before is kept beside each file, as
+``FILE.previous``.
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ import numpy as np
 from xpnn._version import __version__
 from xpnn.backends import Backend
 from xpnn.errors import ArgumentError, DataError
-from xpnn.files import PathLike, replacing
+from xpnn.files import SEAL, PathLike, replacing, sealed, unsealed
 from xpnn.mapped import blocks
 from xpnn.tree import paths, rebuilt
 
 FORMAT = 1
-
-_NO_HASH = "0" * 64
 
 
 class Snapshot(NamedTuple):
@@ -73,8 +71,6 @@ def write(snapshot: Snapshot, path: PathLike) -> None:
     """
     import json
 
-    from safetensors.numpy import save
-
     key = snapshot.random_state["state"]["key"]
     arrays = {f"carry.{name}": array for name, array in snapshot.carry.items()}
     for callback, kept in snapshot.callbacks.items():
@@ -91,10 +87,7 @@ def write(snapshot: Snapshot, path: PathLike) -> None:
             "state": {"pos": snapshot.random_state["state"]["pos"]},
         },
     }
-    # not ascontiguousarray, which makes a number a vector
-    plain = {name: np.array(array, order="C") for name, array in arrays.items()}
-    raw = save(plain, {"checkpoint": json.dumps(description), "sha256": _NO_HASH})
-    raw = _with_hash(raw, _NO_HASH, hashlib.sha256(raw).hexdigest())
+    raw = sealed(arrays, {"checkpoint": json.dumps(description)})
     try:
         with replacing(path, keep=_kept, part=f".{Path(path).resolve().name}.part") as beside:
             beside.write_bytes(raw)
@@ -137,26 +130,14 @@ def read(path: PathLike) -> tuple[Snapshot, str | None]:
 
 
 def _whole(path: PathLike) -> tuple[bytes, dict[str, Any]]:
-    """Return the bytes of a file and its description, once the SHA-256 has been checked."""
+    """Return the bytes of a file that is as it was written, and its description."""
     import json
 
-    try:
-        raw = Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"can't read checkpoint {path}: {error.strerror}") from None
-    size = 8 + int.from_bytes(raw[:8], "little")
-    try:
-        metadata = dict(json.loads(raw[8:size])["__metadata__"])
-        model = "xpnn" in metadata and "checkpoint" not in metadata
-        zeroed = b"" if model else _with_hash(raw, metadata["sha256"], _NO_HASH)
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
-        raise DataError(f"{path} is no checkpoint, or a damaged one") from None
-    if model:
+    metadata, raw = unsealed(path, "checkpoint")
+    if "checkpoint" not in metadata and "xpnn" in metadata:
         raise DataError(f"{path} is a model, and not a checkpoint")
-    if hashlib.sha256(zeroed).hexdigest() != metadata["sha256"]:
-        raise DataError(f"{path} is damaged: its bytes don't have the SHA-256 that it holds")
-    if "checkpoint" not in metadata:
-        raise DataError(f"{path} is no checkpoint")
+    if "checkpoint" not in metadata or SEAL not in metadata:
+        raise DataError(f"{path} is no checkpoint, a damaged one, or one of an older xpnn")
     description = json.loads(metadata["checkpoint"])
     if description["format"] > FORMAT:
         raise DataError(
@@ -164,11 +145,6 @@ def _whole(path: PathLike) -> tuple[bytes, dict[str, Any]]:
             f"{description['format']} is newer than this one's ({FORMAT})"
         )
     return raw, description
-
-
-def _with_hash(raw: bytes, old: str, new: str) -> bytes:
-    # with its key, which the checkpoint's own text can't hold, for its quotes are escaped
-    return raw.replace(f'"sha256":"{old}"'.encode(), f'"sha256":"{new}"'.encode(), 1)
 
 
 def _read(path: PathLike) -> Snapshot:
