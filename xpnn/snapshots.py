@@ -1,9 +1,9 @@
 """Runs between two epochs, as files: safetensors, with everything that a run needs to go on.
 
-The arrays are the run's carry (``carry.…``), what callbacks keep (``callbacks.…``) and the Mersenne
-twister's key (``random_state``). The metadata hold "checkpoint", a JSON text of all the rest, and
-the SHA-256 of the whole file: see `xpnn.files.sealed`. The one before is kept beside each file, as
-``FILE.previous``.
+The arrays are the run's carry (``carry.…``), those that callbacks keep (``callbacks.…``) and the
+Mersenne twister's key (``random_state``). The metadata hold "checkpoint", a JSON text of all the
+rest, and the SHA-256 of the whole file: see `xpnn.files.sealed`. The one before is kept beside each
+file, as ``FILE.previous``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ from xpnn.tree import paths, rebuilt
 
 FORMAT = 1
 
+# of the arrays that a file can hold
+_DTYPES = (
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+    "float16", "float32", "float64", "complex64",
+)  # fmt: skip
+
 
 class Snapshot(NamedTuple):
     """A run between two epochs.
@@ -41,7 +47,7 @@ class Snapshot(NamedTuple):
     carry
         What a training step hands on to the next, on the host, by place: see `xpnn.tree.paths`.
     callbacks
-        What `Callback.state` returned, by the callback's name and then the array's.
+        What `Callback.state` returned, by the callback's name and then its own.
     """
 
     settings: dict[str, Any]
@@ -49,7 +55,7 @@ class Snapshot(NamedTuple):
     data: dict[str, Any]
     random_state: dict[str, Any]
     carry: dict[str, np.ndarray]
-    callbacks: dict[str, dict[str, np.ndarray]]
+    callbacks: dict[str, dict[str, Any]]
 
 
 def previous(path: PathLike) -> Path:
@@ -73,8 +79,14 @@ def write(snapshot: Snapshot, path: PathLike) -> None:
 
     key = snapshot.random_state["state"]["key"]
     arrays = {f"carry.{name}": array for name, array in snapshot.carry.items()}
+    plain: dict[str, dict[str, Any]] = {}
     for callback, kept in snapshot.callbacks.items():
-        arrays |= {f"callbacks.{callback}.{name}": array for name, array in kept.items()}
+        plain[callback] = {}
+        for name, value in kept.items():
+            if isinstance(value, np.ndarray):
+                arrays[f"callbacks.{callback}.{name}"] = value
+            else:
+                plain[callback][name] = value
     arrays["random_state"] = key
     description = {
         "format": FORMAT,
@@ -82,6 +94,7 @@ def write(snapshot: Snapshot, path: PathLike) -> None:
         "settings": snapshot.settings,
         "history": snapshot.history,
         "data": snapshot.data,
+        "callbacks": plain,
         "random_state": {
             **snapshot.random_state,
             "state": {"pos": snapshot.random_state["state"]["pos"]},
@@ -155,14 +168,14 @@ def _read(path: PathLike) -> Snapshot:
     state = description["random_state"]
     state["state"]["key"] = arrays.pop("random_state")
     carry: dict[str, np.ndarray] = {}
-    callbacks: dict[str, dict[str, np.ndarray]] = {}
+    callbacks: dict[str, dict[str, Any]] = description["callbacks"]
     for name, array in arrays.items():
         kind, _, rest = name.partition(".")
         if kind == "carry":
             carry[rest] = array
         else:
             callback, _, rest = rest.partition(".")
-            callbacks.setdefault(callback, {})[rest] = array
+            callbacks[callback][rest] = array
     return Snapshot(
         description["settings"],
         description["history"],
@@ -171,6 +184,34 @@ def _read(path: PathLike) -> Snapshot:
         carry,
         callbacks,
     )
+
+
+def checked_state(callback: str, state: Any) -> dict[str, Any]:
+    """Return a copy of what a callback of the class of this name must have again.
+
+    Raises
+    ------
+    ArgumentError
+        If it isn't a dictionary of arrays, numbers and texts; it names callback, key and type.
+    """
+    if not isinstance(state, dict):
+        raise ArgumentError(
+            f"state of the callback {callback} must be a dictionary, got {type(state).__name__}"
+        )
+    copies: dict[str, Any] = {}
+    for name, value in state.items():
+        if isinstance(name, str) and isinstance(value, str | bool | int | float):
+            copies[name] = value
+            continue
+        array = isinstance(value, np.ndarray | np.generic)
+        if not (isinstance(name, str) and array and value.dtype.name in _DTYPES):
+            kind = f"array of {value.dtype}" if array else type(value).__name__
+            raise ArgumentError(
+                f"state of the callback {callback} must be NumPy arrays of numbers, numbers and "
+                f"texts by name, got {kind} as {name!r}"
+            )
+        copies[name] = np.array(value, value.dtype.newbyteorder("="))
+    return copies
 
 
 def fingerprint(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
