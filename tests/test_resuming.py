@@ -8,13 +8,14 @@ import signal
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, load_file, save
 
 import xpnn
 from tests.conftest import ROOT, open_backend
 from tests.test_cli import SMALL, run, started, write_folder
 from xpnn import snapshots
 from xpnn.backends import get_backend
+from xpnn.files import SEAL, sealed
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.tree import leaves, paths, rebuilt
 
@@ -369,11 +370,14 @@ def tiny(path):
     return path.read_bytes(), path
 
 
+UNREAD = r"run\.ckpt( is damaged|: it is no safetensors file| is no checkpoint, a damaged one)"
+
+
 def test_a_file_that_is_cut_off_anywhere(tiny):
     raw, path = tiny
     for length in [*range(0, len(raw), 7), *range(16), len(raw) - 1]:
         path.write_bytes(raw[:length])
-        with pytest.raises(xpnn.DataError, match=r"run\.ckpt is (damaged|no checkpoint)"):
+        with pytest.raises(xpnn.DataError, match=UNREAD):
             snapshots.read(path)
     path.write_bytes(raw + b"\0")
     with pytest.raises(xpnn.DataError, match="is damaged"):
@@ -383,13 +387,13 @@ def test_a_file_that_is_cut_off_anywhere(tiny):
 def test_a_flipped_bit_anywhere(tiny):
     """All bits of the header's first bytes and of the hash, and 2000 others."""
     raw, path = tiny
-    at = raw.index(b'"sha256":"')
-    bits = {*range(64), *range(8 * at, 8 * (at + 76)), *RNG.randint(0, 8 * len(raw), 2000)}
+    at = raw.index(SEAL.encode())
+    bits = {*range(64), *range(8 * at, 8 * (at + 80)), *RNG.randint(0, 8 * len(raw), 2000)}
     for bit in bits:
         flipped = bytearray(raw)
         flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)
-        with pytest.raises(xpnn.DataError, match=r"run\.ckpt is (damaged|no checkpoint)"):
+        with pytest.raises(xpnn.DataError, match=UNREAD):
             snapshots.read(path)
     path.write_bytes(raw)
     assert snapshots.read(path)[1] is None
@@ -397,10 +401,9 @@ def test_a_flipped_bit_anywhere(tiny):
 
 def newer(raw):
     """The same checkpoint, of a format to come."""
-    raw = raw.replace(rb"{\"format\": 1, \"xpnn\": ", rb"{\"format\": 9, \"xpnn\": ", 1)
-    old = re.search(rb'"sha256":"([0-9a-f]{64})"', raw).group(1).decode()
-    digest = hashlib.sha256(snapshots._with_hash(raw, old, "0" * 64)).hexdigest()
-    return snapshots._with_hash(raw, old, digest)
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    description = {**json.loads(header["__metadata__"]["checkpoint"]), "format": 9}
+    return sealed(load(raw), {"checkpoint": json.dumps(description)})
 
 
 def model_file(raw):
@@ -409,11 +412,15 @@ def model_file(raw):
 
 DAMAGE = [
     (lambda raw: raw[:-1], "is damaged"),
-    (lambda raw: b"", "is no checkpoint, or a damaged one"),
-    (lambda raw: b"epoch,train_accuracy\n", "is no checkpoint, or a damaged one"),
+    (lambda raw: b"", "can't read .*: it is no safetensors file, or a damaged one"),
+    (
+        lambda raw: b"epoch,train_accuracy\n",
+        "can't read .*: it is no safetensors file, or a damaged one",
+    ),
     (newer, r"was written by xpnn .*, whose checkpoint format 9 is newer than this one's \(1\)"),
+    (lambda raw: save({"a": np.zeros(2)}), "is no checkpoint, a damaged one, or one of an older"),
     (model_file, "is a model, and not a checkpoint"),
-    (lambda raw: None, "can't read checkpoint .*: No such file"),
+    (lambda raw: None, "can't read a checkpoint from .*: No such file"),
 ]
 
 
@@ -558,6 +565,22 @@ def test_paths_are_those_of_the_leaves():
     assert rebuilt(tree, paths(tree).values()) == tree
 
 
+class Keeps(xpnn.Callback):
+    """Has a state of one's choice, from an epoch on."""
+
+    def __init__(self, state, at=0):
+        self.own, self.at, self.now, self.given = state, at, -1, None
+
+    def on_epoch(self, epoch):
+        self.now = epoch.epoch
+
+    def state(self):
+        return self.own if self.now >= self.at else {}
+
+    def restore(self, state):
+        self.given = state
+
+
 def test_a_callbacks_own_state(path):
     class Count(xpnn.Callback):
         count = 0
@@ -566,16 +589,76 @@ def test_a_callbacks_own_state(path):
             self.count += 1
 
         def state(self):
-            return {"count": np.asarray(self.count)}
+            return {"count": self.count}
 
         def restore(self, state):
-            self.count = int(state["count"]) if state else 0
+            self.count = state.get("count", 0)
 
     stopped(path, Count())
     first, second, third = Count(), Count(), Count()
     third.count = 99
     fit(first, second, resume=path)
     assert (first.count, second.count) == (3 + 3, 3)
+
+
+STATE = {
+    "number": np.float32(0.1), "half": np.ones(2, np.float16), "bits": np.array([[True], [False]]),
+    "none": np.zeros((0, 3)), "view": np.arange(6.0).reshape(2, 3).T, "0.weight": np.asarray(3),
+    "text": "été\n", "whole": 2**70, "share": 0.1, "yes": True, "nan": float("nan"),
+}  # fmt: skip
+
+
+def test_arrays_numbers_and_texts_of_a_callback_come_back(path):
+    stopped(path, Keeps(STATE))
+    again = Keeps({})
+    fit(again, resume=path)
+    assert sorted(again.given) == sorted(STATE)
+    for name, value in STATE.items():
+        given = again.given[name]
+        assert type(given) is (np.ndarray if isinstance(value, np.generic) else type(value))
+        np.testing.assert_array_equal(given, value, strict=isinstance(value, np.ndarray))
+    again.given["view"] += 1.0  # it's the callback's own now
+
+
+def test_a_snapshot_keeps_the_state_of_its_moment():
+    kept = np.zeros(2)
+
+    class Take(xpnn.Callback):
+        def on_start(self, run):
+            self.run, self.taken = run, []
+
+        def on_epoch(self, epoch):
+            self.taken.append(self.run.snapshot().callbacks["Keeps-1"]["kept"])
+            kept[0] += 1.0
+
+    take = Take()
+    fit(Keeps({"kept": kept}), take, epochs=2)
+    assert [array[0] for array in take.taken] == [0.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"seen": [1, 2]}, "got list as 'seen'"),
+        ({"good": 1, "seen": {"a": 1}}, "got dict as 'seen'"),
+        ({"seen": None}, "got NoneType as 'seen'"),
+        ({"seen": xpnn.Dense(2)}, "got Dense as 'seen'"),
+        ({"seen": np.array(["a"])}, "got array of <U1 as 'seen'"),
+        ({"seen": np.array([None])}, "got array of object as 'seen'"),
+        ({"seen": 1j}, "got complex as 'seen'"),
+        ({3: 1}, "got int as 3"),
+        ([1], "a dictionary, got list"),
+    ],
+)
+def test_a_state_that_a_file_cannot_hold(state, message, path):
+    """It is found at the second checkpoint; the run goes on from the first."""
+    model, history = fit()
+    with pytest.raises(xpnn.ArgumentError, match=f"state of the callback Keeps must .*{message}$"):
+        fit(Keeps({}), Keeps(state, at=1), xpnn.Checkpoint(path))
+    assert [file.name for file in path.parent.iterdir()] == ["run.ckpt"]
+    again, resumed = fit(resume=path)
+    assert (resumed.resumed, again.sha256()) == (0, model.sha256())
+    assert figures(resumed) == figures(history)
 
 
 # the command
@@ -656,7 +739,7 @@ def test_no_improvement_is_large_enough_for_the_command(folder, capsys):
         (["--checkpoint", "{}/no/where"], "checkpoint must be a file that can be written"),
         (["--checkpoint", "{}", "--save", "{}"], "must be different files"),
         (["--resume", "{}", "--log", "{}"], "must be different files"),
-        (["--resume", "{}"], "can't read checkpoint .*: No such file"),
+        (["--resume", "{}"], "can't read a checkpoint from .*: No such file"),
     ],
 )
 def test_a_mistake_costs_a_line(options, message, folder, path, capsys):
@@ -723,6 +806,7 @@ def test_the_page_shows_what_happens(tmp_path, monkeypatch):
         exec(block, names)
     assert names["again"].resumed == 20
     assert names["model"].sha256() == names["whole"].sha256()
+    assert names["average"].count == 4
 
 
 def test_the_page_shows_the_commands_that_there_are(folder, tmp_path, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """The checks of one's own parts find each kind of mistake, and nothing in xpnn's own parts."""
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import LIBRARIES, open_backend
+from tests.conftest import LIBRARIES, ROOT, open_backend
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS
 from xpnn.optimizers import OPTIMIZERS
@@ -32,25 +33,46 @@ def test_every_activation_is_right(activation):
     assert check_gradients(activation, backends=["numpy"]).part == activation
 
 
+def shown(part):
+    return getattr(part, "__name__", repr(part))
+
+
 @pytest.mark.parametrize(
     "part",
     [
         "relu6:cap=2.5",
         xpnn.Activation("gelu", approximate="tanh"),
-        xpnn.activations.tanhexp,
+        lambda u, *, xp: (u * u * u, lambda dz: 3.0 * u * u * dz),
+        lambda u, *, xp: (u * xp.abs(u), lambda dz: 2.0 * xp.abs(u) * dz),
+        lambda u, *, xp: (xp.sin(30.0 * u), lambda dz: 30.0 * xp.cos(30.0 * u) * dz),
         xpnn.Dense(3),
         xpnn.Dense(4, bias=False),
         xpnn.Dropout(0.25),
         xpnn.BatchNorm(),
-        xpnn.Sequential(xpnn.Dense(5), xpnn.BatchNorm(), xpnn.Dropout(0.25), xpnn.Dense(2)),
         xpnn.CrossEntropy(label_smoothing=0.2),
-        xpnn.CrossEntropy(),
         xpnn.Flooding(xpnn.CrossEntropy(), b=5.0),
         xpnn.MeanSquaredError(),
+        xpnn.Flooding(xpnn.MeanSquaredError(), b=0.5),
         xpnn.BinaryCrossEntropy(),
         xpnn.Sequential(xpnn.Dense(5), xpnn.Activation("relu"), xpnn.Dense(2)),
     ],
-    ids=lambda part: getattr(part, "__name__", repr(part)),
+    ids=shown,
+)
+def test_right_parts(part):
+    double, single = check_gradients(part, backends=["numpy"]).rows
+    assert double.entries > 0
+    assert double.error < 1e-6
+    assert single.error < 1e-4
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        xpnn.activations.tanhexp,
+        xpnn.CrossEntropy(),
+        xpnn.Sequential(xpnn.Dense(2), xpnn.BatchNorm(), xpnn.Dropout(0.25)),
+    ],
+    ids=shown,
 )
 def test_right_parts_on_every_backend(part, name):
     report = check_gradients(part, backends=[name])
@@ -65,9 +87,10 @@ def test_targets_of_a_loss():
     labels = np.array([0, 3, 1, 2, 0, 0])
     numpy = ["numpy"]
     report = check_gradients(xpnn.CrossEntropy(), targets=labels, backends=numpy)
-    assert report.rows[0].entries == 24
+    # of 25 sizes about 0 and the targets, of 3 sizes with 2 samples and all, and with weights
+    assert report.rows[0].entries == 25 * 2 * 4 + 3 * (8 + 24) + 4 + 3 * (8 + 24)
     one = check_gradients(xpnn.BinaryCrossEntropy(), inputs=1, targets=labels % 2, backends=numpy)
-    assert one.rows[0].entries == 6
+    assert one.rows[0].entries == 25 * 2 + 3 * (2 + 6) + 1 + 3 * (2 + 6)
 
 
 def test_a_trained_model():
@@ -76,7 +99,8 @@ def test_a_trained_model():
     xpnn.fit(model, (rng.standard_normal((40, 6)), rng.randint(0, 3, 40)), epochs=2, seed=1)
     before = model.sha256()
     (row, _) = check_gradients(model, backends=["numpy"]).rows
-    assert row.entries == 100 + 30 + 90 + 3  # of 180 weights, 100 are drawn
+    # of 180 weights, 100 are drawn, and 25 for each other mini-batch
+    assert row.entries == 100 + 30 + 90 + 3 + 4 * (25 + 25 + 25 + 3)
     assert model.sha256() == before
 
 
@@ -96,7 +120,7 @@ def test_the_report_is_a_table(monkeypatch):
     lines = str(report).splitlines()
     assert lines[0] == "relu: the derivative is right"
     assert lines[1].split() == ["backend", "dtype", "entries", "kinks", "largest", "error"]
-    assert ["numpy", "float64", "107", "1", "0.0e+00"] in [line.split() for line in lines]
+    assert ["numpy", "float64", "4120", "1", "0.0e+00"] in [line.split() for line in lines]
     assert lines[-1].startswith("skipped cupy: backend 'cupy' is not installed")
     names = {row.backend for row in report.rows} | set(report.skipped)
     assert names == set(BACKENDS)
@@ -136,6 +160,15 @@ def second_value(u, *, xp):
     """The pullback forgets that it is handed dz, and uses another point."""
     z, _ = right(u, xp)
     return z, lambda dz: dz * right(dz, xp)[1]
+
+
+def last_sample(slope, dz, u, xp):
+    row = xp.cumulative_sum(xp.ones_like(u), axis=0)
+    return dz * xp.where(row == 512, 0.0, slope)
+
+
+def no_term_of_large_u(u, *, xp):
+    return u + 1e-5 * u * u, lambda dz: dz * 1.0
 
 
 def single_value(u, *, xp):
@@ -184,7 +217,8 @@ def asks(u, *, xp):
     return (u, lambda dz: dz) if xp.sum(u) < 1e9 else (2.0 * u, lambda dz: 2.0 * dz)
 
 
-GRADIENT = r"the gradient of u\[\d+\], where u is .* must be .*, got "
+GRADIENT = r"the gradient of u\[\d+, \d\], where u is .* must be .*, got "
+POINT = r"and its output's gradient \S+, must be \S+ by finite differences, got "
 MISTAKES = {
     "sign": (mistake(lambda slope, dz, u, xp: -slope * dz), GRADIENT),
     "factor": (mistake(lambda slope, dz, u, xp: 0.5 * slope * dz), GRADIENT),
@@ -198,11 +232,11 @@ MISTAKES = {
     ),
     "one point": (
         mistake(lambda slope, dz, u, xp: dz * xp.where(u == -3, 0.0, slope)),
-        r"u\[10\], where u is -3 and its output's gradient \S+, must be \S+, got -?0$",
+        rf"with 512 samples, the gradient of \S+ \d\], where u is -3 {POINT}-?0$",
     ),
     "far out": (
         mistake(lambda slope, dz, u, xp: dz * xp.where(u > 60, 0.0, slope)),
-        r"where u is 100 .* must be ",
+        rf"where u is 64 {POINT}-?0 \(and \d+ more of 4096 are wrong\)$",
     ),
     "single slope": (
         mistake(lambda slope, dz, u, xp: xp.astype(xp.astype(slope, xp.float32), dz.dtype) * dz),
@@ -215,12 +249,49 @@ MISTAKES = {
     ),
     "shape": (
         mistake(lambda slope, dz, u, xp: xp.sum(slope * dz)),
-        r"the gradient of u must have shape \(107,\), got \(\)",
+        r"the gradient of u must have shape \(512, 8\), got \(\)",
     ),
     "number": (mistake(lambda slope, dz, u, xp: 0.0), r"must be an array of .*, got"),
-    "overflow": (overflows, r"where u is 10000 .* must be .*, got nan"),
-    "beyond a kink": (steep, r"where u is 0 .* must be between .* and .*, at a kink, got "),
+    "overflow": (overflows, r"where u is 768 .* must be .*, got nan"),
+    "beyond a kink": (steep, r"where u is 0 .* must be between .* and .*, .* at a kink, got "),
     "wrong side": (swapped, GRADIENT),
+    "in an interval": (
+        mistake(lambda slope, dz, u, xp: dz * xp.where(xp.abs(u - 2.71) < 0.01, 0.9, 1.0) * slope),
+        rf"where u is 2\.7\d+ {POINT}",
+    ),
+    "near 0": (
+        mistake(lambda slope, dz, u, xp: dz * xp.where(xp.abs(u) < 1e-3, 0.0, slope)),
+        rf"where u is -?(0\.00\d+|\d\.\d+e-05) {POINT}-?0",
+    ),
+    "far below": (
+        mistake(lambda slope, dz, u, xp: dz * xp.where(u < -1e4, -slope, slope)),
+        rf"where u is -\d{{5}} {POINT}",
+    ),
+    "term of large u": (no_term_of_large_u, GRADIENT),
+    "kink at another place": (
+        lambda u, *, xp: (xp.maximum(u, 0.0), lambda dz: dz * xp.where(u > -2e-4, 1.0, 0.0)),
+        rf"where u is -\d\S+e-05 {POINT}",
+    ),
+    "kink's sides": (
+        lambda u, *, xp: (xp.abs(u), lambda dz: dz * xp.where(u < 0, 1.0, -1.0)),
+        GRADIENT,
+    ),
+    "last sample": (
+        mistake(last_sample),
+        r"with 512 samples, the gradient of u\[511, 0\]",
+    ),
+    "one sample alone": (
+        mistake(lambda slope, dz, u, xp: dz * slope * (0.5 if u.shape[0] == 1 else 1.0)),
+        "with 1 sample, " + GRADIENT,
+    ),
+    "two samples alone": (
+        mistake(lambda slope, dz, u, xp: dz * slope * (0.5 if u.shape[0] == 2 else 1.0)),
+        "with 2 samples, " + GRADIENT,
+    ),
+    "nowhere finite": (
+        lambda u, *, xp: (u + xp.nan, lambda dz: dz),
+        "with 512 samples, the value must be finite",
+    ),
     "no pullback": (lambda u, *, xp: u, r"ValueError: too many values to unpack"),
 }  # fmt: skip
 
@@ -248,22 +319,35 @@ def test_a_mistake_in_float32_alone():
     def part(slope, dz, u, xp):
         return dz * (slope if u.dtype == xp.float64 else -slope)
 
-    with pytest.raises(PartError, match=r" on numpy in float32: .*" + GRADIENT):
+    with pytest.raises(PartError, match=r" on numpy in float32: .*" + GRADIENT + r"\S+$"):
         check_gradients(part)
+
+
+def test_a_mistake_in_float32_near_0_alone():
+    """Beside derivatives that are a million times as large, further out."""
+
+    def part(u, *, xp):
+        sign = -1.0 if u.dtype == xp.float32 else 1.0
+        slope = 3.0 * u * u
+        return u * u * u, lambda dz: dz * xp.where(xp.abs(u) < 1, sign * slope, slope)
+
+    message = r"in float32: .* must be \S+, as in float64, got "
+    with pytest.raises(PartError, match=message):
+        check_gradients(part, backends=["numpy"])
 
 
 @pytest.mark.parametrize("part", [changes_u, changes_dz])
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_changed_inputs_are_found(part, library):
     open_backend(library)
-    with pytest.raises(PartError, match=rf"on {library} in float64: it changes an input"):
+    with pytest.raises(PartError, match=rf"on {library} in float64: with .*, it changes an input"):
         check_gradients(part, backends=[library])
 
 
 def test_what_cannot_be_compiled_is_found():
     open_backend("jax")
     assert check_gradients(asks, backends=["numpy"]).rows
-    with pytest.raises(PartError, match=r"asks on jax in float64: Tracer\w+Error: "):
+    with pytest.raises(PartError, match=r"asks on jax in float64: with .*, Tracer\w+Error: "):
         check_gradients(asks, backends=["jax"])
 
 
@@ -328,10 +412,15 @@ class Frozen(xpnn.BatchNorm):
 
 
 def test_a_mistake_in_training_alone_is_found():
-    with pytest.raises(PartError, match=r"in float64: the gradient of x\[0, 0\]"):
+    with pytest.raises(
+        PartError, match=r"in float64: with . samples?, in training, the gradient of x\[0, 0\]"
+    ):
         check_gradients(Frozen(), backends=["numpy"])
     model = xpnn.Sequential(xpnn.Dense(4), Frozen())
-    with pytest.raises(PartError, match=r"in float64: the gradient of 0\.weight\[0, 0\]"):
+    with pytest.raises(
+        PartError,
+        match=r"in float64: with . samples?, in training, the gradient of 0\.weight\[0, 0\]",
+    ):
         check_gradients(model, backends=["numpy"])
 
 
@@ -355,33 +444,158 @@ class Squared(xpnn.Loss):
 
     def samples(self, outputs, targets, *, xp):
         d = outputs - targets
+        n = outputs.shape[0]
         samples = 0.5 * xp.sum(d * d, axis=1)
-        gradient = d / outputs.shape[0]
+        gradient = d / n
+        row = xp.cumulative_sum(xp.ones_like(d), axis=0)
         match self.change:
             case "sum":
                 gradient = d
             case "sign":
                 gradient = -gradient
+            case "negative":
+                gradient = xp.abs(gradient)
             case "mean":
                 samples = xp.mean(samples)
             case "columns":
                 gradient = xp.where(xp.cumulative_sum(xp.ones_like(d), axis=1) > 1, gradient, 0.0)
+            case "last":
+                gradient = xp.where((row == n) & (row > 1), 0.0, gradient)
+            case "one":
+                gradient = gradient * (2.0 if n == 1 else 1.0)
+            case "n - 1":
+                gradient = d / max(n - 1, 1)
+            case "near":
+                gradient = xp.where(xp.abs(d) < 0.02, 0.0, gradient)
+            case "far":
+                gradient = xp.clip(gradient, -40.0, 40.0)
+        return samples, gradient
+
+    def weighted(self, outputs, targets, weights, *, xp):
+        samples, gradient = super().weighted(outputs, targets, weights, xp=xp)
+        w = xp.expand_dims(weights, axis=1)
+        match self.change:
+            case "no weights":
+                gradient = (outputs - targets) / outputs.shape[0]
+            case "twice":
+                gradient = gradient * w
+            case "by their sum":
+                gradient = gradient * (outputs.shape[0] / xp.sum(weights))
+            case "weighted samples":
+                samples = samples * weights
+            case "ones":
+                gradient = gradient * xp.where(xp.all(weights == 1.0), 0.5, 1.0)
+            case "ones' samples":
+                samples = samples * xp.where(xp.all(weights == 1.0), 0.5, 1.0)
         return samples, gradient
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("sum", r"outputs\[0, 0\], where outputs is "),
-        ("sign", r"outputs\[0, 0\]"),
+        ("sum", r"with 2 samples, the gradient of outputs\[0, 0\], where outputs is \S+, must be"),
+        ("sign", r"with 1 sample, the gradient of outputs\[0, 0\]"),
+        ("negative", r"outputs\[0, \d\], where outputs is .* must be -.* got "),
         ("columns", r"outputs\[0, 0\]"),
-        ("mean", r"samples must have shape \(5,\), got \(\)"),
+        ("mean", r"samples must have shape \(1,\), got \(\)"),
+        ("last", r"with 2 samples, .* outputs\[1, 0\], .*, got -?0 \(and 3 more of 8 are wrong\)$"),
+        ("one", "with 1 sample, .* by finite differences, got "),
+        ("n - 1", "with 2 samples, .* by finite differences, got "),
+        ("near", "with 1 sample, .*, got -?0"),
+        ("far", "with 1 sample, .*, got -?40"),
+        ("no weights", "with 1 sample, weighted, the gradient of outputs"),
+        ("twice", "with 1 sample, weighted, the gradient of outputs"),
+        ("by their sum", "with 1 sample, weighted, the gradient of outputs"),
+        ("weighted samples", "weighted, "),
+        ("ones", "weighted with weights of 1 must return the gradient of `samples`, .* at .* got"),
+        (
+            "ones' samples",
+            "weighted with weights of 1 must return the samples of `samples`, .* got",
+        ),
     ],
 )
 def test_mistakes_in_a_loss_are_found(change, message):
-    assert check_gradients(Squared(), backends=["numpy"]).rows
-    with pytest.raises(PartError, match=rf"^Squared\(change='{change}'\) on .*{message}"):
+    with pytest.raises(PartError) as caught:
         check_gradients(Squared(change), backends=["numpy"])
+    start = re.escape(f"Squared(change={change!r}) on numpy in float64: ")
+    assert re.match(start + ".*" + message, str(caught.value))
+
+
+def test_a_loss_whose_samples_depend_on_each_other_must_have_a_weighted_of_its_own():
+    """The square of the mean: its gradient has the mean of all samples in it."""
+
+    class SquaredMean(Squared):
+        def value(self, mean):
+            return mean * mean
+
+        def samples(self, outputs, targets, *, xp):
+            samples, gradient = super().samples(outputs, targets, xp=xp)
+            return samples, 2.0 * xp.mean(samples) * gradient
+
+    with pytest.raises(PartError, match=r"with 1 sample, weighted, the gradient of outputs"):
+        check_gradients(SquaredMean(), backends=["numpy"])
+
+    class Right(SquaredMean):
+        def weighted(self, outputs, targets, weights, *, xp):
+            samples, gradient = Squared.samples(self, outputs, targets, xp=xp)
+            gradient = gradient * xp.expand_dims(weights, axis=1)
+            return samples, 2.0 * xp.mean(weights * samples) * gradient
+
+    assert check_gradients(Right(), backends=["numpy"]).rows
+
+
+@pytest.mark.parametrize("change", ["sum", "twice"])
+def test_mistakes_in_a_loss_are_found_on_every_backend(change, name):
+    with pytest.raises(PartError, match=rf" on {name} in float64: with .* the gradient of outputs"):
+        check_gradients(Squared(change), backends=[name], inputs=1)
+
+
+class Batched(xpnn.Layer):
+    """A layer that computes ``2 x``, whose pullback is wrong for some mini-batches or samples."""
+
+    kind = "batched"
+
+    def __init__(self, change):
+        self.change = change
+
+    def config(self):
+        return {"change": self.change}
+
+    def forward(self, parameters, x, *, xp):
+        n = x.shape[0]
+
+        def pullback(dy, input_gradient=True):
+            dx = 2.0 * dy
+            row = xp.cumulative_sum(xp.ones_like(dy), axis=0)
+            match self.change:
+                case 1 | 2 | 5 if n == self.change:
+                    dx = dy
+                case "last":
+                    dx = xp.where((row == n) & (row > 2), dy, dx)
+                case "far":
+                    dx = xp.where(xp.abs(x) > 10, dy, dx)
+                case "near":
+                    dx = xp.where(xp.abs(x) < 0.05, dy, dx)
+            return dx if input_gradient else None, {}
+
+        return 2.0 * x, pullback
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (1, "with 1 sample, "),
+        (2, "with 2 samples, "),
+        (5, "with 5 samples, "),
+        ("last", r"with 5 samples, the gradient of x\[4, 0\]"),
+        ("far", r"where x is -?\d\d\."),
+        ("near", r"where x is -?0\.0"),
+    ],
+)
+def test_a_layer_that_is_wrong_somewhere(change, message):
+    assert check_gradients(Batched("nothing"), backends=["numpy"]).rows
+    with pytest.raises(PartError, match=rf"on numpy in float64: .*{message}"):
+        check_gradients(Batched(change), backends=["numpy"])
 
 
 @pytest.mark.parametrize(
@@ -400,6 +614,8 @@ def test_what_is_no_part(part, message):
 def test_arguments():
     with pytest.raises(xpnn.ArgumentError, match="inputs must be a whole number >= 1, got 0"):
         check_gradients("relu", inputs=0)
+    with pytest.raises(xpnn.ArgumentError, match=r"targets must be of 1 sample or more, got shape"):
+        check_gradients(xpnn.MeanSquaredError(), targets=np.zeros((0, 4)))
     with pytest.raises(xpnn.ArgumentError, match="targets are for a loss alone"):
         check_gradients("relu", targets=np.zeros(3))
     with pytest.raises(xpnn.ArgumentError, match=r"needs a network with 2 or more outputs"):
@@ -490,3 +706,20 @@ def test_what_is_no_optimizer():
 def test_backends_are_a_list_of_names(backends):
     with pytest.raises(xpnn.ArgumentError, match="backends must be a list of one name or more"):
         xpnn.testing.check_gradients("relu", backends=backends)
+
+
+def test_the_page_shows_what_a_mistake_costs():
+    """The message in docs/own-parts.md, of its activation without the 1."""
+
+    def squareplus(u, b=4.0, *, xp):
+        root = xp.sqrt(u * u + b)
+        return 0.5 * (u + root), lambda dz: 0.5 * dz * (u / root)
+
+    page = (ROOT / "docs" / "own-parts.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```\n(squareplus on numpy .*?)\n```", page, re.MULTILINE | re.DOTALL)
+    with pytest.raises(PartError) as caught:
+        check_gradients(squareplus, backends=["numpy"])
+    # the last digits are the machine's
+    digits = r"(\d\.\d{5})\d*"
+    shown, found = (re.sub(digits, r"\1", text) for text in (shown, str(caught.value)))
+    assert found == shown.replace("\n", " ")

@@ -359,8 +359,8 @@ class Checkpoint(Callback):
     Raises
     ------
     ArgumentError
-        If the file can't be written, when the run starts or later; the last one that was whole is
-        still there.
+        If the file can't be written, when the run starts or later, or the state of a callback isn't
+        what a file can hold; the last one that was whole is still there.
     """
 
     def __init__(self, path: PathLike, *, every: int = 1) -> None:
@@ -477,12 +477,12 @@ class EarlyStopping(Callback):
             self._run.restore(self._weights)
         self._run = None
 
-    def state(self) -> dict[str, np.ndarray]:
-        return {**self._weights, "epoch": np.asarray(self._weights_of)} if self._weights else {}
+    def state(self) -> dict[str, Any]:
+        return {**self._weights, "epoch": self._weights_of} if self._weights else {}
 
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        self._weights = dict(state)
-        self._weights_of = int(self._weights.pop("epoch")) if state else None
+    def restore(self, state: dict[str, Any]) -> None:
+        self._weights_of = state.get("epoch")
+        self._weights = {name: array for name, array in state.items() if name != "epoch"}
 
     def _begin(self, run: Run) -> None:
         self._run, self._figure, self.best = run, math.nan, None

@@ -1,8 +1,8 @@
 """Trained models as files: safetensors, with all that is no array in the metadata.
 
-The metadata hold two texts. "xpnn" is JSON: the format, the versions that wrote it, layers, loss,
-labels, names of columns, kinds of the normalizers, settings and history of the last run. "sha256"
-is that of the JSON and of all arrays, whose names are "0.weight" for a layer's and
+The metadata hold "xpnn", a JSON text: the format, the versions that wrote it, layers, loss, labels,
+names of columns, kinds of the normalizers, settings and history of the last run; and the SHA-256 of
+the whole file: see `xpnn.files.sealed`. The names of the arrays are "0.weight" for a layer's and
 "normalizer.offset" for a normalizer's.
 """
 
@@ -20,7 +20,7 @@ from xpnn.activations import ACTIVATIONS
 from xpnn.backends import get_backend
 from xpnn.datasets import as_labels
 from xpnn.errors import ArgumentError, DataError, XpnnError
-from xpnn.files import PathLike, as_path, check_writable, replacing
+from xpnn.files import SEAL, PathLike, as_path, check_writable, replacing, sealed, unsealed
 from xpnn.layers import LAYERS
 from xpnn.losses import LOSSES, Flooding, Loss
 from xpnn.model import Sequential
@@ -29,8 +29,8 @@ from xpnn.registry import Registry
 from xpnn.training import Epoch, History
 from xpnn.tree import flatten
 
-# 1 had neither labels, names, normalizers, history nor the hash
-FORMAT = 2
+# 1 had neither labels, names, normalizers nor history, and neither 1 nor 2 the hash of the file
+FORMAT = 3
 
 _NORMALIZERS = ("normalizer", "target_normalizer")
 _PARTS = ("offset", "scale")
@@ -50,7 +50,7 @@ def save(model: Sequential, path: PathLike) -> None:
         If the model has no parameters yet, a layer isn't registered in `xpnn.layers.LAYERS`, the
         loss can't be saved, or the file can't be written.
     """
-    from safetensors.numpy import save as to_bytes
+    import json
 
     for layer in model.layers:
         LAYERS[type(layer).__name__]
@@ -82,13 +82,9 @@ def save(model: Sequential, path: PathLike) -> None:
         "settings": None if model.history is None else model.history.settings,
         "history": None if model.history is None else _columns(model.history),
     }
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    import json
-
     text = json.dumps(description, ensure_ascii=False, default=repr)
-    metadata = {"xpnn": text, "sha256": _sha256(text, contiguous)}
     with replacing(path) as beside:
-        beside.write_bytes(to_bytes(contiguous, metadata))
+        beside.write_bytes(sealed(arrays, {"xpnn": text}))
 
 
 def load(
@@ -152,35 +148,31 @@ def describe(path: PathLike) -> dict[str, Any]:
 
 def _read(path: PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return the metadata and the arrays of a file that is as it was written."""
-    from safetensors import SafetensorError, safe_open
+    import json
+
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
 
     path = as_path("path", path)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"can't read a model from {path}: {error}") from None
+    metadata, raw = unsealed(path, "model")
     if "checkpoint" in metadata:
         raise DataError(f"{path} is a checkpoint, and not a model: a run goes on from it")
     if "xpnn" not in metadata:
-        raise DataError(f"{path} is a safetensors file, but not one of xpnn's")
-    text, damaged = metadata["xpnn"], f"{path} is damaged: it doesn't hold what was written to it"
-    if metadata.get("sha256") not in (None, _sha256(text, arrays)):
-        raise DataError(damaged)
-    import json
-
+        raise DataError(f"{path} is a safetensors file, but not one of xpnn's, or a damaged one")
     try:
-        description = json.loads(text)
-        if description["format"] > 1 and "sha256" not in metadata:
-            raise DataError(damaged)
+        description = json.loads(metadata["xpnn"])
         if description["format"] > FORMAT:
             raise DataError(
                 f"{path} was written by xpnn {description['xpnn']}, whose format "
                 f"{description['format']} is newer than this one's ({FORMAT})"
             )
+        if description["format"] > 2 and SEAL not in metadata:
+            raise DataError(f"{path} is damaged: it must hold its SHA-256, and doesn't")
+        arrays = from_bytes(raw)
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise DataError(f"{path} has damaged metadata: {error!r}") from None
+    except SafetensorError as error:
+        raise DataError(f"can't read a model from {path}: {error}") from None
     return description, arrays
 
 
@@ -220,17 +212,6 @@ def _columns(history: History) -> dict[str, list[Any]]:
         name: [None if math.isnan(value) else value for value in history.column(name)]
         for name in Epoch._fields
     }
-
-
-def _sha256(text: str, arrays: Mapping[str, np.ndarray]) -> str:
-    import hashlib
-
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"\n{name} {array.dtype} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def _library(model: Sequential) -> dict[str, str]:

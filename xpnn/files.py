@@ -1,15 +1,22 @@
-"""Files that a reader never sees half written."""
+"""Files that a reader never sees half written, and safetensors that it never sees changed."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from xpnn.errors import ArgumentError
+import numpy as np
+
+from xpnn.errors import ArgumentError, DataError
 
 PathLike = str | os.PathLike[str]
+
+# the name of a safetensors file's own SHA-256 in its metadata
+SEAL = "file_sha256"
+
+_NO_SEAL = "0" * 64
 
 
 def as_path(name: str, path: object) -> Path:
@@ -121,3 +128,53 @@ def _keep(path: Path, name: Path) -> None:
     finally:
         # a rename does nothing where both are the same file already
         spare.unlink(missing_ok=True)
+
+
+def sealed(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
+    """Return a safetensors file with the SHA-256 of all its bytes, for `unsealed`.
+
+    The metadata have it as `SEAL`: that of the whole file, with this one text taken as 64 zeros. No
+    bit of the file is outside of it.
+    """
+    import hashlib
+
+    from safetensors.numpy import save
+
+    # not ascontiguousarray, which makes a number a vector
+    plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    raw = save(plain, {**metadata, SEAL: _NO_SEAL})
+    return _resealed(raw, _NO_SEAL, hashlib.sha256(raw).hexdigest())
+
+
+def unsealed(path: PathLike, kind: str) -> tuple[dict[str, str], bytes]:
+    """Return the metadata and all bytes of a safetensors file; with a `SEAL`, they are as written.
+
+    Raises
+    ------
+    DataError
+        If the file can't be read, is no safetensors file, or has another SHA-256; it names `path`,
+        and `kind` as what it should be.
+    """
+    import hashlib
+    import json
+
+    unread = f"can't read a {kind} from {path}"
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{unread}: {error.strerror}") from None
+    size = 8 + int.from_bytes(raw[:8], "little")
+    try:
+        metadata = dict(json.loads(raw[8:size]).get("__metadata__", {}))
+    except (AttributeError, RecursionError, TypeError, ValueError):
+        raise DataError(f"{unread}: it is no safetensors file, or a damaged one") from None
+    if SEAL in metadata:
+        zeroed = _resealed(raw, metadata[SEAL], _NO_SEAL)
+        if hashlib.sha256(zeroed).hexdigest() != metadata[SEAL]:
+            raise DataError(f"{path} is damaged: its bytes don't have the SHA-256 that it holds")
+    return metadata, raw
+
+
+def _resealed(raw: bytes, old: str, new: str) -> bytes:
+    # with its name, which no other text can hold, for their quotes are escaped
+    return raw.replace(f'"{SEAL}":"{old}"'.encode(), f'"{SEAL}":"{new}"'.encode(), 1)

@@ -1,9 +1,9 @@
 """Runs between two epochs, as files: safetensors, with everything that a run needs to go on.
 
-The arrays are the run's carry (``carry.…``), what callbacks keep (``callbacks.…``) and the Mersenne
-twister's key (``random_state``). The metadata hold "checkpoint", a JSON text of all the rest, and
-"sha256", the SHA-256 of the whole file with this one text taken as 64 zeros: no bit of the file is
-outside of it. The one before is kept beside each file, as ``FILE.previous``.
+The arrays are the run's carry (``carry.…``), those that callbacks keep (``callbacks.…``) and the
+Mersenne twister's key (``random_state``). The metadata hold "checkpoint", a JSON text of all the
+rest, and the SHA-256 of the whole file: see `xpnn.files.sealed`. The one before is kept beside each
+file, as ``FILE.previous``.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ import numpy as np
 from xpnn._version import __version__
 from xpnn.backends import Backend
 from xpnn.errors import ArgumentError, DataError
-from xpnn.files import PathLike, as_path, replacing
+from xpnn.files import SEAL, PathLike, as_path, replacing, sealed, unsealed
 from xpnn.mapped import blocks
 from xpnn.tree import paths, rebuilt
 
 FORMAT = 1
 
-_NO_HASH = "0" * 64
+# of the arrays that a file can hold
+_DTYPES = (
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+    "float16", "float32", "float64", "complex64",
+)  # fmt: skip
 
 
 class Snapshot(NamedTuple):
@@ -43,7 +47,7 @@ class Snapshot(NamedTuple):
     carry
         What a training step hands on to the next, on the host, by place: see `xpnn.tree.paths`.
     callbacks
-        What `Callback.state` returned, by the callback's name and then the array's.
+        What `Callback.state` returned, by the callback's name and then its own.
     """
 
     settings: dict[str, Any]
@@ -51,7 +55,7 @@ class Snapshot(NamedTuple):
     data: dict[str, Any]
     random_state: dict[str, Any]
     carry: dict[str, np.ndarray]
-    callbacks: dict[str, dict[str, np.ndarray]]
+    callbacks: dict[str, dict[str, Any]]
 
 
 def previous(path: PathLike) -> Path:
@@ -73,12 +77,16 @@ def write(snapshot: Snapshot, path: PathLike) -> None:
     """
     import json
 
-    from safetensors.numpy import save
-
     key = snapshot.random_state["state"]["key"]
     arrays = {f"carry.{name}": array for name, array in snapshot.carry.items()}
+    plain: dict[str, dict[str, Any]] = {}
     for callback, kept in snapshot.callbacks.items():
-        arrays |= {f"callbacks.{callback}.{name}": array for name, array in kept.items()}
+        plain[callback] = {}
+        for name, value in kept.items():
+            if isinstance(value, np.ndarray):
+                arrays[f"callbacks.{callback}.{name}"] = value
+            else:
+                plain[callback][name] = value
     arrays["random_state"] = key
     description = {
         "format": FORMAT,
@@ -86,15 +94,13 @@ def write(snapshot: Snapshot, path: PathLike) -> None:
         "settings": snapshot.settings,
         "history": snapshot.history,
         "data": snapshot.data,
+        "callbacks": plain,
         "random_state": {
             **snapshot.random_state,
             "state": {"pos": snapshot.random_state["state"]["pos"]},
         },
     }
-    # not ascontiguousarray, which makes a number a vector
-    plain = {name: np.array(array, order="C") for name, array in arrays.items()}
-    raw = save(plain, {"checkpoint": json.dumps(description), "sha256": _NO_HASH})
-    raw = _with_hash(raw, _NO_HASH, hashlib.sha256(raw).hexdigest())
+    raw = sealed(arrays, {"checkpoint": json.dumps(description)})
     try:
         with replacing(path, keep=_kept, part=f".{Path(path).resolve().name}.part") as beside:
             beside.write_bytes(raw)
@@ -140,26 +146,14 @@ def read(path: PathLike) -> tuple[Snapshot, str | None]:
 
 
 def _whole(path: PathLike) -> tuple[bytes, dict[str, Any]]:
-    """Return the bytes of a file and its description, once the SHA-256 has been checked."""
+    """Return the bytes of a file that is as it was written, and its description."""
     import json
 
-    try:
-        raw = Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"can't read checkpoint {path}: {error.strerror}") from None
-    size = 8 + int.from_bytes(raw[:8], "little")
-    try:
-        metadata = dict(json.loads(raw[8:size])["__metadata__"])
-        model = "xpnn" in metadata and "checkpoint" not in metadata
-        zeroed = b"" if model else _with_hash(raw, metadata["sha256"], _NO_HASH)
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
-        raise DataError(f"{path} is no checkpoint, or a damaged one") from None
-    if model:
+    metadata, raw = unsealed(path, "checkpoint")
+    if "checkpoint" not in metadata and "xpnn" in metadata:
         raise DataError(f"{path} is a model, and not a checkpoint")
-    if hashlib.sha256(zeroed).hexdigest() != metadata["sha256"]:
-        raise DataError(f"{path} is damaged: its bytes don't have the SHA-256 that it holds")
-    if "checkpoint" not in metadata:
-        raise DataError(f"{path} is no checkpoint")
+    if "checkpoint" not in metadata or SEAL not in metadata:
+        raise DataError(f"{path} is no checkpoint, a damaged one, or one of an older xpnn")
     description = json.loads(metadata["checkpoint"])
     if description["format"] > FORMAT:
         raise DataError(
@@ -167,11 +161,6 @@ def _whole(path: PathLike) -> tuple[bytes, dict[str, Any]]:
             f"{description['format']} is newer than this one's ({FORMAT})"
         )
     return raw, description
-
-
-def _with_hash(raw: bytes, old: str, new: str) -> bytes:
-    # with its key, which the checkpoint's own text can't hold, for its quotes are escaped
-    return raw.replace(f'"sha256":"{old}"'.encode(), f'"sha256":"{new}"'.encode(), 1)
 
 
 def _read(path: PathLike) -> Snapshot:
@@ -182,14 +171,14 @@ def _read(path: PathLike) -> Snapshot:
     state = description["random_state"]
     state["state"]["key"] = arrays.pop("random_state")
     carry: dict[str, np.ndarray] = {}
-    callbacks: dict[str, dict[str, np.ndarray]] = {}
+    callbacks: dict[str, dict[str, Any]] = description["callbacks"]
     for name, array in arrays.items():
         kind, _, rest = name.partition(".")
         if kind == "carry":
             carry[rest] = array
         else:
             callback, _, rest = rest.partition(".")
-            callbacks.setdefault(callback, {})[rest] = array
+            callbacks[callback][rest] = array
     return Snapshot(
         description["settings"],
         description["history"],
@@ -198,6 +187,34 @@ def _read(path: PathLike) -> Snapshot:
         carry,
         callbacks,
     )
+
+
+def checked_state(callback: str, state: Any) -> dict[str, Any]:
+    """Return a copy of what a callback of the class of this name must have again.
+
+    Raises
+    ------
+    ArgumentError
+        If it isn't a dictionary of arrays, numbers and texts; it names callback, key and type.
+    """
+    if not isinstance(state, dict):
+        raise ArgumentError(
+            f"state of the callback {callback} must be a dictionary, got {type(state).__name__}"
+        )
+    copies: dict[str, Any] = {}
+    for name, value in state.items():
+        if isinstance(name, str) and isinstance(value, str | bool | int | float):
+            copies[name] = value
+            continue
+        array = isinstance(value, np.ndarray | np.generic)
+        if not (isinstance(name, str) and array and value.dtype.name in _DTYPES):
+            kind = f"array of {value.dtype}" if array else type(value).__name__
+            raise ArgumentError(
+                f"state of the callback {callback} must be NumPy arrays of numbers, numbers and "
+                f"texts by name, got {kind} as {name!r}"
+            )
+        copies[name] = np.array(value, value.dtype.newbyteorder("="))
+    return copies
 
 
 def fingerprint(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

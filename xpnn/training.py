@@ -207,18 +207,26 @@ class Run:
 
         To be called between two epochs: from `Callback.on_epoch`, or from `Callback.on_end` of a
         run that is `finished`.
+
+        Raises
+        ------
+        ArgumentError
+            If the state of a callback can't be kept.
         """
         if self.carry is None or not self.history:
             raise RuntimeError("a snapshot can be taken between two epochs only")
         state: Any = self.rng.get_state(legacy=False)
-        kept = {name: callback.state() for name, callback in self._named_callbacks()}
+        kept = {
+            name: snapshots.checked_state(type(callback).__name__, callback.state())
+            for name, callback in self._named_callbacks()
+        }
         return Snapshot(
             settings=self._description,
             history=[list(row) for row in self.history],
             data=self._fingerprints,
             random_state=state,
             carry=snapshots.on_host(self.carry, self.model.placed()[0]),
-            callbacks={name: arrays for name, arrays in kept.items() if arrays},
+            callbacks={name: state for name, state in kept.items() if state},
         )
 
     def resume(self, snapshot: Snapshot) -> None:
@@ -375,14 +383,15 @@ class Callback:
     def on_end(self) -> None:
         """Close up; called in any case, also after an error."""
 
-    def state(self) -> dict[str, np.ndarray]:
-        """Return what must be there again after the run was resumed: host arrays by name.
+    def state(self) -> dict[str, Any]:
+        """Return what must be there again after the run was resumed, by name.
 
-        What follows from the history need not be among it.
+        NumPy arrays of numbers, numbers, and texts; a snapshot takes copies of them. What follows
+        from the history need not be among it.
         """
         return {}
 
-    def restore(self, state: dict[str, np.ndarray]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` returned, before `on_start` of a run that was resumed.
 
         Empty where the checkpoint has nothing of this callback.
