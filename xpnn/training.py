@@ -39,7 +39,7 @@ from xpnn.errors import (
 )
 from xpnn.files import PathLike
 from xpnn.layers import Layer
-from xpnn.losses import CrossEntropy, Loss, labels
+from xpnn.losses import CrossEntropy, Loss, is_labels, labels
 from xpnn.mapped import Source, is_mapped, scaled
 from xpnn.model import Sequential
 from xpnn.normalizers import Normalizer, as_normalizer
@@ -661,7 +661,7 @@ def _fitted(
             f"{name} of a model that is trained already must be its own, {own!r}, got {given!r}"
         )
     of_targets = name == "target_normalizer"
-    if of_targets and is_label_array(values):
+    if of_targets and is_labels(values):
         raise ArgumentError(f"{name} is for values, and train.y holds class labels; got {given!r}")
     columns = values.reshape(len(values), -1) if of_targets else values
     if not normalizer.fitted:
@@ -716,7 +716,7 @@ def _check_callbacks(callbacks: Any) -> tuple[Callback, ...]:
 
 def _as_targets(data: Dataset, loss: Loss, model: Sequential) -> Dataset:
     """Return the data with integer targets as values, where the loss doesn't classify."""
-    if is_label_array(data.y) and not loss.classifies(model.outputs(data.x.shape[1])):
+    if is_labels(data.y) and not loss.classifies(model.outputs(data.x.shape[1])):
         return data._replace(y=data.y.astype(np.float64))
     return data
 
@@ -735,13 +735,13 @@ def _check_fit(model: Sequential, loss: Loss, sets: dict[str, Dataset | None]) -
     if not any(layer.shapes(width) for layer, width in model.widths(features)):
         raise ArgumentError("model must have a layer with parameters, got none")
     loss.check(outputs)
-    classes = max(outputs, 2) if is_label_array(train.y) else None
+    classes = max(outputs, 2) if is_labels(train.y) else None
     for name, data in given.items():
         if data.x.shape[1] != features:
             raise DataError(
                 f"{name}.x must have {features} features as train.x has, got {data.x.shape[1]}"
             )
-        if is_label_array(data.y) != (classes is not None):
+        if is_labels(data.y) != (classes is not None):
             raise DataError("train.y and validation.y must both be class labels, or neither")
         if classes is not None:
             _check_labels(name, data.y, classes)
@@ -752,11 +752,6 @@ def _check_fit(model: Sequential, loss: Loss, sets: dict[str, Dataset | None]) -
                 f"{data.y.shape}"
             )
     return classes
-
-
-def is_label_array(y: np.ndarray) -> bool:
-    """Return whether host targets are integer class labels."""
-    return y.ndim == 1 and y.dtype.kind in "iu"
 
 
 def _check_labels(name: str, y: np.ndarray, classes: int) -> None:
