@@ -15,9 +15,10 @@ from xpnn.backends import get_backend
 from xpnn.datasets import Dataset, NamedDataset, as_dataset
 from xpnn.errors import ArgumentError, DataError, finite, integer
 from xpnn.files import PathLike, check_writable, replacing
+from xpnn.history import Epoch
 from xpnn.losses import is_labels
 from xpnn.model import Sequential
-from xpnn.training import Epoch, predict, predict_proba
+from xpnn.training import predict, predict_proba
 
 Array = Any
 

@@ -20,9 +20,10 @@ from xpnn.backends import get_backend
 from xpnn.datasets import Dataset, read_idx_folder
 from xpnn.errors import ArgumentError, DataError
 from xpnn.files import replacing
+from xpnn.history import Epoch
+from xpnn.runs import Callback
 from xpnn.settings import Settings
 from xpnn.study.machine import describe
-from xpnn.training import Callback, Epoch
 
 FORMAT = 1
 FIGURES = Epoch._fields[1:]
