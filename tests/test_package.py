@@ -36,6 +36,7 @@ FLOORS = (
     {"history", "normalizers", "snapshots"},  # 1, on top of files, losses, mapped and metrics
     {"layers", "streams"},
     {"model"},
+    {"samples", "steps"},
     {"runs"},
     {"training"},
     {

@@ -6,19 +6,21 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpnn import snapshots
+from xpnn.backends import Backend
 from xpnn.datasets import Dataset
-from xpnn.errors import ArgumentError, DataError
+from xpnn.errors import ArgumentError, DataError, positive
 from xpnn.history import Epoch, History
 from xpnn.layers import Layer
-from xpnn.losses import Loss
+from xpnn.losses import CrossEntropy, Loss
 from xpnn.model import Sequential
 from xpnn.normalizers import Normalizer
-from xpnn.optimizers import Optimizer
+from xpnn.optimizers import SGD, Optimizer
+from xpnn.samples import Samples
 from xpnn.schedules import Schedule
 from xpnn.snapshots import Snapshot
 from xpnn.tree import flatten
@@ -64,6 +66,91 @@ def as_callbacks(given: Any) -> tuple[Callback, ...]:
             f"callbacks must be a list of instances such as CSVLogger('run.csv'), got {given!r}"
         )
     return callbacks
+
+
+class Method(NamedTuple):
+    """How a run trains.
+
+    Attributes
+    ----------
+    loss, optimizer, schedule, clip_norm
+        As `xpnn.fit` takes them; the last two None where there are none.
+    """
+
+    loss: Loss
+    optimizer: Optimizer
+    schedule: Schedule | None = None
+    clip_norm: float | None = None
+
+
+def as_method(
+    loss: Any, optimizer: Any, schedule: Any, clip_norm: Any, *, validated: bool
+) -> Method:
+    """Return how a run is to train; arguments and errors are those of `xpnn.fit`."""
+    loss = CrossEntropy() if loss is None else instance("loss", loss, Loss)
+    optimizer = SGD() if optimizer is None else instance("optimizer", optimizer, Optimizer)
+    schedule = None if schedule is None else instance("schedule", schedule, Schedule)
+    if schedule is not None:
+        schedule.check(validated)
+        if not hasattr(optimizer, "lr"):
+            raise ArgumentError(f"optimizer must have an lr for a schedule, got {optimizer!r}")
+    clip_norm = None if clip_norm is None else positive("clip_norm", clip_norm)
+    return Method(loss, optimizer, schedule, clip_norm)
+
+
+def instance(name: str, value: Any, base: type[Any]) -> Any:
+    """Return a part of a run, or raise `ArgumentError` if it isn't an instance of `base`."""
+    if not isinstance(value, base):
+        example = {
+            "loss": "CrossEntropy()",
+            "optimizer": "SGD(lr=0.1)",
+            "schedule": "xpnn.schedules.Cosine()",
+        }[name]
+        raise ArgumentError(f"{name} must be an instance such as {example}, got {value!r}")
+    return value
+
+
+def settings_of(
+    method: Method,
+    samples: Samples,
+    place: Backend,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    shuffle: bool,
+) -> dict[str, Any]:
+    """Return what a run is asked for, as its history keeps it."""
+    return {
+        "loss": repr(method.loss),
+        "optimizer": repr(method.optimizer),
+        "schedule": None if method.schedule is None else repr(method.schedule),
+        "clip_norm": method.clip_norm,
+        **samples.weighting,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "seed": seed,
+        "shuffle": bool(shuffle),
+        "backend": place.name,
+        "device": str(place.device),
+        "dtype": place.dtype_name,
+        "reproducible": place.options().get("reproducible", False),
+        "precision": place.options().get("precision"),
+        **({} if samples.image_shape is None else {"image_shape": samples.image_shape}),
+        **{name: repr(own) for name, own in samples.normalizers.items() if own is not None},
+    }
+
+
+def parts_of(method: Method, samples: Samples) -> dict[str, Any]:
+    """Return what tells the parts of a run from others, see `Run.parts`."""
+    return {
+        "loss": _told(method.loss),
+        "optimizer": _told(method.optimizer),
+        "schedule": _told(method.schedule),
+        **{name: _told(own) for name, own in samples.normalizers.items()},
+        "labels": None if samples.labels is None else samples.labels.tolist(),
+        **samples.names,
+    }
 
 
 @dataclass(eq=False)
@@ -252,7 +339,7 @@ class Run:
             yield f"{kind}-{names.count(kind)}", callback
 
 
-def told(part: Any) -> Any:
+def _told(part: Any) -> Any:
     """Return a part of a run as text that tells it from others of its kind."""
     if isinstance(part, Normalizer):
         assert part.offset is not None
@@ -269,7 +356,7 @@ def told(part: Any) -> Any:
         if isinstance(getattr(type(part), name, None), functools.cached_property):
             continue
         if isinstance(value, Loss | Optimizer | Schedule):
-            inner = told(value)
+            inner = _told(value)
             if name not in shown or inner != repr(value):
                 hidden.append(f"{name}={inner}")
         elif name not in shown and _is_plain(value):
