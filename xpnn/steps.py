@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import types
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -18,19 +19,84 @@ from xpnn import random_bits
 from xpnn.backends import Backend, namespace
 from xpnn.errors import ArgumentError
 from xpnn.history import History
+from xpnn.layers import Layer
 from xpnn.losses import Loss
 from xpnn.model import Sequential
-from xpnn.optimizers import Optimizer, clipped
+from xpnn.optimizers import Optimizer, State, clipped
 from xpnn.schedules import Schedule
-from xpnn.tree import Tree
+from xpnn.tree import Tree, leaves
 
 Array = Any
-Carry = tuple[Tree, Tree, dict[str, Any]]
+Carry = tuple[Tree, Tree, State]
 Sums = tuple[Array, ...]
 
 
+class _Keyed:
+    """Base of functions that may share with equal ones what a compiler makes of them.
+
+    Two are equal if their keys are; one without a key is equal to itself alone.
+    """
+
+    @functools.cached_property
+    def key(self) -> Hashable:
+        """What is alike only for functions that are known to compute the same, else None."""
+        try:
+            return type(self), *(_known(getattr(self, part.name)) for part in fields(self))  # type: ignore[arg-type]
+        except _UnknownPart:
+            return None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Keyed) or self.key is None:
+            return self is other
+        return self.key == other.key
+
+    def __hash__(self) -> int:
+        return id(self) if self.key is None else hash(self.key)
+
+
+class _UnknownPart(Exception):  # noqa: N818
+    """A part that may depend on anything."""
+
+
+def _known(part: Any) -> Hashable:
+    """Return what is alike only for parts that compute the same; of xpnn's own, their settings."""
+    if part is None or isinstance(part, bool | int | float | str):
+        # not the number itself: 0.0 is equal to -0.0, and to 0
+        return type(part), repr(part)
+    if isinstance(part, type | np.dtype):
+        return part
+    if isinstance(part, tuple):
+        return tuple(map(_known, part))
+    if isinstance(part, dict):
+        return tuple((name, _known(value)) for name, value in part.items())
+    if isinstance(part, functools.partial):
+        return _known(part.func), _known(part.args), _known(part.keywords)
+    if type(part) is Sequential:
+        return _known(part.layers)
+    if isinstance(part, types.FunctionType) and _is_own(part):
+        return part
+    if isinstance(part, Layer | Loss | Optimizer) and _is_own(type(part)):
+        public = {name: value for name, value in vars(part).items() if name[0] != "_"}
+        return type(part), _known(public)
+    raise _UnknownPart
+
+
+def _is_own(part: Any) -> bool:
+    return part.__module__.startswith("xpnn.")  # type: ignore[no-any-return]
+
+
 @dataclass(frozen=True, eq=False)
-class TrainingStep:
+class InitialState(_Keyed):
+    """The optimizer's state before the first step."""
+
+    optimizer: Optimizer
+
+    def __call__(self, parameters: Tree) -> State:
+        return self.optimizer.init(parameters, xp=namespace(*leaves(parameters)))
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingStep(_Keyed):
     """One step of mini-batch gradient descent.
 
     The carry is all that a step hands to the next: the parameters, the buffers and the optimizer's
@@ -40,7 +106,7 @@ class TrainingStep:
     Parameters
     ----------
     network
-        Its layers count; its own arrays don't.
+        See `Sequential.bare`: a step that is kept mustn't keep its arrays.
     loss, optimizer
         Of the run.
     dtype
@@ -90,7 +156,7 @@ class TrainingStep:
 
 
 @dataclass(frozen=True, eq=False)
-class EvaluationStep:
+class EvaluationStep(_Keyed):
     """The figures of the trained network on one mini-batch; its arrays are the carry.
 
     Parameters are those of `TrainingStep`.

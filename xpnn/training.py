@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,7 +35,7 @@ from xpnn.runs import (
 from xpnn.samples import as_samples, as_test_set
 from xpnn.schedules import Schedule
 from xpnn.snapshots import Snapshot
-from xpnn.steps import EvaluationStep, Rates, TrainingStep, head_of, mini_batches
+from xpnn.steps import EvaluationStep, InitialState, Rates, TrainingStep, head_of, mini_batches
 from xpnn.streams import Stream, Whole, features, moved
 
 Array = Any
@@ -202,7 +201,7 @@ def fit(
             model.place(model.host_parameters(), inputs=inputs, backend=place)
         model.loss, model.history = method.loss, history
         samples.tell(model)
-        init = place.compile(functools.partial(method.optimizer.init, xp=place.xp))
+        init = place.compile(InitialState(method.optimizer))
         run.carry = (model.parameters, model.buffers, init(model.parameters))
         if saved is not None:
             run.resume(saved)
@@ -236,7 +235,7 @@ def _epochs(run: Run, method: Method, place: Backend) -> Iterator[Epoch]:
     batch_size, seed = run.settings["batch_size"], run.settings["seed"]
     rng = run.rng if run.settings["shuffle"] else None
     step = TrainingStep(
-        Sequential(*model.layers), loss, optimizer, place.dtype,
+        model.bare(), loss, optimizer, place.dtype,
         scheduled=schedule is not None, clip_norm=method.clip_norm,
     )  # fmt: skip
     train, evaluated = place.fold(step), _evaluation(model, loss, place)
@@ -307,7 +306,7 @@ def _evaluation(
     model: Sequential, loss: Loss, place: Backend
 ) -> Callable[[Whole | Stream, int], Evaluation]:
     """Return what evaluates the model, as it is then, on a data set that was moved."""
-    fold = place.fold(EvaluationStep(Sequential(*model.layers), loss, place.dtype))
+    fold = place.fold(EvaluationStep(model.bare(), loss, place.dtype))
 
     def evaluated(data: Whole | Stream, epoch: int) -> Evaluation:
         rows = min(EVALUATION_ROWS, data.capacity)
