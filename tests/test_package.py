@@ -33,9 +33,11 @@ FLOORS = (
     {"backends"},  # 0
     {"activations", "datasets", "initializers", "losses", "metrics", "optimizers", "schedules"}
     | {"random_bits"},  # 1
-    {"normalizers", "snapshots"},  # 1, on top of files and mapped
+    {"history", "normalizers", "snapshots"},  # 1, on top of files, losses, mapped and metrics
     {"layers", "streams"},
     {"model"},
+    {"samples", "steps"},
+    {"runs"},
     {"training"},
     {
         "callbacks",

@@ -10,7 +10,7 @@ import xpnn
 from xpnn import plots
 from xpnn.activations import ACTIVATIONS
 from xpnn.datasets import NamedDataset
-from xpnn.training import Epoch
+from xpnn.history import Epoch
 
 pytest.importorskip("matplotlib")
 

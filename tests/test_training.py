@@ -13,7 +13,7 @@ import xpnn
 from tests.conftest import open_backend
 from xpnn import training
 from xpnn.errors import ArgumentError, BackendError, DataError, DivergenceError
-from xpnn.training import Epoch, History
+from xpnn.history import Epoch, History
 
 RNG = np.random.RandomState(0)
 X = RNG.randn(23, 3)

@@ -10,8 +10,8 @@ from xpnn.backends import NumpyBackend, get_backend
 from xpnn.errors import ArgumentError, DataError
 from xpnn.optimizers import clipped
 from xpnn.random_bits import UNIFORM, key_of, split, uniform
+from xpnn.samples import class_weights, sample_weights
 from xpnn.settings import Settings
-from xpnn.training import _class_weights, _weights
 from xpnn.verification import _trace, generated, verify
 
 RNG = np.random.RandomState(6)
@@ -129,26 +129,26 @@ def test_balanced_weights_are_scikit_learns():
     weight = pytest.importorskip("sklearn.utils.class_weight")
     y = np.array([0, 0, 0, 0, 2, 2, 1])
     expected = weight.compute_class_weight("balanced", classes=np.arange(3), y=y)
-    np.testing.assert_array_equal(_class_weights(y, "balanced", np.arange(3)), expected)
+    np.testing.assert_array_equal(class_weights(y, "balanced", np.arange(3)), expected)
     # of the classes that are there
     gaps = np.array([0, 0, 0, 3])
     expected = weight.compute_class_weight("balanced", classes=np.array([0, 3]), y=gaps)
-    np.testing.assert_array_equal(_class_weights(gaps, "balanced", np.arange(5))[[0, 3]], expected)
-    assert _class_weights(y, {1: 2.5}, np.arange(3)).tolist() == [1, 2.5, 1]
+    np.testing.assert_array_equal(class_weights(gaps, "balanced", np.arange(5))[[0, 3]], expected)
+    assert class_weights(y, {1: 2.5}, np.arange(3)).tolist() == [1, 2.5, 1]
     names = np.array(["no", "yes", "1"])
-    assert _class_weights(y, {"yes": 2.5, "1": 0}, names).tolist() == [1, 2.5, 0]
+    assert class_weights(y, {"yes": 2.5, "1": 0}, names).tolist() == [1, 2.5, 0]
 
 
 def test_weights_have_the_mean_one():
     y = np.array([0, 0, 1])
     np.testing.assert_allclose(
-        _weights(y, [1, 2, 6], None, np.arange(2)), [1 / 3, 2 / 3, 2], rtol=1e-15
+        sample_weights(y, [1, 2, 6], None, np.arange(2)), [1 / 3, 2 / 3, 2], rtol=1e-15
     )
-    both = _weights(y, [1, 2, 6], {1: 0.5}, np.arange(2))
+    both = sample_weights(y, [1, 2, 6], {1: 0.5}, np.arange(2))
     np.testing.assert_allclose(both, [0.5, 1, 1.5], rtol=1e-15)
-    assert _weights(y, None, None, np.arange(2)) is None
+    assert sample_weights(y, None, None, np.arange(2)) is None
     np.testing.assert_array_equal(
-        _weights(y, [True, False, True], None, np.arange(2)), [1.5, 0, 1.5]
+        sample_weights(y, [True, False, True], None, np.arange(2)), [1.5, 0, 1.5]
     )
 
 

@@ -37,6 +37,7 @@ from xpnn.errors import (
     DivergenceError,
     XpnnError,
 )
+from xpnn.history import Epoch, History
 from xpnn.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Flooding, Loss, MeanSquaredError
 from xpnn.model import Sequential
@@ -51,7 +52,8 @@ from xpnn.plots import (
     plot_history,
 )
 from xpnn.registry import load_parts
-from xpnn.training import Callback, Epoch, History, Run, evaluate, fit, predict, predict_proba
+from xpnn.runs import Callback, Run
+from xpnn.training import evaluate, fit, predict, predict_proba
 
 __all__ = [
     "SGD",

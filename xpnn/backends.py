@@ -6,6 +6,7 @@ This is the only module that names an array library, and it imports one only whe
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import re
@@ -406,15 +407,37 @@ class JaxBackend(Backend):
             yield
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return self.library.jit(function)  # type: ignore[no-any-return]
+        return _once_a_key(self.library.jit, function)
 
     def fold(self, step: Step) -> Step:
-        scan = self.library.lax.scan
+        # see `xpnn.steps`: runs of equal networks share their programs
+        return _once_a_key(_jitted_scan, step)
 
-        def run(carry: Any, rows: Array, *context: Any) -> Any:
-            return scan(lambda carry, row: step(carry, row, *context), carry, rows)
 
-        return self.library.jit(run)  # type: ignore[no-any-return]
+def _jitted_scan(step: Step) -> Step:
+    jax = importlib.import_module("jax")
+
+    def run(carry: Any, rows: Array, *context: Any) -> Any:
+        return jax.lax.scan(lambda carry, row: step(carry, row, *context), carry, rows)
+
+    return jax.jit(run)  # type: ignore[no-any-return]
+
+
+def _once_a_key(compiler: Callable[..., Any], function: Any) -> Callable[..., Any]:
+    """Return what `compiler` made of an equal function before, if this one has a `key`.
+
+    JAX itself knows functions by identity, and would compile those of each run anew.
+    """
+    call = _called if getattr(function, "key", None) is None else _kept
+    return call(compiler, function)
+
+
+def _called(compiler: Callable[..., Any], function: Any) -> Callable[..., Any]:
+    return compiler(function)  # type: ignore[no-any-return]
+
+
+# the oldest is dropped: a program takes memory
+_kept = functools.lru_cache(maxsize=32)(_called)
 
 
 class StrictBackend(Backend):

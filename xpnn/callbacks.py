@@ -20,8 +20,9 @@ import numpy as np
 from xpnn import snapshots
 from xpnn.errors import ArgumentError, DataError, integer, nonnegative, unknown
 from xpnn.files import PathLike, check_writable, replacing
+from xpnn.history import Epoch
 from xpnn.registry import Registry
-from xpnn.training import Callback, Epoch, Run
+from xpnn.runs import Callback, Run
 
 # figures that can get better
 MONITORS = Epoch._fields[1:5]

@@ -21,12 +21,12 @@ from xpnn.backends import get_backend
 from xpnn.datasets import as_labels
 from xpnn.errors import ArgumentError, DataError, XpnnError
 from xpnn.files import SEAL, PathLike, as_path, check_writable, replacing, sealed, unsealed
+from xpnn.history import Epoch, History
 from xpnn.layers import LAYERS
 from xpnn.losses import LOSSES, Flooding, Loss
 from xpnn.model import Sequential
 from xpnn.normalizers import NORMALIZERS, Normalizer
 from xpnn.registry import Registry
-from xpnn.training import Epoch, History
 from xpnn.tree import flatten
 
 # 1 had neither labels, names, normalizers nor history, and neither 1 nor 2 the hash of the file

@@ -23,8 +23,9 @@ LOSSES: Registry[type[Loss]] = Registry("loss", lambda: Loss, lambda loss: loss.
 register = LOSSES.register
 
 
-def is_labels(targets: Array, xp: Any) -> bool:
+def is_labels(targets: Array, *, xp: Any = None) -> bool:
     """Return whether `targets` are integer class labels rather than one row of values a sample."""
+    xp = namespace(targets) if xp is None else xp
     return targets.ndim == 1 and bool(xp.isdtype(targets.dtype, "integral"))
 
 
@@ -33,7 +34,7 @@ def encode(outputs: Array, targets: Array, xp: Any) -> Array:
 
     With a single output, labels 0 and 1 are the values themselves.
     """
-    if is_labels(targets, xp) and outputs.shape[1] > 1:
+    if is_labels(targets, xp=xp) and outputs.shape[1] > 1:
         classes = xp.arange(outputs.shape[1], dtype=targets.dtype, device=device(targets))
         targets = xp.expand_dims(targets, axis=1) == classes
     elif targets.ndim == 1:
@@ -118,7 +119,7 @@ class Loss(ABC):
 
         None where nothing counts as right, as in a regression.
         """
-        if is_labels(targets, xp):
+        if is_labels(targets, xp=xp):
             return xp.astype(labels(outputs, xp=xp) == targets, outputs.dtype)
         return None
 
@@ -209,7 +210,7 @@ class CrossEntropy(_LabelSmoothing, Loss):
         e = xp.exp(shifted)
         total = xp.sum(e, axis=1, keepdims=True)
         softmax = e / total
-        if not is_labels(targets, xp):
+        if not is_labels(targets, xp=xp):
             softmax = softmax * xp.sum(t, axis=1, keepdims=True)
         samples = xp.sum(t * (xp.log(total) - shifted), axis=1)
         return samples, (softmax - t) / max(outputs.shape[0], 1)
@@ -226,7 +227,7 @@ class CrossEntropy(_LabelSmoothing, Loss):
         return functions.softmax(outputs, xp)
 
     def hits(self, outputs: Array, targets: Array, *, xp: Any) -> Array:
-        t = targets if is_labels(targets, xp) else xp.argmax(targets, axis=1)
+        t = targets if is_labels(targets, xp=xp) else xp.argmax(targets, axis=1)
         return xp.astype(xp.argmax(outputs, axis=1) == t, outputs.dtype)
 
     def check(self, outputs: int) -> None:
@@ -284,7 +285,7 @@ class BinaryCrossEntropy(_LabelSmoothing, Loss):
         return functions.sigmoid(outputs, xp)
 
     def hits(self, outputs: Array, targets: Array, *, xp: Any) -> Array:
-        if is_labels(targets, xp):
+        if is_labels(targets, xp=xp):
             return super().hits(outputs, targets, xp=xp)
         right = (outputs > 0) == (encode(outputs, targets, xp) > 0.5)
         return xp.sum(xp.astype(right, outputs.dtype), axis=1) / outputs.shape[1]

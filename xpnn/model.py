@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -166,6 +166,13 @@ class Sequential:
         self.inputs, self.backend = inputs, backend
         xp = backend.xp
         self.apply = backend.compile(lambda arrays, x: self.forward(arrays, x, xp=xp)[0])
+
+    def bare(self) -> Self:
+        """Return the same network without its arrays, which `forward` and `train` are handed."""
+        network = type(self).__new__(type(self))
+        vars(network).update(vars(self), parameters=None, buffers=None, backend=None, history=None)
+        vars(network).pop("apply", None)
+        return network
 
     @property
     def arrays(self) -> Tree:

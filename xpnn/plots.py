@@ -15,8 +15,10 @@ from xpnn.backends import get_backend
 from xpnn.datasets import Dataset, NamedDataset, as_dataset
 from xpnn.errors import ArgumentError, DataError, finite, integer
 from xpnn.files import PathLike, check_writable, replacing
+from xpnn.history import Epoch
+from xpnn.losses import is_labels
 from xpnn.model import Sequential
-from xpnn.training import Epoch, is_label_array, predict, predict_proba
+from xpnn.training import predict, predict_proba
 
 Array = Any
 
@@ -380,7 +382,7 @@ def plot_errors(
     if isinstance(data, NamedDataset):
         images.check_size(data.path, given, model.image_shape)
     data = as_dataset("data", data, model.labels)
-    if not is_label_array(data.y):
+    if not is_labels(data.y):
         raise DataError(
             f"data.y must hold integer class labels of shape (n,), got {data.y.dtype} of shape "
             f"{data.y.shape}"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpnn.backends import Backend
-from xpnn.mapped import BLOCK_BYTES, Source
+from xpnn.datasets import Dataset, NamedDataset, Where
+from xpnn.mapped import BLOCK_BYTES, Source, is_mapped
+from xpnn.normalizers import Normalizer
 
 Array = Any
 
@@ -157,3 +159,39 @@ def _order(count: int, rng: np.random.RandomState | None) -> np.ndarray:
     if rng is not None:
         rng.shuffle(order)
     return order
+
+
+def moved(
+    data: Dataset,
+    backend: Backend,
+    normalizer: Normalizer | None,
+    target_normalizer: Normalizer | None,
+    *,
+    weights: np.ndarray | None = None,
+    batch_size: int = 1,
+) -> Whole | Stream:
+    """Return data on the device; if they are mapped from a file and large, chunk by chunk."""
+    name = backend.dtype_name
+    where = data.where if isinstance(data, NamedDataset) else None
+    x = features(data.x, name, normalizer, where)
+    y = Source(data.y, name, transform=_transform(target_normalizer), where=_spot(where, "y"))
+    own = [] if weights is None else [Source(weights, name)]
+    if (is_mapped(data.x) or is_mapped(data.y)) and not fits(x, y, *own):
+        return Stream(x, y, backend, batch_size, *own)
+    sources = (x, y, *own)
+    return Whole(*(backend.dataset(source.rows(0, len(source))) for source in sources))
+
+
+def features(
+    x: np.ndarray, dtype: str, normalizer: Normalizer | None, where: Where | None
+) -> Source:
+    """Return features as the device will hold them; bytes are pixels."""
+    return Source(x, dtype, pixels=True, transform=_transform(normalizer), where=_spot(where, "x"))
+
+
+def _transform(normalizer: Normalizer | None) -> Callable[[np.ndarray], np.ndarray] | None:
+    return None if normalizer is None else normalizer.apply
+
+
+def _spot(where: Where | None, part: str) -> Callable[[int, int | None], str] | None:
+    return None if where is None else lambda row, column: where(row, part, column)

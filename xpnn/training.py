@@ -1,401 +1,50 @@
-"""`fit`, the only training loop; `evaluate` and `predict`; what a run leaves behind."""
+"""`fit`, the only training loop; `evaluate` and `predict`."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import itertools
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from xpnn import images, metrics, random_bits, snapshots
+from xpnn import random_bits, snapshots
 from xpnn.backends import Backend, Step, get_backend, namespace, to_numpy
-from xpnn.datasets import (
-    Dataset,
-    NamedDataset,
-    Where,
-    as_dataset,
-    as_inputs,
-    as_labels,
-    check_labels,
-    distinct,
-)
-from xpnn.errors import (
-    ArgumentError,
-    CheckpointWarning,
-    DataError,
-    DivergenceError,
-    integer,
-    nonnegative,
-    positive,
-    unknown,
-)
+from xpnn.datasets import Dataset, Where, as_inputs
+from xpnn.errors import ArgumentError, CheckpointWarning, DataError, integer
 from xpnn.files import PathLike
-from xpnn.layers import Layer
+from xpnn.history import UNKNOWN, Epoch, Evaluation, Figures, History
 from xpnn.losses import CrossEntropy, Loss, labels
-from xpnn.mapped import Source, is_mapped, scaled
+from xpnn.mapped import scaled
 from xpnn.model import Sequential
-from xpnn.normalizers import Normalizer, as_normalizer
-from xpnn.optimizers import SGD, Optimizer, clipped
+from xpnn.normalizers import Normalizer
+from xpnn.optimizers import Optimizer
+from xpnn.runs import (
+    Callback,
+    Method,
+    Run,
+    as_callbacks,
+    as_method,
+    instance,
+    parts_of,
+    settings_of,
+)
+from xpnn.samples import as_samples, as_test_set
 from xpnn.schedules import Schedule
 from xpnn.snapshots import Snapshot
-from xpnn.streams import Stream, Whole, fits
-from xpnn.tree import Tree, flatten
+from xpnn.steps import EvaluationStep, InitialState, Rates, TrainingStep, head_of, mini_batches
+from xpnn.streams import Stream, Whole, features, moved
 
 Array = Any
 
 # rows that are evaluated at a time: enough for the BLAS, little memory
 EVALUATION_ROWS = 1000
 
-_NORMALIZERS = ("normalizer", "target_normalizer")
-
 # parts of an epoch between two signs of progress
 _PIECES = 10
-
-
-class Epoch(NamedTuple):
-    """A row of a run's log. Row 0 is the untrained network, evaluated on both sets.
-
-    The training figures of the other rows are running ones: each mini-batch counts as it was
-    predicted before its step. Without a validation set, the test figures are NaN; so are
-    accuracies where the targets aren't classes.
-    """
-
-    epoch: int
-    train_accuracy: float
-    train_loss: float
-    test_accuracy: float
-    test_loss: float
-    seconds: float
-
-
-class History(Sequence[Epoch]):
-    """The log of a run: a sequence of `Epoch`, row 0 first.
-
-    Parameters
-    ----------
-    settings
-        What the run was asked for, the seed that was drawn included.
-
-    Attributes
-    ----------
-    resumed
-        The last epoch that came from a checkpoint, None if the run began at its beginning.
-    stopped
-        Why the run ended before its last epoch, None if it didn't.
-    """
-
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self.settings = settings
-        self.resumed: int | None = None
-        self.stopped: str | None = None
-        self._epochs: list[Epoch] = []
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._epochs[index]
-
-    def __len__(self) -> int:
-        return len(self._epochs)
-
-    def __repr__(self) -> str:
-        return f"History({len(self)} epochs, last: {self[-1] if self else None})"
-
-    def append(self, epoch: Epoch) -> None:
-        """Add a row."""
-        self._epochs.append(epoch)
-
-    def column(self, name: str) -> list[float]:
-        """Return the values of one column, such as "test_loss"."""
-        return [getattr(epoch, name) for epoch in self._epochs]
-
-    @property
-    def seconds(self) -> float:
-        """The time that all epochs took."""
-        return math.fsum(self.column("seconds"))
-
-    def best(self, name: str = "test_accuracy") -> tuple[int, float] | None:
-        """Return the epoch where a column is largest, and its value there; None if all are NaN."""
-        return metrics.best(self.column(name))
-
-    def first_reached(self, level: float, name: str = "test_accuracy") -> int | None:
-        """Return the first epoch where a column is `level` or more, None if there is none."""
-        return metrics.first_reached(self.column(name), level)
-
-
-@dataclass(eq=False)
-class Run:
-    """A run of `fit`, as its callbacks see it.
-
-    Attributes
-    ----------
-    model
-        What is trained; its parameters are in place.
-    epochs
-        The last epoch of the run.
-    batches
-        The mini-batches of an epoch.
-    history
-        The rows of the log so far. There are some already when a run begins that was resumed.
-    train, validation
-        The data, on the host.
-    weights
-        Of the training samples, None if all count alike.
-    rng
-        The stream that everything random is drawn from.
-    callbacks
-        All of the run's.
-    resumed
-        The checkpoint that the run goes on from, None if it began at its beginning.
-    parts
-        What tells loss, optimizer, schedule, normalizers, labels and names of the columns from
-        others, None where there are none.
-    finished
-        Whether all epochs are done, or the run was stopped; False if an error or Ctrl-C ended it.
-    carry
-        What a training step hands on to the next, on the device; None within an epoch.
-    """
-
-    model: Sequential
-    epochs: int
-    batches: int
-    history: History
-    train: Dataset
-    validation: Dataset | None
-    weights: np.ndarray | None
-    rng: np.random.RandomState
-    callbacks: tuple[Callback, ...] = ()
-    resumed: Path | None = None
-    parts: Mapping[str, Any] = field(default_factory=dict)
-    finished: bool = False
-    carry: Any = None
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the run was asked for, the seed that was drawn included."""
-        return self.history.settings
-
-    def stop(self, reason: str) -> None:
-        """End the run after this row of the log, as if it had been the last one.
-
-        Parameters
-        ----------
-        reason
-            Kept as `History.stopped`: "test_loss hasn't improved for 10 epochs".
-        """
-        self.history.stopped = reason
-
-    def learned(self) -> dict[str, np.ndarray]:
-        """Return copies of all that the model has learned, on the host, by name."""
-        return flatten(self.model.host_parameters())
-
-    def restore(self, learned: dict[str, np.ndarray]) -> None:
-        """Give the model what `learned` returned before; the run itself is not changed by it."""
-        backend, arrays = self.model.placed()
-        assert self.model.inputs is not None
-        tree = [{name: learned[f"{i}.{name}"] for name in layer} for i, layer in enumerate(arrays)]
-        self.model.place(tree, inputs=self.model.inputs, backend=backend)
-
-    def snapshot(self) -> Snapshot:
-        """Return everything that the run needs to go on from here.
-
-        To be called between two epochs: from `Callback.on_epoch`, or from `Callback.on_end` of a
-        run that is `finished`.
-
-        Raises
-        ------
-        ArgumentError
-            If the state of a callback can't be kept.
-        """
-        if self.carry is None or not self.history:
-            raise RuntimeError("a snapshot can be taken between two epochs only")
-        state: Any = self.rng.get_state(legacy=False)
-        kept = {
-            name: snapshots.checked_state(type(callback).__name__, callback.state())
-            for name, callback in self._named_callbacks()
-        }
-        return Snapshot(
-            settings=self._description,
-            history=[list(row) for row in self.history],
-            data=self._fingerprints,
-            random_state=state,
-            carry=snapshots.on_host(self.carry, self.model.placed()[0]),
-            callbacks={name: state for name, state in kept.items() if state},
-        )
-
-    def resume(self, snapshot: Snapshot) -> None:
-        """Take back what `snapshot` returned; the carry must be one of the same form."""
-        backend, _ = self.model.placed()
-        wrong = snapshots.same_arrays(snapshot.carry, snapshots.on_host(self.carry, backend))
-        if wrong:
-            raise DataError(f"{self.resumed} doesn't fit the model and the optimizer: {wrong}")
-        self.carry = snapshots.on_device(snapshot.carry, self.carry, backend)
-        self.rng.set_state(snapshot.random_state)
-        for row in snapshot.history:
-            self.history.append(Epoch(int(row[0]), *row[1:]))
-        self.history.resumed = self.history[-1].epoch
-        for name, callback in self._named_callbacks():
-            callback.restore(snapshot.callbacks.get(name, {}))
-
-    def check(self, snapshot: Snapshot, schedule: Schedule | None) -> None:
-        """Raise if the run of a snapshot was another one; more epochs, it may be asked for.
-
-        Raises
-        ------
-        ArgumentError, DataError
-            Naming the setting or the data set, what it was and what it is.
-        """
-        done = int(snapshot.history[-1][0])
-        free = {"epochs"}
-        if self.settings["reproducible"]:
-            free |= {"backend", "device"}
-        was, now = snapshot.settings, self._description
-        for name in [name for name in {**now, **was} if name not in free]:
-            if was.get(name) != now.get(name):
-                hint = "; a reproducible run may change it" if name in ("backend", "device") else ""
-                raise ArgumentError(
-                    f"{name} must be {was.get(name)!r} as in {self.resumed}, "
-                    f"got {now.get(name)!r}{hint}"
-                )
-        if self.epochs < done:
-            raise ArgumentError(
-                f"epochs must be >= {done}, which are done in {self.resumed}, got {self.epochs}"
-            )
-        if schedule is not None and self._has_changed(schedule, was["epochs"], snapshot.history):
-            raise ArgumentError(
-                f"epochs must be {was['epochs']} as in {self.resumed}, for {schedule!r} depends on "
-                f"them, got {self.epochs}"
-            )
-        for name, data in self._fingerprints.items():
-            before = snapshot.data[name]
-            if data != before:
-                raise DataError(
-                    f"{name} must be the data of {self.resumed}, {_described(before)}, "
-                    f"got {_described(data)}"
-                )
-
-    def _has_changed(self, schedule: Schedule, epochs: int, log: Sequence[Sequence[Any]]) -> bool:
-        """Return whether the epochs that are done would have had other rates in this run."""
-        rows = [Epoch(int(row[0]), *row[1:]) for row in log]
-        for epoch in range(1, len(rows)):
-            times = np.asarray([epoch - 1.0])
-            before, now = (
-                schedule.factors(times, count, rows[:epoch]) for count in (epochs, self.epochs)
-            )
-            if before != now:
-                return True
-        return False
-
-    @functools.cached_property
-    def _description(self) -> dict[str, Any]:
-        import json
-
-        # a layer's own repr may leave settings out
-        layers = [Layer.__repr__(layer) for layer in self.model.layers]
-        # as it will come back from a file
-        plain = json.dumps({"layers": layers, **self.settings, **self.parts}, default=repr)
-        return json.loads(plain)  # type: ignore[no-any-return]
-
-    @functools.cached_property
-    def _fingerprints(self) -> dict[str, Any]:
-        weights = {} if self.weights is None else {"weights": self.weights}
-        sets = {
-            "train": {**self.train._asdict(), **weights},
-            "validation": None if self.validation is None else self.validation._asdict(),
-        }
-        return {
-            name: None if arrays is None else snapshots.fingerprint(arrays)
-            for name, arrays in sets.items()
-        }
-
-    def _named_callbacks(self) -> Iterator[tuple[str, Callback]]:
-        """Yield each callback with its class and number: the other ones may come and go."""
-        names: list[str] = []
-        for callback in self.callbacks:
-            kind = type(callback).__name__
-            names.append(kind)
-            yield f"{kind}-{names.count(kind)}", callback
-
-
-def _told(part: Any) -> Any:
-    """Return a part of a run as text that tells it from others of its kind."""
-    if isinstance(part, Normalizer):
-        assert part.offset is not None
-        assert part.scale is not None
-        statistics = snapshots.fingerprint({"offset": part.offset, "scale": part.scale})
-        return f"{part!r} with SHA-256 {statistics['sha256'][:16]}…"
-    if not isinstance(part, Loss | Optimizer | Schedule):
-        return part
-    text = type(part).__name__ if type(part).__repr__ is object.__repr__ else repr(part)
-    # a class with an __init__ of its own has attributes that a dataclass's repr doesn't show
-    shown = {each.name for each in fields(part)} if is_dataclass(part) else set()
-    hidden = []
-    for name, value in getattr(part, "__dict__", {}).items():
-        if isinstance(getattr(type(part), name, None), functools.cached_property):
-            continue
-        if isinstance(value, Loss | Optimizer | Schedule):
-            told = _told(value)
-            if name not in shown or told != repr(value):
-                hidden.append(f"{name}={told}")
-        elif name not in shown and _is_plain(value):
-            hidden.append(f"{name}={value!r}")
-    return f"{text} with {', '.join(hidden)}" if hidden else text
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, str | bool | int | float | np.generic)
-
-
-def _described(data: dict[str, Any] | None) -> str:
-    if data is None:
-        return "none"
-    parts = [
-        f"{name} {'×'.join(map(str, shape))} {dtype}"
-        for name, (dtype, *shape) in data.items()
-        if name != "sha256"
-    ]
-    return f"{' and '.join(parts)} with SHA-256 {data['sha256'][:16]}…"
-
-
-class Callback:
-    """Base of callbacks, with hooks that do nothing.
-
-    A hook may raise: the run ends there, and what it raised goes to the caller of `fit`.
-    """
-
-    def on_start(self, run: Run) -> None:
-        """Begin a run; parameters are in place, and the rows of a run that was resumed."""
-
-    def on_batches(self, count: int) -> None:
-        """Note that so many more mini-batches have been handed to the backend."""
-
-    def on_epoch(self, epoch: Epoch) -> None:
-        """Note a finished row of the log."""
-
-    def on_end(self) -> None:
-        """Close up; called in any case, also after an error."""
-
-    def state(self) -> dict[str, Any]:
-        """Return what must be there again after the run was resumed, by name.
-
-        NumPy arrays of numbers, numbers, and texts; a snapshot takes copies of them. What follows
-        from the history need not be among it.
-        """
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take back what `state` returned, before `on_start` of a run that was resumed.
-
-        Empty where the checkpoint has nothing of this callback.
-        """
 
 
 def fit(
@@ -519,102 +168,41 @@ def fit(
     if not isinstance(model, Sequential):
         raise ArgumentError(f"model must be an xpnn.Sequential, got {model!r}")
     place = get_backend(backend, device=device, dtype=dtype, reproducible=reproducible)
-    loss = CrossEntropy() if loss is None else _instance("loss", loss, Loss)
-    optimizer = SGD() if optimizer is None else _instance("optimizer", optimizer, Optimizer)
-    schedule = None if schedule is None else _instance("schedule", schedule, Schedule)
-    if schedule is not None:
-        schedule.check(validation is not None)
-        if not hasattr(optimizer, "lr"):
-            raise ArgumentError(f"optimizer must have an lr for a schedule, got {optimizer!r}")
-    clip_norm = None if clip_norm is None else positive("clip_norm", clip_norm)
+    method = as_method(loss, optimizer, schedule, clip_norm, validated=validation is not None)
     epochs = integer("epochs", epochs, minimum=0)
     batch_size = integer("batch_size", batch_size, minimum=1)
     saved, note = (None, None) if resume is None else snapshots.read(resume)
-    if seed is None and saved is not None:
-        seed = saved.settings["seed"]
-    if seed is None:
-        seed = int(np.random.SeedSequence().generate_state(1)[0])
-    seed = integer("seed", seed, minimum=0, maximum=2**32 - 1)
-    named = train if isinstance(train, NamedDataset) else None
-    shape = model.image_shape if model.parameters is not None else None
-    for data in (train, validation):
-        if isinstance(data, NamedDataset):
-            images.check_size(data.path, data.image_shape, shape)
-            shape = shape or data.image_shape
-    classified = _find_labels(model, train, labels)
-    train = as_dataset("train", train, classified)
-    if validation is not None:
-        validation = as_dataset("validation", validation, classified)
-    callbacks = _check_callbacks(callbacks)
-    samples, features = train.x.shape
-    if classified is not None:
-        _check_outputs(model, loss, features, classified)
-    train = _as_targets(train, loss, model)
-    validation = None if validation is None else _as_targets(validation, loss, model)
-    classes = _check_fit(model, loss, {"train": train, "validation": validation})
-    known = classified if classified is not None or classes is None else np.arange(classes)
-    weights = _weights(train.y, sample_weight, class_weight, known)
-    normalizers = (
-        _fitted("normalizer", normalizer, model, train.x, named),
-        _fitted("target_normalizer", target_normalizer, model, train.y, named),
-    )
+    seed = _seed(seed, saved)
+    callbacks = as_callbacks(callbacks)
+    samples = as_samples(
+        model, method.loss, train, validation, labels=labels, normalizer=normalizer,
+        target_normalizer=target_normalizer, sample_weight=sample_weight, class_weight=class_weight,
+    )  # fmt: skip
 
     rng = place.random_state(seed)
-    history = History(
-        {
-            "loss": repr(loss),
-            "optimizer": repr(optimizer),
-            "schedule": None if schedule is None else repr(schedule),
-            "clip_norm": clip_norm,
-            "sample_weight": sample_weight is not None,
-            "class_weight": _plain(class_weight),
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "seed": seed,
-            "shuffle": bool(shuffle),
-            "backend": place.name,
-            "device": str(place.device),
-            "dtype": place.dtype_name,
-            "reproducible": place.options().get("reproducible", False),
-            "precision": place.options().get("precision"),
-            **({} if shape is None else {"image_shape": shape}),
-            **{
-                name: repr(own)
-                for name, own in zip(_NORMALIZERS, normalizers, strict=True)
-                if own is not None
-            },
-        }
+    settings = settings_of(
+        method, samples, place, epochs=epochs, batch_size=batch_size, seed=seed, shuffle=shuffle
     )
-    parts = {
-        "loss": _told(loss),
-        "optimizer": _told(optimizer),
-        "schedule": _told(schedule),
-        **dict(zip(_NORMALIZERS, map(_told, normalizers), strict=True)),
-        "labels": None if classified is None else classified.tolist(),
-        **{name: getattr(named, name, None) for name in ("feature_names", "target_name")},
-    }
+    history = History(settings)
+    n, inputs = samples.train.x.shape
     run = Run(
-        model, epochs, -(-samples // batch_size), history, train, validation, weights, rng,
-        callbacks, None if resume is None else Path(resume), parts,
+        model, epochs, -(-n // batch_size), history, samples.train, samples.validation,
+        samples.weights, rng, callbacks, None if resume is None else Path(resume),
+        parts_of(method, samples),
     )  # fmt: skip
     if saved is not None:
-        run.check(saved, schedule)
+        run.check(saved, method.schedule)
     if note is not None:
         warnings.warn(note, CheckpointWarning, stacklevel=2)
     with place.scope():
         if model.parameters is None:
-            model.initialize(features, backend=place, rng=rng)
+            model.initialize(inputs, backend=place, rng=rng)
         else:
-            model.place(model.host_parameters(), inputs=features, backend=place)
-        model.loss, model.classes, model.history = loss, classes, history
-        model.labels, (model.normalizer, model.target_normalizer) = classified, normalizers
-        model.image_shape = shape
-        if named is not None:
-            model.feature_names, model.target_name = named.feature_names, named.target_name
-        steps = _Steps(
-            model, loss, optimizer, place, schedule=schedule, clip_norm=clip_norm, seed=seed
-        )
-        run.carry = (model.parameters, model.buffers, steps.init(model.parameters))
+            model.place(model.host_parameters(), inputs=inputs, backend=place)
+        model.loss, model.history = method.loss, history
+        samples.tell(model)
+        init = place.compile(InitialState(method.optimizer))
+        run.carry = (model.parameters, model.buffers, init(model.parameters))
         if saved is not None:
             run.resume(saved)
             model.parameters, model.buffers, _ = run.carry
@@ -623,7 +211,7 @@ def fit(
                 stack.callback(callback.on_end)
             for callback in callbacks:
                 callback.on_start(run)
-            rows = _epochs(steps, run, batch_size, rng if shuffle else None)
+            rows = _epochs(run, method, place)
             while history.stopped is None and (row := next(rows, None)):
                 history.append(row)
                 for callback in callbacks:
@@ -632,451 +220,100 @@ def fit(
     return history
 
 
-def _find_labels(model: Sequential, train: Any, labels: Any) -> np.ndarray | None:
-    """Return what the classes are called; None where they are integers from 0 on, or no classes."""
-    if labels is not None:
-        return check_labels(labels)
-    if model.parameters is not None and model.labels is not None:
-        return model.labels
-    if not isinstance(train, Sequence) or len(train) != 2:
-        return None
-    found = as_labels(train[1])
-    return distinct(found, "train.y") if found is not None and found.dtype.kind == "U" else None
+def _seed(given: int | None, saved: Snapshot | None) -> int:
+    """Return the seed of a run: given, that of the run it goes on from, or drawn."""
+    if given is None and saved is not None:
+        given = saved.settings["seed"]
+    if given is None:
+        given = int(np.random.SeedSequence().generate_state(1)[0])
+    return integer("seed", given, minimum=0, maximum=2**32 - 1)
 
 
-def _check_outputs(model: Sequential, loss: Loss, features: int, labels: np.ndarray) -> None:
-    outputs = model.outputs(features)
-    if not loss.classifies(outputs):
-        raise ArgumentError(f"loss must be one for classes where there are labels, got {loss!r}")
-    if len(labels) != max(outputs, 2):
-        raise ArgumentError(
-            f"model must have an output for each of the {len(labels)} classes, got {outputs} "
-            "outputs"
-        )
-
-
-def _fitted(
-    name: str, given: Any, model: Sequential, values: np.ndarray, named: NamedDataset | None
-) -> Normalizer | None:
-    """Return the normalizer that a run is to have, fitted to `values` if need be."""
-    own: Normalizer | None = getattr(model, name)
-    normalizer = as_normalizer(name, given)
-    if model.parameters is not None and (normalizer is None or type(own) is type(normalizer)):
-        return own
-    if normalizer is None:
-        return None
-    if model.parameters is not None:
-        raise ArgumentError(
-            f"{name} of a model that is trained already must be its own, {own!r}, got {given!r}"
-        )
-    of_targets = name == "target_normalizer"
-    if of_targets and is_label_array(values):
-        raise ArgumentError(f"{name} is for values, and train.y holds class labels; got {given!r}")
-    columns = values.reshape(len(values), -1) if of_targets else values
-    if not normalizer.fitted:
-        part = "train.y" if of_targets else "train.x"
-        if named is None:
-            return normalizer.fit(columns, name=part)
-        target = None if named.target_name is None else (named.target_name,)
-        return normalizer.fit(
-            columns,
-            name=f"{named.path}: {part}",
-            columns=target if of_targets else named.feature_names,
-        )
-    assert normalizer.offset is not None
-    if len(normalizer.offset) != columns.shape[1]:
-        raise ArgumentError(
-            f"{name} must have {columns.shape[1]} columns, got {len(normalizer.offset)}"
-        )
-    return normalizer
-
-
-def _source(
-    x: np.ndarray, dtype: str, normalizer: Normalizer | None, where: Where | None
-) -> Source:
-    """Return features as the device will hold them; bytes are pixels."""
-    place = None if where is None else lambda row, column: where(row, "x", column)
-    return Source(x, dtype, pixels=True, transform=_transform(normalizer), where=place)
-
-
-def _transform(normalizer: Normalizer | None) -> Callable[[np.ndarray], np.ndarray] | None:
-    return None if normalizer is None else normalizer.apply
-
-
-def _instance(name: str, value: Any, base: type[Any]) -> Any:
-    if not isinstance(value, base):
-        example = {
-            "loss": "CrossEntropy()",
-            "optimizer": "SGD(lr=0.1)",
-            "schedule": "xpnn.schedules.Cosine()",
-        }[name]
-        raise ArgumentError(f"{name} must be an instance such as {example}, got {value!r}")
-    return value
-
-
-def _check_callbacks(callbacks: Any) -> tuple[Callback, ...]:
-    given = tuple(callbacks) if isinstance(callbacks, Iterable) else None
-    if given is None or not all(isinstance(callback, Callback) for callback in given):
-        raise ArgumentError(
-            f"callbacks must be a list of instances such as CSVLogger('run.csv'), got {callbacks!r}"
-        )
-    return given
-
-
-def _as_targets(data: Dataset, loss: Loss, model: Sequential) -> Dataset:
-    """Return the data with integer targets as values, where the loss doesn't classify."""
-    if is_label_array(data.y) and not loss.classifies(model.outputs(data.x.shape[1])):
-        return data._replace(y=data.y.astype(np.float64))
-    return data
-
-
-def _check_fit(model: Sequential, loss: Loss, sets: dict[str, Dataset | None]) -> int | None:
-    """Check that data, network and loss fit together; return the number of classes, if any."""
-    given = {name: data for name, data in sets.items() if data is not None}
-    first, train = next(iter(given.items()))
-    for name, data in given.items():
-        if data.x.size == 0:
-            raise DataError(f"{name}.x must hold at least one value, got shape {data.x.shape}")
-    features = train.x.shape[1]
-    if model.inputs not in (None, features):
-        raise DataError(f"{first}.x must have the model's {model.inputs} features, got {features}")
-    outputs = model.outputs(features)
-    if not any(layer.shapes(width) for layer, width in model.widths(features)):
-        raise ArgumentError("model must have a layer with parameters, got none")
-    loss.check(outputs)
-    classes = max(outputs, 2) if is_label_array(train.y) else None
-    for name, data in given.items():
-        if data.x.shape[1] != features:
-            raise DataError(
-                f"{name}.x must have {features} features as train.x has, got {data.x.shape[1]}"
-            )
-        if is_label_array(data.y) != (classes is not None):
-            raise DataError("train.y and validation.y must both be class labels, or neither")
-        if classes is not None:
-            _check_labels(name, data.y, classes)
-        elif (data.y.shape[1] if data.y.ndim == 2 else 1) != outputs:
-            raise DataError(
-                f"{name}.y must have shape (n, {outputs}) for {outputs} outputs of the model, or "
-                f"hold integer class labels of shape (n,), got {data.y.dtype} of shape "
-                f"{data.y.shape}"
-            )
-    return classes
-
-
-def is_label_array(y: np.ndarray) -> bool:
-    """Return whether host targets are integer class labels."""
-    return y.ndim == 1 and y.dtype.kind in "iu"
-
-
-def _check_labels(name: str, y: np.ndarray, classes: int) -> None:
-    outside = (y < 0) | (y >= classes)
-    if outside.any():
-        row = int(np.argmax(outside))
-        raise DataError(
-            f"{name}.y must hold labels from 0 to {classes - 1} for the model's outputs, "
-            f"got {y[row]} in row {row}"
-        )
-
-
-def _weights(
-    y: np.ndarray,
-    sample_weight: Array | None,
-    class_weight: Mapping[Any, float] | str | None,
-    known: np.ndarray | None,
-) -> np.ndarray | None:
-    """Return the weights of the training samples, of mean 1, float64; None if all count alike."""
-    if sample_weight is None and class_weight is None:
-        return None
-    n = len(y)
-    weights = np.ones(n)
-    if sample_weight is not None:
-        given = to_numpy(sample_weight)
-        if given.shape != (n,) or given.dtype.kind not in "biuf":
-            raise DataError(
-                f"sample_weight must be {n} numbers, of shape ({n},) as train.x has rows, "
-                f"got {given.dtype} of shape {given.shape}"
-            )
-        weights = given.astype(np.float64)
-        wrong = ~(np.isfinite(weights) & (weights >= 0))
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise DataError(f"sample_weight must be finite and >= 0, got {given[row]} in row {row}")
-    if class_weight is not None:
-        if known is None:
-            raise ArgumentError("class_weight needs train.y to be class labels")
-        weights = weights * _class_weights(y, class_weight, known)[y]
-    # a sum that is correctly rounded, so alike on every platform
-    try:
-        total = math.fsum(weights)
-    except OverflowError:
-        total = math.inf
-    if n and not 0 < total < math.inf:
-        raise DataError(
-            "weights of the training samples must have a sum that isn't zero or infinite, "
-            f"got {total}"
-        )
-    return weights * (n / total) if n else weights
-
-
-def _plain(given: Mapping[Any, float] | str | None) -> dict[str, float] | str | None:
-    """Return class weights that were checked as a file can hold them."""
-    if not isinstance(given, Mapping):
-        return given
-    return {str(label): float(weight) for label, weight in given.items()}
-
-
-def _class_weights(
-    y: np.ndarray, given: Mapping[Any, float] | str, known: np.ndarray
-) -> np.ndarray:
-    if isinstance(given, str):
-        if given != "balanced":
-            raise unknown("class_weight", given, ["balanced"])
-        counts = np.bincount(y, minlength=len(known))
-        present = int(np.count_nonzero(counts))
-        return len(y) / (present * np.maximum(counts, 1))
-    if not isinstance(given, Mapping):
-        raise ArgumentError(
-            f"class_weight must be a mapping such as {{0: 1.0, 1: 2.5}} or 'balanced', "
-            f"got {given!r}"
-        )
-    # as text too: at the command line and in files, labels are
-    places = {str(label): i for i, label in enumerate(known)}
-    weights = np.ones(len(known))
-    for label, weight in given.items():
-        if str(label) not in places:
-            raise unknown("label in class_weight", str(label), places)
-        weights[places[str(label)]] = nonnegative(f"class_weight of {label}", weight)
-    return weights
-
-
-def _epochs(
-    steps: _Steps, run: Run, batch_size: int, rng: np.random.RandomState | None
-) -> Iterator[Epoch]:
+def _epochs(run: Run, method: Method, place: Backend) -> Iterator[Epoch]:
     """Yield the rows of a run's log that are missing, leaving its model trained so far."""
-    model = run.model
-    data = steps.move(run.train, run.weights, batch_size)
-    test = None if run.validation is None else steps.move(run.validation, batch_size=batch_size)
-    pieces = _PIECES if run.callbacks else 1
-
-    def progress(count: int) -> None:
-        for callback in run.callbacks:
-            callback.on_batches(count)
+    model, loss, optimizer, schedule = run.model, method.loss, method.optimizer, method.schedule
+    batch_size, seed = run.settings["batch_size"], run.settings["seed"]
+    rng = run.rng if run.settings["shuffle"] else None
+    step = TrainingStep(
+        model.bare(), loss, optimizer, place.dtype,
+        scheduled=schedule is not None, clip_norm=method.clip_norm,
+    )  # fmt: skip
+    train, evaluated = place.fold(step), _evaluation(model, loss, place)
+    normalizers = (model.normalizer, model.target_normalizer)
+    data = moved(run.train, place, *normalizers, weights=run.weights, batch_size=batch_size)
+    test = None
+    if run.validation is not None:
+        test = moved(run.validation, place, *normalizers, batch_size=batch_size)
+    seeds = [random_bits.key_of(seed, i) for i in step.drawing]
+    rates = Rates(schedule, optimizer, place, run.epochs, run.batches)
 
     for epoch in range(len(run.history), run.epochs + 1):
         begun = time.perf_counter()
         if epoch == 0:
-            running = steps.evaluate(model.arrays, data, 0)
+            running = evaluated(data, epoch)
         else:
             # steps may change the arrays in place
             carry, run.carry = run.carry, None
-            rates = steps.rates(epoch, run.epochs, run.batches)
-            carry, running = steps.sweep(
-                steps.train, carry, data, batch_size, epoch, rng, pieces, progress, rates
-            )
+            carry, running = _sweep(
+                train, carry, data, batch_size, Figures(loss, epoch, training=True), place, rng=rng,
+                head=head_of(epoch, seeds) if step.headed else None,
+                rates=rates.of(epoch, run.history), callbacks=run.callbacks,
+            )  # fmt: skip
             run.carry, (model.parameters, model.buffers, _) = carry, carry
-        tested = _UNKNOWN if test is None else steps.evaluate(model.arrays, test, epoch)
+        tested = UNKNOWN if test is None else evaluated(test, epoch)
         yield Epoch(epoch, *running, *tested, time.perf_counter() - begun)
 
 
-def _pieces(order: np.ndarray, batch_size: int, count: int) -> list[np.ndarray]:
-    """Cut an order into matrices with a mini-batch a row, and a smaller last one alone."""
-    whole = len(order) // batch_size
-    matrix = order[: whole * batch_size].reshape(whole, batch_size)
-    pieces = np.array_split(matrix, min(count, whole)) if whole else []
-    rest = order[whole * batch_size :]
-    return [*pieces, rest.reshape(1, -1)] if len(rest) else pieces
+def _sweep(
+    fold: Step,
+    carry: Any,
+    data: Whole | Stream,
+    batch_size: int,
+    figures: Figures,
+    place: Backend,
+    *,
+    head: Callable[[np.ndarray], np.ndarray] | None = None,
+    rates: tuple[Array, ...] = (),
+    rng: np.random.RandomState | None = None,
+    callbacks: tuple[Callback, ...] = (),
+) -> tuple[Any, Evaluation]:
+    """Fold over all mini-batches of a data set; return the carry, and the figures over them.
 
-
-def _headed(
-    piece: np.ndarray, epoch: int, numbers: Iterator[int], seeds: Iterable[int]
-) -> np.ndarray:
-    """Return mini-batches headed by their numbers in the epoch, and a random key for each seed."""
-    own = np.array(list(itertools.islice(numbers, len(piece))))
-    moment = np.array([epoch])
-    keys = [random_bits.split(random_bits.split(seed, moment), own) for seed in seeds]
-    return np.column_stack([own, *keys, piece])
-
-
-class Evaluation(NamedTuple):
-    """Accuracy, from 0 to 1, and loss on a data set. NaN where there is nothing to count."""
-
-    accuracy: float
-    loss: float
-
-
-_UNKNOWN = Evaluation(math.nan, math.nan)
-
-
-class _Steps:
-    """What a run computes on the device: the training step and the evaluation step, folded.
-
-    A training step's carry is all that one hands to the next: the parameters, the buffers and the
-    optimizer's state. What else it depends on is a function of its number and epoch: the random
-    numbers of its layers, whose keys head its row of samples, and, given the log so far, its
-    learning rate.
+    Callbacks are told at least `_PIECES` times, where there are as many mini-batches. What the host
+    knows of a chunk is moved before its first step, and what it wants to know after its last:
+    nothing synchronises in between.
     """
+    pieces = _PIECES if callbacks else 1
+    with contextlib.closing(data.chunks(batch_size, rng)) as chunks:
+        for x, y, order, weights in chunks:
+            context = (y, *rates) if weights is None else (y, weights, *rates)
+            count = -(-pieces * len(order) // len(data))
+            batches = mini_batches(order, batch_size, count)
+            if head is not None:
+                batches = list(map(head, batches))
+            sums = []
+            for rows in list(map(place.asarray, batches)):
+                carry, own = fold(carry, rows, x, *context)
+                sums.append(own)
+                for callback in callbacks:
+                    callback.on_batches(rows.shape[0])
+            columns = zip(*sums, strict=True)
+            figures.add(*(map(place.to_numpy, column) for column in columns))
+    return carry, figures.evaluation(len(data))
 
-    def __init__(
-        self,
-        model: Sequential,
-        loss: Loss,
-        optimizer: Optimizer,
-        backend: Backend,
-        *,
-        schedule: Schedule | None = None,
-        clip_norm: float | None = None,
-        seed: int = 0,
-    ) -> None:
-        self.model, self.loss, self.backend = model, loss, backend
-        self.optimizer, self.schedule = optimizer, schedule
-        # of each layer that draws random numbers
-        self.seeds = {
-            i: random_bits.key_of(seed, i) for i, layer in enumerate(model.layers) if layer.draws
-        }
-        self.headed = bool(self.seeds) or schedule is not None
-        self._rates = np.empty(0)
-        xp, dtype = backend.xp, backend.dtype
 
-        def inputs_of(xp: Any, rows: Array, x: Array) -> Array:
-            inputs = xp.take(x, rows, axis=0)
-            return inputs if inputs.dtype == dtype else xp.astype(inputs, dtype)
+def _evaluation(
+    model: Sequential, loss: Loss, place: Backend
+) -> Callable[[Whole | Stream, int], Evaluation]:
+    """Return what evaluates the model, as it is then, on a data set that was moved."""
+    fold = place.fold(EvaluationStep(model.bare(), loss, place.dtype))
 
-        def criticize(
-            xp: Any, outputs: Array, rows: Array, y: Array, weights: Array | None = None
-        ) -> tuple[Array, tuple[Array, ...]]:
-            """Return the gradient of the loss, and the sums that the log's figures are made of."""
-            targets = xp.take(y, rows, axis=0)
-            if weights is None:
-                samples, gradient = loss.samples(outputs, targets, xp=xp)
-            else:
-                weights = xp.take(weights, rows, axis=0)
-                samples, gradient = loss.weighted(outputs, targets, weights, xp=xp)
+    def evaluated(data: Whole | Stream, epoch: int) -> Evaluation:
+        rows = min(EVALUATION_ROWS, data.capacity)
+        figures = Figures(loss, epoch, training=False)
+        return _sweep(fold, model.arrays, data, rows, figures, place)[1]
 
-            def total(part: Array) -> Array:
-                return xp.sum(part if weights is None else weights * part)
-
-            figures = total(loss.reported(samples, xp=xp))
-            hits = loss.hits(outputs, targets, xp=xp)
-            return gradient, (figures,) if hits is None else (figures, total(hits))
-
-        def training_step(carry: Any, row: Array, x: Array, *context: Array) -> Any:
-            parameters, buffers, state = carry
-            xp, stepping = namespace(row), optimizer
-            keys = {layer: row[k : k + 1] for k, layer in enumerate(self.seeds, 1)}
-            if schedule is not None:
-                context, rates = context[:-1], context[-1]
-                stepping = optimizer.at(xp.take(rates, row[:1], axis=0)[0])
-            if self.headed:
-                row = row[1 + len(keys) :]
-            outputs, pullback, buffers = model.train(
-                parameters, buffers, inputs_of(xp, row, x), keys, xp=xp
-            )
-            gradient, figures = criticize(xp, outputs, row, *context)
-            gradients = pullback(gradient)
-            if clip_norm is not None:
-                gradients = clipped(gradients, clip_norm, xp=xp)
-            parameters, state = stepping.update(parameters, gradients, state, xp=xp)
-            return (parameters, buffers, state), figures
-
-        def evaluation_step(arrays: Tree, row: Array, x: Array, *context: Array) -> Any:
-            xp = namespace(row)
-            outputs, _ = model.forward(arrays, inputs_of(xp, row, x), xp=xp)
-            _, figures = criticize(xp, outputs, row, *context)
-            return arrays, figures
-
-        self.init = backend.compile(lambda parameters: optimizer.init(parameters, xp=xp))
-        self.train = backend.fold(training_step)
-        self.evaluation = backend.fold(evaluation_step)
-
-    def move(
-        self, data: Dataset, weights: np.ndarray | None = None, batch_size: int = 1
-    ) -> Whole | Stream:
-        """Return the data on the device; if they are mapped from a file, chunk by chunk."""
-        name = self.backend.dtype_name
-        where = data.where if isinstance(data, NamedDataset) else None
-        x = _source(data.x, name, self.model.normalizer, where)
-        y = Source(
-            data.y, name, transform=_transform(self.model.target_normalizer),
-            where=None if where is None else lambda row, column: where(row, "y", column),
-        )  # fmt: skip
-        own = [] if weights is None else [Source(weights, name)]
-        if (is_mapped(data.x) or is_mapped(data.y)) and not fits(x, y, *own):
-            return Stream(x, y, self.backend, batch_size, *own)
-        sources = (x, y, *own)
-        return Whole(*(self.backend.dataset(source.rows(0, len(source))) for source in sources))
-
-    def rates(self, epoch: int, epochs: int, batches: int) -> tuple[Array, ...]:
-        """Return what the steps of an epoch must know beside the data: their learning rates."""
-        if self.schedule is None:
-            return ()
-        times = epoch - 1 + np.arange(batches) / batches
-        factors = np.asarray(self.schedule.factors(times, epochs, self.model.history))
-        if factors.shape != times.shape or not (np.isfinite(factors) & (factors >= 0)).all():
-            raise ArgumentError(
-                f"schedule must give {batches} finite factors >= 0 in epoch {epoch}, got {factors}"
-            )
-        if self._rates.shape != times.shape:
-            # kept, for NumPy's recorded steps know arrays by identity
-            self._rates = np.empty(batches, self.backend.dtype_name)
-        self._rates[:] = self.optimizer.lr * factors  # type: ignore[attr-defined]
-        return (self.backend.chunk(self._rates, None),)
-
-    def evaluate(self, arrays: Tree, data: Whole | Stream, epoch: int) -> Evaluation:
-        """Return the figures of the network on a data set that was moved."""
-        _, figures = self.sweep(
-            self.evaluation, arrays, data, min(EVALUATION_ROWS, data.capacity), epoch
-        )
-        return figures
-
-    def sweep(
-        self,
-        fold: Step,
-        carry: Any,
-        data: Whole | Stream,
-        batch_size: int,
-        epoch: int,
-        rng: np.random.RandomState | None = None,
-        pieces: int = 1,
-        progress: Callable[[int], None] = lambda _: None,
-        rates: tuple[Array, ...] = (),
-    ) -> tuple[Any, Evaluation]:
-        """Fold over all mini-batches of a data set; return the carry, and the figures over them.
-
-        `progress` is told at least `pieces` times, where there are as many mini-batches. What the
-        host knows of a chunk is moved before its first step, and what it wants to know after its
-        last: nothing synchronises in between.
-        """
-        columns: list[list[float]] = []
-        numbers = itertools.count()
-        with contextlib.closing(data.chunks(batch_size, rng)) as chunks:
-            for x, y, order, weights in chunks:
-                count = -(-pieces * len(order) // len(data))
-                cut = _pieces(order, batch_size, count)
-                if self.headed and fold is self.train:
-                    seeds = self.seeds.values()
-                    cut = [_headed(piece, epoch, numbers, seeds) for piece in cut]
-                context = (y, *rates) if weights is None else (y, weights, *rates)
-                moved = [self.backend.asarray(piece) for piece in cut]
-                figures = []
-                for piece in moved:
-                    carry, outputs = fold(carry, piece, x, *context)
-                    figures.append(outputs)
-                    progress(piece.shape[0])
-                columns = columns or [[] for _ in figures[0]]
-                done = len(columns[0])
-                for column, parts in zip(columns, zip(*figures, strict=True), strict=True):
-                    for part in parts:
-                        column += map(float, self.backend.to_numpy(part))
-                for i, value in enumerate(columns[0][done:], done + 1):
-                    if not math.isfinite(value):
-                        where = f"batch {i}" if fold is self.train else "the evaluation"
-                        hint = "; a smaller learning rate may help" if epoch else ""
-                        raise DivergenceError(
-                            f"the loss became {value} at epoch {epoch}, in {where}{hint}"
-                        )
-        loss = self.loss.value(math.fsum(columns[0]) / len(data))
-        accuracy = math.fsum(columns[1]) / len(data) if len(columns) > 1 else math.nan
-        return carry, Evaluation(accuracy, loss)
+    return evaluated
 
 
 def evaluate(
@@ -1098,15 +335,12 @@ def evaluate(
     ArgumentError, DataError
         If the model has no parameters yet, or the data don't fit it.
     """
-    place, arrays = model.placed()
-    loss = model.loss or CrossEntropy() if loss is None else _instance("loss", loss, Loss)
-    if isinstance(data, NamedDataset):
-        images.check_size(data.path, data.image_shape, model.image_shape)
-    data = _as_targets(as_dataset("data", data, model.labels), loss, model)
-    _check_fit(model, loss, {"data": data})
+    place, _ = model.placed()
+    loss = model.loss or CrossEntropy() if loss is None else instance("loss", loss, Loss)
+    data = as_test_set(model, loss, data)
     with place.scope():
-        steps = _Steps(model, loss, SGD(), place)
-        return steps.evaluate(arrays, steps.move(data), 0)
+        evaluated = _evaluation(model, loss, place)
+        return evaluated(moved(data, place, model.normalizer, model.target_normalizer), 0)
 
 
 def predict(model: Sequential, x: Array, *, where: Where | None = None) -> Array:
@@ -1181,7 +415,7 @@ def outputs_of(model: Sequential, x: Array, *, where: Where | None = None) -> Ar
     xp, normalizer = place.xp, model.normalizer
     with place.scope():
         parts = []
-        source = None if own else _source(x, place.dtype_name, normalizer, where)
+        source = None if own else features(x, place.dtype_name, normalizer, where)
         for start in range(0, max(x.shape[0], 1), EVALUATION_ROWS):
             stop = min(start + EVALUATION_ROWS, x.shape[0])
             if source is not None:

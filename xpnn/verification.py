@@ -16,9 +16,11 @@ import numpy as np
 from xpnn.backends import BACKENDS, Backend, get_backend
 from xpnn.datasets import Dataset
 from xpnn.errors import ArgumentError, BackendError, DivergenceError
+from xpnn.history import Epoch
+from xpnn.runs import Callback, Run
 from xpnn.settings import Settings
 from xpnn.tracing import Event, Trace, TracedBackend, TracedLoss, TracedOptimizer, traced
-from xpnn.training import Callback, Epoch, Run, fit
+from xpnn.training import fit
 from xpnn.tree import flatten
 
 

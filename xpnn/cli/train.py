@@ -46,12 +46,13 @@ from xpnn.datasets import (
 )
 from xpnn.errors import ArgumentError, CheckpointWarning, DivergenceError, unknown
 from xpnn.files import check_writable
+from xpnn.history import History
 from xpnn.losses import LOSSES
 from xpnn.model import Sequential
 from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
+from xpnn.runs import Callback, Run
 from xpnn.schedules import SCHEDULES
-from xpnn.training import Callback, History, Run
 
 
 def add(commands: Any) -> None:

@@ -20,10 +20,11 @@ from xpnn.backends import get_backend
 from xpnn.datasets import Dataset, read_idx_folder
 from xpnn.errors import ArgumentError, DataError, XpnnError
 from xpnn.files import replacing
+from xpnn.history import Epoch
 from xpnn.registry import load_parts, named, place_in
+from xpnn.runs import Callback
 from xpnn.settings import Settings
 from xpnn.study.machine import describe
-from xpnn.training import Callback, Epoch
 
 FORMAT = 1
 FIGURES = Epoch._fields[1:]

@@ -1,0 +1,310 @@
+"""Samples as a run takes them: checked to fit a network and its loss, with labels and weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnn import images
+from xpnn.backends import to_numpy
+from xpnn.datasets import (
+    Dataset,
+    NamedDataset,
+    as_dataset,
+    as_labels,
+    check_labels,
+    distinct,
+)
+from xpnn.errors import ArgumentError, DataError, nonnegative, unknown
+from xpnn.losses import Loss, is_labels
+from xpnn.model import Sequential
+from xpnn.normalizers import Normalizer, as_normalizer
+
+Array = Any
+
+
+class Samples(NamedTuple):
+    """What a network is trained on, on the host.
+
+    Attributes
+    ----------
+    train, validation
+        The data, with labels from 0 on or values for targets.
+    weights
+        Of the training samples, of mean 1, float64; None if all count alike.
+    classes
+        Their number, None where the targets are values.
+    labels
+        What the classes are called, None where that is 0, 1 and so on.
+    normalizer, target_normalizer
+        Fitted; None where there are none.
+    weighting
+        What the weights were asked for with, as a file can hold it.
+    image_shape
+        Of the images that the features are, None if not known.
+    table
+        The training set as it was given, if it came with the names of its columns.
+    """
+
+    train: Dataset
+    validation: Dataset | None
+    weights: np.ndarray | None
+    classes: int | None
+    labels: np.ndarray | None
+    normalizer: Normalizer | None
+    target_normalizer: Normalizer | None
+    weighting: dict[str, Any]
+    image_shape: tuple[int, int, int] | None
+    table: NamedDataset | None
+
+    @property
+    def normalizers(self) -> dict[str, Normalizer | None]:
+        """The normalizers by their names."""
+        return {name: getattr(self, name) for name in ("normalizer", "target_normalizer")}
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """The names of the columns, None where they have none."""
+        return {name: getattr(self.table, name, None) for name in ("feature_names", "target_name")}
+
+    def tell(self, model: Sequential) -> None:
+        """Let a network know what it is trained on, for all that is done with it later."""
+        model.classes, model.labels, model.image_shape = self.classes, self.labels, self.image_shape
+        known = {**self.normalizers, **({} if self.table is None else self.names)}
+        for name, value in known.items():
+            setattr(model, name, value)
+
+
+def as_samples(
+    model: Sequential,
+    loss: Loss,
+    train: Any,
+    validation: Any,
+    *,
+    labels: Sequence[Any] | np.ndarray | None,
+    normalizer: str | Normalizer | None,
+    target_normalizer: str | Normalizer | None,
+    sample_weight: Array | None,
+    class_weight: Mapping[Any, float] | str | None,
+) -> Samples:
+    """Return the samples of a run; arguments and errors are those of `xpnn.fit`."""
+    table = train if isinstance(train, NamedDataset) else None
+    shape = model.image_shape if model.parameters is not None else None
+    for data in (train, validation):
+        if isinstance(data, NamedDataset):
+            images.check_size(data.path, data.image_shape, shape)
+            shape = shape or data.image_shape
+    names = _find_labels(model, train, labels)
+    train = as_dataset("train", train, names)
+    if validation is not None:
+        validation = as_dataset("validation", validation, names)
+    if names is not None:
+        _check_outputs(model, loss, train.x.shape[1], names)
+    train = _as_targets(train, loss, model)
+    validation = None if validation is None else _as_targets(validation, loss, model)
+    classes = _check_fit(model, loss, {"train": train, "validation": validation})
+    known = names if names is not None or classes is None else np.arange(classes)
+    weights = sample_weights(train.y, sample_weight, class_weight, known)
+    return Samples(
+        train,
+        validation,
+        weights,
+        classes,
+        names,
+        _normalizer("normalizer", normalizer, model, train.x, table),
+        _normalizer("target_normalizer", target_normalizer, model, train.y, table),
+        {"sample_weight": sample_weight is not None, "class_weight": _plain(class_weight)},
+        shape,
+        table,
+    )
+
+
+def as_test_set(model: Sequential, loss: Loss, data: Any) -> Dataset:
+    """Return data that a trained model is to be evaluated on; errors are those of `evaluate`."""
+    if isinstance(data, NamedDataset):
+        images.check_size(data.path, data.image_shape, model.image_shape)
+    test = _as_targets(as_dataset("data", data, model.labels), loss, model)
+    _check_fit(model, loss, {"data": test})
+    return test
+
+
+def _find_labels(model: Sequential, train: Any, labels: Any) -> np.ndarray | None:
+    """Return what the classes are called; None where they are integers from 0 on, or no classes."""
+    if labels is not None:
+        return check_labels(labels)
+    if model.parameters is not None and model.labels is not None:
+        return model.labels
+    if not isinstance(train, Sequence) or len(train) != 2:
+        return None
+    found = as_labels(train[1])
+    return distinct(found, "train.y") if found is not None and found.dtype.kind == "U" else None
+
+
+def _check_outputs(model: Sequential, loss: Loss, features: int, labels: np.ndarray) -> None:
+    outputs = model.outputs(features)
+    if not loss.classifies(outputs):
+        raise ArgumentError(f"loss must be one for classes where there are labels, got {loss!r}")
+    if len(labels) != max(outputs, 2):
+        raise ArgumentError(
+            f"model must have an output for each of the {len(labels)} classes, got {outputs} "
+            "outputs"
+        )
+
+
+def _as_targets(data: Dataset, loss: Loss, model: Sequential) -> Dataset:
+    """Return the data with integer targets as values, where the loss doesn't classify."""
+    if is_labels(data.y) and not loss.classifies(model.outputs(data.x.shape[1])):
+        return data._replace(y=data.y.astype(np.float64))
+    return data
+
+
+def _check_fit(model: Sequential, loss: Loss, sets: dict[str, Dataset | None]) -> int | None:
+    """Check that data, network and loss fit together; return the number of classes, if any."""
+    given = {name: data for name, data in sets.items() if data is not None}
+    first, train = next(iter(given.items()))
+    for name, data in given.items():
+        if data.x.size == 0:
+            raise DataError(f"{name}.x must hold at least one value, got shape {data.x.shape}")
+    features = train.x.shape[1]
+    if model.inputs not in (None, features):
+        raise DataError(f"{first}.x must have the model's {model.inputs} features, got {features}")
+    outputs = model.outputs(features)
+    if not any(layer.shapes(width) for layer, width in model.widths(features)):
+        raise ArgumentError("model must have a layer with parameters, got none")
+    loss.check(outputs)
+    classes = max(outputs, 2) if is_labels(train.y) else None
+    for name, data in given.items():
+        if data.x.shape[1] != features:
+            raise DataError(
+                f"{name}.x must have {features} features as train.x has, got {data.x.shape[1]}"
+            )
+        if is_labels(data.y) != (classes is not None):
+            raise DataError("train.y and validation.y must both be class labels, or neither")
+        if classes is not None:
+            _check_labels(name, data.y, classes)
+        elif (data.y.shape[1] if data.y.ndim == 2 else 1) != outputs:
+            raise DataError(
+                f"{name}.y must have shape (n, {outputs}) for {outputs} outputs of the model, or "
+                f"hold integer class labels of shape (n,), got {data.y.dtype} of shape "
+                f"{data.y.shape}"
+            )
+    return classes
+
+
+def _check_labels(name: str, y: np.ndarray, classes: int) -> None:
+    outside = (y < 0) | (y >= classes)
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise DataError(
+            f"{name}.y must hold labels from 0 to {classes - 1} for the model's outputs, "
+            f"got {y[row]} in row {row}"
+        )
+
+
+def _normalizer(
+    name: str, given: Any, model: Sequential, values: np.ndarray, named: NamedDataset | None
+) -> Normalizer | None:
+    """Return the normalizer that a run is to have, fitted to `values` if need be."""
+    own: Normalizer | None = getattr(model, name)
+    normalizer = as_normalizer(name, given)
+    if model.parameters is not None and (normalizer is None or type(own) is type(normalizer)):
+        return own
+    if normalizer is None:
+        return None
+    if model.parameters is not None:
+        raise ArgumentError(
+            f"{name} of a model that is trained already must be its own, {own!r}, got {given!r}"
+        )
+    of_targets = name == "target_normalizer"
+    if of_targets and is_labels(values):
+        raise ArgumentError(f"{name} is for values, and train.y holds class labels; got {given!r}")
+    columns = values.reshape(len(values), -1) if of_targets else values
+    if not normalizer.fitted:
+        part = "train.y" if of_targets else "train.x"
+        if named is None:
+            return normalizer.fit(columns, name=part)
+        target = None if named.target_name is None else (named.target_name,)
+        return normalizer.fit(
+            columns,
+            name=f"{named.path}: {part}",
+            columns=target if of_targets else named.feature_names,
+        )
+    assert normalizer.offset is not None
+    if len(normalizer.offset) != columns.shape[1]:
+        raise ArgumentError(
+            f"{name} must have {columns.shape[1]} columns, got {len(normalizer.offset)}"
+        )
+    return normalizer
+
+
+def sample_weights(
+    y: np.ndarray,
+    sample_weight: Array | None,
+    class_weight: Mapping[Any, float] | str | None,
+    known: np.ndarray | None,
+) -> np.ndarray | None:
+    """Return the weights of the training samples, of mean 1, float64; None if all count alike."""
+    if sample_weight is None and class_weight is None:
+        return None
+    n = len(y)
+    weights = np.ones(n)
+    if sample_weight is not None:
+        given = to_numpy(sample_weight)
+        if given.shape != (n,) or given.dtype.kind not in "biuf":
+            raise DataError(
+                f"sample_weight must be {n} numbers, of shape ({n},) as train.x has rows, "
+                f"got {given.dtype} of shape {given.shape}"
+            )
+        weights = given.astype(np.float64)
+        wrong = ~(np.isfinite(weights) & (weights >= 0))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise DataError(f"sample_weight must be finite and >= 0, got {given[row]} in row {row}")
+    if class_weight is not None:
+        if known is None:
+            raise ArgumentError("class_weight needs train.y to be class labels")
+        weights = weights * class_weights(y, class_weight, known)[y]
+    # a sum that is correctly rounded, so alike on every platform
+    try:
+        total = math.fsum(weights)
+    except OverflowError:
+        total = math.inf
+    if n and not 0 < total < math.inf:
+        raise DataError(
+            "weights of the training samples must have a sum that isn't zero or infinite, "
+            f"got {total}"
+        )
+    return weights * (n / total) if n else weights
+
+
+def class_weights(y: np.ndarray, given: Mapping[Any, float] | str, known: np.ndarray) -> np.ndarray:
+    """Return the weight of each of the `known` classes, "balanced" over the targets or given."""
+    if isinstance(given, str):
+        if given != "balanced":
+            raise unknown("class_weight", given, ["balanced"])
+        counts = np.bincount(y, minlength=len(known))
+        present = int(np.count_nonzero(counts))
+        return len(y) / (present * np.maximum(counts, 1))
+    if not isinstance(given, Mapping):
+        raise ArgumentError(
+            f"class_weight must be a mapping such as {{0: 1.0, 1: 2.5}} or 'balanced', "
+            f"got {given!r}"
+        )
+    # as text too: at the command line and in files, labels are
+    places = {str(label): i for i, label in enumerate(known)}
+    weights = np.ones(len(known))
+    for label, weight in given.items():
+        if str(label) not in places:
+            raise unknown("label in class_weight", str(label), places)
+        weights[places[str(label)]] = nonnegative(f"class_weight of {label}", weight)
+    return weights
+
+
+def _plain(given: Mapping[Any, float] | str | None) -> dict[str, float] | str | None:
+    """Return class weights that were checked as a file can hold them."""
+    if not isinstance(given, Mapping):
+        return given
+    return {str(label): float(weight) for label, weight in given.items()}
