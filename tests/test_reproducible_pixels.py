@@ -29,11 +29,10 @@ def prepared(x, ns=NS):
 
 
 def test_each_of_the_256_values_is_near_to_its_level():
-    found = pixels.find_pixels(images(None, 1, 256, np.arange(256)[None, :]), np)
-    np.testing.assert_array_equal(found.levels[0], np.arange(256))
-    assert found.levels.dtype == np.uint8
-    for p in range(256):
-        value = Fraction(float(np.float32(p / 255)))
+    x = images(None, 1, 256, np.arange(256)[None, :])
+    np.testing.assert_array_equal(pixels.levels_of(x, np)[0], np.arange(256))
+    assert pixels.find_pixels(x, np) == (255 * 128, 255)
+    for p, value in enumerate(map(Fraction, x[0])):
         assert abs(value - Fraction(pixels.SLOPE) * p) <= Fraction(pixels.NEAR) * p
         assert (value / Fraction(pixels.GRID)).denominator == 1
 
@@ -49,19 +48,16 @@ def test_what_is_no_pixel(other):
     x = images(np.random.RandomState(0), 3, 256)
     x[1] = np.asarray(other, dtype=np.float64)
     assert pixels.find_pixels(x, np) is None
-    assert pixels.brightness(x, np) is None
     assert NS.prepare(NS.asarray(x)).pixels is None
 
 
 def test_a_set_is_looked_at_in_parts(monkeypatch):
     x = images(np.random.RandomState(0), 11, 4)
-    whole = pixels.find_pixels(x, np)
-    monkeypatch.setattr(pixels, "_CHUNK", 12)
-    parts = pixels.find_pixels(x, np)
-    np.testing.assert_array_equal(parts.levels, whole.levels)
-    assert parts.brightness == whole.brightness == pixels.brightness(x, np)
     levels = np.rint(x * 255)
-    assert whole.brightness == (levels.sum(axis=1).max(), levels.max())
+    whole = levels.sum(axis=1).max(), levels.max()
+    assert pixels.find_pixels(x, np) == whole
+    monkeypatch.setattr(pixels, "_CHUNK", 12)
+    assert pixels.find_pixels(x, np) == whole
     x[10, 3] = 0.7
     assert pixels.find_pixels(x, np) is None
 
@@ -189,14 +185,35 @@ def test_black_columns_have_no_gradient_and_black_rows_no_output():
     assert not np.any(np.signbit(found[5]))
 
 
-def test_not_finite_operands_are_as_ieee_has_them():
-    x = images(np.random.RandomState(5), 4, 3)
-    x[0, 0] = 0.0
-    b = np.array([[np.inf, 1.0], [1.0, np.nan], [1.0, 1.0]])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("other", [np.nan, np.inf, -np.inf, 1e150, 1e-130, 1e-320])
+def test_a_column_that_is_out_of_range_changes_no_other(other, transposed, taken):
+    rng = np.random.RandomState(5)
+    array = prepared(images(rng, 30, 30))
+    array = array.T if transposed else array
+    b = rng.uniform(-1, 1, (30, 3))
+    b[:, 1] *= other if np.isfinite(other) and other < 1 else 1.0
+    b[5, 1] = other
     with np.errstate(invalid="ignore"):
-        expected, found = x @ b, to_numpy(prepared(x) @ NS.asarray(b))
+        found = to_numpy(array @ NS.asarray(b))
+        expected = to_numpy(array) @ b
+        for j in range(3):
+            assert bits(found[:, [j]]) == bits(to_numpy(array @ NS.asarray(b[:, [j]])))
     np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
     np.testing.assert_array_equal(np.isinf(found), np.isinf(expected))
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9 * np.max(np.abs(b[:, [0, 2]])))
+    assert all(taken)
+
+
+def test_a_row_that_is_out_of_range_changes_no_block_of_columns():
+    """A small operand has its rows looked at together with its columns."""
+    rng = np.random.RandomState(8)
+    array, b = prepared(images(rng, 4, 20)), rng.uniform(-1, 1, (20, 30))
+    b[7] *= 1e-130
+    found = to_numpy(array @ NS.asarray(b))
+    clean = b.copy()
+    clean[7] = 0.0
+    assert bits(found) == bits(array @ NS.asarray(clean))
 
 
 def test_what_is_changed_in_place_is_no_image_any_more():

@@ -7,6 +7,7 @@ import pytest
 
 import xpnn
 from tests.conftest import open_backend
+from xpnn import backends
 from xpnn.backends import JaxBackend
 from xpnn.steps import EvaluationStep, InitialState, TrainingStep
 
@@ -147,3 +148,28 @@ def test_runs_of_equal_networks_compile_once():
     hash_of(model=own)
     hash_of(model=own)
     assert len({*map(id, folds)}) == 3 + 4
+
+
+@pytest.mark.parametrize(
+    ("layer", "change"),
+    [
+        (xpnn.BatchNorm, lambda layer: setattr(layer, "eps", 10.0)),
+        (
+            functools.partial(xpnn.Activation, "elu"),
+            lambda layer: layer.parameters.update(alpha=3.0),
+        ),
+    ],
+)
+def test_a_layer_that_is_changed_later_changes_no_other_network(layer, change):
+    """Other shapes are traced later."""
+    open_backend("jax", "float32")
+
+    def fitted(batch_size):
+        model = xpnn.Sequential(xpnn.Dense(4), layer(), xpnn.Dense(3))
+        xpnn.fit(model, (X, Y), epochs=1, batch_size=batch_size, seed=1, backend="jax")
+        return model
+
+    expected = fitted(7).sha256()
+    backends._kept.cache_clear()
+    change(fitted(8).layers[1])
+    assert fitted(7).sha256() == expected

@@ -6,6 +6,7 @@ This is the only module that names an array library, and it imports one only whe
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import importlib
 import importlib.util
@@ -428,16 +429,19 @@ def _once_a_key(compiler: Callable[..., Any], function: Any) -> Callable[..., An
 
     JAX itself knows functions by identity, and would compile those of each run anew.
     """
-    call = _called if getattr(function, "key", None) is None else _kept
-    return call(compiler, function)
+    keyed = getattr(function, "key", None) is not None
+    return (_kept if keyed else _compiled)(compiler, function)
 
 
-def _called(compiler: Callable[..., Any], function: Any) -> Callable[..., Any]:
+def _compiled(compiler: Callable[..., Any], function: Any) -> Callable[..., Any]:
     return compiler(function)  # type: ignore[no-any-return]
 
 
 # the oldest is dropped: a program takes memory
-_kept = functools.lru_cache(maxsize=32)(_called)
+@functools.lru_cache(maxsize=32)
+def _kept(compiler: Callable[..., Any], function: Any) -> Callable[..., Any]:
+    # a copy: it is traced again for other shapes, when the user may have changed a layer
+    return _compiled(compiler, copy.deepcopy(function))
 
 
 class StrictBackend(Backend):
@@ -592,16 +596,12 @@ class ReproducibleBackend(WrappedBackend):
             return wrapped
 
         def parts(leaf: Any) -> tuple[tuple[Any, ...], Any]:
-            known = leaf.low, leaf.high
-            if leaf.pixels is None:
-                return (leaf.raw,), (known, None)
-            return (leaf.raw, leaf.pixels.levels), (known, leaf.pixels.brightness)
+            return (leaf.raw,), ((leaf.low, leaf.high), leaf.pixels)
 
         def joined(parts: Sequence[Any], known: Any) -> Any:
-            bits, brightness = known
+            bits, pixels = known
             array = lifted(parts[0], bits)
-            if brightness is not None:
-                array.pixels = reproducible.Pixels(parts[1], brightness)
+            array.pixels = pixels
             return array
 
         lifted = wrapper(recorded)

@@ -161,6 +161,11 @@ def _read(path: PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise DataError(f"{path} is a safetensors file, but not one of xpnn's, or a damaged one")
     try:
         description = json.loads(metadata["xpnn"])
+        if type(description["format"]) is not int or description["format"] < 1:
+            raise DataError(
+                f"{path} has damaged metadata: its format must be a number from 1 to {FORMAT}, "
+                f"got {description['format']!r}"
+            )
         if description["format"] > FORMAT:
             raise DataError(
                 f"{path} was written by xpnn {description['xpnn']}, whose format "

@@ -114,6 +114,16 @@ def _cut(
     return Cut([xp.reshape(piece, raw.shape) for piece in pieces], low)
 
 
+def cut_where_usual(array: Array, bits: Sequence[int], scale: float, xp: Any) -> tuple[Cut, Raw]:
+    """Return columns cut as by `cut`, zeros where they are out of comfort; and which aren't."""
+    raw = double(array.raw, xp)
+    maxima = xp.max(xp.abs(raw), axis=-2, keepdims=True)
+    usual = _are_usual(maxima, COMFORT)
+    raw, maxima = (xp.where(usual, x, 0.0) for x in (raw, maxima))
+    unit = power_above(maxima * scale, xp)
+    return slices(raw, math.frexp(scale)[1] - 1 - COMFORT, bits, unit=unit), usual
+
+
 def unit_of(array: Array, axis: int, scale: float, xp: Any) -> Raw | None:
     """Return the least powers of two not below `scale` times the maxima of |x| along `axis`.
 
@@ -153,8 +163,11 @@ def _maxima(raw: Raw, axis: int | None, xp: Any) -> Raw:
 
 def are_within(maxima: Raw, exponent: int, xp: Any) -> bool:
     """Return whether all are 0 or between 2^-exponent and 2^exponent."""
-    usual = (maxima >= 2.0**-exponent) & (maxima <= 2.0**exponent) | (maxima == 0.0)
-    return bool(xp.all(usual))
+    return bool(xp.all(_are_usual(maxima, exponent)))
+
+
+def _are_usual(maxima: Raw, exponent: int) -> Raw:
+    return (maxima >= 2.0**-exponent) & (maxima <= 2.0**exponent) | (maxima == 0.0)
 
 
 def _joined(raw: Raw, axis: int, xp: Any) -> Raw:

@@ -9,7 +9,7 @@ import numpy as np
 
 from xpnn.reproducible import cuts
 from xpnn.reproducible.formats import FLOAT32, FLOAT64
-from xpnn.reproducible.pixels import Brightness, brightest, brightness
+from xpnn.reproducible.pixels import Pixels, brightest, find_pixels
 
 _ROWS = 1024
 
@@ -30,13 +30,13 @@ class Survey(NamedTuple):
     ----------
     low, high
         All values are multiples of ``2**low``, and at most ``2**high``.
-    brightness
+    pixels
         If all are pixels, what is known of them.
     """
 
     low: int
     high: int
-    brightness: Brightness | None
+    pixels: Pixels | None
 
 
 def survey(parts: Callable[[], Iterable[np.ndarray]], *, pixels: bool = True) -> Survey | None:
@@ -54,14 +54,14 @@ def survey(parts: Callable[[], Iterable[np.ndarray]], *, pixels: bool = True) ->
     found = cuts.width_of(doubles, np)
     if found is None:
         return None
-    return Survey(*found, _brightness(doubles()) if pixels else None)
+    return Survey(*found, _pixels(doubles()) if pixels else None)
 
 
-def _brightness(parts: Iterable[np.ndarray]) -> Brightness | None:
+def _pixels(parts: Iterable[np.ndarray]) -> Pixels | None:
     """Return what is known of all parts of a matrix, or None if they aren't pixels."""
     known = []
     for part in parts:
-        found = brightness(part, np) if part.ndim == 2 else None
+        found = find_pixels(part, np) if part.ndim == 2 else None
         if found is None:
             return None
         known.append(found)

@@ -162,9 +162,7 @@ class Namespace:
         array = self._plain(raw)
         if found is not None:
             array.low, array.high = max(array.low, found.low), found.high
-            if found.brightness is not None:
-                part = find_pixels(raw, self._raw)
-                array.pixels = part and part._replace(brightness=found.brightness)
+            array.pixels = found.pixels
         return array
 
     def _plain(self, raw: Raw) -> Array:
@@ -303,8 +301,8 @@ class Namespace:
     def take(self, x: Array, indices: Array, /, *, axis: int | None = None) -> Array:
         """Return some rows, or columns."""
         taken = x.view(self._raw.take(x.raw, indices.raw, axis=axis))
-        if x.pixels is not None and axis == 0:
-            taken.pixels = x.pixels.take(indices.raw, self._raw)
+        if axis == 0:
+            taken.pixels = x.pixels
         return taken
 
     def astype(self, x: Array, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Array:

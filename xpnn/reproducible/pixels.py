@@ -24,8 +24,8 @@ GRID = 2.0**-31
 # q the greatest power of two <= p, so it is between 2^-32 p and 2^-31 p
 SLOPE = 2.0**-8 + 2.0**-16 + 2.0**-24 + 1.5 * 2.0**-32
 NEAR = 2.0**-33
-# bits of the other operand's rest, but one
-REST = 31
+# of the other operand: q is its unit, and its rest has 32
+_BITS = (0, 31)
 # S of `product` is at most _MOST, so rounding makes less than _SLACK of a slice
 _MOST = 1024.0
 _SLACK = 1.0 + 2.0**-12
@@ -34,66 +34,44 @@ _SLACK = 1.0 + 2.0**-12
 _CHUNK = 1 << 22
 
 
-class Brightness(NamedTuple):
+class Pixels(NamedTuple):
     """What is known of all images of a data set."""
 
     most: int  # that the levels of one add up to
     highest: int  # level
 
 
-class Pixels(NamedTuple):
-    """Images as whole levels."""
-
-    levels: Raw  # uint8
-    brightness: Brightness
-
-    def take(self, rows: Raw, xp: Any) -> Pixels:
-        """Return those of some rows."""
-        return self._replace(levels=xp.take(self.levels, rows, axis=0))
-
-
 def find_pixels(raw: Raw, xp: Any) -> Pixels | None:
-    """Return a matrix of pixels as such, or None if it isn't one."""
+    """Return what is known of a matrix of pixels, or None if it isn't one."""
     step = max(1, _CHUNK // max(raw.shape[1], 1))
     parts = []
     for start in range(0, raw.shape[0], step):
-        part = _levels(raw[start : min(start + step, raw.shape[0]), :], xp)
-        if part is None:
+        x = cuts.double(raw[start : min(start + step, raw.shape[0]), :], xp)
+        levels = levels_of(x, xp)
+        good = (levels >= 0) & (levels <= LEVELS) & (xp.abs(x - levels * SLOPE) <= levels * NEAR)
+        whole = x * (1.0 / GRID)
+        if not bool(xp.all(good & (whole == xp.floor(whole)))):
             return None
-        parts.append((xp.astype(part, xp.uint8), _brightness(part, xp)))
-    if not parts:
-        return None
-    levels, known = zip(*parts, strict=True)
-    return Pixels(xp.concat(levels), brightest(known))
+        if x.shape[1]:
+            parts.append(Pixels(int(xp.max(xp.sum(levels, axis=1))), int(xp.max(levels))))
+    return brightest(parts) if parts else None
 
 
-def brightness(values: Raw, xp: Any) -> Brightness | None:
-    """Return what `find_pixels` finds out about a matrix."""
-    levels = _levels(values, xp)
-    return None if levels is None else _brightness(levels, xp)
-
-
-def brightest(parts: Iterable[Brightness]) -> Brightness:
+def brightest(parts: Iterable[Pixels]) -> Pixels:
     """Return what is known of several parts of a data set together."""
-    return Brightness(*map(max, zip(*parts, strict=True)))
+    return Pixels(*map(max, zip(*parts, strict=True)))
 
 
-def _levels(x: Raw, xp: Any) -> Raw | None:
-    x = cuts.double(x, xp)
-    levels = xp.round(x * float(LEVELS))
-    good = (levels >= 0) & (levels <= LEVELS) & (xp.abs(x - levels * SLOPE) <= levels * NEAR)
-    whole = x * (1.0 / GRID)
-    return levels if bool(xp.all(good & (whole == xp.floor(whole)))) else None
+def levels_of(x: Raw, xp: Any) -> Raw:
+    """Return p for each pixel of a float64 matrix."""
+    return xp.round(x * float(LEVELS))
 
 
-def _brightness(levels: Raw, xp: Any) -> Brightness:
-    if not levels.shape[0] or not levels.shape[1]:
-        return Brightness(0, 0)
-    return Brightness(int(xp.max(xp.sum(levels, axis=1))), int(xp.max(levels)))
+def product(a: Array, b: Array, xp: Any) -> tuple[Raw, int, Raw | None] | None:
+    """Return ``a @ b`` in float64, its ``low``, and which columns of it are right; None if all are.
 
-
-def product(a: Array, b: Array, xp: Any) -> tuple[Raw, int] | None:
-    """Return ``a @ b`` in float64 and its ``low``; None if `a` isn't pixels, or is too bright.
+    The result is None if `a` isn't pixels or their transpose, or is too bright. A column of `b`
+    that isn't finite, or is too large or too small, isn't right.
 
     Let |b| be the largest of a column, x the pixels of a row of `a`, as SLOPE p + e, and S what
     they may add up to. The head of the column is a multiple of q, the least power of two not
@@ -108,34 +86,36 @@ def product(a: Array, b: Array, xp: Any) -> tuple[Raw, int] | None:
     found = _parts(a, xp)
     if found is None:
         return None
-    x, levels, brightness = found
-    largest = a.shape[-1] * brightness.highest * SLOPE
+    x, levels, pixels = found
+    largest = a.shape[-1] * pixels.highest * SLOPE
     allowed = min(largest, math.sqrt(126.5 * largest), _MOST)
-    if (brightness.most * SLOPE if a.original is None else largest) > allowed:
+    if (pixels.most * SLOPE if a.original is None else largest) > allowed:
         return None
-    parts = cuts.cut(b, -2, (0, REST), xp, scale=2.0**-22 * _SLACK * allowed)
+    scale = 2.0**-22 * _SLACK * allowed
+    parts, right = cuts.cut(b, -2, _BITS, xp, scale=scale), None
     if parts is None:
-        return None
+        parts, right = cuts.cut_where_usual(b, _BITS, scale, xp)
     head, rest = parts.slices
     result = product_of(x, head)
     less = product_of(levels, rest)
     less *= SLOPE
     result += less
     result += 0.0  # a sum of -0 is -0 or 0, as the BLAS likes
-    return result, parts.low - 33
+    return result, parts.low - 33, right
 
 
-def _parts(a: Array, xp: Any) -> tuple[Raw, Raw, Brightness] | None:
-    """Return pixels and their levels in float64; of a transpose, transposed."""
+def _parts(a: Array, xp: Any) -> tuple[Raw, Raw, Pixels] | None:
+    """Return pixels in float64 and their levels; of a transpose, transposed."""
     if a.original is not None:
         found = _parts(a.original, xp)
         if found is None:
             return None
-        x, levels, known = found
-        return xp.matrix_transpose(x), xp.matrix_transpose(levels), known
+        x, levels, pixels = found
+        return xp.matrix_transpose(x), xp.matrix_transpose(levels), pixels
     if a.pixels is None:
         return None
     kept = cuts.kept_of(a)
     if "pixels" not in kept:
-        kept["pixels"] = cuts.double(a.raw, xp), xp.astype(a.pixels.levels, xp.float64)
-    return *kept["pixels"], a.pixels.brightness
+        x = cuts.double(a.raw, xp)
+        kept["pixels"] = x, levels_of(x, xp)
+    return *kept["pixels"], a.pixels

@@ -18,10 +18,17 @@ Raw = Any
 def matmul(a: Array, b: Array, xp: Any) -> tuple[Raw, int]:
     """Return the product at "training" precision, in float64, and its ``low``."""
     single = a.dtype == b.dtype == xp.float32
-    if not single:
-        found = pixels.product(a, b, xp)
-        if found is not None:
-            return found
+    found = None if single else pixels.product(a, b, xp)
+    if found is None:
+        return _by_slices(a, b, single, xp)
+    product, low, right = found
+    if right is None:
+        return product, low
+    other, other_low = _by_slices(a, b, single, xp)
+    return xp.where(right, product, other), min(low, other_low)
+
+
+def _by_slices(a: Array, b: Array, single: bool, xp: Any) -> tuple[Raw, int]:
     bits = cuts.bits_for(a.shape[-1])
     slices = (bits,) * ((1 if single else 2) if bits == 21 else (2 if single else 3))
     left, right = cuts.cut(a, -1, slices, xp), cuts.cut(b, -2, slices, xp)
