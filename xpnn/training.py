@@ -395,7 +395,14 @@ def predict_proba(model: Sequential, x: Array, *, where: Where | None = None) ->
     with place.scope():
         if isinstance(outputs, np.ndarray) and place.options().get("reproducible"):
             # the exp of NumPy differs between processors
-            values = place.to_numpy(loss.predict(place.asarray(outputs), xp=place.xp))
+            values = np.concatenate(
+                [
+                    place.to_numpy(loss.predict(place.asarray(part), xp=place.xp))
+                    for part in np.split(
+                        outputs, range(EVALUATION_ROWS, len(outputs), EVALUATION_ROWS)
+                    )
+                ]
+            )
         else:
             values = loss.predict(outputs, xp=namespace(outputs))
         return values if model.target_normalizer is None else model.target_normalizer.invert(values)
