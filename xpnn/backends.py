@@ -429,19 +429,16 @@ def _once_a_key(compiler: Callable[..., Any], function: Any) -> Callable[..., An
 
     JAX itself knows functions by identity, and would compile those of each run anew.
     """
-    keyed = getattr(function, "key", None) is not None
-    return (_kept if keyed else _compiled)(compiler, function)
-
-
-def _compiled(compiler: Callable[..., Any], function: Any) -> Callable[..., Any]:
-    return compiler(function)  # type: ignore[no-any-return]
+    if getattr(function, "key", None) is None:
+        return compiler(function)  # type: ignore[no-any-return]
+    return _kept(compiler, function)
 
 
 # the oldest is dropped: a program takes memory
 @functools.lru_cache(maxsize=32)
 def _kept(compiler: Callable[..., Any], function: Any) -> Callable[..., Any]:
     # a copy: it is traced again for other shapes, when the user may have changed a layer
-    return _compiled(compiler, copy.deepcopy(function))
+    return compiler(copy.deepcopy(function))  # type: ignore[no-any-return]
 
 
 class StrictBackend(Backend):
@@ -584,28 +581,20 @@ class ReproducibleBackend(WrappedBackend):
         recorded = reproducible.namespace(recorder, precision=self.xp.precision)
 
         def raw(leaf: Any) -> tuple[Any, Any]:
-            return leaf.raw, (leaf.low, leaf.high)
+            return leaf.raw, (leaf.low, leaf.high, leaf.pixels)
 
         def wrapper(xp: Any) -> Callable[[Any, Any], Any]:
             def wrapped(raw: Any, known: Any) -> Any:
                 if known is None:
                     return xp._plain(raw)
-                low, high = known
-                return reproducible.Array(xp, raw, low, high=high, owned=True)
+                low, high, pixels = known
+                array = reproducible.Array(xp, raw, low, high=high, owned=True)
+                array.pixels = pixels
+                return array
 
             return wrapped
 
-        def parts(leaf: Any) -> tuple[tuple[Any, ...], Any]:
-            return (leaf.raw,), ((leaf.low, leaf.high), leaf.pixels)
-
-        def joined(parts: Sequence[Any], known: Any) -> Any:
-            bits, pixels = known
-            array = lifted(parts[0], bits)
-            array.pixels = pixels
-            return array
-
-        lifted = wrapper(recorded)
-        return recording.Leaf(raw, lifted, wrapper(self.xp), parts, joined)
+        return recording.Leaf(raw, wrapper(recorded), wrapper(self.xp))
 
 
 BACKENDS: dict[str, type[Backend]] = {

@@ -22,7 +22,7 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -833,26 +833,21 @@ def _signature(recording: Recording, results: Sequence[Recorded]) -> bytes:
 
 
 class Leaf(NamedTuple):
-    """How the arrays of a carry hold NumPy's: by themselves, or wrapped.
+    """How carry, rows and context hold NumPy's arrays: by themselves, or wrapped.
 
     `raw` returns the array in a leaf and what else is known of it, `wrapped` a leaf of a
-    recording, and `restored` one of the caller's. Of the context, `parts` returns all arrays in
-    one and what else is known of it, and `joined` makes of them one of a recording.
+    recording, and `restored` one of the caller's.
     """
 
     raw: Callable[[Any], tuple[Any, Any]]
     wrapped: Callable[[Any, Any], Any]
     restored: Callable[[Any, Any], Any]
-    parts: Callable[[Any], tuple[tuple[Any, ...], Any]]
-    joined: Callable[[Sequence[Any], Any], Any]
 
 
 PLAIN = Leaf(
     raw=lambda leaf: (leaf, None),
     wrapped=lambda raw, _: raw,
     restored=lambda raw, _: raw,
-    parts=lambda leaf: ((leaf,), None),
-    joined=lambda parts, _: parts[0],
 )
 
 # of one fold, kept: for the first steps of a run, the last batch, another data set
@@ -928,13 +923,13 @@ class Fold:
     ) -> tuple[Any, int]:
         """Go on from `start`; return the carry and the number of steps done."""
         held = [self._leaf.raw(leaf) for leaf in leaves(carry)]
-        parts = [self._leaf.parts(leaf) for leaf in context]
-        contexts = _flat(arrays for arrays, _ in parts)
+        around = [self._leaf.raw(leaf) for leaf in context]
+        contexts = [array for array, _ in around]
         raw = _apart([array for array, _ in held], contexts)
         known = [fact for _, fact in held]
         indices, _ = self._leaf.raw(rows)
         key = (
-            *(tuple(known), tuple(fact for _, fact in parts), structure(carry)),
+            *(tuple(known), tuple(fact for _, fact in around), structure(carry)),
             *(tuple(map(id, raw)), tuple(map(id, contexts))),
             *(indices.shape[1:], indices.strides[1:], indices.dtype),
         )
@@ -1027,10 +1022,7 @@ class Fold:
                 carry, (wrapped(g, raw(b)[1]) for g, b in zip(given, before, strict=True))
             )
             row = recording.give(raw(rows)[0][i])
-            around = [
-                self._leaf.joined([recording.give(array) for array in arrays], fact)
-                for arrays, fact in map(self._leaf.parts, context)
-            ]
+            around = [wrapped(recording.give(array), fact) for array, fact in map(raw, context)]
             carried, outputs = self._step(lifted, wrapped(row, raw(rows)[1]), *around)
             if structure(carried) != structure(carry):
                 raise RecordingError("a step's carry changed its structure")
@@ -1052,13 +1044,9 @@ class Fold:
         for original, new in zip(originals, after, strict=True):
             np.copyto(original, new.value)
         dtypes = [figure.dtype for figure in figures]
-        held = (originals, _flat(self._leaf.parts(leaf)[0] for leaf in context))
+        held = (originals, [raw(leaf)[0] for leaf in context])
         played = _Played(program, list(known), dtypes, held, signature, False)
         return played, [figure.value for figure in figures]
-
-
-def _flat(parts: Iterable[Iterable[Array]]) -> list[Array]:
-    return [array for arrays in parts for array in arrays]
 
 
 def _begin(figures: list[Array], dtypes: Sequence[Any], count: int) -> None:

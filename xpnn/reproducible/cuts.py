@@ -103,7 +103,7 @@ def _cut(
     unit = unit_of(array, axis, scale, xp)
     if unit is None:
         return None
-    least = math.frexp(scale)[1] - 1 - COMFORT
+    least = _least(scale)
     rows = _joined(raw, axis, xp)
     if rows is raw:
         return slices(raw, least, bits, unit=unit)
@@ -117,11 +117,16 @@ def _cut(
 def cut_where_usual(array: Array, bits: Sequence[int], scale: float, xp: Any) -> tuple[Cut, Raw]:
     """Return columns cut as by `cut`, zeros where they are out of comfort; and which aren't."""
     raw = double(array.raw, xp)
-    maxima = xp.max(xp.abs(raw), axis=-2, keepdims=True)
-    usual = _are_usual(maxima, COMFORT)
+    maxima = _maxima(raw, -2, xp)
+    usual = _are_usual(maxima)
     raw, maxima = (xp.where(usual, x, 0.0) for x in (raw, maxima))
     unit = power_above(maxima * scale, xp)
-    return slices(raw, math.frexp(scale)[1] - 1 - COMFORT, bits, unit=unit), usual
+    return slices(raw, _least(scale), bits, unit=unit), usual
+
+
+def _least(scale: float) -> int:
+    """Return the exponent of the least unit where maxima are in comfort."""
+    return math.frexp(scale)[1] - 1 - COMFORT
 
 
 def unit_of(array: Array, axis: int, scale: float, xp: Any) -> Raw | None:
@@ -136,7 +141,7 @@ def unit_of(array: Array, axis: int, scale: float, xp: Any) -> Raw | None:
     own = None if both else axis
     if ("maxima", own) not in kept:
         maxima = _maxima(double(array.raw, xp), own, xp)
-        kept["maxima", own] = maxima if are_within(maxima, COMFORT, xp) else None
+        kept["maxima", own] = maxima if bool(xp.all(_are_usual(maxima))) else None
     maxima = kept["maxima", own]
     if maxima is None:
         return None
@@ -161,13 +166,9 @@ def _maxima(raw: Raw, axis: int | None, xp: Any) -> Raw:
     return xp.max(xp.reshape(maxima, (-1, raw.shape[1])), axis=0, keepdims=True)
 
 
-def are_within(maxima: Raw, exponent: int, xp: Any) -> bool:
-    """Return whether all are 0 or between 2^-exponent and 2^exponent."""
-    return bool(xp.all(_are_usual(maxima, exponent)))
-
-
-def _are_usual(maxima: Raw, exponent: int) -> Raw:
-    return (maxima >= 2.0**-exponent) & (maxima <= 2.0**exponent) | (maxima == 0.0)
+def _are_usual(maxima: Raw) -> Raw:
+    """Return which are in comfort: 0, or between 2^-COMFORT and 2^COMFORT."""
+    return (maxima >= 2.0**-COMFORT) & (maxima <= 2.0**COMFORT) | (maxima == 0.0)
 
 
 def _joined(raw: Raw, axis: int, xp: Any) -> Raw:
