@@ -14,6 +14,8 @@ from xpnn.activations import ACTIVATIONS
 from xpnn.backends import Backend, get_backend
 from xpnn.losses import LOSSES
 from xpnn.optimizers import OPTIMIZERS
+from xpnn.recording import calls
+from xpnn.tree import leaves, rebuilt
 
 RECORDER = recording.namespace(xp)
 
@@ -23,7 +25,7 @@ def rng(seed=0):
 
 
 def copied(tree):
-    return recording.rebuilt(tree, [leaf.copy() for leaf in recording.leaves(tree)])
+    return rebuilt(tree, [leaf.copy() for leaf in leaves(tree)])
 
 
 def both(step, carry, runs):
@@ -36,8 +38,8 @@ def both(step, carry, runs):
             recorded_carry, figures = fold(recorded_carry, rows, *context)
             eager_carry, expected = eager(eager_carry, rows, *context)
         for got, want in zip(
-            (*recording.leaves(recorded_carry), *figures),
-            (*recording.leaves(eager_carry), *expected),
+            (*leaves(recorded_carry), *figures),
+            (*leaves(eager_carry), *expected),
             strict=True,
         ):
             assert got.dtype == want.dtype
@@ -105,6 +107,143 @@ def test_an_array_that_takes_anothers_place():
     start = {"mean": np.asarray(0.0), "count": np.asarray(0.0)}
     fold = both(step, start, [(rows_of(9), DATA), (rows_of(5), DATA)])
     assert len(fold.programs) == 1
+
+
+SHAPES = ((5, 3), (3,), (2, 2, 2), (1,))
+
+
+def parameters(dtype=np.float64):
+    return [rng(10 + i).standard_normal(shape).astype(dtype) for i, shape in enumerate(SHAPES)]
+
+
+def gradients(xp, parameters, row, x):
+    """Each made by three operations, and the row's sum by two."""
+    total = xp.sum(xp.take(x, row, axis=0))
+    return [xp.where(w > 0, total * w, w) for w in parameters], total
+
+
+def operations_of(step, *state):
+    """Return the number of operations of a step on four parameters, held to the eager bits."""
+    runs = [(rows_of(6), DATA), (rows_of(3, 2), DATA), (rows_of(5), DATA)]
+    fold = both(with_namespace(step), (parameters(), *state), runs)
+    return len(fold.programs[0].operations)
+
+
+OTHERS = 2 + 4 * 3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_equal_chains_at_the_end_are_carried_out_as_one(dtype):
+    @with_namespace
+    def step(xp, carry, row, x):
+        ws, vs = carry
+        gs, total = gradients(xp, ws, row, x)
+        for w, v, g in zip(ws, vs, gs, strict=True):
+            v *= 0.9
+            v -= 0.1 * g
+            w += v / (xp.sqrt(xp.abs(w)) + 1.0)
+        return (ws, vs), (total,)
+
+    carry, x = (parameters(dtype), [np.zeros(shape, dtype) for shape in SHAPES]), DATA.astype(dtype)
+    fold = both(step, carry, [(rows_of(6), x), (rows_of(2, 3), x), (rows_of(5), x)])
+    assert [len(program.operations) for program in fold.programs] == [OTHERS + 8] * 2
+
+
+def test_what_comes_after_a_chain_keeps_it_from_being_joined():
+    def step(xp, carry, row, x):
+        (ws,) = carry
+        gs, _ = gradients(xp, ws, row, x)
+        for w, g in zip(ws, gs, strict=True):
+            w -= 0.1 * g
+        return (ws,), (xp.sum(ws[0]),)
+
+    assert operations_of(step) == OTHERS + 4 * 2 + 1
+
+
+def test_chains_of_different_arithmetic_stay_apart():
+    def operations_at(*rates):
+        def step(xp, carry, row, x):
+            (ws,) = carry
+            gs, total = gradients(xp, ws, row, x)
+            for w, g, rate in zip(ws, gs, rates, strict=True):
+                w -= rate * g
+            return (ws,), (total,)
+
+        return operations_of(step)
+
+    assert operations_at(0.1, 0.1, 0.1, 0.1) == OTHERS + 2
+    assert operations_at(0.1, 0.1, 0.1, 0.2) == OTHERS + 4
+    assert operations_at(0.1, 0.2, 0.1, 0.2) == OTHERS + 4
+    assert operations_at(0.1, 0.2, 0.3, 0.4) == OTHERS + 8
+    assert operations_at(0.0, -0.0, 0.0, -0.0) == OTHERS + 4
+
+
+def test_chains_that_meet_are_one_chain():
+    def step(xp, carry, row, x):
+        (ws,) = carry
+        gs, total = gradients(xp, ws, row, x)
+        for w, g in zip(ws, gs, strict=True):
+            w -= 0.1 * g
+        ws[0] -= 0.1 * gs[0]
+        return (ws,), (total,)
+
+    # and subtracts 0.1 of its gradient once more
+    assert operations_of(step) == OTHERS + 2 + 2 + 2
+
+
+def test_gradients_that_are_figures_or_constants_stay_where_they_are():
+    constants = [np.full((5, 3), 0.25), np.asarray([0.5, 0.25, 0.125])]
+
+    def step(xp, carry, row, x):
+        ws, counts = carry
+        gs, total = gradients(xp, ws, row, x)
+        hit = xp.reshape(gs[3], ())
+        for w, g in zip(ws, [*constants, *gs[2:]], strict=True):
+            w -= g
+        return (ws, [count + 1.0 for count in counts]), (hit, total)
+
+    assert operations_of(step, [np.asarray(0.0), np.asarray(1.0)]) == 2 + 2 * 3 + 4 + 4
+
+
+def test_what_all_chains_compute_of_numbers_is_computed_once():
+    def operations_at(factor):
+        def step(xp, carry, row, x):
+            ws, (count,) = carry
+            gs, total = gradients(xp, ws, row, x)
+            count += 1.0
+            for i, (w, g) in enumerate(zip(ws, gs, strict=True)):
+                if i == 2:
+                    count *= factor
+                w -= g / xp.sqrt(count + 1.0)
+            return (ws, [count]), (total,)
+
+        return operations_of(step, [np.ones(())])
+
+    # the number is changed between the chains: two divisors, and nothing is joined
+    assert operations_at(2.0) == OTHERS + 2 + 2 * 2 + 4 * 2
+
+
+def test_the_carry_keeps_its_place_once_it_has_one():
+    """So that a run's epochs are one program, and its last batch another."""
+
+    @with_namespace
+    def step(xp, carry, row, x):
+        (ws,) = carry
+        gs, total = gradients(xp, ws, row, x)
+        for w, g in zip(ws, gs, strict=True):
+            w -= 0.1 * g
+        return (ws,), (total,)
+
+    fold, carry = recording.Fold(step, RECORDER), (parameters(),)
+    for size in (4, 3, 4, 3):
+        carry, _ = fold(carry, rows_of(5, size), DATA)
+    assert len(fold.programs) == 2
+    (ws,) = carry
+    assert all(w.flags.c_contiguous and w.flags.writeable for w in ws)
+    kept = [w.copy() for w in ws]
+    others, _ = fold((parameters(),), rows_of(5), DATA)
+    assert all(np.array_equal(w, was) for w, was in zip(ws, kept, strict=True))
+    assert not any(np.may_share_memory(w, other) for w, other in itertools.product(ws, others[0]))
 
 
 def test_what_can_not_change_is_computed_once_a_run():
@@ -367,7 +506,7 @@ def test_traps(trap):
     runs = [(rows_of(5, 2), DATA), (rows_of(4, 2), DATA), (rows_of(3, 2), DATA)]
     fold = recording.Fold(with_namespace(step), RECORDER)
     eager = Backend.fold(types.SimpleNamespace(xp=xp), with_namespace(step))
-    recorded = recording.rebuilt(carry, [np.copy(leaf, "K") for leaf in recording.leaves(carry)])
+    recorded = rebuilt(carry, [np.copy(leaf, "K") for leaf in leaves(carry)])
     if "gaps" in trap:
         recorded = (np.zeros((5, 8)),)
         recorded[0][:, :4] = carry[0]
@@ -376,7 +515,7 @@ def test_traps(trap):
         recorded, figures = fold(recorded, rows, x)
         carry, expected = eager(carry, rows, x)
         assert [f.tolist() for f in figures] == [f.tolist() for f in expected]
-        for got, want in zip(recording.leaves(recorded), recording.leaves(carry), strict=True):
+        for got, want in zip(leaves(recorded), leaves(carry), strict=True):
             assert np.array_equal(got, want)
 
 
@@ -543,7 +682,7 @@ def test_the_reference_networks_steps_are_recorded(monkeypatch):
         step = OPTIMIZERS[optimizer]()
         xpnn.fit(model, (x, y), validation=(x[:9], y[:9]), optimizer=step, epochs=2, batch_size=20)
         train, evaluation = folds
-        assert (len(train.programs), len(evaluation.programs)) == (2, 2), (activation, optimizer)
+        assert (len(train.programs), len(evaluation.programs)) == (2, 3), (activation, optimizer)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -555,7 +694,7 @@ def test_a_product_in_blocks_of_rows(dtype, monkeypatch):
         tried.append((shape, *args))
         return True
 
-    monkeypatch.setattr(recording, "_blocks_are_better", noted)
+    monkeypatch.setattr(calls, "_blocks_are_better", noted)
     x = rng(0).integers(-9, 10, (100, 784)).astype(dtype)
     d = rng(1).integers(-9, 10, (100, 100)).astype(dtype)
 
@@ -565,15 +704,15 @@ def test_a_product_in_blocks_of_rows(dtype, monkeypatch):
         return (w + x.T @ y,), (w[0, 0],)
 
     fold = both(step, (np.zeros((784, 100), dtype),), [(rows_of(4), x, d)])
-    assert sum(o.function is recording._by_blocks for o in fold.programs[0].operations) == 1
+    assert sum(o.function is calls._by_blocks for o in fold.programs[0].operations) == 1
     # a block of x @ w would have 12 rows
     assert set(tried) == {((784, 100, 100), np.dtype(dtype), ("F", "C"), 8)}
 
 
 def test_blocks_are_taken_if_they_are_faster_and_change_no_bit(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(recording.time, "perf_counter", lambda: now[0])
-    product = recording.np.matmul
+    monkeypatch.setattr(calls.time, "perf_counter", lambda: now[0])
+    product = calls.np.matmul
 
     def timed_product(*args):
         now[0] += 1.0
@@ -589,12 +728,12 @@ def test_blocks_are_taken_if_they_are_faster_and_change_no_bit(monkeypatch):
         return by_blocks
 
     def better(by_blocks):
-        recording._blocks_are_better.cache_clear()
-        monkeypatch.setattr(recording, "_by_blocks", by_blocks)
-        return recording._blocks_are_better((784, 100, 100), np.dtype("float64"), ("F", "C"), 8)
+        calls._blocks_are_better.cache_clear()
+        monkeypatch.setattr(calls, "_by_blocks", by_blocks)
+        return calls._blocks_are_better((784, 100, 100), np.dtype("float64"), ("F", "C"), 8)
 
-    monkeypatch.setattr(recording.np, "matmul", timed_product)
+    monkeypatch.setattr(calls.np, "matmul", timed_product)
     assert better(blocks(0.8))
     assert not better(blocks(0.8, error=1e-15))
     assert not better(blocks(1.0))
-    recording._blocks_are_better.cache_clear()
+    calls._blocks_are_better.cache_clear()

@@ -125,7 +125,7 @@ def relu6(u: Array, cap: float = 6.0, *, xp: Any) -> tuple[Array, Pullback]:
     cap
         The largest value, > 0.
     """
-    return xp.clip(u, 0.0, cap), lambda dz: xp.where((u > 0) & (u < cap), dz, 0.0)
+    return functions.clipped(u, 0.0, cap, xp), lambda dz: xp.where((u > 0) & (u < cap), dz, 0.0)
 
 
 @register
@@ -195,7 +195,7 @@ def _scaled(u: Array, factor: float, xp: Any) -> Array:
     if abs(factor) <= 1.0:
         return factor * u
     limit = 1000.0 / abs(factor)
-    return factor * xp.clip(u, -limit, limit)
+    return factor * functions.clipped(u, -limit, limit, xp)
 
 
 @register
@@ -233,12 +233,12 @@ def h_swish(u: Array, n: float = 6.0, *, xp: Any) -> tuple[Array, Pullback]:
         The width of the middle piece, > 0.
     """
     half = 0.5 * n
-    inner = xp.clip(u, -half, half)
-    z = xp.where(u > half, u, inner * (inner + half) / n)
+    inner, above = functions.clipped(u, -half, half, xp), u > half
+    z = xp.where(above, u, inner * (inner + half) / n)
 
     def pullback(dz: Array) -> Array:
         slope = xp.where(u > -half, (2.0 * inner + half) / n, 0.0)
-        return dz * xp.where(u > half, 1.0, slope)
+        return dz * xp.where(above, 1.0, slope)
 
     return z, pullback
 
@@ -267,7 +267,7 @@ def gelu(u: Array, approximate: str = "none", *, xp: Any) -> tuple[Array, Pullba
     approximate
         "none", or "tanh" for ``Phi(u) = (1 + tanh(sqrt(2/pi) (u + 0.044715 u³))) / 2``.
     """
-    held = xp.clip(u, -100.0, 100.0)
+    held = functions.clipped(u, -100.0, 100.0, xp)
     square = held * held
     if approximate == "tanh":
         scale = math.sqrt(8.0 / math.pi)

@@ -16,6 +16,14 @@ def sigmoid(u: Array, xp: Any) -> Array:
     return xp.where(u >= 0, 1.0, e) / (1.0 + e)
 
 
+def clipped(u: Array, low: float, high: float, xp: Any) -> Array:
+    """Return ``min(max(u, low), high)``.
+
+    `xp.clip` is a dozen operations, and a synchronisation, where array-api-compat has to build it.
+    """
+    return xp.minimum(xp.maximum(u, low), high)
+
+
 def softmax(u: Array, xp: Any) -> Array:
     """Return ``exp(u) / sum(exp(u))`` along the last axis."""
     e = xp.exp(u - xp.max(u, axis=-1, keepdims=True))

@@ -1,0 +1,189 @@
+"""Operations as calls that cost least: NumPy's own functions, their arguments by position."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from xpnn.recording.layout import is_packed
+from xpnn.recording.recorder import CheckError, Node, resolve
+
+Array = np.ndarray
+Call = tuple[Callable[..., object], tuple[Any, ...]]
+
+# NumPy's own for some names, without Python between
+_REDUCTIONS = {
+    "sum": np.add.reduce,
+    "max": np.maximum.reduce,
+    "min": np.minimum.reduce,
+    "all": np.logical_and.reduce,
+    "any": np.logical_or.reduce,
+}
+_ELEMENTWISE = {"matmul": np.matmul, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc}
+
+
+def call_of(node: Node, arrays: list[Array]) -> Call:
+    """Return the node as a function and its arguments, by position, which costs least."""
+    args, kwargs = resolve(node.args, arrays), resolve(node.kwargs, arrays)
+    name, out = node.name, arrays[node.out]
+    function = _ELEMENTWISE.get(name, node.function)
+    if node.kind == "check":
+        return _checked, args
+    if function is np.matmul and not kwargs and [a.ndim for a in (*args, out)] == [2, 2, 2]:
+        return _product(args[0], args[1], out)
+    if node.kind == "mutate" or (isinstance(function, np.ufunc) and not kwargs):
+        if function in (np.maximum, np.minimum):  # would rather not have it by position
+            # with a number, NumPy has no vector loop: half as fast as with an array of it
+            full = (a if isinstance(a, np.ndarray) else np.full_like(out, a) for a in args)
+            return partial(function, out=out), tuple(full)
+        return function, (*_as_arrays(function, args), out)
+    if name in _REDUCTIONS and len(args) == 1 and kwargs.keys() <= {"axis", "keepdims"}:
+        axis, keepdims = kwargs.get("axis"), kwargs.get("keepdims", False)
+        return _REDUCTIONS[name], (args[0], axis, None, out, keepdims)
+    if name == "take" and len(args) == 2 and getattr(args[1], "dtype", None) == np.int64:
+        return take, (*args, kwargs.get("axis"), out)
+    if name == "argmax" and len(args) == 1 and kwargs.keys() == {"axis"}:
+        return args[0].argmax, (kwargs["axis"], out)
+    if name == "astype":
+        return np.copyto, (out, args[0], "unsafe")
+    if name == "concat":
+        return np.concatenate, (args[0], kwargs.get("axis", 0), out)
+    if name == "where" and len(args) == 3:
+        return _where_call(out, *args)
+    return _assign, (out, function, args, kwargs)
+
+
+def _as_arrays(function: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return operands with numbers as arrays of no dimension, which take half the time."""
+    dtypes = {a.dtype for a in args if isinstance(a, np.ndarray)}
+    if len(dtypes) != 1 or function is np.power:  # whose bits depend on that
+        return args
+    (dtype,) = dtypes
+    if dtype.kind != "f":
+        return args
+    return tuple(np.array(a, dtype) if type(a) in (int, float) else a for a in args)
+
+
+# multiplications of a product for which OpenBLAS has, on some processors, kernels of its own
+_SMALL_PRODUCT = 1_000_000
+# of a block of fewer rows, packing the other operand is most of the work
+_LEAST_ROWS = 32
+_TRIALS = 5
+
+
+def _product(a: Array, b: Array, out: Array) -> Call:
+    """Return a matrix product, by blocks of rows where that is faster and changes no bit."""
+    rows = _SMALL_PRODUCT // max(b.size, 1)
+    count = -(-len(a) // max(rows, 1))
+    orders = tuple("C" if array.flags.c_contiguous else "F" for array in (a, b))
+    packed = all(map(is_packed, (a, b))) and out.flags.c_contiguous
+    if rows < _LEAST_ROWS or count < 2 or not packed:
+        return np.matmul, (a, b, out)
+    if not _blocks_are_better((*a.shape, b.shape[1]), out.dtype, orders, count):
+        return np.matmul, (a, b, out)
+    return _by_blocks, (_row_blocks(a, out, count), b)
+
+
+def _row_blocks(a: Array, out: Array, count: int) -> list[tuple[Array, Array]]:
+    edges = [len(a) * i // count for i in range(count + 1)]
+    return [(a[i:j], out[i:j]) for i, j in itertools.pairwise(edges)]
+
+
+def _by_blocks(blocks: list[tuple[Array, Array]], b: Array) -> None:
+    for a, out in blocks:
+        np.matmul(a, b, out)
+
+
+@functools.cache
+def _blocks_are_better(
+    shape: tuple[int, int, int], dtype: Any, orders: tuple[str, ...], count: int
+) -> bool:
+    """Return whether this BLAS makes a product faster by blocks of rows, in the same bits.
+
+    That is tried, with numbers of its own: so which way is taken never changes a result.
+    """
+    m, k, n = shape
+    stream = np.random.RandomState(0)
+    a, b = (
+        stream.standard_normal(size).astype(dtype, order="F" if order == "F" else "C")
+        for size, order in zip(((m, k), (k, n)), orders, strict=True)
+    )
+    whole, blocks = np.empty((m, n), dtype), np.empty((m, n), dtype)
+    alike = True
+    # and where products underflow, to zeros of either sign
+    for scale in (1e-3 * math.sqrt(np.finfo(dtype).tiny), 1.0):
+        np.matmul(a * scale, b * scale, whole)
+        _by_blocks(_row_blocks(a * scale, blocks, count), b * scale)
+        alike = alike and whole.tobytes() == blocks.tobytes()
+    calls = (
+        partial(np.matmul, a, b, whole),
+        partial(_by_blocks, _row_blocks(a, blocks, count), b),
+    )
+    times: list[list[float]] = [[], []]
+    for _ in range(_TRIALS):
+        for call, seconds in zip(calls, times, strict=True):
+            begun = time.perf_counter()
+            call()
+            seconds.append(time.perf_counter() - begun)
+    return alike and min(times[1]) < 0.95 * min(times[0])
+
+
+def _where_call(out: Array, condition: Any, x: Any, y: Any) -> Call:
+    """Return ``where``, by bits if all arrays lie alike: without a branch for each element."""
+    bits = {4: np.int32, 8: np.int64}.get(out.itemsize)
+    choices = [v if isinstance(v, np.ndarray) else np.full_like(out, v) for v in (x, y)]
+    alike = [(a.shape, a.strides) == (out.shape, out.strides) for a in choices]
+    if (
+        bits is None
+        or not all(alike)
+        or any(choice.dtype != out.dtype for choice in choices)
+        or not isinstance(condition, np.ndarray)
+        or condition.dtype != bool
+        or condition.shape != out.shape
+    ):
+        return _where, (out, condition, x, y)
+    one, other = (choice.view(bits) for choice in choices)
+    if not isinstance(y, np.ndarray) and not other.any():
+        return np.multiply, (one, condition, out.view(bits))
+    return _select, (out.view(bits), condition, one, other, np.empty_like(out, bits))
+
+
+def _where(out: Array, condition: Array, x: Any, y: Any) -> None:
+    out[...] = np.where(condition, x, y)
+
+
+def _select(out: Array, condition: Array, x: Array, y: Array, difference: Array) -> None:
+    # of integers, which wrap around
+    np.subtract(x, y, difference)
+    np.multiply(difference, condition, difference)
+    np.add(y, difference, out)
+
+
+def take(x: Array, places: Array, axis: int | None, out: Array) -> None:
+    """Take from `x` as NumPy does, but straight into `out` where no place is negative."""
+    count = x.size if axis is None else x.shape[axis]
+    if places.size and places.view(np.uint64).max() >= count:  # or negative
+        out[...] = x.take(places, axis)
+    else:
+        x.take(places, axis, out, "clip")  # mode "raise" goes through a copy
+
+
+def _checked(array: Array, expected: bool) -> None:
+    if bool(array) is not expected:
+        raise CheckError
+
+
+def _assign(
+    out: Array, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    result = function(*args, **kwargs)
+    if np.shape(result) != out.shape:
+        raise ValueError(f"a step's shapes must be the same in each, got {np.shape(result)}")
+    out[...] = result
