@@ -178,6 +178,21 @@ def test_chains_of_different_arithmetic_stay_apart():
     assert operations_at(0.0, -0.0, 0.0, -0.0) == OTHERS + 4
 
 
+def test_gradients_that_are_changed_in_place_before():
+    def step(xp, carry, row, x):
+        (ws,) = carry
+        gs, _ = gradients(xp, ws, row, x)
+        for g in gs:
+            g *= 2.0
+        norm = sum(xp.sum(g * g) for g in gs)
+        for w, g in zip(ws, gs, strict=True):
+            g /= norm
+            w -= g
+        return (ws,), (norm,)
+
+    assert operations_of(step) == OTHERS + 4 * 3 + 4 + 2
+
+
 def test_chains_that_meet_are_one_chain():
     def step(xp, carry, row, x):
         (ws,) = carry

@@ -113,7 +113,8 @@ def identity(u: Array, *, xp: Any) -> tuple[Array, Pullback]:
 @register
 def relu(u: Array, *, xp: Any) -> tuple[Array, Pullback]:
     """Return ``max(u, 0)``; the derivative at 0 is 0 (Nair and Hinton 2010)."""
-    return xp.maximum(u, 0.0), lambda dz: xp.where(u > 0, dz, 0.0)
+    z = xp.maximum(u, 0.0)
+    return z, lambda dz: xp.where(z > 0, dz, 0.0)
 
 
 @register(cap=positive)

@@ -13,7 +13,8 @@ def sigmoid(u: Array, xp: Any) -> Array:
     if own is not None:
         return own(u)
     e = xp.exp(-xp.abs(u))
-    return xp.where(u >= 0, 1.0, e) / (1.0 + e)
+    # 1 for u >= 0 and e below, which is never more
+    return xp.maximum(e, xp.astype(u >= 0, e.dtype)) / (1.0 + e)
 
 
 def clipped(u: Array, low: float, high: float, xp: Any) -> Array:

@@ -84,10 +84,12 @@ def _product(a: Array, b: Array, out: Array) -> Call:
     count = -(-len(a) // max(rows, 1))
     orders = tuple("C" if array.flags.c_contiguous else "F" for array in (a, b))
     packed = all(map(is_packed, (a, b))) and out.flags.c_contiguous
-    if rows < _LEAST_ROWS or count < 2 or not packed:
+    if not packed or min(*a.shape, *b.shape) < 2:
         return np.matmul, (a, b, out)
-    if not _blocks_are_better((*a.shape, b.shape[1]), out.dtype, orders, count):
-        return np.matmul, (a, b, out)
+    few = rows < _LEAST_ROWS or count < 2
+    if few or not _blocks_are_better((*a.shape, b.shape[1]), out.dtype, orders, count):
+        # the same routine of the BLAS for matrices, half a microsecond earlier
+        return np.dot, (a, b, out)
     return _by_blocks, (_row_blocks(a, out, count), b)
 
 

@@ -56,8 +56,11 @@ def joined(recording: Recording, nodes: list[Node], kept: set[int]) -> list[Node
             blocks[first] = recording.join([first, *others])
         made += [_on_blocks(node, blocks) for node in chains[0].nodes]
     parts = {key for keys in recording.parts.values() for key in keys}
-    head = [node._replace(kind="part") if node.out in parts else node for node in head]
-    return [*head, *made, *changed]
+    filled = [
+        node._replace(kind="part") if node.kind == "call" and node.out in parts else node
+        for node in head
+    ]
+    return [*filled, *made, *changed]
 
 
 def _is_elementwise(recording: Recording, node: Node) -> bool:
