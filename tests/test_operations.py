@@ -1,7 +1,4 @@
-"""What a training step costs, by counts that can be pinned: operations and allocations.
-
-On a GPU each operation is a kernel launch of some 10 us, so the count is the forecast of its time.
-"""
+"""What a training step costs, by counts that can be pinned: operations and allocations."""
 
 import tracemalloc
 
@@ -11,6 +8,7 @@ import pytest
 import xpnn
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import NumpyBackend
+from xpnn.recording import program
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.random((300, 784), np.float32), RNG.integers(0, 10, 300)
@@ -45,8 +43,8 @@ def program_of(activation, dtype, optimizer=None):
     layers = [part for n in (100, 50) for part in (xpnn.Dense(n), xpnn.Activation(activation))]
     model = xpnn.Sequential(*layers, xpnn.Dense(10))
     xpnn.fit(model, (X, Y), optimizer=optimizer, epochs=1, backend=Kept(dtype=dtype))
-    (program,) = folds[0].programs
-    return program
+    (recorded,) = folds[0].programs
+    return recorded
 
 
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
@@ -54,6 +52,15 @@ def test_operations_of_a_step(activation):
     counts = [len(program_of(activation, dtype).operations) for dtype in ("float32", "float64")]
     # MNIST's pixels are float32
     assert counts == [OPERATIONS[activation], OPERATIONS[activation] + 1]
+
+
+def test_kernel_launches_of_a_step(monkeypatch):
+    """Where the chains of the parameters' updates aren't joined, as on a GPU: some 10 us each."""
+    monkeypatch.setattr(program, "joined", lambda recording, nodes, kept: nodes)
+    for activation, count in OPERATIONS.items():
+        launches = len(program_of(activation, "float32").operations)
+        # of two operations a parameter
+        assert launches == count + 5 * 2
 
 
 @pytest.mark.parametrize(
@@ -79,9 +86,9 @@ def test_operations_of_an_update(optimizer, count):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("activation", ["relu", "tanhexp"])
 def test_a_step_allocates_nothing_large(activation, dtype):
-    program = program_of(activation, dtype)
+    step = program_of(activation, dtype)
     tracemalloc.start()
-    for operation in program.operations:
+    for operation in step.operations:
         operation.function(*operation.args)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -203,19 +203,19 @@ def _scaled(u: Array, factor: float, xp: Any) -> Array:
 def mish(u: Array, *, xp: Any) -> tuple[Array, Pullback]:
     r"""Return ``u * tanh(softplus(u))`` (Misra 2019).
 
-    With ``w = exp(u)`` the factor is ``(w² + 2w) / (w² + 2w + 2)``; for u > 0 numerator and
-    denominator are divided by ``w²``, so that one exponential of ``-|u|`` serves both signs.
+    With ``exp(u) = a / b`` the factor is ``a (a + 2b) / (a (a + 2b) + 2b²)``; the larger of a and b
+    is 1, so that one exponential of ``-|u|`` serves both signs.
     """
     e = xp.exp(-xp.abs(u))
-    above = u > 0
-    numerator = xp.where(above, 1.0 + 2.0 * e, e * (e + 2.0))
-    denominator = xp.where(above, numerator + 2.0 * e * e, numerator + 2.0)
+    # e is at most 1: the larger of it and a truth is either
+    a, b = xp.maximum(e, xp.astype(u > 0, e.dtype)), xp.maximum(e, xp.astype(u <= 0, e.dtype))
+    numerator = a * (a + 2.0 * b)
+    denominator = numerator + 2.0 * b * b
     factor = numerator / denominator
 
     def pullback(dz: Array) -> Array:
-        # sech(softplus(u))² sigmoid(u) = 4 w (1 + w) / (w² + 2w + 2)², scaled alike
-        slope = 4.0 * e * (1.0 + e) / denominator
-        slope = xp.where(above, e, 1.0) * slope / denominator
+        # sech(softplus(u))² sigmoid(u) = 4 a b² (a + b) / denominator², and e = a b
+        slope = b * (4.0 * e * (1.0 + e) / denominator) / denominator
         return dz * (factor + u * slope)
 
     return u * factor, pullback
