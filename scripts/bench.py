@@ -44,11 +44,13 @@ from tqdm import tqdm
 from xpnn.datasets import read_idx_folder
 from xpnn.errors import ArgumentError, XpnnError
 from xpnn.files import check_writable, replacing
-from xpnn.study.machine import cores, cpu
+from xpnn.study.machine import cores, cpu, kernels
 
 ROOT = Path(__file__).resolve().parents[1]
+# layers, and rows of a mini-batch
 NETWORKS = {
     "article": ((784, 100, 50, 10), 100),
+    "larger": ((784, 200, 100, 10), 100),
     "wide": ((784, 1000, 500, 10), 1000),
 }
 # ratio, the target for the article's network, the one for the wide network
@@ -60,8 +62,10 @@ RATIOS = (
     ("xpnn-torch", "torch", 1.2, 1.2),
     ("xpnn-jax", "jax", 1.2, 1.2),
 )
-# largest relative difference of an epoch's running loss from plain NumPy's in float64
-TOLERANCE = {"float32": 3e-3, "float64": 1e-8}
+# largest relative difference of a running loss from plain NumPy's in float64. In float32 it holds
+# for the first epoch: later, roundings decide on which side of a kink of ReLU a unit is
+TOLERANCE = {"float32": 1e-5, "float64": 1e-8}
+HELD = {"float32": 1, "float64": None}  # epochs
 DISTRIBUTIONS = ("numpy", "cupy-cuda12x", "cupy-cuda13x", "torch", "jax", "scikit-learn")
 
 
@@ -88,14 +92,10 @@ def parse(arguments=None):
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, metavar="CONTENDER")
     parser.add_argument("--activation", nargs="+", choices=ACTIVATIONS)
     parser.add_argument("--dtype", nargs="+", choices=tuple(TOLERANCE), default=list(TOLERANCE))
-    parser.add_argument(
-        "--wide",
-        action=argparse.BooleanOptionalAction,
-        help="the wide network alone, or not at all; both networks if left out",
-    )
-    parser.add_argument("--samples", type=int, help="an epoch's; 60000, and for wide at most 10000")
-    parser.add_argument("--rounds", type=int, default=7, help="epochs that are timed")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--network", nargs="+", choices=tuple(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--samples", type=count(1), help="an epoch's; 60000, at most 10000 of wide")
+    parser.add_argument("--rounds", type=count(1), default=7, help="epochs that are timed")
+    parser.add_argument("--threads", type=count(1), default=1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(
         "--together",
@@ -107,10 +107,6 @@ def parse(arguments=None):
         "--profile", action="store_true", help="print where xpnn's step on NumPy goes, and end"
     )
     args = parser.parse_args(arguments)
-    for name in ("rounds", "threads", "samples"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            parser.error(f"argument --{name}: must be >= 1, got {value}")
     others = CUDA_ALONE if args.device == "cpu" else CPU_ALONE
     wrong = sorted(set(args.only or ()) & set(others))
     if wrong:
@@ -123,17 +119,16 @@ def parse(arguments=None):
 def cases(args):
     """Yield what is to be measured."""
     available = 60_000 if args.data == "random" else len(read_idx_folder(args.data)[0].y)
-    for network, (sizes, batch) in NETWORKS.items():
+    for network in args.network:
+        sizes, batch = NETWORKS[network]
         wide = network == "wide"
-        if args.wide not in (None, wide):
-            continue
         samples = args.samples or min(available, 10_000 if wide else 60_000)
         if samples > available or samples % batch:
             raise ArgumentError(
                 f"--samples must be a multiple of {batch} and at most {available} for the "
                 f"{network} network, got {samples}"
             )
-        for activation in args.activation or (ACTIVATIONS if not wide else ("relu",)):
+        for activation in args.activation or (ACTIVATIONS if network == "article" else ("relu",)):
             for dtype in args.dtype:
                 yield Case(
                     network=network,
@@ -246,7 +241,9 @@ def measure(case, names, together, reference, progress):
     found = {"contenders": {}, "skip": {}, "failed": {}}
     for contender in contenders:
         if contender.state == "running":
-            found["contenders"][contender.name] = summary(contender.epochs, reference)
+            found["contenders"][contender.name] = summary(
+                contender.epochs, reference, HELD[case.dtype]
+            )
         else:
             found[contender.state][contender.name] = contender.reason
     keys = ("network", "sizes", "batch", "samples", "activation", "dtype")
@@ -263,20 +260,25 @@ def measure(case, names, together, reference, progress):
     return settings | loads | {"reference_loss": reference} | found
 
 
-def summary(epochs, reference):
-    """Return a contender's epochs by column, the first one left out of the times."""
+def summary(epochs, reference, held=None):
+    """Return a contender's epochs by column, the first one left out of the times.
+
+    The losses of the first `held` epochs are compared with the reference; of all if None.
+    """
     columns = {key: [epoch[key] for epoch in epochs] for key in epochs[0]}
     warm, wall, cpu = columns["wall"][0], columns["wall"][1:], columns["cpu"][1:]
     if columns["loss"][0] is None:
         return {"first": warm, "wall": wall, "cpu": cpu}
     pairs = zip(columns["loss"], reference, strict=True)
+    differences = [abs(ours / right - 1) for ours, right in pairs]
     return {
         "first": warm,
         "wall": wall,
         "cpu": cpu,
         "loss": columns["loss"],
         "accuracy": columns["accuracy"],
-        "loss_difference": max(abs(ours / right - 1) for ours, right in pairs),
+        "loss_difference": max(differences[:held]),
+        "loss_drift": max(differences),
     }
 
 
@@ -301,6 +303,7 @@ def machine(args):
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
         "cpu": cpu(),
+        "kernels": kernels(),
         "cores": cores(),
         "threads": args.threads,
         "device": args.device,
@@ -339,8 +342,10 @@ def markdown(report, names):
     about, results = report["machine"], report["cases"]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     loads = [load for m in results for load in (m["load_before"][0], m["load_after"][0])]
+    blas = ", ".join(about["kernels"]) or "unknown"
     lines = [
-        f"{about['date']}: {about['cpu']}, {about['cores']} cores, {about['threads']} thread(s), "
+        f"{about['date']}: {about['cpu']} (BLAS kernels: {blas}), {about['cores']} cores, "
+        f"{about['threads']} thread(s), "
         f"device {about['device']}, load {min(loads):.1f} to {max(loads):.1f}; {versions}. "
         f"{about['data']}; medians of {about['rounds']} rounds.",
         "",
@@ -385,7 +390,7 @@ def remarks(results):
     lines = []
     for dtype, allowed in TOLERANCE.items():
         found = [
-            c["loss_difference"]
+            (c["loss_difference"], c["loss_drift"])
             for measured in results
             for c in measured["contenders"].values()
             if measured["dtype"] == dtype and "loss_difference" in c
@@ -393,7 +398,9 @@ def remarks(results):
         if found:
             lines.append(
                 f"Largest relative difference of a running loss from plain NumPy's in float64, "
-                f"in {dtype}: {max(found):.1e} (allowed: {allowed:g})."
+                f"in {dtype}: {max(first for first, _ in found):.1e} "
+                f"{'in the first epoch ' if HELD[dtype] else ''}(allowed: {allowed:g}), "
+                f"{max(drift for _, drift in found):.1e} in any."
             )
     reasons = {}
     for measured in results:
@@ -446,26 +453,56 @@ def measure_all(args, todo, report, progress):
     return wrong
 
 
-def main():
-    args = parse()
-    again_in(environment(args.threads))
+def answer(name, main):
+    """Return the exit status of a command; what went wrong is one line."""
     try:
-        if args.json:
-            check_writable("--json", args.json)
-        if args.profile:
-            from bench_profile import profile
-
-            for case in cases(args):
-                print(profile(case), flush=True)
-            return 0
-        return run(args)
-    except XpnnError as error:
-        print(f"bench: error: {first_line(error)}", file=sys.stderr)
+        return main()
+    except (XpnnError, OSError) as error:
+        print(f"{name}: error: {first_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("bench: interrupted", file=sys.stderr)
+        print(f"{name}: interrupted", file=sys.stderr)
         return 130
 
 
+def count(least):
+    """Return what reads a number of at least so many from an argument."""
+
+    def number(text):
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be >= {least}, got {value}")
+        return value
+
+    number.__name__ = "number"
+    return number
+
+
+def setting():
+    """Return in words what figures depend on."""
+    names = {name: importlib.metadata.version(name) for name in ("xpnn", "numpy")}
+    versions = ", ".join(f"{name} {version}" for name, version in names.items())
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
+    load = os.getloadavg()[0]
+    return (
+        f"{date}: {cpu()} (BLAS kernels: {', '.join(kernels()) or 'unknown'}), {cores()} cores, "
+        f"load {load:.1f}; Python {platform.python_version()}, {versions}"
+    )
+
+
+def main():
+    args = parse()
+    again_in(environment(args.threads))
+    if args.json:
+        check_writable("--json", args.json)
+    if args.profile:
+        from bench_profile import profile
+
+        for case in cases(args):
+            print(profile(case), flush=True)
+        return 0
+    return run(args)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(answer("bench", main))

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import multiprocessing
-import os
 import shutil
 import statistics
 import sys
@@ -21,9 +20,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import again_in, environment
+from bench import again_in, answer, count, environment, setting
 
 import xpnn
+from xpnn.backends import BACKENDS
 
 WIDE, NARROW = 784, 16
 COUNTS = (6_000, 60_000, 600_000, 6_000_000)
@@ -34,13 +34,13 @@ def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parts = ("rate", "memory", "flat")
     parser.add_argument("--part", nargs="+", choices=parts, default=parts)
-    parser.add_argument("--backend", default="numpy")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--samples", type=int, default=300_000, help="of the rate")
+    parser.add_argument("--backend", choices=tuple(BACKENDS), default="numpy")
+    parser.add_argument("--rounds", type=count(2), default=7, help="epochs of rate, and of flat")
+    parser.add_argument("--samples", type=count(1), default=300_000, help="of the rate")
     parser.add_argument("--gigabytes", type=float, nargs="+", default=[1, 4], help="of memory")
-    parser.add_argument("--counts", type=int, nargs="+", default=COUNTS, help="of flat")
+    parser.add_argument("--counts", type=count(1), nargs="+", default=COUNTS, help="of flat")
     parser.add_argument("--folder", help="where the files are made; the system's for such files")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=count(1), default=1)
     return parser.parse_args(arguments)
 
 
@@ -183,7 +183,7 @@ def flat(args, folder):
     print("|---:|---:|---:|")
     for samples in args.counts:
         paths = write(folder, "float32", samples, NARROW)
-        epochs = max(3, 600_000 // samples)
+        epochs = max(args.rounds, 600_000 // samples)
         contenders = [
             Contender(paths, mapped, (32,), epochs + 1, args.backend) for mapped in (False, True)
         ]
@@ -199,12 +199,12 @@ def flat(args, folder):
 def main():
     args = parse()
     again_in(environment(args.threads))
-    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
-    print(f"xpnn {xpnn.__version__}, backend {args.backend}, {os.cpu_count()} cores, load {load}")
+    print(f"{setting()}, backend {args.backend}")
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         for part in args.part:
             {"rate": rate, "memory": memory, "flat": flat}[part](args, folder)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(answer("bench_scale", main))

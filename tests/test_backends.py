@@ -1,5 +1,6 @@
 """Backends: a name becomes a library on a device, and host arrays go there and come back."""
 
+import copy
 import importlib
 import os
 import subprocess
@@ -275,3 +276,24 @@ def test_a_callers_autocast_changes_nothing():
     with torch.autocast("cpu", dtype=torch.bfloat16), place.scope():
         x = place.asarray(np.full((2, 2), 1.01, np.float32))
         assert (x @ x).dtype == torch.float32
+
+
+def test_bounds_in_pytorchs_namespace():
+    """Those that are numbers go another way, which must be the standard's."""
+    torch = pytest.importorskip("torch")
+    import array_api_compat.torch as compat
+
+    xp = get_backend("torch").xp
+    assert namespace(torch.ones(1)) is xp
+    nan, inf = float("nan"), float("inf")
+    for dtype in (torch.float32, torch.float64):
+        x = torch.tensor([-inf, -2.0, 0.0, 0.5, 3.0, inf, nan], dtype=dtype)
+        for bound in (-1.0, 0.0, 2, 1e39, -1e39, inf, nan):
+            for name in ("maximum", "minimum"):
+                got, want = (getattr(own, name)(x, bound) for own in (xp, compat))
+                assert got.dtype == dtype
+                np.testing.assert_array_equal(to_numpy(got), to_numpy(want), err_msg=f"{bound}")
+    whole = torch.tensor([1, 5])
+    assert xp.maximum(whole, 3).tolist() == [3, 5]
+    assert xp.minimum(2.0, torch.tensor([1.0, 5.0])).tolist() == [1.0, 2.0]
+    assert copy.copy(xp).exp is compat.exp

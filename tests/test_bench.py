@@ -1,5 +1,6 @@
 """`scripts/bench.py` on a small random data set: structure, counts, the same losses."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -52,7 +53,7 @@ def run(tmp_path_factory):
     """The report, as JSON and as text, of a run of all but torch.compile."""
     path = tmp_path_factory.mktemp("bench") / "bench.json"
     done = bench(
-        *("random", "--samples", str(SAMPLES), "--rounds", str(ROUNDS), "--no-wide"),
+        *("random", "--samples", str(SAMPLES), "--rounds", str(ROUNDS), "--network", "article"),
         *("--activation", *ASKED, "--dtype", "float32", "--only", *NAMES, "--json", str(path)),
     )
     return json.loads(path.read_text(encoding="utf-8")), done.stdout
@@ -175,22 +176,25 @@ def test_float64_losses(contenders, name, activation):
     np.testing.assert_allclose(found.losses, reference.losses, rtol=1e-12)
 
 
-def test_another_loss_is_seen(contenders, monkeypatch):
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_another_loss_is_seen(dtype, contenders, monkeypatch):
     """A rate that is 0.1 % off shows in the losses' difference, by far."""
     case = small(contenders, "relu")
     right, wrong = contenders.Losses(), contenders.Losses()
     contenders.train_numpy(case, right)
+    case = dataclasses.replace(case, dtype=dtype)
     monkeypatch.setattr(contenders, "RATE", 0.1001)
     contenders.train_numpy(case, wrong)
     bench = importlib.import_module("bench")
     epochs = [{"wall": 1.0, "cpu": 1.0, "loss": loss, "accuracy": 0.5} for loss in wrong.losses]
-    measured = {"dtype": "float64", "contenders": {"it": bench.summary(epochs, right.losses)}}
+    found = bench.summary(epochs, right.losses, bench.HELD[dtype])
+    measured = {"dtype": dtype, "contenders": {"it": found}}
     assert [name for name, _ in bench.wrong_losses(measured)] == ["it"]
 
 
 def test_profile():
     text = bench(
-        *("random", "--samples", "200", "--no-wide", "--profile"),
+        *("random", "--samples", "200", "--network", "article", "--profile"),
         *("--activation", "relu", "--dtype", "float32"),
     ).stdout
     rows = [row.split(" | ") for row in text.splitlines() if row.startswith("| ")]
@@ -204,7 +208,7 @@ def test_profile():
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("random", "--samples", "150", "--no-wide"), "must be a multiple of 100"),
+        (("random", "--samples", "150", "--network", "article"), "must be a multiple of 100"),
         (("random", "--rounds", "0"), "must be >= 1, got 0"),
         (("no/folder",), "no folder no/folder"),
         (("random", "--json", "no/folder/x.json"), "there is no folder"),
@@ -221,7 +225,7 @@ def test_mistakes_cost_one_line(arguments, text):
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_interrupt():
     """Ctrl-C in a terminal reaches all processes: 130 and no traceback."""
-    arguments = ["random", "--samples", "1000", "--rounds", "1000", "--no-wide"]
+    arguments = ["random", "--samples", "1000", "--rounds", "1000", "--network", "article"]
     arguments += ["--activation", "relu", "--dtype", "float32", "--only", "xpnn-numpy", "floor"]
     with subprocess.Popen(
         [sys.executable, str(SCRIPTS / "bench.py"), *arguments],
@@ -237,3 +241,27 @@ def test_interrupt():
         stdout, stderr = running.communicate(timeout=60)
     assert running.returncode == 130, stderr
     assert (stdout, stderr) == ("", "bench: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("bench_long", ("nowhere",)),
+        ("bench_long", ("random", "--epochs", "9")),
+        ("bench_scale", ("--rounds", "1")),
+        ("bench_scale", ("--backend", "numbers")),
+        ("bench_scale", ("--folder", "/nowhere/at/all", "--part", "flat")),
+        ("bench_start", ("--rounds", "0")),
+    ],
+)
+def test_mistakes_of_the_other_benchmarks_cost_one_line(script, arguments):
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / f"{script}.py"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"{script}"), done.stderr

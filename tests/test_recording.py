@@ -238,6 +238,81 @@ def test_what_all_chains_compute_of_numbers_is_computed_once():
     assert operations_at(2.0) == OTHERS + 2 + 2 * 2 + 4 * 2
 
 
+@pytest.mark.parametrize("kind", ["before", "operand", "changed"])
+def test_numbers_that_are_views_of_a_parameter(kind):
+    def step(xp, carry, row, x):
+        ws, (count,) = carry
+        gs, total = gradients(xp, ws, row, x)
+        number = xp.reshape(ws[3], ())
+        if kind == "changed":
+            count += number
+        for w, g in zip(ws, gs, strict=True):
+            w -= number * g if kind == "operand" else 0.1 * g
+        if kind == "before":
+            count = number * 2.0
+        return (ws, [count]), (total,)
+
+    operations_of(step, [np.ones(())])
+
+
+def test_numbers_that_differ_in_their_last_bits_are_others():
+    rates = [np.asarray(0.1234567890), np.asarray(0.1234567894), *map(np.asarray, (0.1, 0.1))]
+
+    def step(xp, carry, row, x):
+        (ws,) = carry
+        gs, total = gradients(xp, ws, row, x)
+        for w, g, rate in zip(ws, gs, rates, strict=True):
+            w -= rate * g
+        return (ws,), (total,)
+
+    assert operations_of(step) == OTHERS + 3 * 2
+
+    numbers = itertools.count()
+
+    def counting(xp, carry, row, x):
+        (w,) = carry
+        w -= np.asarray(0.1 + next(numbers) * 1e-12) * w
+        return (w,), (xp.sum(xp.take(x, row, axis=0)),)
+
+    fold = recording.Fold(with_namespace(counting), RECORDER)
+    (w,), _ = fold((WEIGHT.copy(),), rows_of(20), DATA)
+    expected = WEIGHT.copy()
+    for number in range(20):
+        expected -= np.asarray(0.1 + number * 1e-12) * expected
+    assert np.array_equal(w, expected)
+
+
+def test_rows_and_data_stay_where_they_are():
+    """As gradients: the program knows them where the caller has them."""
+    data = [np.asarray([5.0, 6.0, 7.0, 8.0]), np.asarray([5.0, 6.0])]
+
+    def step(xp, carry, row, x, *others):
+        (ws,) = carry
+        total = xp.sum(xp.take(x, row, axis=0))
+        for w, g in zip(ws, others, strict=True):
+            w -= g * total
+        return (ws,), (total,)
+
+    def with_row(xp, carry, row, x, *others):
+        (ws,) = carry
+        for w, g in zip(ws, (row, others[0]), strict=True):
+            w -= g * 2
+        return (ws,), (xp.sum(xp.take(x, row, axis=0)),)
+
+    places = [np.arange(4), np.arange(3)]
+    both(with_namespace(with_row), (places,), [(rows_of(5), DATA, np.asarray([5, 6, 7]))])
+    fold = recording.Fold(with_namespace(step), RECORDER)
+    carry, wanted = ([np.zeros(4), np.zeros(2)],), [np.zeros(4), np.zeros(2)]
+    for factor in (1.0, 2.0, 3.0):
+        for array in data:
+            array *= factor
+        carry, _ = fold(carry, rows_of(4), DATA, *data)
+        for row in rows_of(4):
+            for w, g in zip(wanted, data, strict=True):
+                w -= g * np.sum(DATA[row])
+        assert all(map(np.array_equal, carry[0], wanted))
+
+
 def test_the_carry_keeps_its_place_once_it_has_one():
     """So that a run's epochs are one program, and its last batch another."""
 

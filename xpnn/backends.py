@@ -11,6 +11,7 @@ import functools
 import importlib
 import importlib.util
 import re
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -23,6 +24,8 @@ from xpnn.errors import ArgumentError, BackendError, unknown
 if TYPE_CHECKING:
     from xpnn import recording
 
+_COMPAT_TORCH = "array_api_compat.torch"
+
 Array = Any
 Step = Callable[..., tuple[Any, tuple[Array, ...]]]
 
@@ -32,7 +35,7 @@ DTYPES = ("float32", "float64")
 def namespace(*arrays: Array) -> Any:
     """Return the array API namespace that `arrays` belong to."""
     found = array_api_compat.array_namespace(*arrays)
-    return _torch_namespace(found) if found.__name__ == "array_api_compat.torch" else found
+    return _torch_namespace(found) if found is sys.modules.get(_COMPAT_TORCH) else found
 
 
 def device(array: Array) -> Any:
@@ -309,6 +312,9 @@ class CupyBackend(Backend):
             yield
 
 
+_LARGEST = float(np.finfo(np.float32).max)
+
+
 class _TorchNamespace:
     """array-api-compat's namespace of PyTorch, where a bound that is a number is no tensor first.
 
@@ -316,25 +322,29 @@ class _TorchNamespace:
     """
 
     def __init__(self, xp: Any) -> None:
-        self.__name__ = xp.__name__
-        self._xp, self._clamp = xp, importlib.import_module("torch").clamp
+        torch = importlib.import_module("torch")
+        self.__name__, self._xp = xp.__name__, xp
+        self._clamp, self._tensor = torch.clamp, torch.Tensor
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_xp":  # of an object that copy or pickle has yet to fill
+            raise AttributeError(name)
         attribute = getattr(self._xp, name)
         setattr(self, name, attribute)
         return attribute
 
-    def maximum(self, x1: Array, x2: Array | float) -> Array:
+    def maximum(self, x1: Array | float, x2: Array | float) -> Array:
         """Return the larger of each two elements."""
-        return self._clamp(x1, min=x2) if _is_bound(x1, x2) else self._xp.maximum(x1, x2)
+        return self._clamp(x1, min=x2) if self._bounds(x1, x2) else self._xp.maximum(x1, x2)
 
-    def minimum(self, x1: Array, x2: Array | float) -> Array:
+    def minimum(self, x1: Array | float, x2: Array | float) -> Array:
         """Return the smaller of each two elements."""
-        return self._clamp(x1, max=x2) if _is_bound(x1, x2) else self._xp.minimum(x1, x2)
+        return self._clamp(x1, max=x2) if self._bounds(x1, x2) else self._xp.minimum(x1, x2)
 
-
-def _is_bound(x1: Array, x2: Array | float) -> bool:
-    return type(x2) is float and x1.is_floating_point()
+    def _bounds(self, x1: Array | float, x2: Array | float) -> bool:
+        # clamp refuses a number beyond float32, which would be infinity
+        known = type(x2) is float and abs(x2) <= _LARGEST
+        return known and isinstance(x1, self._tensor) and x1.is_floating_point()
 
 
 @functools.cache
@@ -350,7 +360,7 @@ class TorchBackend(Backend):
     install = "pip install torch"
 
     def _namespace(self) -> Any:
-        return _torch_namespace(importlib.import_module("array_api_compat.torch"))
+        return _torch_namespace(importlib.import_module(_COMPAT_TORCH))
 
     def devices(self) -> tuple[str, ...]:
         return ("cpu", *(f"cuda:{i}" for i in range(self.library.cuda.device_count())))

@@ -83,7 +83,8 @@ class Program:
             raise RecordingError("an output is what the step was given")
         figures = {root(key(output)) for output in outputs}
         wanted = figures | {root(key(given)) for given, _ in carried}
-        nodes = joined(recording, _live(nodes, wanted, root), figures)
+        givens = {key(given) for given, _ in carried}
+        nodes = joined(recording, _live(nodes, wanted, root), givens, figures)
         changing = {root(key(row))} | {root(n.out) for n in nodes if n.kind == "mutate"}
         once, each = [], []
         for node in nodes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -257,7 +257,7 @@ class Recording:
         self.viewed: dict[int, int] = {}  # of each view, what it is one of
         self.parts: dict[int, list[int]] = {}  # of each block, in order
         self._alive: list[Recorded] = []  # an id is a name only while its object lives
-        self._numbers: dict[str, Recorded] = {}  # computed so far, by what of
+        self._numbers: dict[Hashable, Recorded] = {}  # computed so far, by what of
 
     def give(self, array: Array) -> Recorded:
         """Return an array of the caller's for the step to work on."""
@@ -288,7 +288,10 @@ class Recording:
         return key
 
     def join(self, keys: Sequence[int]) -> int:
-        """Return the number of a new block, of which the arrays `keys` are parts from now on."""
+        """Return the number of a new block, of which the arrays `keys` are parts from now on.
+
+        It is their `root` then.
+        """
         given = self.sources[keys[0]] == "given"
         arrays = [self.arrays[key] for key in keys]
         block = adjoining(arrays)
@@ -333,9 +336,10 @@ class Recording:
         known, named = self._refer(args), {k: self._refer(v) for k, v in kwargs.items()}
         _refuse(name, function, known, named, self.arrays)
         # what all parameters' updates compute alike is computed once
-        told = repr((function, known)) if not named and self._of_numbers(known) else ""
-        if told in self._numbers:
-            return self._numbers[told]
+        numbers = not named and self._of_numbers(known)
+        call = (function, *map(told, known)) if numbers else None
+        if call in self._numbers:
+            return self._numbers[call]
         result = function(*resolve(known, self.arrays), **resolve(named, self.arrays))
         if name in _BY_SHAPE and len(list(refs_in((known, named)))) == 1:
             return self._new(result, "constant")
@@ -350,8 +354,8 @@ class Recording:
         if not isinstance(result, (np.ndarray, np.generic)):
             return result
         made = self._note(name, function, known, named, result)
-        if told and made.scalar:
-            self._numbers[told] = made
+        if call is not None and made.scalar:
+            self._numbers[call] = made
         return made
 
     def _of_numbers(self, args: tuple[Any, ...]) -> bool:
@@ -470,6 +474,15 @@ def refs_in(value: Any) -> Iterator[int]:
             yield from refs_in(v)
 
 
+def told(arg: Any) -> Hashable:
+    """Return what tells an argument of an operation from others: every bit of a number."""
+    if isinstance(arg, Ref):
+        return arg
+    if isinstance(arg, np.ndarray):
+        return arg.dtype.str, arg.shape, arg.tobytes()  # repr rounds
+    return type(arg), repr(arg)
+
+
 def signature_of(recording: Recording, results: Sequence[Recorded]) -> bytes:
     """Return a digest of what a recording does, constants included, whatever it began with."""
     numbers: dict[int, int] = {}
@@ -487,7 +500,7 @@ def signature_of(recording: Recording, results: Sequence[Recorded]) -> bytes:
             for part in value:
                 note(part)
         else:
-            digest.update(repr(value).encode())
+            digest.update(repr(told(value)).encode())
 
     for node in recording.nodes:
         function = node.function
