@@ -63,8 +63,9 @@ RATIOS = (
     ("xpnn-jax", "jax", 1.2, 1.2),
 )
 # largest relative difference of a running loss from plain NumPy's in float64. In float32 it holds
-# for the first epoch: later, roundings decide on which side of a kink of ReLU a unit is
-TOLERANCE = {"float32": 1e-5, "float64": 1e-8}
+# for the first epoch: later, roundings decide on which side of a kink of ReLU a unit is. There a
+# rate that is 0.1 % off differs by 6e-4, and what is right by up to 2e-5
+TOLERANCE = {"float32": 1e-4, "float64": 1e-8}
 HELD = {"float32": 1, "float64": None}  # epochs
 DISTRIBUTIONS = ("numpy", "cupy-cuda12x", "cupy-cuda13x", "torch", "jax", "scikit-learn")
 

@@ -179,7 +179,8 @@ def test_float64_losses(contenders, name, activation):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_another_loss_is_seen(dtype, contenders, monkeypatch):
     """A rate that is 0.1 % off shows in the losses' difference, by far."""
-    case = small(contenders, "relu")
+    # as many steps as it takes in float32
+    case = dataclasses.replace(small(contenders, "relu"), samples=6000)
     right, wrong = contenders.Losses(), contenders.Losses()
     contenders.train_numpy(case, right)
     case = dataclasses.replace(case, dtype=dtype)

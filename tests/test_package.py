@@ -181,13 +181,27 @@ print(*set(sys.modules) - old)
     assert roots - sys.stdlib_module_names - {"numpy", "array_api_compat"} == {"xpnn"}
 
 
-def test_all_is_what_init_imports():
+def test_what_init_imports_late_is_what_type_checkers_see():
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
-    lines = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    assert sorted(alias.asname or alias.name for line in lines for alias in line.names) == sorted(
-        xpnn.__all__
-    )
-    assert {name for name in xpnn.__all__ if not hasattr(xpnn, name)} == set()
+    (guarded,) = (node for node in tree.body if isinstance(node, ast.If))
+    homes = {alias.name: line.module for line in guarded.body for alias in line.names}
+    assert sorted({*homes, "__version__"}) == sorted(xpnn.__all__)
+    assert {name: f"xpnn.{home}" for name, home in xpnn._HOMES.items()} == {
+        name: home for name, home in homes.items() if home != "xpnn"
+    }
+    for name, home in homes.items():
+        assert getattr(xpnn, name) is getattr(import_module(home), name)
+    assert set(xpnn.__all__) <= set(dir(xpnn))
+    with pytest.raises(AttributeError, match="'xpnn' has no attribute 'nothing'"):
+        xpnn.nothing  # noqa: B018
+
+
+def test_import_alone_loads_nothing_heavy():
+    code = "import sys, xpnn; print(*{n.partition('.')[0] for n in sys.modules}); xpnn.fit"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "numpy" not in loaded
 
 
 def documented():

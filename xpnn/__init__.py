@@ -6,54 +6,59 @@
 >>> history = xpnn.fit(model, train, validation=test, epochs=1, backend="numpy")
 """
 
-from xpnn import (
-    activations,
-    datasets,
-    initializers,
-    layers,
-    losses,
-    metrics,
-    normalizers,
-    optimizers,
-    schedules,
-    testing,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from xpnn._version import __version__
-from xpnn.backends import get_backend
-from xpnn.callbacks import (
-    Checkpoint,
-    CSVLogger,
-    EarlyStopping,
-    TensorBoard,
-    Terminal,
-    read_log,
-)
-from xpnn.checkpoints import load, save
-from xpnn.errors import (
-    ArgumentError,
-    BackendError,
-    CheckpointWarning,
-    DataError,
-    DivergenceError,
-    XpnnError,
-)
-from xpnn.history import Epoch, History
-from xpnn.layers import Activation, BatchNorm, Dense, Dropout, Layer
-from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Flooding, Loss, MeanSquaredError
-from xpnn.model import Sequential
-from xpnn.normalizers import MinMaxScaler, Normalizer, StandardScaler
-from xpnn.onnx_export import export_onnx
-from xpnn.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
-from xpnn.plots import (
-    plot_activations,
-    plot_confusion,
-    plot_errors,
-    plot_histories,
-    plot_history,
-)
-from xpnn.registry import load_parts
-from xpnn.runs import Callback, Run
-from xpnn.training import evaluate, fit, predict, predict_proba
+
+if TYPE_CHECKING:
+    from xpnn import (
+        activations,
+        datasets,
+        initializers,
+        layers,
+        losses,
+        metrics,
+        normalizers,
+        optimizers,
+        schedules,
+        testing,
+    )
+    from xpnn.backends import get_backend
+    from xpnn.callbacks import (
+        Checkpoint,
+        CSVLogger,
+        EarlyStopping,
+        TensorBoard,
+        Terminal,
+        read_log,
+    )
+    from xpnn.checkpoints import load, save
+    from xpnn.errors import (
+        ArgumentError,
+        BackendError,
+        CheckpointWarning,
+        DataError,
+        DivergenceError,
+        XpnnError,
+    )
+    from xpnn.history import Epoch, History
+    from xpnn.layers import Activation, BatchNorm, Dense, Dropout, Layer
+    from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Flooding, Loss, MeanSquaredError
+    from xpnn.model import Sequential
+    from xpnn.normalizers import MinMaxScaler, Normalizer, StandardScaler
+    from xpnn.onnx_export import export_onnx
+    from xpnn.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
+    from xpnn.plots import (
+        plot_activations,
+        plot_confusion,
+        plot_errors,
+        plot_histories,
+        plot_history,
+    )
+    from xpnn.registry import load_parts
+    from xpnn.runs import Callback, Run
+    from xpnn.training import evaluate, fit, predict, predict_proba
 
 __all__ = [
     "SGD",
@@ -120,3 +125,44 @@ __all__ = [
     "schedules",
     "testing",
 ]
+
+# a name's module is imported when it is first asked for: whoever trains a network needs no plots
+_MODULES = {
+    "backends": "get_backend",
+    "callbacks": "Checkpoint CSVLogger EarlyStopping TensorBoard Terminal read_log",
+    "checkpoints": "load save",
+    "errors": "ArgumentError BackendError CheckpointWarning DataError DivergenceError XpnnError",
+    "history": "Epoch History",
+    "layers": "Activation BatchNorm Dense Dropout Layer",
+    "losses": "BinaryCrossEntropy CrossEntropy Flooding Loss MeanSquaredError",
+    "model": "Sequential",
+    "normalizers": "MinMaxScaler Normalizer StandardScaler",
+    "onnx_export": "export_onnx",
+    "optimizers": "SGD AdaGrad Adam AdamW Momentum Nesterov Optimizer RMSprop",
+    "plots": "plot_activations plot_confusion plot_errors plot_histories plot_history",
+    "registry": "load_parts",
+    "runs": "Callback Run",
+    "training": "evaluate fit predict predict_proba",
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _HOMES:
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    else:
+        try:
+            value = import_module(f"{__name__}.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"{__name__}.{name}":
+                raise
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message, name=name) from None
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,6 +101,8 @@ class Stream:
         rng
             What the order is drawn from, if any.
         """
+        from concurrent.futures import ThreadPoolExecutor
+
         size = max(self.capacity // multiple, 1) * multiple
         plan = self._plan(size, rng)
         if len(self) > size and len(self._buffers) == 1:
