@@ -54,7 +54,8 @@ class Sequential:
     layers
         The layers, a tuple.
     parameters
-        One ``{name: array}`` per layer, on `backend`; None before `initialize` or `fit`.
+        One ``{name: array}`` per layer, on `backend`; None before `initialize` or `fit`. A run
+        changes these arrays or puts others in their place: copy what is to stay.
     buffers
         Likewise, the arrays that training changes without a gradient; for most layers there are
         none.
