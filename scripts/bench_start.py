@@ -67,11 +67,12 @@ def main():
     parser.add_argument("--rounds", type=count(1), default=15)
     args = parser.parse_args()
     print(setting())
-    rounds = [{name: seconds(command) for name, command in COMMANDS.items()}]
-    rounds += [
-        {name: seconds(command) for name, command in COMMANDS.items()} for _ in range(args.rounds)
-    ]
-    times = {name: [row[name] for row in rounds[1:]] for name in COMMANDS}
+    times = {name: [] for name in COMMANDS}
+    for i in range(1 + args.rounds):
+        for name, command in COMMANDS.items():
+            taken = seconds(command)
+            if i:  # the first round compiles
+                times[name].append(taken)
     median = {name: statistics.median(values) for name, values in times.items()}
     for name, value in median.items():
         print(f"{name}: {value * 1e3:.0f} ms of CPU time")

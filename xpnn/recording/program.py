@@ -82,9 +82,9 @@ class Program:
         if any(recording.sources[root(key(output))] == "given" for output in outputs):
             raise RecordingError("an output is what the step was given")
         figures = {root(key(output)) for output in outputs}
-        wanted = figures | {root(key(given)) for given, _ in carried}
-        givens = {key(given) for given, _ in carried}
-        nodes = joined(recording, _live(nodes, wanted, root), givens, figures)
+        givens = [key(given) for given, _ in carried]
+        nodes = _live(nodes, {*figures, *map(root, givens)}, root)
+        nodes = joined(recording, nodes, set(givens), figures)
         changing = {root(key(row))} | {root(n.out) for n in nodes if n.kind == "mutate"}
         once, each = [], []
         for node in nodes:
@@ -104,7 +104,7 @@ class Program:
         self.operations = [self._operation(node, arrays) for node in each if node.kind != "view"]
         self._each = [(operation.function, operation.args) for operation in self.operations]
         self._outputs = [arrays[key(output)] for output in outputs]
-        self.carry = [arrays[key(given)] for given, _ in carried]
+        self.carry = [arrays[given] for given in givens]
 
     def _operation(self, node: Node, arrays: list[Array]) -> Operation:
         function, args = call_of(node, arrays)

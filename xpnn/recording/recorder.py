@@ -292,22 +292,20 @@ class Recording:
 
         It is their `root` then.
         """
-        given = self.sources[keys[0]] == "given"
+        number, source = len(self.arrays), self.sources[keys[0]]
         arrays = [self.arrays[key] for key in keys]
-        block = adjoining(arrays)
+        block = adjoining(arrays) if source == "given" else None
         found = block is not None
         if block is None:
             size = sum(array.size for array in arrays)
             block = aligned(size * arrays[0].itemsize).view(arrays[0].dtype)
-            if given:
-                np.concatenate([array.reshape(-1) for array in arrays], out=block)
-        number = len(self.arrays)
+            np.concatenate([array.reshape(-1) for array in arrays], out=block)
         self.arrays.append(block)
-        self.sources.append("given" if given else "call")
+        self.sources.append(source)
         self.parts[number] = list(keys)
         for key in keys:
             self.sources[key], self.viewed[key] = "view", number
-        if given and not found:  # else their identities stay
+        if not found:  # else their identities stay
             self.lay(number, self.arrays)
         return number
 
