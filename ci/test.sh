@@ -1,30 +1,34 @@
 #!/bin/sh
 # Lint, type check and test in an environment of its own: NumPy, JAX and array-api-strict.
-#   sh ci/test.sh [torch] [cupy] [cupy12] [-- pytest options]
-# A backend that was asked for and can't be imported fails the run.
+#   sh ci/test.sh [torch] [cupy | cupy13] [-- pytest options]
+# A backend that was asked for and can't be imported fails the run. cupy is CuPy's newest line with
+# CUDA 13, cupy13 its oldest one, 13, with CUDA 12. Without a card they run on an emulated one, see
+# ci/cuda_on_cpu/README.md, which needs g++.
+# What is compiled is kept in XPNN_CACHE, ~/.cache/xpnn if not set: kernels and JAX's programs.
 set -eu
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 require=numpy,strict,jax
 extras=dev
+environment=.venv-test
+cupy=
 while [ $# -gt 0 ]; do
     case $1 in
-        torch) require=$require,torch ;;
-        cupy) require=$require,cupy extras=$extras,cuda13 ;;
-        cupy12) require=$require,cupy extras=$extras,cuda12 ;;
+        torch) require=$require,torch environment=$environment-torch ;;
+        cupy) require=$require,cupy environment=$environment-cupy extras=$extras,cuda13 cupy='cupy-cuda13x>=14' ;;
+        cupy13) require=$require,cupy environment=$environment-cupy13 extras=$extras,cuda12 cupy='cupy-cuda12x<14' ;;
         --) shift; break ;;
-        *) echo "usage: sh ci/test.sh [torch] [cupy] [cupy12] [-- pytest options]" >&2; exit 2 ;;
+        *) echo "usage: sh ci/test.sh [torch] [cupy | cupy13] [-- pytest options]" >&2; exit 2 ;;
     esac
     shift
 done
 
-environment=.venv-test-$(echo "$require" | tr ',' '-')
-stamp=$environment/ready-$(cat pyproject.toml ci/torch.txt | cksum | tr ' ' '-')
+stamp=$environment/ready-$(cat pyproject.toml ci/torch.txt ci/test.sh | cksum | tr ' ' '-')
 if [ ! -e "$stamp" ]; then
     "$python" -m venv "$environment"
     install="$environment/bin/pip install --quiet --disable-pip-version-check"
     case $require in *torch*) $install --requirement ci/torch.txt ;; esac
-    $install --editable ".[$extras]"
+    $install --editable ".[$extras]" ${cupy:+"$cupy"}
     touch "$stamp"
 fi
 
@@ -32,6 +36,21 @@ PATH=$PWD/$environment/bin:$PATH
 ruff check .
 ruff format --check .
 mypy
+
+cache=${XPNN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/xpnn}
+export CUDA_ON_CPU_CACHE="$cache/cuda-on-cpu"
+# JAX compiles as long as all the rest takes; what it compiles doesn't change from run to run
+export JAX_COMPILATION_CACHE_DIR="$cache/jax"
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 # two workers share two cores: one BLAS thread each
-OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 XPNN_REQUIRE=$require \
-    exec pytest --numprocesses 2 "$@"
+export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 XPNN_REQUIRE="$require"
+has_a_card='import sys, cupy
+try:
+    sys.exit(cupy.cuda.runtime.getDeviceCount() == 0)
+except cupy.cuda.runtime.CUDARuntimeError:
+    sys.exit(1)'
+if [ -n "$cupy" ] && ! python -c "$has_a_card"; then
+    export CUDA_ON_CPU_DEVICES=2
+    exec python ci/cuda_on_cpu pytest --numprocesses 2 "$@"
+fi
+exec pytest --numprocesses 2 "$@"

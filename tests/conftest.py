@@ -1,9 +1,11 @@
 """Fixtures: every test that takes `backend` runs on every library that is installed.
 
 ``XPNN_REQUIRE=cupy,torch`` makes the skip of a missing library a failure; ``XPNN_DEVICE=cuda:0``
-puts PyTorch and JAX on that device.
+puts PyTorch and JAX on that device. CuPy runs on its second device where there are two, so that an
+array which was made on the current one by mistake meets arrays of another.
 """
 
+import ctypes
 import os
 from pathlib import Path
 
@@ -22,6 +24,24 @@ ROOT = Path(__file__).parents[1]
 ARTICLE = ROOT / "xpnn" / "study" / "published"
 
 
+def pytest_report_header():
+    """Say which card CuPy's tests run on."""
+    try:
+        return f"cupy: {get_backend('cupy').card}"
+    except BackendError as error:
+        return f"cupy: {error}"
+
+
+def emulated_driver():
+    """Return the library that counts launches and copies; skip on a real card, which has none."""
+    if open_backend("cupy").card != "emulated on the CPU":
+        pytest.skip("launches and copies are counted on the emulated card alone")
+    driver = ctypes.CDLL("libcuda.so.1")
+    for function in (driver.coc_launches, driver.coc_copies, driver.coc_bytes):
+        function.restype = ctypes.c_long
+    return driver
+
+
 def open_backend(library, dtype="float64"):
     """Return the backend for a test; skip, or fail if it was required, where it isn't there."""
     name = library.removesuffix("-readonly")
@@ -31,7 +51,10 @@ def open_backend(library, dtype="float64"):
         "jax": os.environ.get("XPNN_DEVICE"),
     }.get(name)
     try:
-        return get_backend(name, device=device, dtype=dtype)
+        backend = get_backend(name, device=device, dtype=dtype)
+        if name == "cupy" and "cuda:1" in backend.devices():
+            return get_backend(name, device="cuda:1", dtype=dtype)
+        return backend
     except BackendError as error:
         if name in REQUIRED:
             pytest.fail(f"{name} was required: {error}")

@@ -173,19 +173,24 @@ def test_a_device_that_is_not_there(name, device):
 
 
 def test_cupy_without_a_card():
-    cupy = pytest.importorskip("cupy")
-    try:
-        cards = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError:
-        cards = 0
-    if cards:
-        pytest.skip("there is a card")
-    with pytest.raises(BackendError) as error:
-        get_backend("cupy")
-    assert str(error.value) == "backend 'cupy' has no device (devices here: none)"
-    (info,) = [info for info in describe() if info.name == "cupy"]
-    assert (info.installed, info.devices) == (True, ())
-    assert "no device" in info.hint
+    pytest.importorskip("cupy")
+    code = """
+from xpnn.backends import describe, get_backend
+from xpnn.errors import BackendError
+(info,) = [info for info in describe() if info.name == "cupy"]
+print(info.installed, info.devices, info.cards)
+print(info.hint)
+try:
+    get_backend("cupy")
+except BackendError as error:
+    print(error)
+"""
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "CUDA_ON_CPU": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=hidden, check=True
+    )
+    message = "backend 'cupy' has no device (devices here: none)"
+    assert done.stdout.splitlines() == ["True () ()", message, message], done.stderr
 
 
 @pytest.mark.parametrize("name", [name for name in BACKENDS if name != "numpy"])
@@ -228,8 +233,10 @@ def test_describe_tells_what_is_here(bare):
     assert [info.name for info in describe()] == list(BACKENDS)
     (info,) = [info for info in describe() if info.name == bare.name]
     version = importlib.import_module(bare.module).__version__
-    assert info == BackendInfo(bare.name, True, version, bare.devices(), bare.blas(), "")
+    cards = () if bare.card is None else (bare.card,) * len(bare.devices())
+    assert info == BackendInfo(bare.name, True, version, bare.devices(), bare.blas(), "", cards)
     assert info.blas
+    assert (bare.card is None) == (bare.name != "cupy" and "cuda" not in str(bare.device))
 
 
 def test_jax_keeps_to_the_device_that_was_asked_for():

@@ -72,7 +72,9 @@ class Terminal:
         ours, its = pty.openpty()
         fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
         # Ctrl-C goes to the session whose terminal this is
-        own = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        # a suite that runs in the background may have left Ctrl-C to be ignored
+        own = "import fcntl, signal, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        own += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), its)
         process = start(own + code, start_new_session=True, **streams)
         os.close(its)

@@ -79,6 +79,7 @@ class BackendInfo(NamedTuple):
     devices: tuple[str, ...]
     blas: str
     hint: str
+    cards: tuple[str, ...] = ()  # what those of the devices that are GPUs call themselves
 
 
 class Backend(ABC):
@@ -151,6 +152,11 @@ class Backend(ABC):
         given = "no device" if name is None else f"no device {name!r}"
         has = ", ".join(self.devices()) or "none"
         return BackendError(f"backend {self.name!r} has {given} (devices here: {has})")
+
+    @property
+    def card(self) -> str | None:
+        """What the GPU that is computed on calls itself, such as "NVIDIA H200"; None on a CPU."""
+        return None
 
     def options(self) -> dict[str, Any]:
         """Return the arguments of `get_backend` that make an equal backend."""
@@ -291,6 +297,11 @@ class CupyBackend(Backend):
             raise self._no_device(name)
         return self.library.cuda.Device(int(wanted.removeprefix("cuda:")))
 
+    @property
+    def card(self) -> str | None:
+        properties = self.library.cuda.runtime.getDeviceProperties(self.device.id)
+        return properties["name"].decode()  # type: ignore[no-any-return]
+
     def blas(self) -> str:
         return "cuBLAS"
 
@@ -371,6 +382,11 @@ class TorchBackend(Backend):
             raise self._no_device(name)
         return self.library.device(wanted)
 
+    @property
+    def card(self) -> str | None:
+        on_cuda = self.device.type == "cuda"
+        return self.library.cuda.get_device_name(self.device) if on_cuda else None
+
     def blas(self) -> str:
         found = re.search(r"BLAS_INFO=(\w+)", self.library.__config__.show())
         return found.group(1) if found else "unknown"
@@ -423,6 +439,10 @@ class JaxBackend(Backend):
             return self._by_name()[{"cuda": "cuda:0"}.get(name, name)]
         except KeyError:
             raise self._no_device(name) from None
+
+    @property
+    def card(self) -> str | None:
+        return self.device.device_kind if self.device.platform == "gpu" else None
 
     def blas(self) -> str:
         return "XLA, cuBLAS" if self.device.platform == "gpu" else "XLA, Eigen"
@@ -544,6 +564,10 @@ class WrappedBackend(Backend):
 
     def devices(self) -> tuple[str, ...]:
         return self.inner.devices()
+
+    @property
+    def card(self) -> str | None:
+        return self.inner.card
 
     def options(self) -> dict[str, Any]:
         return self.inner.options()
@@ -704,4 +728,6 @@ def _describe(cls: type[Backend]) -> BackendInfo:
         backend = cls()
     except BackendError as error:
         return BackendInfo(cls.name, True, version, (), "", str(error))
-    return BackendInfo(cls.name, True, version, backend.devices(), backend.blas(), "")
+    devices = backend.devices()
+    cards = tuple(card for name in devices if (card := cls(name).card) is not None)
+    return BackendInfo(cls.name, True, version, devices, backend.blas(), "", cards)

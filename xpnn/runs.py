@@ -134,6 +134,7 @@ def settings_of(
         "shuffle": bool(shuffle),
         "backend": place.name,
         "device": str(place.device),
+        **({} if place.card is None else {"card": place.card}),
         "dtype": place.dtype_name,
         "reproducible": place.options().get("reproducible", False),
         "precision": place.options().get("precision"),
@@ -277,7 +278,7 @@ class Run:
             Naming the setting or the data set, what it was and what it is.
         """
         done = int(snapshot.history[-1][0])
-        free = {"epochs"}
+        free = {"epochs", "card"}
         if self.settings["reproducible"]:
             free |= {"backend", "device"}
         was, now = snapshot.settings, self._description

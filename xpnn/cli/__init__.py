@@ -74,7 +74,8 @@ def _backends(args: argparse.Namespace) -> int:
     rows = [("backend", "version", "devices", "BLAS", "")]
     for info in backends.describe():
         version = info.version if info.installed else "not installed"
-        rows.append((info.name, version, " ".join(info.devices), info.blas, info.hint))
+        about = info.hint or ", ".join(dict.fromkeys(info.cards))
+        rows.append((info.name, version, " ".join(info.devices), info.blas, about))
     print(table(rows))
     return 0
 

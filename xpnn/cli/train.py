@@ -140,11 +140,14 @@ def _parts() -> str:
 
 
 class _Summary(Callback):
-    """Prints the layers, once it is sure that the run begins."""
+    """Prints the layers, and the card if there is one, once it is sure that the run begins."""
 
     def on_start(self, run: Run) -> None:
         assert run.model.inputs is not None
         print(summary(run.model, run.model.inputs), flush=True)
+        card = run.settings.get("card")
+        if card is not None:
+            print(f"on {card}", flush=True)
 
 
 def _train(args: argparse.Namespace) -> int:

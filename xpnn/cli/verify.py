@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from xpnn.backends import DTYPES
+from xpnn.backends import DTYPES, Backend
 from xpnn.cli.shared import (
     DIFFERENT,
     Help,
@@ -81,6 +81,7 @@ def _verify(args: argparse.Namespace) -> int:
     if len(backends) < 2:
         raise ArgumentError(f"backends must be two or more to compare, got {backends[0].name}")
     train, test = generated() if args.data is None else read_idx_folder(args.data)
+    _print_cards(backends)
     found = verify(settings, train, test, backends)
     head = ["epoch", *found.hashes, "agree"]
     head += ["absolute", "relative"] if args.native else []
@@ -110,7 +111,9 @@ def _verify_canonical(folder: str | None, names: Sequence[str] | None, device: s
     available = {"generated": generated()}
     if folder is not None:
         available["mnist"] = read_idx_folder(folder)
-    backends = [backend.name for backend in usable_backends(names, device=device)]
+    usable = usable_backends(names, device=device)
+    _print_cards(usable)
+    backends = [backend.name for backend in usable]
     runs = canonical_runs()
     widths = [
         max(len(run.name) for run in runs),
@@ -125,6 +128,12 @@ def _verify_canonical(folder: str | None, names: Sequence[str] | None, device: s
         good = good and all(cell in (_EQUAL, _NO_DATA) for cell in cells)
         print(line([run.name, run.hashes[-1][:_SHOWN], *cells], widths), flush=True)
     return 0 if good else DIFFERENT
+
+
+def _print_cards(backends: Sequence[Backend]) -> None:
+    for backend in backends:
+        if backend.card is not None:
+            print(f"{backend.name} on {backend.card}", flush=True)
 
 
 def _canonical_cell(run: Canonical, data: Any, name: str, device: str | None) -> str:

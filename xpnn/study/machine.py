@@ -27,7 +27,7 @@ def describe(backend: Backend) -> dict[str, Any]:
         "library": f"{inner.name} {inner.library.__version__}",
         "blas": " ".join([inner.blas(), *kernels()]),
         "threads": os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS", ""),
-        "device": str(backend.device),
+        "device": backend.card or str(backend.device),
         "cpu": cpu(),
         "cores": cores(),
         "system": platform.platform(terse=True),

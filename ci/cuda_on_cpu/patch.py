@@ -1,0 +1,73 @@
+"""Put the stand-ins in the place of CUDA's libraries, in this process."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import struct
+from pathlib import Path
+
+from build import runtime_library
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+READ, WRITE, EXECUTE = 1, 2, 4
+
+_names = []  # of missing functions, whose addresses are in the code that is written here
+
+
+def _base(library: Path) -> int:
+    """Return where a library that is loaded begins in memory."""
+    own = os.path.realpath(library)
+    with open("/proc/self/maps") as maps:
+        starts = [line.partition("-")[0] for line in maps if line.rstrip().endswith(own)]
+    return min(int(start, 16) for start in starts)
+
+
+def _address(function: object) -> int:
+    found = ctypes.cast(function, ctypes.c_void_p).value  # type: ignore[arg-type]
+    assert found is not None
+    return found
+
+
+def _jump(target: int, argument: int | None = None) -> bytes:
+    """Return machine code that goes on at an address, with a first argument of its own or not."""
+    jump = b"\x48\xb8" + struct.pack("<Q", target) + b"\xff\xe0"  # mov rax, target; jmp rax
+    if argument is None:
+        return jump
+    return b"\x48\xbf" + struct.pack("<Q", argument) + jump  # mov rdi, argument
+
+
+def _write(address: int, code: bytes) -> None:
+    """Overwrite code, which the system maps read-only."""
+    protect = ctypes.CDLL(None, use_errno=True).mprotect
+    start = address & -PAGE
+    span = ctypes.c_void_p(start), ctypes.c_size_t(address + len(code) - start)
+    if protect(*span, READ | WRITE | EXECUTE):
+        raise OSError(ctypes.get_errno(), "mprotect: code can't be overwritten here")
+    ctypes.memmove(address, code, len(code))
+    protect(*span, READ | EXECUTE)
+
+
+def install(target: Path) -> None:
+    """Load the libraries in `target` and replace the CUDA runtime that CuPy was linked with.
+
+    CuPy opens libcuda, libnvrtc and libcublas by their names, and takes those that are there
+    already. The runtime is linked into one of its extension modules, so there each function
+    gets a jump to ours at its beginning. Must run before CuPy is imported.
+    """
+    table = json.loads((target / "patches.json").read_text())
+    driver = ctypes.CDLL(str(target / "libcuda.so.1"), mode=ctypes.RTLD_GLOBAL)
+    for name in ("nvrtc", "cublasLt", "cublas"):
+        ctypes.CDLL(str(target / f"lib{name}.so.{table['cuda']}"), mode=ctypes.RTLD_GLOBAL)
+    library = runtime_library()
+    ctypes.CDLL(str(library))
+    base, missing = _base(library), _address(driver.coc_missing)
+    for name, (offset, own) in table["patches"].items():
+        if own is None:
+            text = ctypes.create_string_buffer(name.encode())
+            _names.append(text)
+            code = _jump(missing, ctypes.addressof(text))
+        else:
+            code = _jump(_address(getattr(driver, own)))
+        _write(base + offset, code)
