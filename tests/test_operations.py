@@ -8,7 +8,6 @@ import pytest
 import xpnn
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import NumpyBackend
-from xpnn.recording import program
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.random((300, 784), np.float32), RNG.integers(0, 10, 300)
@@ -52,15 +51,6 @@ def test_operations_of_a_step(activation):
     counts = [len(program_of(activation, dtype).operations) for dtype in ("float32", "float64")]
     # MNIST's pixels are float32
     assert counts == [OPERATIONS[activation], OPERATIONS[activation] + 1]
-
-
-def test_kernel_launches_of_a_step(monkeypatch):
-    """Where the chains of the parameters' updates aren't joined, as on a GPU: some 10 us each."""
-    monkeypatch.setattr(program, "joined", lambda recording, nodes, *keys: nodes)
-    for activation, count in OPERATIONS.items():
-        launches = len(program_of(activation, "float32").operations)
-        # of two operations a parameter
-        assert launches == count + 5 * 2
 
 
 @pytest.mark.parametrize(

@@ -284,6 +284,11 @@ def _sweep(
     nothing synchronises in between.
     """
     pieces = _PIECES if callbacks else 1
+
+    def told(count: int) -> None:
+        for callback in callbacks:
+            callback.on_batches(count)
+
     with contextlib.closing(data.chunks(batch_size, rng)) as chunks:
         for x, y, order, weights in chunks:
             context = (y, *rates) if weights is None else (y, weights, *rates)
@@ -291,12 +296,8 @@ def _sweep(
             batches = mini_batches(order, batch_size, count)
             if head is not None:
                 batches = list(map(head, batches))
-            sums = []
-            for rows in list(map(place.asarray, batches)):
-                carry, own = fold(carry, rows, x, *context)
-                sums.append(own)
-                for callback in callbacks:
-                    callback.on_batches(rows.shape[0])
+            rows = list(map(place.asarray, batches))
+            carry, sums = place.sweep(fold, carry, rows, (x, *context), told)
             columns = zip(*sums, strict=True)
             figures.add(*(map(place.to_numpy, column) for column in columns))
     return carry, figures.evaluation(len(data))

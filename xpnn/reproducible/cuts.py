@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from xpnn.reproducible.array import Array
 from xpnn.reproducible.exact import power_above
 from xpnn.reproducible.formats import FLOAT64, ceil_log2
+from xpnn.reproducible.truths import Truth
 
 Raw = Any
 
@@ -76,10 +77,18 @@ def cut(array: Array, axis: int, bits: Sequence[int], xp: Any, *, scale: float =
             return None
         return Cut([xp.matrix_transpose(s) for s in other.slices], other.low)
     kept = kept_of(array)
-    key = (axis, scale, *bits)
-    if key not in kept:
-        kept[key] = _cut(array, kept, axis, bits, scale, xp)
-    found: Cut | None = kept[key]
+    if scale == 1.0 and array.high is not None and array.low > -COMFORT and array.high < COMFORT:
+        key: Any = ("grid", *bits)
+        if key not in kept:
+            raw, width = double(array.raw, xp), array.high - array.low
+            kept[key] = slices(raw, array.high, bits, width=width)
+    else:
+        if not _are_all_usual(array, axis, xp):
+            return None
+        key = (axis, scale, *bits)
+        if key not in kept:
+            kept[key] = _cut(array, axis, bits, scale, xp)
+    found: Cut = kept[key]
     return found
 
 
@@ -90,19 +99,9 @@ def kept_of(array: Array) -> dict[Any, Any]:
     return array.cuts
 
 
-def _cut(
-    array: Array, kept: dict[Any, Any], axis: int, bits: Sequence[int], scale: float, xp: Any
-) -> Cut | None:
+def _cut(array: Array, axis: int, bits: Sequence[int], scale: float, xp: Any) -> Cut:
     raw = double(array.raw, xp)
-    if scale == 1.0 and array.high is not None and array.low > -COMFORT and array.high < COMFORT:
-        key = ("grid", *bits)
-        if key not in kept:
-            kept[key] = slices(raw, array.high, bits, width=array.high - array.low)
-        grid: Cut = kept[key]
-        return grid
     unit = unit_of(array, axis, scale, xp)
-    if unit is None:
-        return None
     least = _least(scale)
     rows = _joined(raw, axis, xp)
     if rows is raw:
@@ -129,26 +128,35 @@ def _least(scale: float) -> int:
     return math.frexp(scale)[1] - 1 - COMFORT
 
 
-def unit_of(array: Array, axis: int, scale: float, xp: Any) -> Raw | None:
-    """Return the least powers of two not below `scale` times the maxima of |x| along `axis`.
+def _maxima_of(array: Array, axis: int, xp: Any) -> tuple[Raw, Truth, int | None]:
+    """Return the maxima of |x|, whether all are in comfort, and the axis that they are along.
 
-    None if a maximum is out of comfort. In training, most operands are cut along both axes; and a
-    look whether all are in comfort costs more than the maxima, so a small matrix has both looked
-    at together.
+    In training, most operands are cut along both axes; and a look whether all are in comfort costs
+    more than the maxima, so a small matrix has both looked at together: the axis is None then.
     """
     kept = kept_of(array)
-    both = array.ndim == 2 and array.size < SMALL
-    own = None if both else axis
-    if ("maxima", own) not in kept:
+    own = None if array.ndim == 2 and array.size < SMALL else axis
+    key = ("maxima", own)
+    if key not in kept:
         maxima = _maxima(double(array.raw, xp), own, xp)
-        kept["maxima", own] = maxima if bool(xp.all(_are_usual(maxima))) else None
-    maxima = kept["maxima", own]
-    if maxima is None:
-        return None
+        kept[key] = maxima, Truth(xp.all(_are_usual(maxima)))
+    return *kept[key], own
+
+
+def _are_all_usual(array: Array, axis: int, xp: Any) -> bool:
+    """Return whether the maxima of |x| along `axis` are in comfort, and so can be cut by."""
+    _, usual, _ = _maxima_of(array, axis, xp)
+    return bool(usual)
+
+
+def unit_of(array: Array, axis: int, scale: float, xp: Any) -> Raw:
+    """Return the least powers of two not below `scale` times the maxima of |x| along `axis`."""
+    maxima, _, own = _maxima_of(array, axis, xp)
+    kept = kept_of(array)
     if ("unit", own, scale) not in kept:
         kept["unit", own, scale] = power_above(maxima if scale == 1.0 else maxima * scale, xp)
     unit = kept["unit", own, scale]
-    if not both:
+    if own is not None:
         return unit
     columns = array.shape[1]
     return unit[None, :columns] if axis == -2 else unit[columns:, None]

@@ -31,7 +31,7 @@ class Functions:
     def __init__(self, xp: Any) -> None:
         self._xp = xp
         self._tables: dict[tuple[Callable[[], Any], str], tuple[Raw, ...]] = {}
-        self._roots_are_off: dict[str, bool] = {}
+        self._roots_are_right: dict[str, bool] = {}
 
     def _table(self, make: Callable[[], tuple[Any, ...]], like: Raw) -> tuple[Raw, ...]:
         xp, device = self._xp, array_api_compat.device(like)
@@ -198,17 +198,23 @@ class Functions:
         """Return the square root, the library's own where that is correctly rounded."""
         xp = self._xp
         root = xp.sqrt(xp.where(x >= 0.0, x, math.nan))
-        device = array_api_compat.device(x)
-        key = str(device)
-        if key not in self._roots_are_off:
-            # PyTorch's CPU sqrt goes through MKL, which is off in one of a hundred.
+        right = self.roots_are_right(array_api_compat.device(x))
+        return root if right else self._corrected_root(x, root)
+
+    def roots_are_right(self, device: Any) -> bool:
+        """Return whether the library's square roots are correctly rounded there. Synchronises once.
+
+        PyTorch's on the CPU go through MKL, which is off in one of a hundred.
+        """
+        xp, key = self._xp, str(device)
+        if key not in self._roots_are_right:
             host = np.linspace(1.0, 4.0, 4096, endpoint=False)
             probe, roots = (
                 xp.asarray(values, dtype=xp.float64, device=device)
                 for values in (host, np.sqrt(host))
             )
-            self._roots_are_off[key] = bool(xp.any(xp.sqrt(probe) != roots))
-        return self._corrected_root(x, root) if self._roots_are_off[key] else root
+            self._roots_are_right[key] = bool(xp.all(xp.sqrt(probe) == roots))
+        return self._roots_are_right[key]
 
     def _corrected_root(self, x: Raw, root: Raw) -> Raw:
         """Return the root, at most one ulp off, as the nearest float64.

@@ -124,6 +124,10 @@ class Namespace:
     def __dir__(self) -> Iterable[str]:
         return [name for name in {**vars(self), **vars(type(self))} if not name.startswith("_")]
 
+    def look_at(self, device: Any) -> None:
+        """Find out now what must be known of a device, so that no step has to ask for it."""
+        self._functions.roots_are_right(device)
+
     # In and out
 
     def wrap(self, raw: Raw) -> Array:

@@ -1,0 +1,144 @@
+"""What a step costs on a GPU, by counts: kernels that are launched, and copies that wait for them.
+
+They are CuPy's own, on the emulated card of ci/cuda_on_cpu.
+"""
+
+import numpy as np
+import pytest
+
+import xpnn
+from tests.conftest import emulated_driver, open_backend
+from xpnn.activations import ACTIVATIONS
+from xpnn.backends import get_backend
+
+RNG = np.random.default_rng(0)
+X = (RNG.integers(0, 256, (400, 784)) / 255).astype(np.float32)  # pixels
+Y = RNG.integers(0, 10, 400)
+TO_DEVICE, TO_HOST = 1, 2
+
+# Launches of a step of 784-100-50-10 with SGD and cross entropy: native, and reproducible
+ACTIVATION = {
+    "elu": (60, 679),
+    "gelu": (190, 933),
+    "h_swish": (70, 565),
+    "identity": (42, 512),
+    "leaky_relu": (56, 530),
+    "mish": (94, 679),
+    "relu": (48, 518),
+    "relu6": (54, 524),
+    "sigmoid": (64, 603),
+    "softplus": (72, 833),
+    "swish": (72, 615),
+    "tanh": (50, 579),
+    "tanhexp": (62, 667),
+}
+# and with ReLU
+OPTIMIZER = [
+    (xpnn.SGD(), 48, 518),
+    (xpnn.SGD(weight_decay=0.1), 60, 554),
+    (xpnn.Momentum(), 60, 535),
+    (xpnn.Nesterov(), 78, 565),
+    (xpnn.AdaGrad(), 78, 619),
+    (xpnn.RMSprop(), 90, 655),
+    (xpnn.Adam(), 130, 825),
+    (xpnn.AdamW(), 136, 843),
+]
+
+
+class Counts(xpnn.Callback):
+    """Keeps launches, and copies to device and host, of each step but an epoch's first."""
+
+    def __init__(self, driver):
+        self.driver, self.steps, self.before = driver, [], None
+
+    def now(self):
+        copies = (self.driver.coc_copies(kind) for kind in (TO_DEVICE, TO_HOST))
+        return np.array([self.driver.coc_launches(), *copies])
+
+    def on_batches(self, count):
+        assert count == 1
+        if self.before is not None:
+            self.steps.append(self.now() - self.before)
+        self.before = self.now()
+
+    def on_epoch(self, epoch):
+        self.before = None
+
+
+def train(
+    activation="relu", *, dtype, reproducible, layers=None, y=Y, rows=400, epochs=2, **options
+):
+    """Train on CuPy."""
+    device = open_backend("cupy", dtype).options()["device"]
+    usual = [part for n in (100, 50) for part in (xpnn.Dense(n), xpnn.Activation(activation))]
+    xpnn.fit(
+        xpnn.Sequential(*(layers or usual), xpnn.Dense(10)), (X[:rows], y[:rows]),
+        epochs=epochs, batch_size=100, seed=1,
+        backend=get_backend("cupy", device=device, dtype=dtype, reproducible=reproducible),
+        **options,
+    )  # fmt: skip
+
+
+def check_steps(bound, **settings):
+    counts = Counts(emulated_driver())
+    train(callbacks=[counts], **settings)
+    assert len(counts.steps) == 2 * 3
+    launches, *copies = np.max(counts.steps, axis=0)
+    assert copies == [0, 0]
+    # in float64, MNIST's pixels are turned into it
+    assert 0 < launches <= bound + (settings["dtype"] == "float64" and not settings["reproducible"])
+
+
+@pytest.mark.parametrize("reproducible", [False, True], ids=["native", "reproducible"])
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_a_step_with_each_activation(activation, reproducible, dtype):
+    bound = ACTIVATION[activation][reproducible]
+    check_steps(bound, activation=activation, reproducible=reproducible, dtype=dtype)
+
+
+@pytest.mark.parametrize("reproducible", [False, True], ids=["native", "reproducible"])
+@pytest.mark.parametrize(("optimizer", "native", "exact"), OPTIMIZER, ids=repr)
+def test_a_step_with_each_optimizer(optimizer, native, exact, reproducible, dtype):
+    bound = exact if reproducible else native
+    check_steps(bound, optimizer=optimizer, reproducible=reproducible, dtype=dtype)
+
+
+MORE = {
+    "layers": {
+        "layers": [xpnn.Dense(20), xpnn.BatchNorm(), xpnn.Activation("relu"), xpnn.Dropout(0.5)]
+    },
+    "flooding": {"loss": xpnn.Flooding(xpnn.CrossEntropy(label_smoothing=0.1), 0.5)},
+    "regression": {"loss": xpnn.MeanSquaredError(), "y": np.eye(10)[Y]},
+    "bce": {"loss": xpnn.BinaryCrossEntropy(), "y": np.eye(10)[Y]},
+    "clipping": {"clip_norm": 0.1, "schedule": xpnn.schedules.Warmup(1, xpnn.schedules.Cosine())},
+    "weights": {"sample_weight": np.arange(400) % 3, "class_weight": "balanced"},
+}
+
+
+@pytest.mark.parametrize("reproducible", [False, True], ids=["native", "reproducible"])
+@pytest.mark.parametrize("more", MORE)
+def test_no_step_of_any_kind_copies(more, reproducible, dtype):
+    counts = Counts(emulated_driver())
+    train(**MORE[more], reproducible=reproducible, dtype=dtype, callbacks=[counts])
+    assert np.max(counts.steps, axis=0)[1:].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("validated", [False, True])
+@pytest.mark.parametrize("reproducible", [False, True], ids=["native", "reproducible"])
+@pytest.mark.parametrize("rows", [400, 350])
+def test_an_epoch_copies_its_order_and_its_figures(rows, reproducible, validated):
+    """However many steps it has: whole mini-batches, and a smaller last one if there is one."""
+    driver = emulated_driver()
+    copies = []
+    for epochs in (1, 2, 4):
+        before = [driver.coc_copies(kind) for kind in (TO_DEVICE, TO_HOST)]
+        validation = (X[:100], Y[:100]) if validated else None
+        train(
+            dtype="float32", reproducible=reproducible, rows=rows, epochs=epochs,
+            validation=validation,
+        )  # fmt: skip
+        copies.append(np.array([driver.coc_copies(kind) for kind in (TO_DEVICE, TO_HOST)]) - before)
+    sweeps, pieces = 1 + validated, (1 if rows % 100 == 0 else 2) + validated
+    # the order to the device; to the host losses and hits, and whether what was supposed was right
+    assert (copies[1] - copies[0] == [pieces, 2 * pieces + sweeps * reproducible]).all()
+    assert (copies[2] - copies[1] == 2 * (copies[1] - copies[0])).all()

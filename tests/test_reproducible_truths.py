@@ -1,0 +1,167 @@
+"""What the host must know of values on the device: asked for once an epoch, not in its steps."""
+
+import numpy as np
+import pytest
+
+import xpnn
+from tests.conftest import open_backend
+from xpnn.backends import get_backend
+from xpnn.errors import DivergenceError
+from xpnn.reproducible import truths
+
+LIBRARIES = ("strict", "torch", "jax", "cupy")
+X = np.random.RandomState(0).standard_normal((50, 5))
+Y = np.random.RandomState(1).randint(0, 3, 50)
+# cut where they are in comfort; beyond 2^±400 another way is taken
+FAR = {"usual": 1.0, "tiny": 2.0**-450, "huge": 2.0**420}
+# small enough for any of them
+OPTIMIZER = xpnn.SGD(2.0**-850)
+
+
+def numpys(x, **options):
+    return train(get_backend(dtype="float64", reproducible=True), x, **options)
+
+
+def reproducible(library, dtype="float64"):
+    device = open_backend(library, dtype)
+    names = device.options()
+    return get_backend(names["backend"], device=names["device"], dtype=dtype, reproducible=True)
+
+
+def train(backend, x, *, optimizer=None, callbacks=(), epochs=2):
+    model = xpnn.Sequential(xpnn.Dense(4), xpnn.Activation("relu"), xpnn.Dense(3))
+    history = xpnn.fit(
+        model, (x, Y), validation=(x[:10], Y[:10]), epochs=epochs, batch_size=10, seed=3,
+        optimizer=optimizer or OPTIMIZER, backend=backend, callbacks=callbacks,
+    )  # fmt: skip
+    return model.sha256(), [row[1:5] for row in history]
+
+
+class Suppositions:
+    """Keeps what each sweep has supposed, and whether it was right."""
+
+    def __init__(self, monkeypatch):
+        self.right, own = [], truths.Supposition.was_right
+
+        def was_right(supposition):
+            self.right.append(own(supposition))
+            return self.right[-1]
+
+        monkeypatch.setattr(truths.Supposition, "was_right", was_right)
+
+
+@pytest.fixture
+def suppositions(monkeypatch):
+    return Suppositions(monkeypatch)
+
+
+@pytest.mark.parametrize("magnitude", FAR)
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_the_bits_are_those_of_a_run_that_asks(library, magnitude, suppositions):
+    """NumPy asks in each step. Data beyond comfort are not cut as was supposed."""
+    x = X * FAR[magnitude]
+    assert train(reproducible(library), x) == numpys(x)
+    # two sets in row 0, and in each epoch steps and one set
+    assert suppositions.right == [magnitude == "usual"] * 6
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_what_was_supposed_once_is_supposed_again(library, suppositions):
+    """One sample of many is beyond comfort: epochs fail by it, the evaluation of others doesn't.
+
+    The model's arrays are the same in all of them, and keep how they were cut.
+    """
+    x = X.copy()
+    x[30] *= 2.0**410
+    optimizer = xpnn.Momentum(0.01)
+    assert train(reproducible(library), x, optimizer=optimizer) == numpys(x, optimizer=optimizer)
+    assert set(suppositions.right) == {True, False}
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_run_diverges_where_it_does_on_numpy(library):
+    """Infinities and NaN aren't in comfort either."""
+    messages = []
+    for backend in (reproducible(library), get_backend(dtype="float64", reproducible=True)):
+        with pytest.raises(DivergenceError) as error:
+            train(backend, X * 1e60, optimizer=xpnn.SGD(1e100), epochs=20)
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
+
+
+class Told(xpnn.Callback):
+    def __init__(self):
+        self.epochs = [0]
+
+    def on_batches(self, count):
+        self.epochs[-1] += count
+
+    def on_epoch(self, epoch):
+        self.epochs.append(0)
+
+
+@pytest.mark.parametrize("magnitude", FAR)
+def test_a_second_try_is_nobodys_business(magnitude):
+    """Callbacks are told of each step once."""
+    told = Told()
+    train(reproducible("strict"), X * FAR[magnitude], callbacks=[told])
+    assert told.epochs == [0, 5, 5, 0]
+
+
+@pytest.mark.parametrize("library", ["strict", "torch", "jax"])
+def test_steps_ask_nothing(library, monkeypatch):
+    """No truth or number of an array comes to the host within an epoch."""
+    backend = reproducible(library)
+    train(backend, X, optimizer=xpnn.Adam())  # what is looked up once a process, or compiled
+    array = type(backend.inner.asarray(np.ones(1)))
+    sweep, inside, asked = type(backend).sweep, [], []
+
+    def counted(name, function):
+        def count(self, *args, **kwargs):
+            if inside:
+                asked.append(name)
+            return function(self, *args, **kwargs)
+
+        return count
+
+    for name in ("__bool__", "__float__", "__int__", "__index__", "item", "tolist", "__array__"):
+        if not hasattr(array, name):
+            continue
+
+        monkeypatch.setattr(array, name, counted(name, getattr(array, name)))
+
+    def stepping(self, fold, *arguments):
+        def stepped(*given):
+            inside.append(True)
+            try:
+                return fold(*given)
+            finally:
+                inside.pop()
+
+        return sweep(self, stepped, *arguments)
+
+    monkeypatch.setattr(type(backend), "sweep", stepping)
+    for optimizer in (xpnn.SGD(), xpnn.Adam()):
+        train(backend, X, optimizer=optimizer)
+    assert asked == []
+    assert not inside
+
+
+def test_within_a_callback_nothing_is_supposed():
+    """What it computes itself it may look at."""
+    x = X * FAR["huge"]
+    seen = []
+
+    class Looks(xpnn.Callback):
+        def on_start(self, run):
+            self.model = run.model
+
+        def on_batches(self, count):
+            other = xpnn.Sequential(xpnn.Dense(3))
+            xpnn.fit(other, (x, Y), epochs=0, seed=1, backend=reproducible("strict"))
+            seen.append(xpnn.predict_proba(other, x).tobytes())
+
+    train(reproducible("strict"), x, callbacks=[Looks()], epochs=1)
+    other = xpnn.Sequential(xpnn.Dense(3))
+    xpnn.fit(other, (x, Y), epochs=0, seed=1, dtype="float64", reproducible=True)
+    assert set(seen) == {xpnn.predict_proba(other, x).tobytes()}
