@@ -109,6 +109,11 @@ def runtime_library() -> Path:
     return extension(package("cupy_backends") / "cuda" / "api", "runtime")
 
 
+def digest_of(path: Path) -> str:
+    """Return the hash of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def patches(driver: Path) -> dict[str, tuple[int, str | None]]:
     """Return, for each function of the CUDA runtime in CuPy, where it is and what replaces it.
 
@@ -151,7 +156,7 @@ def _cublas_stubs(own: str) -> str:
 
 
 def _build(target: Path) -> None:
-    _, version, cuda = wheel()
+    _, _, cuda = wheel()
     source, defines = HERE / "src", [f"-DCOC_CUDA={cuda}"]
     shared = ["g++", "-std=gnu++17", "-O2", "-Wall", "-shared", "-fPIC", *defines]
     shared += [f"-I{HERE / 'include'}"]
@@ -186,7 +191,7 @@ def _build(target: Path) -> None:
     for made in (own, stubs, versions):
         made.unlink()
 
-    table = {"cuda": cuda, "version": version, "patches": patches(driver)}
+    table = {"cuda": cuda, "runtime": digest_of(runtime_library()), "patches": patches(driver)}
     (target / "patches.json").write_text(json.dumps(table, indent=1))
 
 

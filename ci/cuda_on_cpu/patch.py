@@ -8,12 +8,10 @@ import os
 import struct
 from pathlib import Path
 
-from build import runtime_library
+from build import digest_of, runtime_library
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 READ, WRITE, EXECUTE = 1, 2, 4
-
-_names = []  # of missing functions, whose addresses are in the code that is written here
 
 
 def _base(library: Path) -> int:
@@ -49,25 +47,39 @@ def _write(address: int, code: bytes) -> None:
     protect(*span, READ | EXECUTE)
 
 
-def install(target: Path) -> None:
+def install(target: Path) -> list[object]:
     """Load the libraries in `target` and replace the CUDA runtime that CuPy was linked with.
 
     CuPy opens libcuda, libnvrtc and libcublas by their names, and takes those that are there
     already. The runtime is linked into one of its extension modules, so there each function
     gets a jump to ours at its beginning. Must run before CuPy is imported.
+
+    Returns
+    -------
+    kept
+        What the code that was written refers to, and so must not be freed.
+
+    Raises
+    ------
+    ImportError
+        If the libraries were built for another CuPy than the one that is installed here.
     """
     table = json.loads((target / "patches.json").read_text())
+    library = runtime_library()
+    if digest_of(library) != table["runtime"]:
+        raise ImportError(f"cuda-on-cpu: {target} was built for another CuPy")
     driver = ctypes.CDLL(str(target / "libcuda.so.1"), mode=ctypes.RTLD_GLOBAL)
     for name in ("nvrtc", "cublasLt", "cublas"):
         ctypes.CDLL(str(target / f"lib{name}.so.{table['cuda']}"), mode=ctypes.RTLD_GLOBAL)
-    library = runtime_library()
     ctypes.CDLL(str(library))
     base, missing = _base(library), _address(driver.coc_missing)
+    kept: list[object] = []
     for name, (offset, own) in table["patches"].items():
         if own is None:
             text = ctypes.create_string_buffer(name.encode())
-            _names.append(text)
+            kept.append(text)
             code = _jump(missing, ctypes.addressof(text))
         else:
             code = _jump(_address(getattr(driver, own)))
         _write(base + offset, code)
+    return kept

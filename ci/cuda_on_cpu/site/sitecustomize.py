@@ -17,13 +17,9 @@ class _BeforeCuPy:
             own = str(Path(__file__).resolve().parents[1])
             sys.path.insert(0, own)
             try:
-                import build
                 import patch
 
-                folder = Path(os.environ["CUDA_ON_CPU"])
-                if build.folder() != folder:
-                    raise ImportError(f"cuda-on-cpu: {folder} was built for another CuPy")
-                patch.install(folder)
+                _BeforeCuPy.kept = patch.install(Path(os.environ["CUDA_ON_CPU"]))
             finally:
                 sys.path.remove(own)
                 for module in ("build", "patch"):
