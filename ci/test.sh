@@ -7,6 +7,11 @@
 # What is compiled is kept in XPNN_CACHE, ~/.cache/xpnn if not set: kernels and JAX's programs.
 set -eu
 cd "$(dirname "$0")/.."
+usage() {
+    echo "usage: sh ci/test.sh [torch] [cupy | cupy13] [-- pytest options]" >&2
+    exit 2
+}
+
 python=${PYTHON:-python3}
 require=numpy,strict,jax
 extras=dev
@@ -14,11 +19,14 @@ environment=.venv-test
 cupy=
 while [ $# -gt 0 ]; do
     case $1 in
+        cupy*) [ -z "$cupy" ] || usage ;;
+    esac
+    case $1 in
         torch) require=$require,torch environment=$environment-torch ;;
         cupy) require=$require,cupy environment=$environment-cupy extras=$extras,cuda13 cupy='cupy-cuda13x>=14' ;;
         cupy13) require=$require,cupy environment=$environment-cupy13 extras=$extras,cuda12 cupy='cupy-cuda12x<14' ;;
         --) shift; break ;;
-        *) echo "usage: sh ci/test.sh [torch] [cupy | cupy13] [-- pytest options]" >&2; exit 2 ;;
+        *) usage ;;
     esac
     shift
 done
@@ -50,6 +58,7 @@ try:
 except cupy.cuda.runtime.CUDARuntimeError:
     sys.exit(1)'
 if [ -n "$cupy" ] && ! python -c "$has_a_card"; then
+    echo "no card: CuPy's tests run on an emulated one"
     export CUDA_ON_CPU_DEVICES=2
     exec python ci/cuda_on_cpu pytest --numprocesses 2 "$@"
 fi

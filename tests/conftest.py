@@ -34,8 +34,8 @@ def pytest_report_header():
 
 def emulated_driver():
     """Return the library that counts launches and copies; skip on a real card, which has none."""
-    if open_backend("cupy").card != "emulated on the CPU":
-        pytest.skip("launches and copies are counted on the emulated card alone")
+    if open_backend("cupy").card != "emulated GPU":
+        pytest.skip("launches and copies are counted on the emulated card only")
     driver = ctypes.CDLL("libcuda.so.1")
     for function in (driver.coc_launches, driver.coc_copies, driver.coc_bytes):
         function.restype = ctypes.c_long

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, open_backend
 
 SCRIPTS = ROOT / "scripts"
 SAMPLES, ROUNDS = 400, 2
@@ -28,6 +28,14 @@ LIBRARY = {
 }
 # torch.compile takes half a minute of compiling
 NAMES = ("xpnn-numpy", "xpnn-torch", "xpnn-jax", "numpy", "torch", "jax", "sklearn", "floor")
+ON_CARD = ("xpnn-torch", "xpnn-jax", "xpnn-cupy", "cupy", "torch", "jax", "floor")
+WITH_CUPY = {"xpnn-cupy", "cupy", "floor"}
+
+
+def environment():
+    """This environment, where scripts find xpnn and all that Python finds here."""
+    path = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path)}
 
 
 def bench(*arguments, code=0):
@@ -36,7 +44,7 @@ def bench(*arguments, code=0):
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=environment(),
     )
     assert done.returncode == code, done.stderr
     return done
@@ -118,9 +126,13 @@ def test_ratios(run):
         np.testing.assert_allclose(case["ratios"]["xpnn-numpy / floor"]["wall"], quartiles)
 
 
+def tables_of(text):
+    return [t.splitlines() for t in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)]
+
+
 def test_table(run):
     report, text = run
-    tables = [t.splitlines() for t in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)]
+    tables = tables_of(text)
     assert [len(table) for table in tables] == [2 + len(ASKED)] * 3
     for table in tables:
         assert {row.count("|") for row in table} == {table[0].count("|")}
@@ -129,6 +141,80 @@ def test_table(run):
     assert "784-100-50-10, tanhexp, float32" in text
     assert f"numpy {np.__version__}" in text
     assert report["machine"]["versions"]["numpy"] == np.__version__
+
+
+@pytest.fixture(scope="module")
+def card():
+    """The name of CuPy's card; skips where there is none."""
+    return open_backend("cupy").card
+
+
+@pytest.fixture(scope="module")
+def run_on_card(card, tmp_path_factory):
+    """The report, as JSON and as text, of a run on a card of all but torch.compile."""
+    path = tmp_path_factory.mktemp("bench") / "bench.json"
+    done = bench(
+        *("random", "--device", "cuda", "--samples", str(SAMPLES), "--rounds", str(ROUNDS)),
+        *("--network", "article", "--activation", *ASKED, "--dtype", "float32"),
+        *("--only", *ON_CARD, "--json", str(path)),
+    )
+    return json.loads(path.read_text(encoding="utf-8")), done.stdout
+
+
+def test_contenders_on_a_card(run_on_card):
+    """CuPy's three run; PyTorch and JAX do, or are left out with the reason."""
+    report, text = run_on_card
+    for case in report["cases"]:
+        assert case["failed"] == {}
+        assert set(case["contenders"]) >= WITH_CUPY
+        assert set(case["contenders"]) | set(case["skip"]) == set(ON_CARD)
+        for name, reason in case["skip"].items():
+            assert f"{name} left out (2 of 2 rows): {reason}." in text
+
+
+def test_card_is_named(run_on_card, card):
+    report, text = run_on_card
+    assert (report["machine"]["device"], report["machine"]["card"]) == ("cuda", card)
+    assert f"device cuda ({card})" in text.splitlines()[0]
+
+
+def test_times_on_a_card(run_on_card):
+    """Events measure the same span as the wall clock, and in seconds too."""
+    report, _ = run_on_card
+    for case in report["cases"]:
+        for name, found in case["contenders"].items():
+            assert len(found["wall"]) == ROUNDS
+            if name in ("xpnn-jax", "jax"):
+                assert "events" not in found
+                continue
+            ratios = np.divide(found["events"], found["wall"])
+            assert ratios.shape == (ROUNDS,)
+            assert 0.1 < np.median(ratios) < 10
+
+
+def test_losses_on_a_card(run_on_card):
+    report, _ = run_on_card
+    for case in report["cases"]:
+        for name in set(case["contenders"]) - {"floor"}:
+            found = case["contenders"][name]["loss"]
+            np.testing.assert_allclose(found, case["reference_loss"], rtol=1e-4, err_msg=name)
+
+
+def test_tables_on_a_card(run_on_card):
+    report, text = run_on_card
+    with_events = [name for name in ON_CARD if name not in ("xpnn-jax", "jax")]
+    tables = tables_of(text)
+    assert [len(table) for table in tables] == [2 + len(ASKED)] * 4
+    for table, names in zip(tables[:2], (with_events, ON_CARD), strict=True):
+        assert table[0] == "| network | samples | " + " | ".join(names) + " |"
+    events, wall = (table[0].strip("| ").split(" | ") for table in tables[2:])
+    others = [f"xpnn-cupy / {name}" for name in ("cupy", "torch", "jax", "floor")]
+    assert {others[0], others[1], others[3]} <= set(events)
+    assert set(others) <= set(wall)
+    assert "CPU time" not in text
+    for case, row in zip(report["cases"], tables[2][2:], strict=True):
+        _, middle, _ = case["ratios"]["xpnn-cupy / cupy"]["events"]
+        assert f"| {middle:.2f} (" in row
 
 
 @pytest.mark.parametrize("activation", ["relu", "swish", "h_swish", "mish", "tanhexp"])
@@ -176,6 +262,16 @@ def test_float64_losses(contenders, name, activation):
     np.testing.assert_allclose(found.losses, reference.losses, rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["xpnn-cupy", "cupy"])
+@pytest.mark.parametrize("activation", ["relu", "swish", "h_swish", "mish", "tanhexp"])
+def test_float64_losses_on_a_card(contenders, card, name, activation):
+    case = small(contenders, activation)
+    reference, found = contenders.Losses(), contenders.Losses()
+    contenders.train_numpy(case, reference)
+    contenders.CONTENDERS[name](dataclasses.replace(case, device="cuda"), found)
+    np.testing.assert_allclose(found.losses, reference.losses, rtol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_another_loss_is_seen(dtype, contenders, monkeypatch):
     """A rate that is 0.1 % off shows in the losses' difference, by far."""
@@ -213,7 +309,9 @@ def test_profile():
         (("random", "--rounds", "0"), "must be >= 1, got 0"),
         (("no/folder",), "no folder no/folder"),
         (("random", "--json", "no/folder/x.json"), "there is no folder"),
-        (("random", "--device", "cuda", "--only", "floor"), "floor can't run on cuda"),
+        (("random", "--device", "cuda", "--only", "numpy"), "numpy can't run on cuda"),
+        (("random", "--device", "gpu"), "must be cpu, cuda or such as cuda:1, got 'gpu'"),
+        (("random", "--device", "cuda:99"), "no library has a device 'cuda:99' here: "),
     ],
 )
 def test_mistakes_cost_one_line(arguments, text):
@@ -233,8 +331,10 @@ def test_interrupt():
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=environment(),
         start_new_session=True,
+        # a suite that runs in the background may have left Ctrl-C to be ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as running:
         begun = running.stderr.readline()
         assert begun.startswith("bench: 1 of 1")
@@ -261,7 +361,7 @@ def test_mistakes_of_the_other_benchmarks_cost_one_line(script, arguments):
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=environment(),
     )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

@@ -4,9 +4,11 @@ All but the last part hold on a real card too.
 """
 
 import os
+import re
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import array_api_compat.numpy
 import numpy as np
@@ -152,12 +154,32 @@ def test_two_operands(cupy, name, dtype):
         a, b = numbers(dtype, left), numbers(dtype, right, seed=1)
         if name == "bitwise_right_shift":
             b = b % 63 + 1
+        if name in ("maximum", "minimum"):  # of 0 and -0 either will do, in NumPy too
+            a, b = a + a.dtype.type(0), b + b.dtype.type(0)
         with np.errstate(all="ignore"):
             same(cupy.get(function(cupy.put(a), cupy.put(b))), expected(a, b))
             # and views, whose elements lie apart or backwards
             if a.shape == b.shape:
                 u, v = cupy.put(np.stack([a, a]).T), cupy.put(b)
                 same(cupy.get(function(u[:, 1], v[::-1])), expected(a, b[::-1]))
+
+
+def test_whole_numbers_wrap_around(cupy):
+    x = np.random.RandomState(9).randint(-(2**63), 2**63 - 1, size=1000)
+    factor = -0x61C8864680B583EB
+    same(cupy.get(cupy.put(x) * factor + 7), x * np.int64(factor) + np.int64(7))
+
+
+def test_every_function_that_the_formulas_call_is_here():
+    """They call it as ``xp.name(…)``; of their own dtype they ask without a kernel."""
+    own = Path(__file__).read_text(encoding="utf-8")
+    called: set[str] = set()
+    for name in ("activations", "layers", "losses", "optimizers", "random_bits", "steps"):
+        text = (ROOT / "xpnn" / f"{name}.py").read_text(encoding="utf-8")
+        called |= set(re.findall(r"\bxp\.([a-z_0-9]+)\(", text))
+    assert len(called) > 20
+    missing = {name for name in called if f'"{name}"' not in own and f"xp.{name}(" not in own}
+    assert missing <= {"isdtype"}
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -359,7 +381,7 @@ def test_shuffles_and_votes(cupy):
 
 @pytest.mark.parametrize("dtype", ["int32", "float32", "float64"])
 def test_atomics(cupy, dtype):
-    """All threads of all blocks on a few numbers; of whole ones, for their order is nobody's."""
+    """All threads of all blocks on a few whole numbers, whose sum doesn't depend on the order."""
     kernel = cupy.module.RawKernel(
         """
         extern "C" __global__ void tally(const T* x, const int* bin, T* sums, int* counts) {
@@ -377,6 +399,66 @@ def test_atomics(cupy, dtype):
     kernel((10,), (64,), (cupy.put(x), cupy.put(bins), sums, counts))
     same(cupy.get(sums), np.bincount(bins, x, 7).astype(dtype))
     assert cupy.get(counts).tolist() == [bins.max(), 640]
+
+
+def test_some_lanes_of_a_warp(cupy):
+    """The others wait for the block meanwhile."""
+    kernel = cupy.module.RawKernel(
+        """
+        extern "C" __global__ void f(int* x) {
+          int v = threadIdx.x;
+          if (threadIdx.x < 16) v += __shfl_down_sync(0xffff, v, 1, 16);
+          __syncthreads();
+          x[threadIdx.x] = v;
+        }
+        """,
+        "f",
+    )
+    x = cupy.module.zeros(64, dtype="int32")
+    kernel((1,), (64,), (x,))
+    lane = np.arange(64)
+    expected = np.where(lane < 15, 2 * lane + 1, np.where(lane == 15, 30, lane))
+    same(cupy.get(x), expected.astype("int32"))
+
+
+def test_how_a_kernel_is_run_does_not_depend_on_its_words(cupy, tmp_path):
+    """One that waits in a header; one beside CuPy's loop; one that leaves the loop; a comment."""
+    (tmp_path / "meet.h").write_text("static inline void meet() { __syncthreads(); }")
+    kernel = cupy.module.RawKernel(
+        """
+        #include "meet.h"
+        extern "C" __global__ void f(int* x) {
+          __shared__ int own[64];
+          own[threadIdx.x] = threadIdx.x;
+          meet();
+          x[threadIdx.x] = own[63 - threadIdx.x];
+        }
+        """,
+        "f",
+        options=(f"-I{tmp_path}",),
+    )
+    x = cupy.module.zeros(64, dtype="int32")
+    kernel((1,), (64,), (x,))
+    same(cupy.get(x), np.arange(63, -1, -1, dtype="int32"))
+    module = cupy.module.RawModule(
+        code="""
+        #include <cupy/carray.cuh>
+        // extern "C" __global__ void old(int* x) { __syncthreads(); return; }
+        extern "C" __global__ void loop(float* x, int n) { CUPY_FOR(i, n) { x[i] += 1; } }
+        extern "C" __launch_bounds__(64) __global__ void plain(float* x, unsigned* count) {
+          x[threadIdx.x] *= 2;
+          atomicAdd(count, 1);
+        }
+        """
+    )
+    y, count = cupy.module.ones(4, dtype="float32"), cupy.module.zeros(1, dtype="uint32")
+    module.get_function("plain")((1,), (4,), (y, count))
+    module.get_function("loop")((1,), (4,), (y, np.int32(4)))
+    assert (cupy.get(y).tolist(), cupy.get(count).tolist()) == ([3.0] * 4, [4])
+    leaves = cupy.module.ElementwiseKernel(
+        "float64 x", "float64 y", "y = x; if (x == 0) break;", "leaves"
+    )
+    same(cupy.get(leaves(cupy.put(np.arange(4.0)))), np.arange(4.0))
 
 
 def test_templates(cupy):
@@ -438,6 +520,10 @@ def test_an_array_of_another_device_is_refused(cupy):
         there = cupy.module.ones(3)
     with pytest.raises(ValueError, match="device"):
         here + there
+    square = cupy.put(np.ones((3, 3)))
+    for product in (lambda: here @ there, lambda: square @ there, lambda: square @ there[:, None]):
+        with pytest.raises(Exception, match=r"device|CUBLAS_STATUS_INVALID_VALUE"):
+            product()
 
 
 # The emulator itself
@@ -488,6 +574,7 @@ def test_a_copy_from_where_nothing_is(cupy, driver):
     for to, source, size, kind in (
         (own.data.ptr, host.ctypes.data, 25 + 512, 1),  # beyond its end
         (host.ctypes.data, host.ctypes.data, 24, 2),
+        (own.data.ptr, own.data.ptr + 24, 1024, 3),
         (own.data.ptr, own.data.ptr, 24, 1),
     ):
         with pytest.raises(runtime.CUDARuntimeError, match="invalid argument"):
@@ -508,6 +595,28 @@ def run(tmp_path):
         return done.returncode, done.stdout, done.stderr
 
     return run
+
+
+def test_a_users_own_sitecustomize_and_modules(run, tmp_path, driver):
+    """Names that ours have too; and an emulator that can't be installed isn't skipped."""
+    (tmp_path / "sitecustomize.py").write_text("print('mine')")
+    (tmp_path / "patch.py").write_text("own = 1")
+    site = str(EMULATOR / "site")
+    names = ("CUDA_ON_CPU", "CUDA_ON_CPU_BLAS", "CUPY_CACHE_DIR", "CUPY_ACCELERATORS")
+    given = {name: os.environ[name] for name in names}
+    code = "import patch, cupy; print(int(cupy.ones(3).sum())); import patch; print(patch.own)"
+    path = os.pathsep.join([site, str(tmp_path)])
+    assert run(code, PYTHONPATH=path, **given) == (0, "mine\n3\n1\n", "")
+    (tmp_path / "patches.json").write_text('{"runtime": "of another"}')
+    code = """
+for _ in range(2):
+    try:
+        import cupy
+    except ImportError as error:
+        print("built for another CuPy" in str(error))
+"""
+    given["CUDA_ON_CPU"] = str(tmp_path)
+    assert run(code, PYTHONPATH=site, **given)[:2] == (0, "True\nTrue\n")
 
 
 def refused(change):
@@ -565,7 +674,7 @@ def test_every_log_says_so(cupy, driver, tmp_path, capsys):
     """The list of backends, what training prints, what a model's file keeps, verify."""
     from xpnn.cli import main
 
-    model, name = tmp_path / "model.safetensors", "emulated on the CPU"
+    model, name = tmp_path / "model.safetensors", "emulated GPU"
     (tmp_path / "t.csv").write_text("a,b\n" + "\n".join(f"{i},{i % 2}" for i in range(20)))
     assert main(["backends"]) == 0
     assert name in capsys.readouterr().out

@@ -10,6 +10,7 @@ import copy
 import functools
 import importlib
 import importlib.util
+import logging
 import re
 import sys
 from abc import ABC, abstractmethod
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from xpnn import recording
 
 _COMPAT_TORCH = "array_api_compat.torch"
+
+_LOG = logging.getLogger(__name__)
 
 Array = Any
 Step = Callable[..., tuple[Any, tuple[Array, ...]]]
@@ -158,6 +161,11 @@ class Backend(ABC):
     def card(self) -> str | None:
         """What the GPU that is computed on calls itself, such as "NVIDIA H200"; None on a CPU."""
         return None
+
+    @property
+    def apart(self) -> bool:
+        """Whether the device has memory of its own: what is copied from it, the host waits for."""
+        return self.card is not None
 
     def options(self) -> dict[str, Any]:
         """Return the arguments of `get_backend` that make an equal backend."""
@@ -549,6 +557,10 @@ class StrictBackend(Backend):
         except KeyError:
             raise self._no_device(name) from None
 
+    @property
+    def apart(self) -> bool:
+        return self.device != self._by_name()["cpu"]  # type: ignore[no-any-return]
+
     def blas(self) -> str:
         return "NumPy's"
 
@@ -620,6 +632,7 @@ class ReproducibleBackend(WrappedBackend):
         with inner.scope():
             super().__init__(inner, reproducible.namespace(inner.xp, precision=precision))
             self.xp.look_at(inner.device)
+        self._asks = not inner.apart  # whether steps look at what they would otherwise suppose
 
     def options(self) -> dict[str, Any]:
         return {**super().options(), "reproducible": True, "precision": self.xp.precision}
@@ -656,11 +669,6 @@ class ReproducibleBackend(WrappedBackend):
 
         return reproducible.RandomState(seed)
 
-    @property
-    def _records(self) -> bool:
-        # at full precision, how many slices there are depends on the values of each step
-        return isinstance(self.inner, NumpyBackend) and self.xp.precision != "full"
-
     def sweep(
         self,
         fold: Step,
@@ -669,26 +677,40 @@ class ReproducibleBackend(WrappedBackend):
         context: Sequence[Array],
         told: Callable[[int], None],
     ) -> tuple[Any, list[tuple[Array, ...]]]:
-        from xpnn.reproducible.truths import Supposition, supposing
+        from xpnn.reproducible.truths import Supposition, WrongSuppositionError
 
-        if self._records:
+        if self._asks:
             return super().sweep(fold, carry, pieces, context, told)
         # for a second try: the steps change their own carry, and never what a view shows
         views = (x.view(x.raw) if self.owns(x) else x for x in leaves(carry))
         again = rebuilt(carry, views)
-        supposition = Supposition()
+        supposition, known = Supposition(), 0
 
-        def supposed(*arguments: Any) -> Any:
-            with supposing(supposition):
-                return fold(*arguments)
+        def tell(count: int) -> None:
+            nonlocal known
+            known += 1
+            told(count)
 
-        result = super().sweep(supposed, carry, pieces, context, told)
-        if supposition.was_right():
+        def tell_the_rest(count: int) -> None:
+            nonlocal known
+            known -= 1
+            if known < 0:
+                told(count)
+
+        with contextlib.suppress(WrongSuppositionError):
+            result = super().sweep(supposition.guard(fold), carry, pieces, context, tell)
+            supposition.check()
             return result
-        return super().sweep(fold, again, pieces, context, lambda _: None)
+        # it would be wrong again
+        self._asks = True
+        _LOG.info(
+            "an operand is beyond 2^400 or below 2^-400: steps wait for the device from now on"
+        )
+        return super().sweep(fold, again, pieces, context, tell_the_rest)
 
     def fold(self, step: Step) -> Step:
-        if not self._records:
+        # at full precision, how many slices there are depends on the values of each step
+        if not isinstance(self.inner, NumpyBackend) or self.xp.precision == "full":
             return super().fold(step)
         from xpnn import recording
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -14,31 +13,16 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from patch import Refused, digest_of, extension, package, runtime_library
+
 HERE = Path(__file__).resolve().parent
-# of kernels; the headers before them are precompiled with the same ones
+# for kernels and the precompiled headers before them
 KERNEL_FLAGS = "-std=gnu++17 -O2 -mfma -fPIC -fvisibility=hidden -w -fpermissive"
 # wheels that this was tried with: the distribution, its CUDA, its first version and the one after
 WHEELS = {"cupy-cuda12x": 12, "cupy-cuda13x": 13}
 VERSIONS = ((13, 4), (15, 0))
 # a jump to an absolute address takes 12 bytes, with an argument before it 22
 JUMP, JUMP_WITH_ARGUMENT = 12, 22
-
-
-class Refused(Exception):
-    """What is here is not what the emulator knows; the message is one line."""
-
-
-def package(name: str) -> Path:
-    """Return the folder of an installed package, without importing it."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or not spec.submodule_search_locations:
-        raise Refused(f"{name} is not installed")
-    return Path(spec.submodule_search_locations[0])
-
-
-def extension(folder: Path, name: str) -> Path:
-    """Return the shared library of an extension module."""
-    return next(folder.glob(f"{name}.*.so"))
 
 
 def wheel() -> tuple[str, str, int]:
@@ -83,7 +67,7 @@ def _run(*words: object) -> str:
     except FileNotFoundError:
         raise Refused(f"needs {words[0]}, which is not installed") from None
     if done.returncode:
-        raise RuntimeError(f"{' '.join(map(str, words))}\n{done.stderr}")
+        raise Refused(f"{words[0]} failed:\n{done.stderr.rstrip()}")
     return done.stdout
 
 
@@ -100,18 +84,9 @@ def folder() -> Path:
     digest = hashlib.sha256(f"{name} {version} {_run('g++', '--version')}".encode())
     for path in (*sources(), runtime_library()):
         digest.update(path.read_bytes())
-    base = os.environ.get("CUDA_ON_CPU_CACHE") or Path.home() / ".cache" / "cuda-on-cpu"
-    return Path(base) / f"{name}-{version}-{digest.hexdigest()[:16]}"
-
-
-def runtime_library() -> Path:
-    """Return CuPy's extension module that the CUDA runtime is linked into."""
-    return extension(package("cupy_backends") / "cuda" / "api", "runtime")
-
-
-def digest_of(path: Path) -> str:
-    """Return the hash of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    base = Path(os.environ.get("CUDA_ON_CPU_CACHE") or caches / "cuda-on-cpu")
+    return base.expanduser().absolute() / f"{name}-{version}-{digest.hexdigest()[:16]}"
 
 
 def patches(driver: Path) -> dict[str, tuple[int, str | None]]:

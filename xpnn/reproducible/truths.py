@@ -1,19 +1,24 @@
-"""What a value decides: asked for at once, or supposed until the end of a run of steps.
+"""What the values of operands decide: asked for at once, or supposed until the end of an epoch.
 
-A product is cut one way where its operands are in the comfortable range, and another where they
-aren't. To ask which it is means a copy from the device to the host, and the device waits for it. So
-steps go on as if all were in range, which they nearly always are, while the device notes whether it
-was so; the host asks once, at the end, and where it wasn't, has the steps done again, asking.
+A product is cut one way where its operands are in the comfortable range, and another way where
+they are not. Asking which it is means a copy from the device to the host, which waits for the
+device. So steps speculate: they go on as if all operands were in range, and the device notes
+whether they were. The host asks once, after the last step. If an operand was out of range, what was
+computed is thrown away, and the steps are done again from where they began, asking.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 Raw = Any
+
+
+class WrongSuppositionError(Exception):
+    """What steps supposed was not true, so what they computed is of no use."""
 
 
 class Supposition:
@@ -30,26 +35,42 @@ class Supposition:
         """Return whether all was true. Synchronises."""
         return self._all is None or bool(self._all)
 
+    def check(self) -> None:
+        """Raise WrongSuppositionError if something was not true. Synchronises."""
+        if not self.was_right():
+            raise WrongSuppositionError
 
-class _Going(threading.local):
+    def guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `function` as one that supposes; an error that a wrong one led to is none."""
+
+        def supposing(*arguments: Any) -> Any:
+            with self._active():
+                try:
+                    return function(*arguments)
+                except Exception:
+                    self.check()
+                    raise
+
+        return supposing
+
+    @contextlib.contextmanager
+    def _active(self) -> Iterator[None]:
+        before, _current.supposition = _current.supposition, self
+        try:
+            yield
+        finally:
+            _current.supposition = before
+
+
+class _Current(threading.local):
     supposition: Supposition | None = None
 
 
-_going = _Going()
-
-
-@contextlib.contextmanager
-def supposing(supposition: Supposition) -> Iterator[None]:
-    """Within the block, suppose every `Truth` to hold."""
-    before, _going.supposition = _going.supposition, supposition
-    try:
-        yield
-    finally:
-        _going.supposition = before
+_current = _Current()
 
 
 class Truth:
-    """A truth on the device that the host may need.
+    """A truth on the device. ``bool(truth)`` copies it to the host, or is supposed to be True.
 
     Parameters
     ----------
@@ -65,7 +86,7 @@ class Truth:
         self._supposed: Supposition | None = None
 
     def __bool__(self) -> bool:
-        supposition = _going.supposition
+        supposition = _current.supposition
         if supposition is None or self._known is not None:
             if self._known is None:
                 self._known = bool(self._raw)

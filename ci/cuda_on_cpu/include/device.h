@@ -57,8 +57,28 @@ static coc_state coc_thread_state;
 #define gridDim (coc_thread_state.grid_dim)
 #define warpSize 32
 
-static inline void __syncthreads() { coc_thread_state.wait(COC_BLOCK); }
-static inline void __syncwarp(unsigned = ~0u) { coc_thread_state.wait(COC_WARP); }
+// A module whose code waits anywhere, in a header too, says so when it is loaded: the variable of a
+// template is there, and has a beginning, only if something that is called names it.
+extern "C" coc_module coc_module_info;
+template <int>
+struct coc_waits {
+  static const bool known;
+};
+template <int N>
+const bool coc_waits<N>::known = (coc_module_info.mode = COC_FIBERS, true);
+template <int N>
+static inline void coc_wait_for(coc_wait what, unsigned lanes) {
+  static_cast<void>(&coc_waits<N>::known);
+  coc_thread_state.wait(what, lanes);
+}
+template <int N = 0>
+static inline void __syncthreads() {
+  coc_wait_for<N>(COC_BLOCK, ~0u);
+}
+template <int N = 0>
+static inline void __syncwarp(unsigned mask = ~0u) {
+  coc_wait_for<N>(COC_WARP, mask);
+}
 static inline void __threadfence() {}
 static inline void __threadfence_block() {}
 
@@ -70,73 +90,85 @@ static inline unsigned coc_rank() {
   return (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
 }
 template <class T>
-static inline T coc_exchange(T value, unsigned from) {
+static inline T coc_exchange(unsigned mask, T value, unsigned from) {
   static_assert(sizeof(T) <= sizeof coc_values[0], "a shuffle of more than 16 bytes");
   memcpy(coc_values[coc_rank()], &value, sizeof(T));
-  __syncwarp();
+  __syncwarp<sizeof(T)>(mask);
   memcpy(&value, coc_values[from], sizeof(T));
-  __syncwarp();
+  __syncwarp<sizeof(T)>(mask);
   return value;
 }
 template <class T>
-static inline T __shfl_sync(unsigned, T value, int lane, int width = 32) {
+static inline T __shfl_sync(unsigned mask, T value, int lane, int width = 32) {
   unsigned own = coc_rank();
-  return coc_exchange(value, own - own % width + unsigned(lane) % width);
+  return coc_exchange(mask, value, own - own % width + unsigned(lane) % width);
 }
 template <class T>
-static inline T __shfl_xor_sync(unsigned, T value, int mask, int width = 32) {
-  unsigned own = coc_rank(), lane = (own % width) ^ mask;
-  return coc_exchange(value, lane < unsigned(width) ? own - own % width + lane : own);
+static inline T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = 32) {
+  unsigned own = coc_rank(), lane = (own % width) ^ lanes;
+  return coc_exchange(mask, value, lane < unsigned(width) ? own - own % width + lane : own);
 }
 template <class T>
-static inline T __shfl_down_sync(unsigned, T value, unsigned delta, int width = 32) {
+static inline T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32) {
   unsigned own = coc_rank();
-  return coc_exchange(value, own % width + delta < unsigned(width) ? own + delta : own);
+  return coc_exchange(mask, value, own % width + delta < unsigned(width) ? own + delta : own);
 }
 template <class T>
-static inline T __shfl_up_sync(unsigned, T value, unsigned delta, int width = 32) {
+static inline T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32) {
   unsigned own = coc_rank();
-  return coc_exchange(value, own % width >= delta ? own - delta : own);
+  return coc_exchange(mask, value, own % width >= delta ? own - delta : own);
 }
+template <int N = 0>
 static inline unsigned __ballot_sync(unsigned mask, int predicate) {
   unsigned own = coc_rank(), first = own - own % 32, bits = 0;
   unsigned count = std::min(32u, blockDim.x * blockDim.y * blockDim.z - first);
   int truth = predicate != 0;
   memcpy(coc_values[own], &truth, sizeof truth);
-  __syncwarp();
+  __syncwarp<N>(mask);
   for (unsigned lane = 0; lane < count; lane++) {
     memcpy(&truth, coc_values[first + lane], sizeof truth);
     bits |= unsigned(truth) << lane;
   }
-  __syncwarp();
+  __syncwarp<N>(mask);
   return bits & mask;
 }
+template <int N = 0>
 static inline int __any_sync(unsigned mask, int predicate) {
-  return __ballot_sync(mask, predicate) != 0;
+  return __ballot_sync<N>(mask, predicate) != 0;
 }
+template <int N = 0>
 static inline int __all_sync(unsigned mask, int predicate) {
-  return __ballot_sync(mask, !predicate) == 0;
+  return __ballot_sync<N>(mask, !predicate) == 0;
 }
 
-// Atomics. Threads take turns only where they wait, so nothing comes in between.
-#define COC_ATOMIC(name, result)              \
-  template <class T>                          \
-  static inline T name(T* address, T value) { \
-    T old = *address;                         \
-    *address = result;                        \
-    return old;                               \
+// Atomics. Threads take turns only where they wait, so nothing comes in between. The address alone
+// says the type, as in CUDA: `atomicAdd(float*, 1)` adds 1.0f.
+template <class T>
+struct coc_same {
+  using type = T;
+};
+template <class T>
+using coc_value = typename coc_same<T>::type;
+#define COC_ATOMIC(name, result)                         \
+  template <class T>                                     \
+  static inline T name(T* address, coc_value<T> value) { \
+    T old = *address;                                    \
+    *address = result;                                   \
+    return old;                                          \
   }
 COC_ATOMIC(atomicAdd, old + value)
 COC_ATOMIC(atomicSub, old - value)
 COC_ATOMIC(atomicMax, old < value ? value : old)
 COC_ATOMIC(atomicMin, value < old ? value : old)
-COC_ATOMIC(atomicAnd, old& value)
-COC_ATOMIC(atomicOr, old | value)
-COC_ATOMIC(atomicXor, old ^ value)
+COC_ATOMIC(atomicAnd, (old & value))
+COC_ATOMIC(atomicOr, (old | value))
+COC_ATOMIC(atomicXor, (old ^ value))
 COC_ATOMIC(atomicExch, value)
+COC_ATOMIC(atomicInc, (old >= value ? 0 : old + 1))
+COC_ATOMIC(atomicDec, (old == 0 || old > value ? value : old - 1))
 #undef COC_ATOMIC
 template <class T>
-static inline T atomicCAS(T* address, T compare, T value) {
+static inline T atomicCAS(T* address, coc_value<T> compare, coc_value<T> value) {
   T old = *address;
   if (old == compare) *address = value;
   return old;
@@ -161,12 +193,15 @@ COC_ROUNDED(double, __dadd_rn, __dsub_rn, __dmul_rn, __ddiv_rn, __dsqrt_rn, __fm
 #undef COC_ROUNDED
 
 // What CUDA has at global scope
-template <class A, class B>
-static inline typename std::common_type<A, B>::type min(A a, B b) {
+// of a number and NaN, the number
+template <class A, class B, class C = typename std::common_type<A, B>::type>
+static inline C min(A a, B b) {
+  if constexpr (std::is_floating_point<C>::value) return std::fmin(C(a), C(b));
   return b < a ? b : a;
 }
-template <class A, class B>
-static inline typename std::common_type<A, B>::type max(A a, B b) {
+template <class A, class B, class C = typename std::common_type<A, B>::type>
+static inline C max(A a, B b) {
+  if constexpr (std::is_floating_point<C>::value) return std::fmax(C(a), C(b));
   return a < b ? b : a;
 }
 static inline double rsqrt(double x) { return 1 / std::sqrt(x); }

@@ -10,12 +10,13 @@ enum coc_wait { COC_RUNS, COC_WARP, COC_BLOCK, COC_DONE };
 
 struct coc_state {
   coc_index thread, block, block_dim, grid_dim;
-  void (*wait)(coc_wait);  // set by the driver; called by __syncthreads() and __syncwarp()
+  // set by the driver; with the lanes of a warp that are waited for
+  void (*wait)(coc_wait what, unsigned lanes);
 };
 
 // How a module's kernels are run; see `run_kernel` in driver.cpp.
 enum coc_mode {
-  COC_GRID_STRIDE,  // one thread is enough, for each loops over all elements
+  COC_GRID_STRIDE,  // one thread is enough: each loops over all elements
   COC_THREADS,      // thread after thread
   COC_FIBERS,       // the threads of a block wait for each other
 };

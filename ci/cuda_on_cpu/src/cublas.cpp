@@ -5,11 +5,14 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <initializer_list>
+
+extern "C" int coc_is_here(const void* address);  // in libcuda.so.1
 
 namespace {
 
 // cublasStatus_t and cudaDataType, as far as they are used
-enum { SUCCESS = 0, NOT_SUPPORTED = 15 };
+enum { SUCCESS = 0, INVALID_VALUE = 7, NOT_SUPPORTED = 15 };
 enum { FLOAT32 = 0, FLOAT64 = 1 };
 
 using Int = int64_t;
@@ -44,6 +47,8 @@ struct Blas {
 template <class T>
 int gemm(int ta, int tb, int m, int n, int k, const T* alpha, const T* a, int lda, const T* b,
          int ldb, const T* beta, T* c, int ldc) {
+  for (const T* matrix : {a, b, static_cast<const T*>(c)})
+    if (m && n && k && !coc_is_here(matrix)) return INVALID_VALUE;
   int half = k / 2;
   if (half)
     Blas<T>::gemm(COLUMN_MAJOR, transposed(ta), transposed(tb), m, n, half, *alpha, a, lda, b, ldb,
@@ -59,17 +64,19 @@ template <class T>
 int gemm_strided(int ta, int tb, int m, int n, int k, const T* alpha, const T* a, int lda,
                  long long sa, const T* b, int ldb, long long sb, const T* beta, T* c, int ldc,
                  long long sc, int count) {
-  for (int i = 0; i < count; i++)
-    gemm(ta, tb, m, n, k, alpha, a + i * sa, lda, b + i * sb, ldb, beta, c + i * sc, ldc);
-  return SUCCESS;
+  int status = SUCCESS;
+  for (int i = 0; i < count && status == SUCCESS; i++)
+    status = gemm(ta, tb, m, n, k, alpha, a + i * sa, lda, b + i * sb, ldb, beta, c + i * sc, ldc);
+  return status;
 }
 
 template <class T>
 int gemm_batched(int ta, int tb, int m, int n, int k, const T* alpha, const T* const* a, int lda,
                  const T* const* b, int ldb, const T* beta, T* const* c, int ldc, int count) {
-  for (int i = 0; i < count; i++)
-    gemm(ta, tb, m, n, k, alpha, a[i], lda, b[i], ldb, beta, c[i], ldc);
-  return SUCCESS;
+  int status = SUCCESS;
+  for (int i = 0; i < count && status == SUCCESS; i++)
+    status = gemm(ta, tb, m, n, k, alpha, a[i], lda, b[i], ldb, beta, c[i], ldc);
+  return status;
 }
 
 int math_mode, pointer_mode;
@@ -108,10 +115,12 @@ int cublasGetPointerMode_v2(void*, int* mode) { return *mode = pointer_mode, SUC
   }                                                                                                \
   int cublas##X##gemv_v2(void*, int ta, int m, int n, const T* alpha, const T* a, int lda,         \
                          const T* x, int ix, const T* beta, T* y, int iy) {                        \
+    if (m && n && !(coc_is_here(a) && coc_is_here(x) && coc_is_here(y))) return INVALID_VALUE;     \
     return Blas<T>::gemv(COLUMN_MAJOR, transposed(ta), m, n, *alpha, a, lda, x, ix, *beta, y, iy), \
            SUCCESS;                                                                                \
   }                                                                                                \
   int cublas##X##dot_v2(void*, int n, const T* x, int ix, const T* y, int iy, T* result) {         \
+    if (n && !(coc_is_here(x) && coc_is_here(y))) return INVALID_VALUE;                            \
     return *result = Blas<T>::dot(n, x, ix, y, iy), SUCCESS;                                       \
   }                                                                                                \
   int cublas##X##ger_v2(void*, int m, int n, const T* alpha, const T* x, int ix, const T* y,       \

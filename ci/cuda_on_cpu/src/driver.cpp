@@ -112,6 +112,7 @@ class Block {
     while (memory_.size() < count_) memory_.push_back(new_stack());
     stacks_.assign(count_, nullptr);
     waits_.assign(count_, COC_RUNS);
+    lanes_.assign(count_, 0);
     for (size_t i = 0; i < count_; i++) stacks_[i] = first_frame(i);
     do {
       if (!resume_from(0)) continue;  // all that could run have run, up to where they wait
@@ -123,9 +124,9 @@ class Block {
   }
 
   // Called on a fiber: let the others run until this one's wait is over.
-  void wait(coc_wait what) {
+  void wait(coc_wait what, unsigned lanes = 0) {
     size_t own = current_;
-    waits_[own] = what;
+    waits_[own] = what, lanes_[own] = lanes;
     // straight to the next thread, and back to the scheduler behind the last one
     void* next = resume_from(own + 1) ? stacks_[current_] : scheduler_;
     coc_switch(&stacks_[own], next);
@@ -169,24 +170,24 @@ class Block {
     return false;
   }
 
-  // Let threads go on if all that are left of the block, or of their warp, have arrived.
+  // Let threads go on that have waited for all they wait for; return whether any may. None runs.
   bool release() {
-    if (release(0, count_, COC_BLOCK)) return true;
-    bool any = false;
-    for (size_t start = 0; start < count_; start += 32)
-      any |= release(start, std::min(start + 32, count_), COC_WARP);
-    return any;
-  }
-
-  bool release(size_t start, size_t stop, coc_wait what) {
-    bool any = false;
-    for (size_t i = start; i < stop; i++) {
-      if (waits_[i] == COC_DONE) continue;
-      if (waits_[i] != what) return false;
-      any = true;
+    bool any = false, whole = true;
+    for (size_t start = 0; start < count_; start += 32) {
+      size_t stop = std::min(start + 32, count_);
+      unsigned left = 0, here = 0;  // lanes that have not ended; those that wait for others
+      for (size_t i = start; i < stop; i++) {
+        if (waits_[i] != COC_DONE) left |= 1u << (i - start);
+        if (waits_[i] == COC_WARP) here |= 1u << (i - start);
+        whole = whole && (waits_[i] == COC_DONE || waits_[i] == COC_BLOCK);
+      }
+      for (size_t i = start; i < stop; i++) {
+        if (waits_[i] != COC_WARP || (lanes_[i] & left & ~here)) continue;
+        waits_[i] = COC_RUNS, any = true;
+      }
     }
-    for (size_t i = start; any && i < stop; i++)
-      if (waits_[i] == what) waits_[i] = COC_RUNS;
+    for (size_t i = 0; whole && i < count_; i++)
+      if (waits_[i] == COC_BLOCK) waits_[i] = COC_RUNS, any = true;
     return any;
   }
 
@@ -198,6 +199,7 @@ class Block {
   std::vector<char*> memory_;
   std::vector<void*> stacks_;
   std::vector<coc_wait> waits_;
+  std::vector<unsigned> lanes_;
 };
 
 Block block;
@@ -207,7 +209,7 @@ void Block::begin() {
   block.wait(COC_DONE);
 }
 
-void wait_in_block(coc_wait what) { block.wait(what); }
+void wait_in_block(coc_wait what, unsigned lanes) { block.wait(what, lanes); }
 
 // ---------------------------------------------------------------------------------------------
 
@@ -261,6 +263,7 @@ int load(Module** module, const char* image, size_t size) {
   unlink(path.c_str());
   auto info = handle ? static_cast<coc_module*>(dlsym(handle, "coc_module_info")) : nullptr;
   if (!info) {
+    // such as where programs in TMPDIR must not run
     if (written && !handle) fprintf(stderr, "cuda-on-cpu: %s\n", dlerror());
     return INVALID_IMAGE;
   }

@@ -86,20 +86,23 @@ bool run(const std::vector<string>& words, const string& errors) {
   return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-// The names of the `extern "C" __global__` kernels of a source.
+// A source without its comments, in which words are looked for.
+string without_comments(const string& source) {
+  static const std::regex comment(R"re(//[^\n]*|/\*[^*]*\*+(?:[^/*][^*]*\*+)*/)re");
+  return std::regex_replace(source, comment, " ");
+}
+
+// The names of a source's kernels that C++ gives no other names.
 std::set<string> kernels_in(const string& source) {
-  static const std::regex kernel(
-      R"re(extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?([A-Za-z_]\w*)\s*\()re");
-  std::set<string> names;
-  for (std::sregex_iterator i(source.begin(), source.end(), kernel), end; i != end; ++i)
-    names.insert((*i)[1]);
+  const string bounds = R"re((?:__launch_bounds__\s*\([^)]*\)\s*)?)re";
+  const string kernel = "__global__\\s+void\\s+" + bounds + R"re(([A-Za-z_]\w*)\s*\()re";
+  static const std::regex named(R"re(extern\s+"C"\s+)re" + bounds + kernel), any(kernel);
   // In a block `extern "C" { … }` the kernels don't say it themselves.
-  static const std::regex bare(
-      R"re(__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?([A-Za-z_]\w*)\s*\()re");
   static const std::regex opened(R"re(extern\s+"C"\s*\{)re");
-  if (std::regex_search(source, opened))
-    for (std::sregex_iterator i(source.begin(), source.end(), bare), end; i != end; ++i)
-      names.insert((*i)[1]);
+  const std::regex& wanted = std::regex_search(source, opened) ? any : named;
+  std::set<string> names;
+  for (std::sregex_iterator i(source.begin(), source.end(), wanted), end; i != end; ++i)
+    names.insert((*i)[1]);
   return names;
 }
 
@@ -120,19 +123,20 @@ string launchers(const Program& program) {
          << "extern \"C\" COC_EXPORT const char* coc_arguments_" << symbol
          << "() { return coc::arguments<decltype(&" << kernel << ")>(); }\n";
   };
-  for (auto& name : kernels_in(program.source)) add(name, name);
+  for (auto& name : kernels_in(without_comments(program.source))) add(name, name);
   for (size_t i = 0; i < program.expressions.size(); i++)
     add("expression" + std::to_string(i), program.expressions[i]);
   return text.str();
 }
 
-// How the kernels of a source must be run; see `run_kernel` in driver.cpp.
+// How the kernels of a source are run, see `run_kernel` in driver.cpp; device.h turns that into
+// COC_FIBERS where they wait. One thread does for all elements in an elementwise kernel of CuPy's,
+// unless it could leave the loop, or looks at who it is.
 const char* mode_of(const string& source) {
-  auto has = [&](const char* word) { return source.find(word) != string::npos; };
-  // __syncthreads, __syncwarp, and all that exchanges values within a warp
-  if (has("__sync") || has("_sync(") || has("_sync (")) return "COC_FIBERS";
-  // CuPy's elementwise kernels; but a thread that returns from within leaves its other elements out
-  return has("CUPY_FOR") && !has("return") ? "COC_GRID_STRIDE" : "COC_THREADS";
+  static const std::regex own(R"re(\b(return|break|goto|threadIdx|blockIdx|blockDim|gridDim)\b)re");
+  string code = without_comments(source);
+  bool elementwise = code.find("CUPY_FOR") != string::npos && kernels_in(code).size() == 1;
+  return elementwise && !std::regex_search(code, own) ? "COC_GRID_STRIDE" : "COC_THREADS";
 }
 
 // Return whether a folder holds NVIDIA's own headers, which are not for a host's compiler.
@@ -225,7 +229,7 @@ int nvrtcCompileProgram(Program* program, int count, const char* const* options)
   return compile(*program, count, options);
 }
 
-// With a zero behind it, as of a text: CuPy drops the last byte of whatever it gets.
+// A zero follows, as after a text: CuPy drops the last byte of whatever it gets.
 int nvrtcGetPTXSize(Program* program, size_t* size) {
   return *size = program->image.size() + 1, SUCCESS;
 }

@@ -52,27 +52,29 @@ size_t used[MOST_DEVICES];
 
 std::atomic<long> copies[5], bytes[5];
 
-// Return the allocation that holds all of [p, p + n), or null; the lock is held.
-const Allocation* owner(const void* p, size_t n) {
+// Return the allocation that p is in, or null; the lock is held.
+const std::pair<const uintptr_t, Allocation>* owner(const void* p) {
   auto address = reinterpret_cast<uintptr_t>(p);
   auto found = allocations.upper_bound(address);
   if (found == allocations.begin()) return nullptr;
   --found;
-  return address + n <= found->first + found->second.size &&
-                 address < found->first + found->second.size
-             ? &found->second
-             : nullptr;
+  return address - found->first < found->second.size ? &*found : nullptr;
 }
 
-bool on_device(const void* p, size_t n) {
+enum Place { HOST, DEVICE, BEYOND };
+
+// Return where the n bytes from p are; BEYOND if they begin in an allocation and end after it.
+Place place_of(const void* p, size_t n) {
   std::lock_guard<std::mutex> guard(lock);
-  return owner(p, n) != nullptr;
+  auto own = owner(p);
+  if (!own) return HOST;
+  return reinterpret_cast<uintptr_t>(p) + n <= own->first + own->second.size ? DEVICE : BEYOND;
 }
 
 int allocate(void** p, size_t n) {
   std::lock_guard<std::mutex> guard(lock);
-  if (n > CAPACITY - used[current]) return MEMORY_ALLOCATION;
   size_t size = n ? n : 1;
+  if (size > CAPACITY - used[current]) return MEMORY_ALLOCATION;
   if (posix_memalign(p, 512, size)) return MEMORY_ALLOCATION;
   memset(*p, 0xcd, size);  // what was not written is no number that looks right
   allocations[reinterpret_cast<uintptr_t>(*p)] = {size, current};
@@ -82,13 +84,13 @@ int allocate(void** p, size_t n) {
 
 int copy(void* to, const void* from, size_t n, int kind) {
   if (kind < 0 || kind > DEFAULT) return INVALID_VALUE;
-  if (kind == DEFAULT) kind = 2 * on_device(from, n) + on_device(to, n);
-  if (n) {
-    // A card would have stopped here, or worse: each side must be where the kind says.
-    bool right = on_device(to, n) == (kind == HOST_TO_DEVICE || kind == DEVICE_TO_DEVICE) &&
-                 on_device(from, n) == (kind == DEVICE_TO_HOST || kind == DEVICE_TO_DEVICE);
-    if (!right) return INVALID_VALUE;
-  }
+  Place there = place_of(to, n), here = place_of(from, n);
+  if (kind == DEFAULT) kind = 2 * (here == DEVICE) + (there == DEVICE);
+  // A card would stop here, or worse: each side must be where the kind says.
+  bool to_device = kind == HOST_TO_DEVICE || kind == DEVICE_TO_DEVICE;
+  bool from_device = kind == DEVICE_TO_HOST || kind == DEVICE_TO_DEVICE;
+  if (n && (there != (to_device ? DEVICE : HOST) || here != (from_device ? DEVICE : HOST)))
+    return INVALID_VALUE;
   copies[kind]++, bytes[kind] += n;
   // With CUDA_ON_CPU_TRACE=1, a signal at each copy to the host, for faulthandler to say who asked.
   static const bool traced = getenv("CUDA_ON_CPU_TRACE") != nullptr;
@@ -98,7 +100,7 @@ int copy(void* to, const void* from, size_t n, int kind) {
 }
 
 int fill(void* p, int value, size_t n) {
-  if (n && !on_device(p, n)) return INVALID_VALUE;
+  if (n && place_of(p, n) != DEVICE) return INVALID_VALUE;
   memset(p, value, n);
   return SUCCESS;
 }
@@ -115,7 +117,7 @@ double milliseconds() {
 struct Attributes {
   int type, device;
   void *on_device, *on_host;
-};                     // cudaPointerAttributes
+};  // cudaPointerAttributes
 using Event = double;  // when it was recorded
 
 }  // namespace
@@ -128,6 +130,13 @@ extern "C" {
 // device
 long coc_copies(int kind) { return copies[kind]; }
 long coc_bytes(int kind) { return bytes[kind]; }
+
+// not CUDA's: whether an address is in memory of the current device, for cublas.cpp
+int coc_is_here(const void* p) {
+  std::lock_guard<std::mutex> guard(lock);
+  auto own = owner(p);
+  return own && own->second.device == current;
+}
 
 // what every function that is missing here becomes
 int coc_missing(const char* name) {
@@ -205,7 +214,7 @@ int coc_cudaDeviceGetPCIBusId(char* text, int size, int device) {
 int coc_cudaGetDeviceProperties(char* properties, int device) {
   if (device < 0 || device >= device_count()) return INVALID_DEVICE;
   memset(properties, 0, 720);
-  strcpy(properties, "emulated on the CPU");
+  strcpy(properties, "emulated GPU");
   auto at = [&](int offset) { return reinterpret_cast<int*>(properties + offset); };
   memcpy(at(288), &CAPACITY, sizeof CAPACITY);  // totalGlobalMem
   *at(296) = 48 << 10;                          // sharedMemPerBlock
@@ -265,9 +274,9 @@ int coc_cudaMemsetAsync(void* p, int value, size_t n, void*) { return fill(p, va
 int coc_cudaPointerGetAttributes(Attributes* attributes, const void* p) {
   std::lock_guard<std::mutex> guard(lock);
   void* address = const_cast<void*>(p);
-  const Allocation* own = owner(p, 0);
-  *attributes =
-      own ? Attributes{2, own->device, address, nullptr} : Attributes{0, -2, nullptr, address};
+  auto own = owner(p);
+  *attributes = own ? Attributes{2, own->second.device, address, nullptr}
+                    : Attributes{0, -2, nullptr, address};
   return SUCCESS;
 }
 
