@@ -2,12 +2,18 @@
 
     python scripts/bench.py [data/mnist | random] [--json FILE] > table.md
     python scripts/bench.py --only xpnn-numpy numpy floor --activation relu --dtype float32
+    python scripts/bench.py --device cuda
     python scripts/bench.py --profile --activation tanhexp
 
 All contenders train one network from the same weights, on the same arrays, in the same order, and
 their running losses are compared with plain NumPy's in float64. Each has a process of its own, and
 they take turns, an epoch at a time: A B C A B C. The first epoch isn't timed. Exit status 1 if a
 contender failed or its loss is another one, 2 for a wrong argument.
+
+With ``--device cuda`` (or ``cuda:1``), xpnn on CuPy, PyTorch and JAX is compared with plain CuPy,
+PyTorch, JAX and the products by cuBLAS on that card. What can't run is left out, with the reason.
+The clocks are CUDA events and the wall clock; only the latter is there for JAX, see
+`bench_contenders`.
 """
 
 from __future__ import annotations
@@ -21,6 +27,7 @@ import json
 import multiprocessing
 import os
 import platform
+import re
 import signal
 import statistics
 import sys
@@ -28,11 +35,13 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 from bench_contenders import (
     ACTIVATIONS,
     CONTENDERS,
     CPU_ALONE,
     CUDA_ALONE,
+    WITHOUT_EVENTS,
     Case,
     Losses,
     first_line,
@@ -41,8 +50,10 @@ from bench_contenders import (
 )
 from tqdm import tqdm
 
+import xpnn
+from xpnn.backends import get_backend
 from xpnn.datasets import read_idx_folder
-from xpnn.errors import ArgumentError, XpnnError
+from xpnn.errors import ArgumentError, BackendError, XpnnError
 from xpnn.files import check_writable, replacing
 from xpnn.study.machine import cores, cpu, kernels
 
@@ -62,6 +73,23 @@ RATIOS = (
     ("xpnn-torch", "torch", 1.2, 1.2),
     ("xpnn-jax", "jax", 1.2, 1.2),
 )
+# there are no targets on a card yet
+CUDA_RATIOS = tuple(
+    (*pair, None, None)
+    for pair in (
+        ("xpnn-cupy", "cupy"),
+        ("xpnn-cupy", "torch"),
+        ("xpnn-cupy", "torch-compile"),
+        ("xpnn-cupy", "jax"),
+        ("xpnn-cupy", "floor"),
+        ("xpnn-cupy", "xpnn-torch"),
+        ("xpnn-cupy", "xpnn-jax"),
+        ("xpnn-torch", "torch"),
+        ("xpnn-jax", "jax"),
+    )
+)
+# clock: how a table calls it
+CLOCKS = {"wall": "wall clock", "cpu": "CPU time", "events": "CUDA events"}
 # largest relative difference of a running loss from plain NumPy's in float64. In float32 it holds
 # for the first epoch: later, roundings decide on which side of a kink of ReLU a unit is. There a
 # rate that is 0.1 % off differs by 6e-4, and what is right by up to 2e-5
@@ -94,10 +122,12 @@ def parse(arguments=None):
     parser.add_argument("--activation", nargs="+", choices=ACTIVATIONS)
     parser.add_argument("--dtype", nargs="+", choices=tuple(TOLERANCE), default=list(TOLERANCE))
     parser.add_argument("--network", nargs="+", choices=tuple(NETWORKS), default=list(NETWORKS))
-    parser.add_argument("--samples", type=count(1), help="an epoch's; 60000, at most 10000 of wide")
+    parser.add_argument(
+        "--samples", type=count(1), help="an epoch's; 60000, of wide on a CPU 10000"
+    )
     parser.add_argument("--rounds", type=count(1), default=7, help="epochs that are timed")
     parser.add_argument("--threads", type=count(1), default=1)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--device", type=device, default="cpu", help="cpu, cuda or such as cuda:1")
     parser.add_argument(
         "--together",
         action="store_true",
@@ -122,8 +152,8 @@ def cases(args):
     available = 60_000 if args.data == "random" else len(read_idx_folder(args.data)[0].y)
     for network in args.network:
         sizes, batch = NETWORKS[network]
-        wide = network == "wide"
-        samples = args.samples or min(available, 10_000 if wide else 60_000)
+        slow = network == "wide" and args.device == "cpu"
+        samples = args.samples or min(available, 10_000 if slow else 60_000)
         if samples > available or samples % batch:
             raise ArgumentError(
                 f"--samples must be a multiple of {batch} and at most {available} for the "
@@ -176,7 +206,8 @@ class Contender:
         if kind in ("skip", "failed"):
             self.state, self.reason = kind, rest[0]
         elif kind == "done":
-            self.epochs.append(dict(zip(("wall", "cpu", "loss", "accuracy"), rest, strict=True)))
+            seconds, loss, accuracy = rest
+            self.epochs.append(seconds | {"loss": loss, "accuracy": accuracy})
 
     def turn(self):
         """Let it run one epoch."""
@@ -252,9 +283,10 @@ def measure(case, names, together, reference, progress):
     found["ratios"] = {
         f"{a} / {b}": {
             clock: ratio(found["contenders"][a][clock], found["contenders"][b][clock])
-            for clock in ("wall", "cpu")
+            for clock in CLOCKS
+            if clock in found["contenders"][a] and clock in found["contenders"][b]
         }
-        for a, b, *_ in RATIOS
+        for a, b, *_ in ratios_on(case.device)
         if a in found["contenders"] and b in found["contenders"]
     }
     loads = {"load_before": load, "load_after": os.getloadavg()}
@@ -267,20 +299,23 @@ def summary(epochs, reference, held=None):
     The losses of the first `held` epochs are compared with the reference; of all if None.
     """
     columns = {key: [epoch[key] for epoch in epochs] for key in epochs[0]}
-    warm, wall, cpu = columns["wall"][0], columns["wall"][1:], columns["cpu"][1:]
+    times = {"first": columns["wall"][0]}
+    times |= {clock: columns[clock][1:] for clock in CLOCKS if clock in columns}
     if columns["loss"][0] is None:
-        return {"first": warm, "wall": wall, "cpu": cpu}
+        return times
     pairs = zip(columns["loss"], reference, strict=True)
     differences = [abs(ours / right - 1) for ours, right in pairs]
-    return {
-        "first": warm,
-        "wall": wall,
-        "cpu": cpu,
+    return times | {
         "loss": columns["loss"],
         "accuracy": columns["accuracy"],
         "loss_difference": max(differences[:held]),
         "loss_drift": max(differences),
     }
+
+
+def ratios_on(device):
+    """Return which contenders are compared on a device, and their targets."""
+    return RATIOS if device == "cpu" else CUDA_RATIOS
 
 
 def quartiles(values):
@@ -297,10 +332,12 @@ def ratio(ours, others):
 
 def machine(args):
     """Return what the figures depend on."""
-    versions = {"Python": platform.python_version()}
-    for name in ("xpnn", *DISTRIBUTIONS):
+    # where there is only the checkout, xpnn is no distribution
+    versions = {"Python": platform.python_version(), "xpnn": xpnn.__version__}
+    for name in DISTRIBUTIONS:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
+    on_card = {} if args.device == "cpu" else {"card": card(args.device)}
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
         "cpu": cpu(),
@@ -308,12 +345,24 @@ def machine(args):
         "cores": cores(),
         "threads": args.threads,
         "device": args.device,
+        **on_card,
         "load": os.getloadavg(),
         "versions": versions,
         "rounds": args.rounds,
         "data": "random" if args.data == "random" else "MNIST",
         "together": args.together,
     }
+
+
+def card(device):
+    """Return the name of the card that a library finds under the name of a device."""
+    reasons = []
+    for name in ("cupy", "torch", "jax"):
+        try:
+            return get_backend(name, device=device).card
+        except BackendError as error:
+            reasons.append(str(error))
+    raise BackendError(f"no library has a device {device!r} here: {'; '.join(reasons)}")
 
 
 def wrong_losses(measured):
@@ -344,13 +393,36 @@ def markdown(report, names):
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     loads = [load for m in results for load in (m["load_before"][0], m["load_after"][0])]
     blas = ", ".join(about["kernels"]) or "unknown"
+    on_card = f" ({about['card']})" if "card" in about else ""
     lines = [
         f"{about['date']}: {about['cpu']} (BLAS kernels: {blas}), {about['cores']} cores, "
         f"{about['threads']} thread(s), "
-        f"device {about['device']}, load {min(loads):.1f} to {max(loads):.1f}; {versions}. "
-        f"{about['data']}; medians of {about['rounds']} rounds.",
+        f"device {about['device']}{on_card}, load {min(loads):.1f} to {max(loads):.1f}; "
+        f"{versions}. {about['data']}; medians of {about['rounds']} rounds.",
+    ]
+    on_cpu = about["device"] == "cpu"
+    timed, compared = (("wall",), ("wall", "cpu")) if on_cpu else (("events", "wall"),) * 2
+    with_events = [name for name in names if name not in WITHOUT_EVENTS]
+    for clock in timed:
+        shown = with_events if clock == "events" else names
+        lines += seconds_table(results, shown, clock, digits=3 if on_cpu else 5)
+    for clock in compared:
+        shown = with_events if clock == "events" else names
+        asked = [row for row in ratios_on(about["device"]) if {row[0], row[1]} <= set(shown)]
+        if asked:
+            lines += ratios_table(results, asked, clock)
+    if on_cpu and any(measured["network"] == "wide" for measured in results):
+        wide = [f"{a} / {b} ≤ {target}" for a, b, _, target in RATIOS if target is not None]
+        lines += ["", f"The wide network's targets: {', '.join(wide)}."]
+    lines += ["", *remarks(results)]
+    return "\n".join(lines)
+
+
+def seconds_table(results, names, clock, digits):
+    """Return a table of the contenders' times by one clock."""
+    lines = [
         "",
-        "Seconds per epoch (wall clock):",
+        f"Seconds per epoch ({CLOCKS[clock]}):",
         "",
         "| network | samples | " + " | ".join(names) + " |",
         "|---|---:|" + "---:|" * len(names),
@@ -358,32 +430,35 @@ def markdown(report, names):
     for measured in results:
         cells = []
         for name in names:
-            found = measured["contenders"].get(name)
-            cells.append(f"{statistics.median(found['wall']):.3f}" if found else "–")
+            times = measured["contenders"].get(name, {}).get(clock)
+            cells.append(f"{statistics.median(times):.{digits}f}" if times else "–")
         lines.append(f"| {title(measured)} | {measured['samples']} | " + " | ".join(cells) + " |")
-    for clock, text in (("wall", "wall clock"), ("cpu", "CPU time")):
-        asked = [row for row in RATIOS if row[0] in names and row[1] in names]
-        if not asked:
-            break
-        heads = [f"{a} / {b} ≤ {target}" for a, b, target, _ in asked]
-        lines += [
-            "",
-            f"Ratios, median of the rounds' with quartiles ({text}); a missed target is bold:",
-            "",
-            "| network | " + " | ".join(heads) + " |",
-            "|---|" + "---:|" * len(heads),
-        ]
-        for measured in results:
-            cells = []
-            for a, b, *targets in asked:
-                quarts = measured["ratios"].get(f"{a} / {b}", {}).get(clock)
-                cells.append(cell(quarts, targets[measured["network"] == "wide"]))
-            lines.append(f"| {title(measured)} | " + " | ".join(cells) + " |")
-    if any(measured["network"] == "wide" for measured in results):
-        wide = [f"{a} / {b} ≤ {target}" for a, b, _, target in RATIOS if target is not None]
-        lines += ["", f"The wide network's targets: {', '.join(wide)}."]
-    lines += ["", *remarks(results)]
-    return "\n".join(lines)
+    return lines
+
+
+def ratios_table(results, asked, clock):
+    """Return a table of the ratios that were asked for, by one clock."""
+    targets_of = {f"{a} / {b}": targets for a, b, *targets in asked}
+    heads = [
+        f"{pair} ≤ {target}" if target is not None else pair
+        for pair, (target, _) in targets_of.items()
+    ]
+    held = any(target is not None for target, _ in targets_of.values())
+    lines = [
+        "",
+        f"Ratios, median of the rounds' with quartiles ({CLOCKS[clock]})"
+        f"{'; a missed target is bold' if held else ''}:",
+        "",
+        "| network | " + " | ".join(heads) + " |",
+        "|---|" + "---:|" * len(heads),
+    ]
+    for measured in results:
+        cells = []
+        for pair, targets in targets_of.items():
+            quarts = measured["ratios"].get(pair, {}).get(clock)
+            cells.append(cell(quarts, targets[measured["network"] == "wide"]))
+        lines.append(f"| {title(measured)} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def remarks(results):
@@ -466,6 +541,13 @@ def answer(name, main):
         return 130
 
 
+def device(text):
+    """Return the name of a device from an argument."""
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"must be cpu, cuda or such as cuda:1, got {text!r}")
+    return text
+
+
 def count(least):
     """Return what reads a number of at least so many from an argument."""
 
@@ -481,8 +563,7 @@ def count(least):
 
 def setting():
     """Return in words what figures depend on."""
-    names = {name: importlib.metadata.version(name) for name in ("xpnn", "numpy")}
-    versions = ", ".join(f"{name} {version}" for name, version in names.items())
+    versions = f"xpnn {xpnn.__version__}, numpy {np.__version__}"
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
     load = os.getloadavg()[0]
     return (
@@ -493,7 +574,9 @@ def setting():
 
 def main():
     args = parse()
-    again_in(environment(args.threads))
+    # else the first of the processes that use JAX would take most of the card's memory
+    shared = {} if args.device == "cpu" else {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    again_in(environment(args.threads) | shared)
     if args.json:
         check_writable("--json", args.json)
     if args.profile:

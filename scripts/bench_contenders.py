@@ -4,10 +4,16 @@ Each is a function of a case and a worker's turns. It sets itself up and runs ``
 epochs, each between ``turns.begin()`` and ``turns.end(loss, accuracy)``: the order of the samples
 is drawn, each mini-batch is gathered from the data in memory, and the running loss and accuracy
 are known on the host at the end.
+
+On a CUDA card, an epoch begins and ends with the card idle, so the wall clock measures all
+contenders alike. CuPy and PyTorch also record a CUDA event at the beginning and one at the end of
+the stream that they work on: the time between these is the card's own. JAX doesn't show its
+streams, so it has the wall clock only, which stops after ``block_until_ready``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import logging
@@ -24,6 +30,7 @@ RATE = 0.1
 SEED = 10
 
 ACTIVATIONS = ("relu", "swish", "h_swish", "mish", "tanhexp")
+WITHOUT_EVENTS = ("xpnn-jax", "jax")
 
 
 class SkipError(Exception):
@@ -81,11 +88,85 @@ class Case:
             yield order.reshape(-1, self.batch)
 
 
+class Clock:
+    """Wall clock and CPU time."""
+
+    def start(self):
+        """Begin to measure."""
+        self.cpu, self.wall = time.process_time(), time.perf_counter()
+
+    def stop(self):
+        """Return the seconds since the start, by clock."""
+        wall, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
+        return {"wall": wall, "cpu": cpu}
+
+
+class CardClock(Clock):
+    """CUDA events as well; waits until the card is idle before it starts and before it stops."""
+
+    def start(self):
+        """Begin to measure."""
+        self.event().synchronize()
+        self.begun = self.event()
+        super().start()
+
+    def stop(self):
+        """Return the seconds since the start, by clock."""
+        ended = self.event()
+        ended.synchronize()
+        return super().stop() | {"events": self.milliseconds(self.begun, ended) / 1e3}
+
+
+class CupyClock(CardClock):
+    """Times what CuPy runs on the current stream of the current device."""
+
+    def __init__(self):
+        import cupy
+
+        self.cuda = cupy.cuda
+
+    def event(self):
+        """Return an event that was just recorded."""
+        event = self.cuda.Event()
+        event.record()
+        return event
+
+    def milliseconds(self, begun, ended):
+        """Return the time between two events."""
+        return self.cuda.get_elapsed_time(begun, ended)
+
+
+class TorchClock(CardClock):
+    """Times what PyTorch runs on the current stream of a device."""
+
+    def __init__(self, device):
+        import torch
+
+        self.cuda, self.device = torch.cuda, device
+
+    def event(self):
+        """Return an event that was just recorded."""
+        event = self.cuda.Event(enable_timing=True)
+        event.record(self.cuda.current_stream(self.device))
+        return event
+
+    def milliseconds(self, begun, ended):
+        """Return the time between two events."""
+        return begun.elapsed_time(ended)
+
+
+def clock_of(name, case):
+    """Return the clock that measures a contender."""
+    if case.device == "cpu" or name in WITHOUT_EVENTS:
+        return Clock()
+    return TorchClock(case.device) if "torch" in name else CupyClock()
+
+
 class Turns:
     """A contender's end of the pipe on which it is told to run its next epoch."""
 
-    def __init__(self, pipe):
-        self.pipe = pipe
+    def __init__(self, pipe, clock):
+        self.pipe, self.clock = pipe, clock
         self.first = True
 
     def begin(self):
@@ -95,12 +176,11 @@ class Turns:
             self.first = False
         self.pipe.recv()
         gc.collect()
-        self.cpu, self.wall = time.process_time(), time.perf_counter()
+        self.clock.start()
 
     def end(self, loss=None, accuracy=None):
         """Stop the clocks and hand in what the epoch took and gave."""
-        wall, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
-        self.pipe.send(("done", wall, cpu, loss, accuracy))
+        self.pipe.send(("done", self.clock.stop(), loss, accuracy))
 
 
 class Losses:
@@ -139,15 +219,19 @@ def model_of(case):
     return xpnn.Sequential(*layers[:-1])
 
 
+def place_of(case, backend):
+    """Return xpnn's backend on the case's device; raise `SkipError` if it has none such."""
+    try:
+        return get_backend(backend, device=case.device, dtype=case.dtype)
+    except xpnn.errors.BackendError as error:
+        raise SkipError(str(error)) from None
+
+
 def train_xpnn(case, turns, backend):
     """`xpnn.fit`, with a callback that takes the turns."""
     if backend == "torch":
         set_torch_threads(case)
-    device = None if case.device == "cpu" or backend == "cupy" else case.device
-    try:
-        place = get_backend(backend, device=device, dtype=case.dtype)
-    except xpnn.errors.BackendError as error:
-        raise SkipError(str(error)) from None
+    place = place_of(case, backend)
     xpnn.fit(
         model_of(case),
         case.arrays,
@@ -162,83 +246,114 @@ def train_xpnn(case, turns, backend):
     )
 
 
-def relu(u):
+def relu(u, xp=np):
     """Value and derivative, as the four that follow."""
-    return np.maximum(u, 0), u > 0
+    return xp.maximum(u, 0), u > 0
 
 
-def swish(u):
-    s = 1 / (1 + np.exp(-u))
+def swish(u, xp=np):
+    s = 1 / (1 + xp.exp(-u))
     z = u * s
     return z, s + z * (1 - s)
 
 
-def h_swish(u):
-    z = u * np.clip(u + 3, 0, 6) / 6
-    return z, np.where(u > 3, 1, np.where(u > -3, (2 * u + 3) / 6, 0)).astype(u.dtype, copy=False)
+def h_swish(u, xp=np):
+    z = u * xp.clip(u + 3, 0, 6) / 6
+    return z, xp.where(u > 3, 1, xp.where(u > -3, (2 * u + 3) / 6, 0)).astype(u.dtype, copy=False)
 
 
-def mish(u):
-    e = np.exp(np.minimum(u, 20))
+def mish(u, xp=np):
+    e = xp.exp(xp.minimum(u, 20))
     n = e * (e + 2)
     d = n + 2
     t = n / d
     return u * t, t + u * (4 * e * (1 + e) / (d * d))
 
 
-def tanhexp(u):
-    e = np.exp(np.minimum(u, 20))
-    t = np.tanh(e)
+def tanhexp(u, xp=np):
+    e = xp.exp(xp.minimum(u, 20))
+    t = xp.tanh(e)
     return u * t, t + u * e * (1 - t * t)
 
 
 BY_HAND = {f.__name__: f for f in (relu, swish, h_swish, mish, tanhexp)}
 
 
+def by_hand(case, xp):
+    """Return a function that takes a training step in plain NumPy or CuPy.
+
+    It is written as by somebody who knows the library: gradients go into buffers, there are few
+    temporaries. It returns the sum of the losses and the number of hits, 0-d arrays on a card.
+    """
+    pairs = [(xp.asarray(w), xp.asarray(b)) for w, b in case.initial()]
+    (w1, b1), (w2, b2), (w3, b3) = pairs
+    g1, g2, g3 = (xp.empty_like(w) for w in (w1, w2, w3))
+    function = functools.partial(BY_HAND[case.activation], xp=xp)
+    every = xp.arange(case.batch)
+
+    def step(xb, yb):
+        u1 = xb @ w1
+        u1 += b1
+        z1, slope1 = function(u1)
+        u2 = z1 @ w2
+        u2 += b2
+        z2, slope2 = function(u2)
+        u3 = z2 @ w3
+        u3 += b3
+
+        hits = xp.count_nonzero(u3.argmax(axis=1) == yb)
+        u3 -= u3.max(axis=1, keepdims=True)
+        d3 = xp.exp(u3)
+        sums = d3.sum(axis=1, keepdims=True)
+        loss = (xp.log(sums[:, 0]) - u3[every, yb]).sum()
+        d3 /= sums
+        d3[every, yb] -= 1
+        d3 /= case.batch
+
+        xp.matmul(z2.T, d3, out=g3)
+        d2 = d3 @ w3.T
+        d2 *= slope2
+        xp.matmul(z1.T, d2, out=g2)
+        d1 = d2 @ w2.T
+        d1 *= slope1
+        xp.matmul(xb.T, d1, out=g1)
+
+        for w, g in ((w1, g1), (w2, g2), (w3, g3)):
+            g *= RATE
+            w -= g
+        for b, d in ((b1, d1), (b2, d2), (b3, d3)):
+            b -= RATE * d.sum(axis=0)
+        return loss, hits
+
+    return step
+
+
 def train_numpy(case, turns):
-    """Plain NumPy as one writes it who knows it: gradients into buffers, few temporaries."""
+    """Plain NumPy."""
     x, y = case.arrays
-    (w1, b1), (w2, b2), (w3, b3) = case.initial()
-    g1, g2, g3 = (np.empty_like(w) for w in (w1, w2, w3))
-    function = BY_HAND[case.activation]
-    every = np.arange(case.batch)
+    step = by_hand(case, np)
     for _, order in zip(range(case.epochs), orders_in_turn(case, turns), strict=False):
         total, hits = 0.0, 0
         with np.errstate(over="ignore"):
             for rows in order:
-                xb, yb = x[rows], y[rows]
-                u1 = xb @ w1
-                u1 += b1
-                z1, slope1 = function(u1)
-                u2 = z1 @ w2
-                u2 += b2
-                z2, slope2 = function(u2)
-                u3 = z2 @ w3
-                u3 += b3
-
-                hits += np.count_nonzero(u3.argmax(axis=1) == yb)
-                u3 -= u3.max(axis=1, keepdims=True)
-                d3 = np.exp(u3)
-                sums = d3.sum(axis=1, keepdims=True)
-                total += float((np.log(sums[:, 0]) - u3[every, yb]).sum())
-                d3 /= sums
-                d3[every, yb] -= 1
-                d3 /= case.batch
-
-                np.matmul(z2.T, d3, out=g3)
-                d2 = d3 @ w3.T
-                d2 *= slope2
-                np.matmul(z1.T, d2, out=g2)
-                d1 = d2 @ w2.T
-                d1 *= slope1
-                np.matmul(xb.T, d1, out=g1)
-
-                for w, g in ((w1, g1), (w2, g2), (w3, g3)):
-                    g *= RATE
-                    w -= g
-                for b, d in ((b1, d1), (b2, d2), (b3, d3)):
-                    b -= RATE * d.sum(axis=0)
+                loss, right = step(x[rows], y[rows])
+                total += float(loss)
+                hits += right
         turns.end(total / case.samples, hits / case.samples)
+
+
+def train_cupy(case, turns):
+    """Plain CuPy: the host waits for the card once, at the end of an epoch."""
+    import cupy
+
+    with place_of(case, "cupy").device:
+        x, y = map(cupy.asarray, case.arrays)
+        step = by_hand(case, cupy)
+        for _, order in zip(range(case.epochs), orders_in_turn(case, turns), strict=False):
+            figures = [step(x[rows], y[rows]) for rows in cupy.asarray(order)]
+            losses, hits = (cupy.stack(column) for column in zip(*figures, strict=True))
+            total = float(losses.sum(dtype="float64"))
+            turns.end(total / case.samples, int(hits.sum()) / case.samples)
 
 
 def orders_in_turn(case, turns):
@@ -250,30 +365,43 @@ def orders_in_turn(case, turns):
 
 
 def train_floor(case, turns):
-    """Compute the eight products of each step alone, into preallocated outputs; no gather."""
+    """Compute the eight products of each step only, into preallocated outputs; no gather.
+
+    NumPy's BLAS computes them, or on a card cuBLAS, which CuPy calls.
+    """
+    xp, device = np, contextlib.nullcontext()
+    if case.device != "cpu":
+        place = place_of(case, "cupy")
+        xp, device = place.library, place.device
+    with device:
+        products(case, turns, xp)
+
+
+def products(case, turns, xp):
     x, _ = case.arrays
     (w1, _), (w2, _), (w3, _) = case.initial()
+    x, w1, w2, w3 = map(xp.asarray, (x, w1, w2, w3))
     rng = np.random.RandomState(0)
 
     def some(width):
-        return rng.random_sample((case.batch, width)).astype(case.dtype)
+        return xp.asarray(rng.random_sample((case.batch, width)).astype(case.dtype))
 
     _, n1, n2, n3 = case.sizes
     z1, z2, d1, d2, d3 = some(n1), some(n2), some(n1), some(n2), some(n3)
-    u1, u2, u3, e1, e2 = (np.empty_like(a) for a in (z1, z2, d3, z1, z2))
-    g1, g2, g3 = (np.empty_like(w) for w in (w1, w2, w3))
+    u1, u2, u3, e1, e2 = (xp.empty_like(a) for a in (z1, z2, d3, z1, z2))
+    g1, g2, g3 = (xp.empty_like(w) for w in (w1, w2, w3))
     for _ in range(case.epochs):
         turns.begin()
         for i in range(0, case.samples, case.batch):
             xb = x[i : i + case.batch]
-            np.matmul(xb, w1, out=u1)
-            np.matmul(z1, w2, out=u2)
-            np.matmul(z2, w3, out=u3)
-            np.matmul(z2.T, d3, out=g3)
-            np.matmul(d3, w3.T, out=e2)
-            np.matmul(z1.T, d2, out=g2)
-            np.matmul(d2, w2.T, out=e1)
-            np.matmul(xb.T, d1, out=g1)
+            xp.matmul(xb, w1, out=u1)
+            xp.matmul(z1, w2, out=u2)
+            xp.matmul(z2, w3, out=u3)
+            xp.matmul(z2.T, d3, out=g3)
+            xp.matmul(d3, w3.T, out=e2)
+            xp.matmul(z1.T, d2, out=g2)
+            xp.matmul(d2, w2.T, out=e1)
+            xp.matmul(xb.T, d1, out=g1)
         turns.end()
 
 
@@ -289,7 +417,7 @@ def train_torch(case, turns, compiled=False):
     import torch
 
     set_torch_threads(case)
-    device = torch.device(case.device)
+    device = place_of(case, "torch").device
 
     class TanhExp(torch.nn.Module):
         def forward(self, u):
@@ -334,8 +462,6 @@ def train_torch(case, turns, compiled=False):
             step()
             total += loss.detach()
             hits += right
-        if case.device != "cpu":
-            torch.cuda.synchronize()
         return float(total) / len(order), float(hits) / case.samples
 
     for _, order in zip(range(case.epochs), orders_in_turn(case, turns), strict=False):
@@ -379,7 +505,7 @@ def train_jax(case, turns):
 
     # float32 products on a GPU as exact as the other contenders'
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        place = jax.devices("cpu" if case.device == "cpu" else "cuda")[0]
+        place = place_of(case, "jax").device
         x, y, parameters = jax.device_put((*case.arrays, case.initial()), place)
         for _, order in zip(range(case.epochs), orders_in_turn(case, turns), strict=False):
             result = epoch(parameters, jax.device_put(order, place), x, y)
@@ -426,14 +552,15 @@ CONTENDERS = {
     "xpnn-jax": functools.partial(train_xpnn, backend="jax"),
     "xpnn-cupy": functools.partial(train_xpnn, backend="cupy"),
     "numpy": train_numpy,
+    "cupy": train_cupy,
     "torch": train_torch,
     "torch-compile": functools.partial(train_torch, compiled=True),
     "jax": train_jax,
     "sklearn": train_sklearn,
     "floor": train_floor,
 }
-CPU_ALONE = ("xpnn-numpy", "numpy", "sklearn", "floor")
-CUDA_ALONE = ("xpnn-cupy",)
+CPU_ALONE = ("xpnn-numpy", "numpy", "sklearn")
+CUDA_ALONE = ("xpnn-cupy", "cupy")
 
 
 def first_line(error):
@@ -444,7 +571,7 @@ def first_line(error):
 def work(name, case, pipe):
     """Run a contender in a worker; say over the pipe if it can't."""
     try:
-        CONTENDERS[name](case, Turns(pipe))
+        CONTENDERS[name](case, Turns(pipe, clock_of(name, case)))
     except SkipError as reason:
         pipe.send(("skip", str(reason)))
     except ModuleNotFoundError as error:

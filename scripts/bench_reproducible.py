@@ -4,6 +4,10 @@
 trains the article's network through `xpnn.fit`, native and reproducible in turn, and prints a
 Markdown table of CPU time. Each run is timed for few epochs and for one, and their difference
 taken, so that set-up and the untrained network's evaluation drop out.
+
+``python scripts/bench_reproducible.py data/mnist --backend cupy`` does the same on a CUDA card. Its
+times are of the wall clock, and end when the last figures are on the host; its memory is what
+CuPy's pool took from the card.
 """
 
 import argparse
@@ -24,31 +28,41 @@ from xpnn.datasets import read_idx_folder
 from xpnn.study.machine import cores, cpu
 
 MODES = ("native", "training", "full")
+CLOCKS = {"numpy": time.process_time, "cupy": time.perf_counter}
 
 
-def run(data, mode, activation, dtype, epochs):
-    """Train for so many epochs; return the CPU time of all."""
+def run(data, backend, mode, activation, dtype, epochs):
+    """Train for so many epochs; return the time of all."""
     layers = [part for n in (100, 50) for part in (xpnn.Dense(n), xpnn.Activation(activation))]
     model = xpnn.Sequential(*layers, xpnn.Dense(10))
     options = {} if mode == "native" else {"reproducible": True, "precision": mode}
-    backend = get_backend("numpy", dtype=dtype, **options)
-    begun = time.process_time()
-    xpnn.fit(model, data, epochs=epochs, batch_size=100, seed=10, backend=backend)
-    return time.process_time() - begun
+    place = get_backend(backend, dtype=dtype, **options)
+    begun = CLOCKS[backend]()
+    xpnn.fit(model, data, epochs=epochs, batch_size=100, seed=10, backend=place)
+    return CLOCKS[backend]() - begun
 
 
-def step_time(data, mode, activation, dtype, epochs=2):
-    """Return the CPU time of a step in microseconds."""
-    seconds = run(data, mode, activation, dtype, 1 + epochs) - run(data, mode, activation, dtype, 1)
+def step_time(data, *setting, epochs=2):
+    """Return the time of a step in microseconds."""
+    seconds = run(data, *setting, 1 + epochs) - run(data, *setting, 1)
     return seconds / (epochs * len(data[0]) / 100) * 1e6
 
 
 def peak(args, mode, activation, dtype):
     """Return the peak memory of a process that trains so, in MiB."""
     command = [sys.executable, __file__, args.data, "--samples", str(args.samples)]
-    command += ["--peak", mode, activation, dtype]
+    command += ["--backend", args.backend, "--peak", mode, activation, dtype]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout) / 1024
+
+
+def taken(backend):
+    """Return the peak memory of this process, on the host or on the card, in KiB."""
+    if backend == "numpy":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    import cupy
+
+    return cupy.get_default_memory_pool().total_bytes() / 1024
 
 
 def main():
@@ -58,20 +72,27 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="*", default=[], help="such as relu-float64")
     parser.add_argument("--modes", nargs="*", default=list(MODES), choices=MODES)
+    parser.add_argument("--backend", default="numpy", choices=tuple(CLOCKS))
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     train, _ = read_idx_folder(args.data)
     data = train.x[: args.samples], train.y[: args.samples]
     if args.peak:
-        run(data, *args.peak, 1)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        run(data, args.backend, *args.peak, 1)
+        print(taken(args.backend))
         return
-    if os.environ.get("OPENBLAS_NUM_THREADS") != "1":
+    on_cpu = args.backend == "numpy"
+    if on_cpu and os.environ.get("OPENBLAS_NUM_THREADS") != "1":
         parser.error("set OPENBLAS_NUM_THREADS=1: CPU time is of one thread")
+    place = "" if on_cpu else f"{args.backend} on {get_backend(args.backend).card}; "
     print(f"{datetime.date.today()}; {cpu()}, {cores()} cores; Python {platform.python_version()},")
-    print(f"NumPy {np.__version__}; {args.samples} samples of MNIST, {args.rounds} rounds' medians")
+    print(
+        f"NumPy {np.__version__}; {place}{args.samples} samples of MNIST, "
+        f"{args.rounds} rounds' medians"
+    )
     print()
-    print("| network | precision | CPU us/step | over native | peak memory over native |")
+    clock, memory = ("CPU", "peak memory") if on_cpu else ("wall clock,", "memory of the card")
+    print(f"| network | precision | {clock} us/step | over native | {memory} over native |")
     print("|---|---|---:|---:|---:|")
     for activation in ("relu", "tanhexp"):
         for dtype in ("float64", "float32"):
@@ -80,7 +101,7 @@ def main():
             rows = {mode: [] for mode in args.modes}
             for _ in range(args.rounds):
                 for mode, times in rows.items():
-                    times.append(step_time(data, mode, activation, dtype))
+                    times.append(step_time(data, args.backend, mode, activation, dtype))
             peaks = {mode: peak(args, mode, activation, dtype) for mode in args.modes}
             for mode, times in rows.items():
                 pairs = zip(times, rows["native"], strict=True)
