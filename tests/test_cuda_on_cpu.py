@@ -602,7 +602,7 @@ def test_a_users_own_sitecustomize_and_modules(run, tmp_path, driver):
     (tmp_path / "sitecustomize.py").write_text("print('mine')")
     (tmp_path / "patch.py").write_text("own = 1")
     site = str(EMULATOR / "site")
-    names = ("CUDA_ON_CPU", "CUDA_ON_CPU_BLAS", "CUPY_CACHE_DIR", "CUPY_ACCELERATORS")
+    names = ("CUDA_ON_CPU", "CUDA_ON_CPU_BLAS", "CUPY_CACHE_DIR", "CUPY_ACCELERATORS", "CUDA_PATH")
     given = {name: os.environ[name] for name in names}
     code = "import patch, cupy; print(int(cupy.ones(3).sum())); import patch; print(patch.own)"
     path = os.pathsep.join([site, str(tmp_path)])

@@ -145,6 +145,11 @@ def _build(target: Path) -> None:
         _run("g++", *KERNEL_FLAGS.split(), "-ffp-contract=fast", *folders, "-x", "c++-header",
              target / name, "-o", target / f"{name}.gch")  # fmt: skip
 
+    # Where CuPy looks for CUDA's headers: otherwise it asks a process of its own, and on a busy
+    # machine it gives that up. Kernels have device.h instead.
+    (target / "include").mkdir()
+    (target / "include" / "cuda_runtime.h").write_text("// see device.h\n")
+
     driver = target / "libcuda.so.1"
     _run(*shared, "-Wl,-soname,libcuda.so.1", source / "driver.cpp", source / "runtime.cpp",
          "-o", driver, "-ldl")  # fmt: skip
@@ -195,6 +200,7 @@ def environment(target: Path) -> dict[str, str]:
         "CUDA_ON_CPU": str(target),
         "CUDA_ON_CPU_BLAS": str(blas()),
         "PYTHONPATH": os.pathsep.join([str(HERE / "site"), *([path] if path else [])]),
+        "CUDA_PATH": str(target),
         "CUPY_CACHE_DIR": str(target / "kernels"),
         "CUPY_ACCELERATORS": "",  # CUB and cuTENSOR are compiled for cards
     }
