@@ -333,8 +333,6 @@ def test_interrupt():
         text=True,
         env=environment(),
         start_new_session=True,
-        # a suite that runs in the background may have left Ctrl-C to be ignored
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as running:
         begun = running.stderr.readline()
         assert begun.startswith("bench: 1 of 1")
