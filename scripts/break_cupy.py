@@ -584,7 +584,7 @@ def broken(text, fault):
 
 
 def tests(place, words, *, card):
-    """Run tests in the copy until one fails; return its name, or None if they pass."""
+    """Run tests in the copy until one fails; return its name and why, or None if they pass."""
     env = dict(os.environ)
     # the copy, and not what is installed
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(place), env.get("PYTHONPATH")]))
@@ -604,7 +604,7 @@ def tests(place, words, *, card):
     for line in done.stdout.splitlines():
         kind, _, rest = line.partition(" ")
         if kind in ("FAILED", "ERROR") and "::" in rest:
-            return rest.partition(" - ")[0].removeprefix("tests/")
+            return rest.removeprefix("tests/")
     last = (done.stderr + done.stdout).strip().splitlines()[-1:]
     raise RefusedError(f"the tests could not be run: {' '.join(last)}")
 
@@ -631,8 +631,8 @@ def check(place, faults):
         failed, seconds = tried(WITH_CUPY, card=True)
         (package / fault.file).write_text(texts[fault.file], encoding="utf-8")
         missed += [] if failed else [fault]
-        found = "found" if failed else "NOT FOUND"
-        print(f"| {i} | {fault.name} | {found} | {seconds} | {failed or ''} |", flush=True)
+        found, name = ("found", failed.partition(" - ")[0]) if failed else ("NOT FOUND", "")
+        print(f"| {i} | {fault.name} | {found} | {seconds} | {name} |", flush=True)
     for file, text in together.items():
         (package / file).write_text(text, encoding="utf-8")
     failed, seconds = tried(WITHOUT_CUPY, card=False)

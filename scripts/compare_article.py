@@ -81,7 +81,7 @@ def main():
         if name not in SETTINGS:
             parser.error(f"unknown name {name!r} (allowed: {', '.join(SETTINGS)})")
     if args.log:
-        return 0 if compare(*args.log) else 1
+        return 0 if compare(*args.log, 1 + args.epochs) else 1
     near = []
     with tempfile.TemporaryDirectory() as folder:
         for name in args.names or SETTINGS:

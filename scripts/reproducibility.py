@@ -18,6 +18,7 @@ canonical  The standard runs on NumPy; --write makes xpnn/canonical.json anew.
 import argparse
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -223,9 +224,10 @@ def run_platform(folder, backend, environment):
         f"print(json.dumps([platforms.state({backend!r}), platforms.native({backend!r})])); "
         f"sys.exit(main({options!r}))"
     )
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     run = subprocess.run(
         [sys.executable, "-c", code],
-        env=platforms.environment({"PYTHONPATH": str(ROOT), **environment}),
+        env=platforms.environment({"PYTHONPATH": path, **environment}),
         capture_output=True,
         text=True,
         check=False,

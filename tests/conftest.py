@@ -7,7 +7,6 @@ array which was made on the current one by mistake meets arrays of another.
 
 import ctypes
 import os
-from pathlib import Path
 
 # before SciPy is imported, for scikit-learn's checks of its array API
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
@@ -15,12 +14,12 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")
 import numpy as np
 import pytest
 
+from tests.helpers import ROOT
 from xpnn.backends import get_backend
 from xpnn.errors import BackendError
 
 LIBRARIES = ("numpy", "numpy-readonly", "strict", "torch", "jax", "cupy")
 REQUIRED = set(filter(None, os.environ.get("XPNN_REQUIRE", "").split(",")))
-ROOT = Path(__file__).parents[1]
 ARTICLE = ROOT / "xpnn" / "study" / "published"
 
 

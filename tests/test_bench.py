@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT, open_backend
+from tests.helpers import environment
 
 SCRIPTS = ROOT / "scripts"
 SAMPLES, ROUNDS = 400, 2
@@ -30,12 +31,6 @@ LIBRARY = {
 NAMES = ("xpnn-numpy", "xpnn-torch", "xpnn-jax", "numpy", "torch", "jax", "sklearn", "floor")
 ON_CARD = ("xpnn-torch", "xpnn-jax", "xpnn-cupy", "cupy", "torch", "jax", "floor")
 WITH_CUPY = {"xpnn-cupy", "cupy", "floor"}
-
-
-def environment():
-    """This environment, where scripts find xpnn and all that Python finds here."""
-    path = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
-    return os.environ | {"PYTHONPATH": os.pathsep.join(path)}
 
 
 def bench(*arguments, code=0):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import xpnn
+from tests.helpers import environment
 from xpnn.backends import BACKENDS
 from xpnn.cli import main
 
@@ -66,13 +67,12 @@ def command(*argv, start=subprocess.run, **options):
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from xpnn.cli import main; sys.exit(main(sys.argv[1:]))"
     )
-    package = str(Path(xpnn.__file__).parents[1])
     return start(
         [sys.executable, "-c", code, *map(str, argv)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": package},
+        env=environment(),
         **options,
     )
 
@@ -212,13 +212,12 @@ def test_a_missing_backend_is_listed_with_what_to_install(monkeypatch, capsys):
 
 
 def test_the_module_runs_as_the_command(folder, tmp_path):
-    package = str(Path(xpnn.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-m", "xpnn", "train", str(folder), *SMALL],
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": package},
+        env=environment(),
         check=True,
     )
     assert re.search(r"^2 (\S+ ){3}\S+$", done.stdout, re.MULTILINE)

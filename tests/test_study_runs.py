@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.helpers import environment
 from tests.test_cli import write_folder
 from xpnn import get_backend
 from xpnn.errors import DataError, DivergenceError, XpnnError
@@ -232,7 +233,7 @@ def test_a_process_ends_with_its_parent(small):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(os.environ.get("PYTHONPATH", ""))},
+        env=environment(),
     )
     order = {"run": small.replaced(epochs=10_000_000).as_dict(), "fingerprint": fingerprint(small)}
     process.stdin.write(json.dumps(order).encode() + b"\n")

@@ -3,11 +3,10 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-import xpnn
+from tests.helpers import environment
 
 RUN = """
 import sys
@@ -54,9 +53,8 @@ def rows():
 
 
 def start(code, **options):
-    package = str(Path(xpnn.__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": package, "TERM": "xterm", "PYTHONUNBUFFERED": ""}
-    return subprocess.Popen([sys.executable, "-c", RUN + code], env=environment, **options)
+    env = environment(TERM="xterm", PYTHONUNBUFFERED="")
+    return subprocess.Popen([sys.executable, "-c", RUN + code], env=env, **options)
 
 
 class Terminal:

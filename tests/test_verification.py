@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 
 import xpnn
 from tests.conftest import ROOT, open_backend
+from tests.helpers import environment
 from xpnn import reproducible, verification
 from xpnn.backends import BACKENDS, get_backend
 from xpnn.cli import main
@@ -456,8 +456,7 @@ def matrix(results, *options):
     command = [sys.executable, str(ROOT / "scripts" / "reproducibility.py"), "matrix"]
     command += [str(ROOT / "data" / "mnist"), "--backends", "numpy,strict", "--samples", "200"]
     command += ["--results", str(results), *options]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
     assert "Traceback" not in done.stderr
     return done.stdout, len(done.stderr.splitlines()), done.returncode
 
