@@ -44,6 +44,7 @@ PATH=$PWD/$environment/bin:$PATH
 ruff check .
 ruff format --check .
 mypy
+lint-imports
 
 cache=${XPNN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/xpnn}
 export CUDA_ON_CPU_CACHE="$cache/cuda-on-cpu"

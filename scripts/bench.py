@@ -51,10 +51,10 @@ from bench_contenders import (
 from tqdm import tqdm
 
 import xpnn
+from xpnn._core.files import check_writable, replacing
 from xpnn.backends import get_backend
 from xpnn.datasets import read_idx_folder
 from xpnn.errors import ArgumentError, BackendError, XpnnError
-from xpnn.files import check_writable, replacing
 from xpnn.study.machine import cores, cpu, kernels
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,9 +18,9 @@ import numpy as np
 from bench import again_in, answer, count, environment, setting
 
 import xpnn
+from xpnn._core.tree import leaves, rebuilt
 from xpnn.datasets import read_idx_folder
-from xpnn.steps import TrainingStep
-from xpnn.tree import leaves, rebuilt
+from xpnn.training.steps import TrainingStep
 
 ROUNDS, STEPS = 15, 50
 TINY = np.finfo(np.float32).tiny

@@ -14,7 +14,7 @@ import sys
 import mpmath
 import numpy as np
 
-from xpnn import functions
+from xpnn._core import functions
 from xpnn.backends import get_backend, to_numpy
 
 BOUND = 2.0  # ulp

@@ -12,7 +12,7 @@ matrix     One epoch of the article's network for every activation and variant o
            goes on.
 platforms  The same run in processes of their own under different BLAS kernels, numbers of threads
            and CPU features: were they taken, do native runs differ, reproducible ones not?
-canonical  The standard runs on NumPy; --write makes xpnn/canonical.json anew.
+canonical  The standard runs on NumPy; --write makes xpnn/verification/canonical.json anew.
 """
 
 import argparse

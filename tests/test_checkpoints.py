@@ -9,10 +9,10 @@ from safetensors.numpy import save_file
 
 import xpnn
 from tests.conftest import LIBRARIES, open_backend
+from xpnn._core.files import SEAL, sealed
+from xpnn._core.tree import flatten
 from xpnn.activations import ACTIVATIONS
-from xpnn.checkpoints import describe
-from xpnn.files import SEAL, sealed
-from xpnn.tree import flatten
+from xpnn.saving import describe
 
 RNG = np.random.RandomState(0)
 X, Y = RNG.standard_normal((40, 5)), RNG.randint(0, 3, 40)

@@ -304,7 +304,8 @@ def test_mnist_comes_from_the_network_into_the_cache(pooch, monkeypatch, folder,
     np.testing.assert_array_equal(train.y, LABELS)
     assert (tmp_path / "xpnn" / "mnist" / "t10k-images-idx3-ubyte.gz").exists()
     assert asked == {
-        datasets._MNIST_URL + name: f"md5:{md5}" for name, md5 in datasets._MNIST_MD5.items()
+        datasets.dataset._MNIST_URL + name: f"md5:{md5}"
+        for name, md5 in datasets.dataset._MNIST_MD5.items()
     }
     assert {url.rpartition("/")[2].removesuffix(".gz") for url in asked} == set(MD5)
 

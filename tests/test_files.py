@@ -5,8 +5,8 @@ import stat
 
 import pytest
 
+from xpnn._core.files import check_writable, replacing
 from xpnn.errors import ArgumentError
-from xpnn.files import check_writable, replacing
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from array_api_compat import device
 
-from xpnn import functions
+from xpnn._core import functions
 
 
 def assert_like(result, u):

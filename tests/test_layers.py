@@ -7,9 +7,9 @@ import pytest
 from array_api_compat import device
 
 import xpnn
+from xpnn._core.tree import flatten
 from xpnn.errors import ArgumentError
 from xpnn.layers import LAYERS
-from xpnn.tree import flatten
 
 N, INPUTS, UNITS = 5, 4, 3
 RNG = np.random.RandomState(2)

@@ -180,8 +180,8 @@ def test_the_training_part_alone_is_looked_at():
 @pytest.mark.parametrize("name", NORMALIZERS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_mapped_files_train_as_memory_does(name, dtype, tmp_path, monkeypatch):
-    monkeypatch.setattr("xpnn.streams.CHUNK_BYTES", 2000)
-    monkeypatch.setattr("xpnn.mapped.BLOCK_BYTES", 300)
+    monkeypatch.setattr("xpnn.training.streams.CHUNK_BYTES", 2000)
+    monkeypatch.setattr("xpnn._core.mapped.BLOCK_BYTES", 300)
     hashes = set()
     for x in (X, X.astype(np.float32).astype(np.float64)):
         np.save(tmp_path / "x.npy", x)
@@ -202,7 +202,7 @@ def test_mapped_files_train_as_memory_does(name, dtype, tmp_path, monkeypatch):
 
 
 def test_mapped_pixels_are_normalized(tmp_path, monkeypatch):
-    monkeypatch.setattr("xpnn.streams.CHUNK_BYTES", 2000)
+    monkeypatch.setattr("xpnn.training.streams.CHUNK_BYTES", 2000)
     pixels = RNG.randint(0, 256, (101, 30)).astype(np.uint8)
     np.save(tmp_path / "x.npy", pixels)
     options = {"normalizer": "standard", "shuffle": False, "reproducible": True}

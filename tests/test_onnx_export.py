@@ -9,9 +9,10 @@ import pytest
 
 import xpnn
 from tests.conftest import ROOT, open_backend
-from xpnn import activations, onnx_export
+from xpnn import activations
 from xpnn.activations import ACTIVATIONS
 from xpnn.cli import main
+from xpnn.export import onnx as exporting
 from xpnn.layers import LAYERS
 from xpnn.losses import LOSSES
 
@@ -244,7 +245,7 @@ def test_an_own_activation_layer_and_loss_go_along(kept, path, dtype):
 # 1, 1.5 and 2, which are compared with, are among them
 U = np.arange(1, 13).reshape(4, 3) / 4.0
 FUNCTIONS = [
-    *((name, lambda xp, x, f=name: getattr(xp, f)(x)) for name in sorted(onnx_export._UNARY)
+    *((name, lambda xp, x, f=name: getattr(xp, f)(x)) for name in sorted(exporting._UNARY)
       if name not in ("isnan", "logical_not")),
     *((name, lambda xp, x, f=name: getattr(xp, f)(x, 2.0 * x)) for name in (
         "add", "divide", "maximum", "minimum", "multiply", "pow", "subtract")),
@@ -253,7 +254,7 @@ FUNCTIONS = [
     *((name, lambda xp, x, f=name: xp.where(getattr(xp, f)(x > 1, x < 2), x, 0.0)) for name in (
         "logical_and", "logical_or", "logical_xor")),
     *((name, lambda xp, x, f=name: x - getattr(xp, f)(x, axis=1, keepdims=True)) for name in (
-        sorted(onnx_export._REDUCTIONS))),
+        sorted(exporting._REDUCTIONS))),
     ("all of it", lambda xp, x: x * xp.sum(x)),
     ("isnan", lambda xp, x: xp.where(xp.isnan(x), 0.0, x)),
     ("not", lambda xp, x: xp.where(~(x > 1), 0.0, x)),
@@ -356,12 +357,12 @@ def test_the_page(tmp_path, monkeypatch):
         exec(block, space)
     got, expected = space["probabilities"], xpnn.predict_proba(space["model"], space["x"])
     np.testing.assert_allclose(got, expected, rtol=0, atol=200 * 2.0**-23)
-    assert f"| opset | {onnx_export.OPSET}, IR {onnx_export.IR_VERSION}:" in PAGE
+    assert f"| opset | {exporting.OPSET}, IR {exporting.IR_VERSION}:" in PAGE
 
 
 def test_the_page_and_the_tests_have_every_function():
-    own = {name for name in vars(onnx_export.Namespace) if not name.startswith("_")}
-    own |= {*onnx_export._UNARY, *onnx_export._BINARY, *onnx_export._REDUCTIONS}
+    own = {name for name in vars(exporting.Namespace) if not name.startswith("_")}
+    own |= {*exporting._UNARY, *exporting._BINARY, *exporting._REDUCTIONS}
     listed = re.findall(r"^> (.*)$", PAGE, flags=re.MULTILINE)
     assert set(" ".join(listed).split()) == own
 

@@ -9,9 +9,9 @@ import pytest
 from array_api_compat import device
 
 from xpnn import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, RMSprop
+from xpnn._core.tree import flatten
 from xpnn.errors import ArgumentError
 from xpnn.optimizers import OPTIMIZERS, Optimizer
-from xpnn.tree import flatten
 
 STEPS = 20
 SHAPES = [{"weight": (3, 2), "bias": (2,)}, {}, {"weight": (3, 2)}]

@@ -13,11 +13,11 @@ import pytest
 import xpnn
 from tests.conftest import LIBRARIES, ROOT, open_backend
 from tests.test_cli import write_folder
+from xpnn._core.functions import softmax
 from xpnn.backends import to_numpy
 from xpnn.cli import main
 from xpnn.datasets import Dataset, encode, load, load_training, split
 from xpnn.errors import ArgumentError, DataError
-from xpnn.functions import softmax
 from xpnn.training import outputs_of
 
 BACKENDS = [name for name in LIBRARIES if name != "numpy-readonly"]
@@ -107,7 +107,7 @@ def test_arrays_in_files(place, y, expected, here):
 
 
 def test_large_arrays_are_mapped(here, monkeypatch):
-    monkeypatch.setattr("xpnn.datasets._READ_BYTES", 1000)
+    monkeypatch.setattr("xpnn.datasets.dataset._READ_BYTES", 1000)
     np.save("x.npy", X.reshape(90, 2, 2))
     np.save("y.npy", CODES)
     data = load("x.npy,y.npy")

@@ -256,7 +256,7 @@ def test_an_error_of_ours_is_not_hidden(folder, monkeypatch):
     def fails(path):
         raise TypeError("a mistake of ours")
 
-    monkeypatch.setattr("xpnn.cli.models.checkpoints.load", fails)
+    monkeypatch.setattr("xpnn.cli.models.saving.load", fails)
     with pytest.raises(TypeError, match="a mistake of ours"):
         main(["show", "m"])
 

@@ -10,7 +10,7 @@ import xpnn
 from xpnn import plots
 from xpnn.activations import ACTIVATIONS
 from xpnn.datasets import NamedDataset
-from xpnn.history import Epoch
+from xpnn.training.history import Epoch
 
 pytest.importorskip("matplotlib")
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import LIBRARIES, open_backend
-from xpnn import random_bits
+from xpnn._core import random_bits
+from xpnn._core.random_bits import UNIFORM, key_of, split, uniform
 from xpnn.backends import get_backend
-from xpnn.random_bits import UNIFORM, key_of, split, uniform
 
 MASK = (1 << 64) - 1
 

@@ -10,12 +10,12 @@ import pytest
 
 import xpnn
 from xpnn import recording
+from xpnn._core.tree import leaves, rebuilt
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import Backend, get_backend
 from xpnn.losses import LOSSES
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.recording import calls
-from xpnn.tree import leaves, rebuilt
 
 RECORDER = recording.namespace(xp)
 

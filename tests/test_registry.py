@@ -7,6 +7,7 @@ import pytest
 
 import xpnn
 from xpnn import activations
+from xpnn._core.registry import Registry
 from xpnn.activations import ACTIVATIONS
 from xpnn.callbacks import CALLBACKS
 from xpnn.errors import ArgumentError
@@ -14,7 +15,6 @@ from xpnn.initializers import INITIALIZERS
 from xpnn.layers import LAYERS
 from xpnn.losses import LOSSES
 from xpnn.optimizers import OPTIMIZERS
-from xpnn.registry import Registry
 
 REGISTRIES = {
     "activation": ACTIVATIONS,

@@ -13,11 +13,11 @@ from safetensors.numpy import load, load_file, save
 import xpnn
 from tests.conftest import ROOT, open_backend
 from tests.test_cli import SMALL, run, started, write_folder
-from xpnn import snapshots
+from xpnn._core.files import SEAL, sealed
+from xpnn._core.tree import leaves, paths, rebuilt
 from xpnn.backends import get_backend
-from xpnn.files import SEAL, sealed
 from xpnn.optimizers import OPTIMIZERS
-from xpnn.tree import leaves, paths, rebuilt
+from xpnn.training import checkpoint
 
 RNG = np.random.RandomState(0)
 X, Y = RNG.standard_normal((23, 4)), RNG.randint(0, 3, 23)
@@ -108,8 +108,8 @@ def test_whatever_the_run(options, path):
 
 
 def test_a_run_that_is_read_in_chunks(path, tmp_path, monkeypatch):
-    monkeypatch.setattr("xpnn.streams.CHUNK_BYTES", 400)
-    monkeypatch.setattr("xpnn.streams.BLOCK_BYTES", 100)
+    monkeypatch.setattr("xpnn.training.streams.CHUNK_BYTES", 400)
+    monkeypatch.setattr("xpnn.training.streams.BLOCK_BYTES", 100)
     np.save(tmp_path / "x.npy", X)
     x = np.load(tmp_path / "x.npy", mmap_mode="r")
     model, history = fit(x=x)
@@ -191,7 +191,7 @@ def test_a_schedule_that_depends_on_the_epochs_keeps_them(path):
     with pytest.raises(xpnn.ArgumentError, match=r"epochs must be 5 as in .* for Cosine.*, got 7"):
         fit(resume=path, schedule=xpnn.schedules.Cosine(), epochs=7)
     path.unlink()
-    snapshots.previous(path).unlink()
+    checkpoint.previous(path).unlink()
     stopped(path, schedule=xpnn.schedules.Exponential(0.9))
     _, history = fit(resume=path, schedule=xpnn.schedules.Exponential(0.9), epochs=7)
     assert history[-1].epoch == 7
@@ -209,7 +209,7 @@ def test_early_stopping_gives_back_running_figures_too(path):
 def test_an_interrupt_within_an_epoch_leaves_the_last_checkpoint(path):
     """What is in the carry then is no one's: NumPy's arrays are changed in place."""
     stopped(path, every=3, at=4, within=True)
-    assert len(snapshots.read(path)[0].history) == 4
+    assert len(checkpoint.read(path)[0].history) == 4
 
 
 def test_a_finished_run_has_nothing_left_to_do(path):
@@ -350,7 +350,7 @@ def test_the_checkpoint_of_another_run_is_not_overwritten(tmp_path, path):
 
 def content(path):
     """What a checkpoint holds, to be compared."""
-    snapshot, note = snapshots.read(path)
+    snapshot, note = checkpoint.read(path)
     arrays = {**snapshot.carry, "key": snapshot.random_state["state"].pop("key")}
     return (
         snapshot._replace(carry=None),
@@ -366,7 +366,7 @@ def tiny(path):
         xpnn.Sequential(xpnn.Dense(2)), (X[:4, :1], Y[:4] % 2), epochs=1, seed=1, batch_size=4,
         callbacks=[xpnn.Checkpoint(path)],
     )  # fmt: skip
-    snapshots.previous(path).unlink()
+    checkpoint.previous(path).unlink()
     return path.read_bytes(), path
 
 
@@ -378,10 +378,10 @@ def test_a_file_that_is_cut_off_anywhere(tiny):
     for length in [*range(0, len(raw), 7), *range(16), len(raw) - 1]:
         path.write_bytes(raw[:length])
         with pytest.raises(xpnn.DataError, match=UNREAD):
-            snapshots.read(path)
+            checkpoint.read(path)
     path.write_bytes(raw + b"\0")
     with pytest.raises(xpnn.DataError, match="is damaged"):
-        snapshots.read(path)
+        checkpoint.read(path)
 
 
 def test_a_flipped_bit_anywhere(tiny):
@@ -394,9 +394,9 @@ def test_a_flipped_bit_anywhere(tiny):
         flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)
         with pytest.raises(xpnn.DataError, match=UNREAD):
-            snapshots.read(path)
+            checkpoint.read(path)
     path.write_bytes(raw)
-    assert snapshots.read(path)[1] is None
+    assert checkpoint.read(path)[1] is None
 
 
 def newer(raw):
@@ -429,7 +429,7 @@ def test_the_previous_one_is_used(damage, message, path):
     """And is still there if the run is killed before it has written the next."""
     model, history = fit()
     stopped(path)
-    good, raw = snapshots.previous(path).read_bytes(), damage(path.read_bytes())
+    good, raw = checkpoint.previous(path).read_bytes(), damage(path.read_bytes())
     path.unlink()
     if raw is not None:
         path.write_bytes(raw)
@@ -440,12 +440,12 @@ def test_the_previous_one_is_used(damage, message, path):
     assert again.sha256() == model.sha256()
     assert figures(resumed) == figures(history)
     # what can't be read doesn't take the place of the good one, and isn't lost
-    assert snapshots.previous(path).read_bytes() == good
+    assert checkpoint.previous(path).read_bytes() == good
     if raw is not None:
         assert path.with_name("run.ckpt.damaged").read_bytes() == raw
-    assert snapshots.read(path)[1] is None
+    assert checkpoint.read(path)[1] is None
 
-    snapshots.previous(path).unlink()
+    checkpoint.previous(path).unlink()
     path.unlink()
     if raw is not None:
         path.write_bytes(raw)
@@ -456,7 +456,7 @@ def test_the_previous_one_is_used(damage, message, path):
 
 def test_two_that_are_damaged(path):
     stopped(path)
-    for file in (path, snapshots.previous(path)):
+    for file in (path, checkpoint.previous(path)):
         file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(xpnn.DataError, match=r"run\.ckpt is damaged"):
         fit(resume=path)
@@ -499,7 +499,7 @@ def test_what_a_kill_leaves_is_written_over(path):
     part.write_bytes(b"half")
     fit(xpnn.Checkpoint(path))
     assert {file.name for file in path.parent.iterdir()} == {"run.ckpt", "run.ckpt.previous"}
-    assert snapshots.read(path)[1] is None
+    assert checkpoint.read(path)[1] is None
 
 
 def test_the_file_is_safetensors_that_anyone_reads(path):
@@ -521,7 +521,7 @@ def test_a_snapshot_comes_back_from_its_file(path):
             taken.append(self.run.snapshot())
 
     fit(xpnn.Checkpoint(path), Take(), optimizer=xpnn.Adam(), epochs=2, dtype="float64")
-    read, _ = snapshots.read(path)
+    read, _ = checkpoint.read(path)
     assert read._replace(carry=0, random_state=0) == taken[-1]._replace(carry=0, random_state=0)
     for name, array in taken[-1].carry.items():
         np.testing.assert_array_equal(read.carry[name], array, strict=True)
@@ -534,12 +534,12 @@ def test_a_snapshot_comes_back_from_its_file(path):
 
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_a_fingerprint_is_of_all_the_bytes(order, tmp_path, monkeypatch):
-    monkeypatch.setattr("xpnn.mapped.BLOCK_BYTES", 100)
+    monkeypatch.setattr("xpnn._core.mapped.BLOCK_BYTES", 100)
     x, y = RNG.standard_normal((50, 3)), RNG.randint(0, 3, 50)
     np.save(tmp_path / "x.npy", x.astype(x.dtype, order=order))
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     for own in (x.astype(x.dtype, order=order), mapped):
-        assert snapshots.fingerprint({"x": own, "y": y}) == {
+        assert checkpoint.fingerprint({"x": own, "y": y}) == {
             "x": ["float64", 50, 3],
             "y": ["int64", 50],
             "sha256": hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest(),
@@ -702,7 +702,7 @@ def test_the_command_says_that_it_took_the_previous_one(folder, path, capsys):
     assert run(*options, "--resume", path) == 0
     assert capsys.readouterr().err == (
         f"xpnn: {path} is damaged: its bytes don't have the SHA-256 that it holds; "
-        f"going on from {snapshots.previous(path)}, epoch 1\n"
+        f"going on from {checkpoint.previous(path)}, epoch 1\n"
     )
 
 
@@ -763,7 +763,7 @@ def test_a_run_that_is_ended_from_outside(end, folder, tmp_path, path):
     again = ["train", folder, *SMALL, "--log", log, "--checkpoint", path, "--resume", path]
     if end == signal.SIGINT:
         assert err.endswith(f"; kept: {log}; go on with --resume {path}\n")
-    done = len(snapshots.read(path)[0].history) - 1
+    done = len(checkpoint.read(path)[0].history) - 1
     assert done >= 2
     assert run(*again, "--epochs", done + 2, "--quiet") == 0
     whole = tmp_path / "whole.csv"

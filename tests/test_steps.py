@@ -9,7 +9,7 @@ import xpnn
 from tests.conftest import open_backend
 from xpnn import backends
 from xpnn.backends import JaxBackend
-from xpnn.steps import EvaluationStep, InitialState, TrainingStep
+from xpnn.training.steps import EvaluationStep, InitialState, TrainingStep
 
 RNG = np.random.RandomState(4)
 X, Y = RNG.standard_normal((23, 5)).astype(np.float32), RNG.randint(3, size=23)
@@ -170,6 +170,6 @@ def test_a_layer_that_is_changed_later_changes_no_other_network(layer, change):
         return model
 
     expected = fitted(7).sha256()
-    backends._kept.cache_clear()
+    backends.base._kept.cache_clear()
     change(fitted(8).layers[1])
     assert fitted(7).sha256() == expected

@@ -8,11 +8,13 @@ import pytest
 
 import xpnn
 from tests.conftest import LIBRARIES, open_backend
-from xpnn import mapped, recording, streams, training
+from xpnn import recording
+from xpnn._core import mapped
+from xpnn._core.mapped import Source
 from xpnn.backends import get_backend
 from xpnn.errors import DataError, DivergenceError
-from xpnn.mapped import Source
-from xpnn.streams import Stream
+from xpnn.training import loop, streams
+from xpnn.training.streams import Stream
 
 RNG = np.random.RandomState(0)
 N, FEATURES = 103, 5
@@ -36,7 +38,7 @@ def small(monkeypatch):
     monkeypatch.setattr(streams, "CHUNK_BYTES", CHUNK)
     monkeypatch.setattr(streams, "BLOCK_BYTES", 150)
     monkeypatch.setattr(mapped, "BLOCK_BYTES", 70)
-    monkeypatch.setattr(training, "EVALUATION_ROWS", 6)
+    monkeypatch.setattr(loop, "EVALUATION_ROWS", 6)
     yield
     assert not [t for t in threading.enumerate() if t.name.startswith("xpnn-read")]
 

@@ -9,7 +9,8 @@ from tests.conftest import ARTICLE, ROOT
 from tests.test_cli import run, write_folder
 from xpnn.errors import ArgumentError
 from xpnn.settings import FIELDS
-from xpnn.study import load_study, published
+from xpnn.study import load_study
+from xpnn.study.article import published
 from xpnn.study.grid import KINDS, parse_study
 
 SHARED = ROOT.parent / "shared" / "article"

@@ -12,9 +12,9 @@ from xpnn.study import Run, published, read_study, write_report
 from xpnn.study.comparison import Cell, Spread, compare
 from xpnn.study.figures import COLORS
 from xpnn.study.grid import load_study, parse_study
+from xpnn.study.job import FIGURES, write_result
 from xpnn.study.report import _same_line
 from xpnn.study.runner import STUDY_FILE, read_folder
-from xpnn.study.runs import FIGURES, write_result
 
 MACHINE = {"library": "numpy 9.9", "blas": "MadeUpBLAS 1.2 Kernel", "cpu": "An <Old> CPU"}
 

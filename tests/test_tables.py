@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xpnn.datasets.readers.csv import finite_number, read_csv, read_target
 from xpnn.errors import ArgumentError, DataError
-from xpnn.tables import finite_number, read_csv, read_target
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 
 import xpnn
 from tests.conftest import open_backend
-from xpnn import training
 from xpnn.errors import ArgumentError, BackendError, DataError, DivergenceError
-from xpnn.history import Epoch, History
+from xpnn.training import loop
+from xpnn.training.history import Epoch, History
 
 RNG = np.random.RandomState(0)
 X = RNG.randn(23, 3)
@@ -576,7 +576,7 @@ def test_parts_of_ones_own(library):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rows", [0, 1, 23])
 def test_predictions(library, dtype, rows, monkeypatch):
-    monkeypatch.setattr(training, "EVALUATION_ROWS", 10)
+    monkeypatch.setattr(loop, "EVALUATION_ROWS", 10)
     backend = open_backend(library, dtype)
     model = network()
     fit(model, X, Y, epochs=0, backend=backend)
@@ -610,7 +610,7 @@ def test_predictions(library, dtype, rows, monkeypatch):
 def test_evaluation_does_not_depend_on_how_it_is_cut(n, monkeypatch):
     model = network()
     history = fit(model, validation=(X[:n], Y[:n]))
-    monkeypatch.setattr(training, "EVALUATION_ROWS", 10)
+    monkeypatch.setattr(loop, "EVALUATION_ROWS", 10)
     found = xpnn.evaluate(model, (X[:n], Y[:n]))
     np.testing.assert_allclose(found, history[-1][3:5], rtol=1e-13, atol=0)
     other = xpnn.evaluate(model, (X, Y), loss=xpnn.MeanSquaredError())

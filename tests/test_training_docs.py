@@ -11,7 +11,7 @@ from tests.test_cli import run, write_folder
 from xpnn.schedules import SCHEDULES
 from xpnn.settings import FIELDS, Settings
 from xpnn.study.grid import parse_study
-from xpnn.study.runs import Run
+from xpnn.study.job import Run
 
 PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 

@@ -8,10 +8,10 @@ import pytest
 
 import xpnn
 from tests.conftest import open_backend
+from xpnn._core.files import sealed
+from xpnn._core.random_bits import UNIFORM, key_of, split, uniform
 from xpnn.errors import ArgumentError
-from xpnn.files import sealed
 from xpnn.layers import LAYERS
-from xpnn.random_bits import UNIFORM, key_of, split, uniform
 
 N, UNITS = 7, 5
 RNG = np.random.RandomState(4)

@@ -5,13 +5,14 @@ import pytest
 
 import xpnn
 from tests.conftest import LIBRARIES, open_backend
-from xpnn import schedules, streams
+from xpnn import schedules
+from xpnn._core.random_bits import UNIFORM, key_of, split, uniform
 from xpnn.backends import NumpyBackend, get_backend
 from xpnn.errors import ArgumentError, DataError
 from xpnn.optimizers import clipped
-from xpnn.random_bits import UNIFORM, key_of, split, uniform
-from xpnn.samples import class_weights, sample_weights
 from xpnn.settings import Settings
+from xpnn.training import streams
+from xpnn.training.samples import class_weights, sample_weights
 from xpnn.verification import _trace, generated, verify
 
 RNG = np.random.RandomState(6)

@@ -6,7 +6,7 @@ import pytest
 
 import xpnn
 from tests.conftest import open_backend
-from xpnn import training
+from xpnn.training import loop
 
 X = np.random.RandomState(0).randn(64, 3)
 Y = np.arange(64) % 2
@@ -193,7 +193,7 @@ def test_without_callbacks_an_epoch_is_one_piece(monkeypatch, batch_size, pieces
 
 
 def test_evaluation_moves_data_once(monkeypatch):
-    monkeypatch.setattr(training, "EVALUATION_ROWS", 7)
+    monkeypatch.setattr(loop, "EVALUATION_ROWS", 7)
     backend = open_backend("numpy", "float32")
     model = network()
     xpnn.fit(model, TRAIN, epochs=1, seed=0, backend=backend)
@@ -201,5 +201,5 @@ def test_evaluation_moves_data_once(monkeypatch):
     evaluation = xpnn.evaluate(model, TRAIN)
     # x, y, whole pieces, the rest; loss and hits of both
     assert transfers.now == {"asarray": 4, "to_numpy": 4}
-    monkeypatch.setattr(training, "EVALUATION_ROWS", 1000)
+    monkeypatch.setattr(loop, "EVALUATION_ROWS", 1000)
     np.testing.assert_allclose(evaluation, xpnn.evaluate(model, TRAIN), rtol=1e-6, atol=0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from xpnn.tree import flatten, tree_map, unzip
+from xpnn._core.tree import flatten, tree_map, unzip
 
 TREE = [{"weight": 1, "bias": 2}, {}, {"weight": 3}]
 

@@ -16,7 +16,6 @@ from xpnn import reproducible, verification
 from xpnn.backends import BACKENDS, get_backend
 from xpnn.cli import main
 from xpnn.settings import Settings
-from xpnn.tracing import Trace, TracedBackend, TracedLoss, TracedOptimizer, traced
 from xpnn.verification import (
     Canonical,
     Difference,
@@ -27,6 +26,7 @@ from xpnn.verification import (
     usable_backends,
     verify,
 )
+from xpnn.verification.tracing import Trace, TracedBackend, TracedLoss, TracedOptimizer, traced
 
 DATA = generated(samples=80, features=6, classes=3)
 SETTINGS = Settings(
@@ -96,9 +96,9 @@ def test_differences_are_the_largest_of_all_backends():
     reference = {"0.weight": np.array([[1.0, -4.0]]), "0.bias": np.array([0.0])}
     near = {"0.weight": np.array([[1.0, -4.5]]), "0.bias": np.array([0.0])}
     far = {"0.weight": np.array([[2.0, -4.0]]), "0.bias": np.array([0.25])}
-    assert verification._difference(reference, [near]) == Difference(0.5, 0.5 / 4.5)
-    assert verification._difference(reference, [near, far]) == Difference(1.0, 1.0)
-    assert verification._difference(reference, []) == Difference(0.0, 0.0)
+    assert verification.compare._difference(reference, [near]) == Difference(0.5, 0.5 / 4.5)
+    assert verification.compare._difference(reference, [near, far]) == Difference(1.0, 1.0)
+    assert verification.compare._difference(reference, []) == Difference(0.0, 0.0)
 
 
 def test_agree_looks_at_every_epoch():
@@ -206,7 +206,7 @@ def test_a_traced_run_ends_with_the_same_weights(library, reproducible):
 def test_events_name_their_place(library):
     open_backend(library)
     backend = get_backend(library, dtype="float64", reproducible=True)
-    events = verification._trace(SETTINGS, DATA, backend, epochs=1).events
+    events = verification.compare._trace(SETTINGS, DATA, backend, epochs=1).events
     assert sorted({event.step for event in events}) == list(range(1, BATCHES + 1))
     first = [event for event in events if event.step == 1]
     places = list(dict.fromkeys(event.place for event in first))
@@ -227,7 +227,7 @@ def test_events_name_their_place(library):
 def test_traces_of_two_libraries_are_equal():
     open_backend("torch")
     numpys, torchs = (
-        verification._trace(SETTINGS, DATA, backend, epochs=2).events
+        verification.compare._trace(SETTINGS, DATA, backend, epochs=2).events
         for backend in usable_backends(["numpy", "torch"], dtype="float64", reproducible=True)
     )
     assert len(numpys) > 100 * BATCHES
@@ -447,7 +447,7 @@ def test_standard_runs_are_written_and_read(monkeypatch, tmp_path):
         Canonical("b", "generated", "float64", Settings(), ("2c",), ("0 0",)),
     ]
     (tmp_path / "canonical.json").write_text(as_json(runs))
-    monkeypatch.setattr(verification.importlib.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(verification.compare.importlib.resources, "files", lambda package: tmp_path)
     assert verification.canonical_runs() == runs
 
 

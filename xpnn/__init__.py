@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         schedules,
         testing,
     )
+    from xpnn._core.registry import load_parts
     from xpnn.backends import get_backend
     from xpnn.callbacks import (
         Checkpoint,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
         Terminal,
         read_log,
     )
-    from xpnn.checkpoints import load, save
     from xpnn.errors import (
         ArgumentError,
         BackendError,
@@ -42,12 +42,11 @@ if TYPE_CHECKING:
         DivergenceError,
         XpnnError,
     )
-    from xpnn.history import Epoch, History
+    from xpnn.export.onnx import export_onnx
     from xpnn.layers import Activation, BatchNorm, Dense, Dropout, Layer
     from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Flooding, Loss, MeanSquaredError
     from xpnn.model import Sequential
     from xpnn.normalizers import MinMaxScaler, Normalizer, StandardScaler
-    from xpnn.onnx_export import export_onnx
     from xpnn.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
     from xpnn.plots import (
         plot_activations,
@@ -56,9 +55,10 @@ if TYPE_CHECKING:
         plot_histories,
         plot_history,
     )
-    from xpnn.registry import load_parts
-    from xpnn.runs import Callback, Run
+    from xpnn.saving import load, save
     from xpnn.training import evaluate, fit, predict, predict_proba
+    from xpnn.training.history import Epoch, History
+    from xpnn.training.run import Callback, Run
 
 __all__ = [
     "SGD",
@@ -128,21 +128,21 @@ __all__ = [
 
 # a name's module is imported when it is first asked for: whoever trains a network needs no plots
 _MODULES = {
+    "_core.registry": "load_parts",
     "backends": "get_backend",
     "callbacks": "Checkpoint CSVLogger EarlyStopping TensorBoard Terminal read_log",
-    "checkpoints": "load save",
     "errors": "ArgumentError BackendError CheckpointWarning DataError DivergenceError XpnnError",
-    "history": "Epoch History",
+    "export.onnx": "export_onnx",
     "layers": "Activation BatchNorm Dense Dropout Layer",
     "losses": "BinaryCrossEntropy CrossEntropy Flooding Loss MeanSquaredError",
     "model": "Sequential",
     "normalizers": "MinMaxScaler Normalizer StandardScaler",
-    "onnx_export": "export_onnx",
     "optimizers": "SGD AdaGrad Adam AdamW Momentum Nesterov Optimizer RMSprop",
     "plots": "plot_activations plot_confusion plot_errors plot_histories plot_history",
-    "registry": "load_parts",
-    "runs": "Callback Run",
+    "saving": "load save",
     "training": "evaluate fit predict predict_proba",
+    "training.history": "Epoch History",
+    "training.run": "Callback Run",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 

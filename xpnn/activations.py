@@ -14,10 +14,10 @@ import math
 from collections.abc import Callable
 from typing import Any, overload
 
-from xpnn import functions
+from xpnn._core import functions
+from xpnn._core.registry import Registry
 from xpnn.backends import namespace
 from xpnn.errors import ArgumentError, finite, positive, unknown
-from xpnn.registry import Registry
 
 Array = Any
 Pullback = Callable[[Array], Array]

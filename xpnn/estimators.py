@@ -27,15 +27,15 @@ from xpnn.errors import (
     positive,
     unknown,
 )
-from xpnn.history import Epoch, History
 from xpnn.layers import Dense, Layer
 from xpnn.model import Sequential
 from xpnn.optimizers import SGD, Adam, Momentum, Nesterov, Optimizer
-from xpnn.runs import Callback, Run
 from xpnn.schedules import Schedule, power
 from xpnn.settings import Settings
-from xpnn.snapshots import on_device, on_host, same_arrays
 from xpnn.training import fit, outputs_of, predict_proba
+from xpnn.training.checkpoint import on_device, on_host, same_arrays
+from xpnn.training.history import Epoch, History
+from xpnn.training.run import Callback, Run
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnn.registry import Registry
+from xpnn._core.registry import Registry
 
 # (RandomState, inputs, outputs) -> weights; np.random is imported when first named, so not here
 Initializer = Callable[[Any, int, int], np.ndarray]

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from xpnn import activations, random_bits
+from xpnn import activations
+from xpnn._core import random_bits
+from xpnn._core.registry import Registry
 from xpnn.backends import to_numpy
 from xpnn.errors import ArgumentError, fraction, integer, positive
 from xpnn.initializers import INITIALIZERS, Initializer
-from xpnn.registry import Registry
 
 Array = Any
 Gradients = dict[str, Array]
@@ -106,7 +107,8 @@ class Layer(ABC):
         x
             Shape (n, inputs). Not mutated.
         key
-            Of the step's random numbers, see `xpnn.random_bits`; None where the layer draws none.
+            Of the step's random numbers, see `xpnn._core.random_bits`; None where the layer draws
+            none.
         xp
             The array API namespace to compute with.
         """

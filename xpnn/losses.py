@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from xpnn import functions
+from xpnn._core import functions
+from xpnn._core.registry import Registry
 from xpnn.backends import device, namespace
 from xpnn.errors import ArgumentError, fraction, nonnegative, positive
-from xpnn.registry import Registry
 
 Array = Any
 

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from xpnn._core.tree import Tree, flatten
 from xpnn.backends import Backend, get_backend
 from xpnn.errors import ArgumentError
 from xpnn.layers import Layer, Pullback
 from xpnn.losses import Loss
 from xpnn.normalizers import Normalizer
-from xpnn.tree import Tree, flatten
 
 Array = Any
 

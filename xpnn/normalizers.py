@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from xpnn._core.mapped import Source
+from xpnn._core.registry import Registry
 from xpnn.backends import device, namespace, to_numpy
 from xpnn.errors import ArgumentError, DataError
-from xpnn.mapped import Source
-from xpnn.registry import Registry
 
 Array = Any
 

@@ -12,10 +12,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from xpnn._core.registry import Registry
+from xpnn._core.tree import Tree, tree_map, unzip
 from xpnn.backends import namespace
 from xpnn.errors import fraction, nonnegative, positive
-from xpnn.registry import Registry
-from xpnn.tree import Tree, tree_map, unzip
 
 Array = Any
 State = dict[str, Any]

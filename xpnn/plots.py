@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from xpnn import images
+from xpnn._core.files import PathLike, check_writable, replacing
 from xpnn.activations import ACTIVATIONS, bind
 from xpnn.backends import get_backend
 from xpnn.datasets import Dataset, NamedDataset, as_dataset
+from xpnn.datasets.readers import images
 from xpnn.errors import ArgumentError, DataError, finite, integer
-from xpnn.files import PathLike, check_writable, replacing
-from xpnn.history import Epoch
 from xpnn.losses import is_labels
 from xpnn.model import Sequential
 from xpnn.training import predict, predict_proba
+from xpnn.training.history import Epoch
 
 Array = Any
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from xpnn._core.registry import Registry
 from xpnn.errors import ArgumentError, finite, integer, nonnegative, positive, unknown
-from xpnn.registry import Registry
 
 SCHEDULES: Registry[type[Schedule]] = Registry(
     "schedule", lambda: Schedule, lambda schedule: schedule.__name__.lower()

@@ -11,14 +11,14 @@ from xpnn.activations import ACTIVATIONS
 from xpnn.backends import Backend
 from xpnn.datasets import Dataset
 from xpnn.errors import ArgumentError, fraction, integer, nonnegative, positive
-from xpnn.history import History
 from xpnn.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from xpnn.losses import LOSSES, Flooding, Loss
 from xpnn.model import Sequential
 from xpnn.optimizers import OPTIMIZERS, Optimizer
-from xpnn.runs import Callback
 from xpnn.schedules import SCHEDULES, Constant, Schedule, Warmup
 from xpnn.training import fit
+from xpnn.training.history import History
+from xpnn.training.run import Callback
 
 
 @dataclass(frozen=True)

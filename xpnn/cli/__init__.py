@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from xpnn import backends
+from xpnn._core.registry import load_parts, named, place_in
 from xpnn._version import __version__
 from xpnn.cli import models, pictures, studies, train, verify
 from xpnn.cli.shared import INTERRUPTED, USAGE_ERROR, table
 from xpnn.errors import XpnnError
-from xpnn.registry import load_parts, named, place_in
 
 
 class _Parser(argparse.ArgumentParser):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from xpnn import checkpoints, images
+from xpnn import saving
 from xpnn.backends import BACKENDS, DTYPES
 from xpnn.cli.shared import (
     DATA,
@@ -17,6 +17,7 @@ from xpnn.datasets import (
     Dataset,
     load,
 )
+from xpnn.datasets.readers import images
 from xpnn.model import Sequential
 
 
@@ -39,7 +40,7 @@ def add_use(parser: argparse.ArgumentParser) -> None:
 
 def opened(args: argparse.Namespace) -> Sequential:
     """Return the model in MODEL, where the options want it."""
-    return checkpoints.load(
+    return saving.load(
         args.model,
         backend=args.backend,
         device=args.device,

@@ -14,7 +14,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from xpnn import checkpoints, images, metrics, onnx_export, tables
+from xpnn import metrics, saving
+from xpnn._core.files import check_writable, replacing
 from xpnn.backends import DTYPES
 from xpnn.cli.application import add_use, known_data, opened
 from xpnn.cli.shared import (
@@ -31,8 +32,10 @@ from xpnn.datasets import (
     as_inputs,
     load,
 )
+from xpnn.datasets.readers import csv as tables
+from xpnn.datasets.readers import images
 from xpnn.errors import ArgumentError
-from xpnn.files import check_writable, replacing
+from xpnn.export import onnx
 from xpnn.model import Sequential
 from xpnn.training import EVALUATION_ROWS, evaluate, predict, predict_proba
 
@@ -77,8 +80,8 @@ def add(commands: Any) -> None:
 
 
 def _show(args: argparse.Namespace) -> int:
-    model = checkpoints.load(args.model)
-    about = checkpoints.describe(args.model)
+    model = saving.load(args.model)
+    about = saving.describe(args.model)
     assert model.inputs is not None
     print(summary(model, model.inputs))
     labels = model.labels
@@ -198,5 +201,5 @@ def _export(args: argparse.Namespace) -> int:
         raise ArgumentError(f"FILE and MODEL must be different files, got {args.out!r}")
     if Path(args.out).suffix != ".onnx":
         raise ArgumentError(f"FILE must end in .onnx, got {args.out!r}")
-    onnx_export.export_onnx(checkpoints.load(args.model, dtype=args.dtype), args.out)
+    onnx.export_onnx(saving.load(args.model, dtype=args.dtype), args.out)
     return 0

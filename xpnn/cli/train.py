@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from xpnn import checkpoints, plots, tables
+from xpnn import plots, saving
+from xpnn._core.files import check_writable
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS, DTYPES, get_backend
 from xpnn.callbacks import (
@@ -44,15 +45,15 @@ from xpnn.datasets import (
     NamedDataset,
     load_training,
 )
+from xpnn.datasets.readers import csv as tables
 from xpnn.errors import ArgumentError, CheckpointWarning, DivergenceError, unknown
-from xpnn.files import check_writable
-from xpnn.history import History
 from xpnn.losses import LOSSES
 from xpnn.model import Sequential
 from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
-from xpnn.runs import Callback, Run
 from xpnn.schedules import SCHEDULES
+from xpnn.training.history import History
+from xpnn.training.run import Callback, Run
 
 
 def add(commands: Any) -> None:
@@ -206,7 +207,7 @@ def _train(args: argparse.Namespace) -> int:
     best = any(isinstance(c, EarlyStopping) and c.restore_best and c.best for c in callbacks)
     usable = best or not isinstance(stopped, DivergenceError)
     if args.save and usable and model.parameters is not None and history:
-        checkpoints.save(model, args.save)
+        saving.save(model, args.save)
     if stopped:
         raise stopped
     if interrupted:

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnn._core.tree import leaves, rebuilt, structure
 from xpnn.recording.layout import is_packed
 from xpnn.recording.program import Program
 from xpnn.recording.recorder import Namespace, Recorded, Recording, RecordingError, signature_of
-from xpnn.tree import leaves, rebuilt, structure
 
 Array = np.ndarray
 

@@ -24,10 +24,10 @@ J. Demmel, H. D. Nguyen, *Fast reproducible floating-point summation*, ARITH 21 
 """
 
 from xpnn.reproducible.array import Array
-from xpnn.reproducible.data import canonical, survey
 from xpnn.reproducible.namespace import PRECISIONS, Namespace, namespace
 from xpnn.reproducible.pixels import Pixels
 from xpnn.reproducible.random import RandomState, randn
+from xpnn.reproducible.survey import canonical, survey
 
 __all__ = [
     "PRECISIONS",

@@ -14,10 +14,10 @@ import numpy as np
 
 from xpnn.reproducible import cuts, products
 from xpnn.reproducible.array import Array
-from xpnn.reproducible.data import Survey
 from xpnn.reproducible.formats import FLOAT32, FLOAT64, Format, trailing
 from xpnn.reproducible.functions import Functions
 from xpnn.reproducible.pixels import find_pixels
+from xpnn.reproducible.survey import Survey
 
 Raw = Any
 Precision = Literal["training", "full"]

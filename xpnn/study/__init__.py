@@ -8,9 +8,9 @@
 from xpnn.study.comparison import Comparison, compare
 from xpnn.study.dask import cluster
 from xpnn.study.grid import Experiment, Study, load_study
+from xpnn.study.job import Result, Run, execute, read_result
 from xpnn.study.report import REPORT, write_report
 from xpnn.study.runner import Failure, Outcome, read_folder, read_study, run
-from xpnn.study.runs import Result, Run, execute, read_result
 
 __all__ = [
     "REPORT",

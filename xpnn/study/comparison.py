@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xpnn.study import published
+from xpnn.study.article import published
 from xpnn.study.grid import Experiment, Log, Study, Table, unique
-from xpnn.study.runs import Result, Run
+from xpnn.study.job import Result, Run
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import Any
 
 from xpnn.errors import ArgumentError, unknown
 from xpnn.settings import Settings
-from xpnn.study import published
-from xpnn.study.published import QUANTITIES
-from xpnn.study.runs import Run, load_own
+from xpnn.study.article import published
+from xpnn.study.article.published import QUANTITIES
+from xpnn.study.job import Run, load_own
 
 ARTICLE = "article"
 

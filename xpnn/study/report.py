@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.resources
 import io
 import statistics
 from collections import Counter
@@ -10,9 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 
+from xpnn._core.files import PathLike, replacing
 from xpnn.errors import DataError
-from xpnn.files import PathLike, replacing
-from xpnn.study import figures, published
+from xpnn.study import figures
+from xpnn.study.article import published
+from xpnn.study.article.published import QUANTITIES
 from xpnn.study.comparison import (
     NOT_ROUNDING,
     Cell,
@@ -26,9 +29,8 @@ from xpnn.study.comparison import (
 )
 from xpnn.study.figures import slug
 from xpnn.study.grid import Experiment, unique
-from xpnn.study.published import QUANTITIES
+from xpnn.study.job import Run
 from xpnn.study.runner import read_folder, read_study
-from xpnn.study.runs import Run
 
 REPORT = "report.html"
 
@@ -438,12 +440,13 @@ def _html(comparison: Comparison, drawn: dict[str, str], fingerprint: str) -> st
         [str(count), *(escape(machine[name]) for name in _MACHINE)]
         for machine, count in _machines(comparison)
     ]
+    css = importlib.resources.files("xpnn.study").joinpath("report.css").read_text("utf-8")
     parts = [
         "<!doctype html><html lang=en><head><meta charset=utf-8>",
         '<meta name=viewport content="width=device-width,initial-scale=1">',
         f"<title>{escape(study.title)}</title><style>:root{{{figures.variables()}}}",
         f"@media(prefers-color-scheme:dark){{:root{{{figures.variables(dark=True)}}}}}",
-        f"{published.text('report.css')}</style></head><body>",
+        f"{css}</style></head><body>",
         f"<header><div><h1>{escape(study.title)}</h1>",
         f"<p>{escape(study.about)}</p>" if study.about else "",
         '<div class="tiles">',

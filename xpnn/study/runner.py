@@ -19,14 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xpnn._core.files import replacing
 from xpnn.backends import get_backend
 from xpnn.callbacks import progress_bar
 from xpnn.errors import ArgumentError, BackendError, DataError, integer
-from xpnn.files import replacing
 from xpnn.study.comparison import compare
 from xpnn.study.grid import Study, parse_study, source_of
+from xpnn.study.job import Result, Run, execute, load_data, read_result, write_result
 from xpnn.study.machine import cores
-from xpnn.study.runs import Result, Run, execute, load_data, read_result, write_result
 from xpnn.study.worker import Processes, reason, threads_for
 
 STUDY_FILE = "study.json"

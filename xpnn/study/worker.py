@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from xpnn.errors import XpnnError
+from xpnn.study.job import Progress, Run, execute, load_own
 from xpnn.study.machine import THREADS
-from xpnn.study.runs import Progress, Run, execute, load_own
 
 # processes that may die under a run before it counts as failed
 ATTEMPTS = 3

@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
+from xpnn._core.files import replacing
+from xpnn._core.registry import load_parts, named, place_in
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import get_backend
 from xpnn.datasets import Dataset, read_idx_folder
 from xpnn.errors import ArgumentError, DataError, XpnnError
-from xpnn.files import replacing
-from xpnn.history import Epoch
-from xpnn.registry import load_parts, named, place_in
-from xpnn.runs import Callback
 from xpnn.settings import Settings
 from xpnn.study.machine import describe
+from xpnn.training.history import Epoch
+from xpnn.training.run import Callback
 
 FORMAT = 1
 FIGURES = Epoch._fields[1:]

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from xpnn._core.files import PathLike, check_writable, replacing
 from xpnn._version import __version__
 from xpnn.backends import namespace, to_numpy
 from xpnn.errors import ArgumentError
-from xpnn.files import PathLike, check_writable, replacing
 from xpnn.losses import CrossEntropy
 from xpnn.model import Sequential
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import array_api_compat
 import numpy as np
-
-from xpnn.backends import device
 
 Array = Any
 
@@ -65,7 +64,8 @@ def uniform(key: Array, count: int, *, xp: Any) -> Array:
 
     One hash gives four of them. `key` is an int64 array of shape (1,).
     """
-    bits = split(key, xp.arange(-(-count // 4), dtype=xp.int64, device=device(key)))
-    shifts = xp.arange(0, 64, 16, dtype=xp.int64, device=device(key))
+    device = array_api_compat.device(key)
+    bits = split(key, xp.arange(-(-count // 4), dtype=xp.int64, device=device))
+    shifts = xp.arange(0, 64, 16, dtype=xp.int64, device=device)
     quarters = xp.expand_dims(bits, axis=1) >> shifts
     return xp.reshape(quarters & (UNIFORM - 1), (-1,))[:count]

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnn import images
 from xpnn.backends import to_numpy
 from xpnn.datasets import (
     Dataset,
@@ -18,6 +17,7 @@ from xpnn.datasets import (
     check_labels,
     distinct,
 )
+from xpnn.datasets.readers import images
 from xpnn.errors import ArgumentError, DataError, nonnegative, unknown
 from xpnn.losses import Loss, is_labels
 from xpnn.model import Sequential

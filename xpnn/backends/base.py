@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import array_api_compat
 import numpy as np
 
+from xpnn._core.tree import leaves, rebuilt
 from xpnn.errors import ArgumentError, BackendError, unknown
-from xpnn.tree import leaves, rebuilt
 
 if TYPE_CHECKING:
     from xpnn import recording
@@ -503,7 +503,7 @@ class JaxBackend(Backend):
         return _once_a_key(self.library.jit, function)
 
     def fold(self, step: Step) -> Step:
-        # see `xpnn.steps`: runs of equal networks share their programs
+        # see `xpnn.training.steps`: runs of equal networks share their programs
         return _once_a_key(_jitted_scan, step)
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnn._core.tree import Tree, flatten
 from xpnn.activations import ACTIVATIONS, bind
 from xpnn.backends import BACKENDS, DTYPES, Backend, get_backend
 from xpnn.errors import ArgumentError, BackendError, integer
@@ -24,7 +25,6 @@ from xpnn.layers import Activation, Layer
 from xpnn.losses import Loss, mean
 from xpnn.model import Sequential
 from xpnn.optimizers import OPTIMIZERS, Optimizer
-from xpnn.tree import Tree, flatten
 
 Array = Any
 Arrays = dict[str, Any]

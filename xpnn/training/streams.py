@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnn._core.mapped import BLOCK_BYTES, Source, is_mapped
 from xpnn.backends import Backend
 from xpnn.datasets import Dataset, NamedDataset, Where
-from xpnn.mapped import BLOCK_BYTES, Source, is_mapped
 from xpnn.normalizers import Normalizer
 
 Array = Any

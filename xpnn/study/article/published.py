@@ -61,8 +61,8 @@ class PublishedTable:
 
 def text(name: str) -> str:
     """Return the text of a file that came with the study: "article.toml", or published data."""
-    folder = importlib.resources.files("xpnn.study")
-    place = folder if name in ("article.toml", "report.css") else folder.joinpath("published")
+    folder = importlib.resources.files("xpnn.study.article")
+    place = folder if name == "article.toml" else folder.joinpath("published")
     return place.joinpath(name).read_text("utf-8")
 
 

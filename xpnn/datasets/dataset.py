@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnn import images, tables
+from xpnn._core.files import as_path
+from xpnn._core.mapped import blocks, is_mapped, plain, scaled
 from xpnn.backends import to_numpy
+from xpnn.datasets.readers import csv as tables
+from xpnn.datasets.readers import images
 from xpnn.errors import ArgumentError, DataError, integer, unknown
-from xpnn.files import as_path
-from xpnn.mapped import blocks, is_mapped, plain, scaled
 
 Array = Any
 
@@ -441,7 +442,7 @@ def load(
     path
         One of
 
-        - a CSV file, see `xpnn.tables.read_csv`;
+        - a CSV file, see `xpnn.datasets.readers.csv.read_csv`;
         - an NPZ file with arrays "x" and "y";
         - two NPY files, as "x.npy,y.npy" or a folder that holds these two; those of more than
           64 MB are mapped, not read;
@@ -458,7 +459,7 @@ def load(
         labels, and floats are values; in a CSV file, numbers with a decimal point or an exponent
         are floats. Many different integers, of which each occurs but few times, are asked about.
     header, ignore, features
-        Of a CSV file, see `xpnn.tables.read_csv`.
+        Of a CSV file, see `xpnn.datasets.readers.csv.read_csv`.
     weights
         What the rows count: the column of a CSV file, which is then neither feature nor target, or
         the name of an array of shape (n,) in an NPZ file. Numbers >= 0.

@@ -17,12 +17,12 @@ from typing import IO, Any, NoReturn
 
 import numpy as np
 
-from xpnn import snapshots
+from xpnn._core.files import PathLike, check_writable, replacing
+from xpnn._core.registry import Registry
 from xpnn.errors import ArgumentError, DataError, integer, nonnegative, unknown
-from xpnn.files import PathLike, check_writable, replacing
-from xpnn.history import Epoch
-from xpnn.registry import Registry
-from xpnn.runs import Callback, Run
+from xpnn.training import checkpoint
+from xpnn.training.history import Epoch
+from xpnn.training.run import Callback, Run
 
 # figures that can get better
 MONITORS = Epoch._fields[1:5]
@@ -374,7 +374,7 @@ class Checkpoint(Callback):
         if run.resumed is not None and run.resumed.resolve() == self.path.resolve():
             self._rows = len(run.history)
             return
-        for path in (self.path, snapshots.previous(self.path)):
+        for path in (self.path, checkpoint.previous(self.path)):
             if path.is_file() and path.stat().st_size:
                 raise ArgumentError(
                     f"checkpoint must be a new file, or the one to resume from, got {str(path)!r}, "
@@ -391,7 +391,7 @@ class Checkpoint(Callback):
 
     def _save(self) -> None:
         assert self._run is not None
-        snapshots.write(self._run.snapshot(), self.path)
+        checkpoint.write(self._run.snapshot(), self.path)
         self._rows = len(self._run.history)
 
 

@@ -11,18 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from xpnn import random_bits, snapshots
+from xpnn._core import random_bits
+from xpnn._core.files import PathLike
+from xpnn._core.mapped import scaled
 from xpnn.backends import Backend, Step, get_backend, namespace, to_numpy
 from xpnn.datasets import Dataset, Where, as_inputs
 from xpnn.errors import ArgumentError, CheckpointWarning, DataError, integer
-from xpnn.files import PathLike
-from xpnn.history import UNKNOWN, Epoch, Evaluation, Figures, History
 from xpnn.losses import CrossEntropy, Loss, labels
-from xpnn.mapped import scaled
 from xpnn.model import Sequential
 from xpnn.normalizers import Normalizer
 from xpnn.optimizers import Optimizer
-from xpnn.runs import (
+from xpnn.schedules import Schedule
+from xpnn.training import checkpoint
+from xpnn.training.checkpoint import Snapshot
+from xpnn.training.history import UNKNOWN, Epoch, Evaluation, Figures, History
+from xpnn.training.run import (
     Callback,
     Method,
     Run,
@@ -32,11 +35,16 @@ from xpnn.runs import (
     parts_of,
     settings_of,
 )
-from xpnn.samples import as_samples, as_test_set
-from xpnn.schedules import Schedule
-from xpnn.snapshots import Snapshot
-from xpnn.steps import EvaluationStep, InitialState, Rates, TrainingStep, head_of, mini_batches
-from xpnn.streams import Stream, Whole, features, moved
+from xpnn.training.samples import as_samples, as_test_set
+from xpnn.training.steps import (
+    EvaluationStep,
+    InitialState,
+    Rates,
+    TrainingStep,
+    head_of,
+    mini_batches,
+)
+from xpnn.training.streams import Stream, Whole, features, moved
 
 Array = Any
 
@@ -171,7 +179,7 @@ def fit(
     method = as_method(loss, optimizer, schedule, clip_norm, validated=validation is not None)
     epochs = integer("epochs", epochs, minimum=0)
     batch_size = integer("batch_size", batch_size, minimum=1)
-    saved, note = (None, None) if resume is None else snapshots.read(resume)
+    saved, note = (None, None) if resume is None else checkpoint.read(resume)
     seed = _seed(seed, saved)
     callbacks = as_callbacks(callbacks)
     samples = as_samples(

@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from xpnn import random_bits
+from xpnn._core import random_bits
+from xpnn._core.tree import Tree, leaves
 from xpnn.backends import Backend, namespace
 from xpnn.errors import ArgumentError
-from xpnn.history import History
 from xpnn.layers import Layer
 from xpnn.losses import Loss
 from xpnn.model import Sequential
 from xpnn.optimizers import Optimizer, State, clipped
 from xpnn.schedules import Schedule
-from xpnn.tree import Tree, leaves
+from xpnn.training.history import History
 
 Array = Any
 Carry = tuple[Tree, Tree, State]

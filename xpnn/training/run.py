@@ -10,20 +10,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnn import snapshots
+from xpnn._core.tree import flatten
 from xpnn.backends import Backend
 from xpnn.datasets import Dataset
 from xpnn.errors import ArgumentError, DataError, positive
-from xpnn.history import Epoch, History
 from xpnn.layers import Layer
 from xpnn.losses import CrossEntropy, Loss
 from xpnn.model import Sequential
 from xpnn.normalizers import Normalizer
 from xpnn.optimizers import SGD, Optimizer
-from xpnn.samples import Samples
 from xpnn.schedules import Schedule
-from xpnn.snapshots import Snapshot
-from xpnn.tree import flatten
+from xpnn.training import checkpoint
+from xpnn.training.checkpoint import Snapshot
+from xpnn.training.history import Epoch, History
+from xpnn.training.samples import Samples
 
 
 class Callback:
@@ -243,7 +243,7 @@ class Run:
             raise RuntimeError("a snapshot can be taken between two epochs only")
         state: Any = self.rng.get_state(legacy=False)
         kept = {
-            name: snapshots.checked_state(type(callback).__name__, callback.state())
+            name: checkpoint.checked_state(type(callback).__name__, callback.state())
             for name, callback in self._named_callbacks()
         }
         return Snapshot(
@@ -251,17 +251,17 @@ class Run:
             history=[list(row) for row in self.history],
             data=self._fingerprints,
             random_state=state,
-            carry=snapshots.on_host(self.carry, self.model.placed()[0]),
+            carry=checkpoint.on_host(self.carry, self.model.placed()[0]),
             callbacks={name: state for name, state in kept.items() if state},
         )
 
     def resume(self, snapshot: Snapshot) -> None:
         """Take back what `snapshot` returned; the carry must be one of the same form."""
         backend, _ = self.model.placed()
-        wrong = snapshots.same_arrays(snapshot.carry, snapshots.on_host(self.carry, backend))
+        wrong = checkpoint.same_arrays(snapshot.carry, checkpoint.on_host(self.carry, backend))
         if wrong:
             raise DataError(f"{self.resumed} doesn't fit the model and the optimizer: {wrong}")
-        self.carry = snapshots.on_device(snapshot.carry, self.carry, backend)
+        self.carry = checkpoint.on_device(snapshot.carry, self.carry, backend)
         self.rng.set_state(snapshot.random_state)
         for row in snapshot.history:
             self.history.append(Epoch(int(row[0]), *row[1:]))
@@ -336,7 +336,7 @@ class Run:
             "validation": None if self.validation is None else self.validation._asdict(),
         }
         return {
-            name: None if arrays is None else snapshots.fingerprint(arrays)
+            name: None if arrays is None else checkpoint.fingerprint(arrays)
             for name, arrays in sets.items()
         }
 
@@ -354,7 +354,7 @@ def _told(part: Any) -> Any:
     if isinstance(part, Normalizer):
         assert part.offset is not None
         assert part.scale is not None
-        statistics = snapshots.fingerprint({"offset": part.offset, "scale": part.scale})
+        statistics = checkpoint.fingerprint({"offset": part.offset, "scale": part.scale})
         return f"{part!r} with SHA-256 {statistics['sha256'][:16]}…"
     if not isinstance(part, Loss | Optimizer | Schedule):
         return part

@@ -2,8 +2,8 @@
 
 The metadata hold "xpnn", a JSON text: the format, the versions that wrote it, layers, loss, labels,
 names of columns, kinds of the normalizers, settings and history of the last run; and the SHA-256 of
-the whole file: see `xpnn.files.sealed`. The names of the arrays are "0.weight" for a layer's and
-"normalizer.offset" for a normalizer's.
+the whole file: see `xpnn._core.files.sealed`. The names of the arrays are "0.weight" for a layer's
+and "normalizer.offset" for a normalizer's.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any
 
 import numpy as np
 
+from xpnn._core.files import SEAL, PathLike, as_path, check_writable, replacing, sealed, unsealed
+from xpnn._core.registry import Registry
+from xpnn._core.tree import flatten
 from xpnn._version import __version__
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import get_backend
 from xpnn.datasets import as_labels
 from xpnn.errors import ArgumentError, DataError, XpnnError
-from xpnn.files import SEAL, PathLike, as_path, check_writable, replacing, sealed, unsealed
-from xpnn.history import Epoch, History
 from xpnn.layers import LAYERS
 from xpnn.losses import LOSSES, Flooding, Loss
 from xpnn.model import Sequential
 from xpnn.normalizers import NORMALIZERS, Normalizer
-from xpnn.registry import Registry
-from xpnn.tree import flatten
+from xpnn.training.history import Epoch, History
 
 # 1 had neither labels, names, normalizers nor history, and neither 1 nor 2 the hash of the file
 FORMAT = 3

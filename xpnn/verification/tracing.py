@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnn._core.tree import Tree
 from xpnn.backends import Backend, Step, WrappedBackend
 from xpnn.layers import Layer, Pullback
 from xpnn.losses import Loss
 from xpnn.model import Sequential
 from xpnn.optimizers import Optimizer, State
-from xpnn.tree import Tree
 
 Array = Any
 

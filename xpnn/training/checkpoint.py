@@ -2,8 +2,8 @@
 
 The arrays are the run's carry (``carry.…``), those that callbacks keep (``callbacks.…``) and the
 Mersenne twister's key (``random_state``). The metadata hold "checkpoint", a JSON text of all the
-rest, and the SHA-256 of the whole file: see `xpnn.files.sealed`. The one before is kept beside each
-file, as ``FILE.previous``.
+rest, and the SHA-256 of the whole file: see `xpnn._core.files.sealed`. The one before is kept
+beside each file, as ``FILE.previous``.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnn._core.files import SEAL, PathLike, as_path, replacing, sealed, unsealed
+from xpnn._core.mapped import blocks
+from xpnn._core.tree import paths, rebuilt
 from xpnn._version import __version__
 from xpnn.backends import Backend
 from xpnn.errors import ArgumentError, DataError
-from xpnn.files import SEAL, PathLike, as_path, replacing, sealed, unsealed
-from xpnn.mapped import blocks
-from xpnn.tree import paths, rebuilt
 
 FORMAT = 1
 
@@ -45,7 +45,8 @@ class Snapshot(NamedTuple):
     random_state
         ``RandomState.get_state(legacy=False)``.
     carry
-        What a training step hands on to the next, on the host, by place: see `xpnn.tree.paths`.
+        What a training step hands on to the next, on the host, by place: see
+        `xpnn._core.tree.paths`.
     callbacks
         What `Callback.state` returned, by the callback's name and then its own.
     """

@@ -13,15 +13,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnn._core.tree import flatten
 from xpnn.backends import BACKENDS, Backend, get_backend
 from xpnn.datasets import Dataset
 from xpnn.errors import ArgumentError, BackendError, DivergenceError
-from xpnn.history import Epoch
-from xpnn.runs import Callback, Run
 from xpnn.settings import Settings
-from xpnn.tracing import Event, Trace, TracedBackend, TracedLoss, TracedOptimizer, traced
 from xpnn.training import fit
-from xpnn.tree import flatten
+from xpnn.training.history import Epoch
+from xpnn.training.run import Callback, Run
+from xpnn.verification.tracing import (
+    Event,
+    Trace,
+    TracedBackend,
+    TracedLoss,
+    TracedOptimizer,
+    traced,
+)
 
 
 class Difference(NamedTuple):
@@ -334,7 +341,8 @@ class Canonical(NamedTuple):
 
 def canonical_runs() -> list[Canonical]:
     """Return the standard runs whose hashes are written down with xpnn."""
-    text = importlib.resources.files("xpnn").joinpath("canonical.json").read_text("utf-8")
+    folder = importlib.resources.files("xpnn.verification")
+    text = folder.joinpath("canonical.json").read_text("utf-8")
     return [
         Canonical(
             run["name"],

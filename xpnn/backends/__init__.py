@@ -1,0 +1,43 @@
+"""Backends: a name ("numpy", "cupy", "torch", "jax", "strict") becomes namespace, device, dtype."""
+
+from xpnn.backends.base import (
+    BACKENDS,
+    DTYPES,
+    Backend,
+    BackendInfo,
+    CupyBackend,
+    JaxBackend,
+    NumpyBackend,
+    ReproducibleBackend,
+    Step,
+    StrictBackend,
+    TorchBackend,
+    WrappedBackend,
+    backend_of,
+    describe,
+    device,
+    get_backend,
+    namespace,
+    to_numpy,
+)
+
+__all__ = [
+    "BACKENDS",
+    "DTYPES",
+    "Backend",
+    "BackendInfo",
+    "CupyBackend",
+    "JaxBackend",
+    "NumpyBackend",
+    "ReproducibleBackend",
+    "Step",
+    "StrictBackend",
+    "TorchBackend",
+    "WrappedBackend",
+    "backend_of",
+    "describe",
+    "device",
+    "get_backend",
+    "namespace",
+    "to_numpy",
+]

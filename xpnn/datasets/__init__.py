@@ -1,0 +1,41 @@
+"""Data sets: pairs of inputs and targets, and where they come from."""
+
+from xpnn.datasets.dataset import (
+    PARTS,
+    Dataset,
+    NamedDataset,
+    Where,
+    as_dataset,
+    as_inputs,
+    as_labels,
+    check_labels,
+    distinct,
+    encode,
+    is_idx_folder,
+    load,
+    load_training,
+    mnist,
+    read_idx,
+    read_idx_folder,
+    split,
+)
+
+__all__ = [
+    "PARTS",
+    "Dataset",
+    "NamedDataset",
+    "Where",
+    "as_dataset",
+    "as_inputs",
+    "as_labels",
+    "check_labels",
+    "distinct",
+    "encode",
+    "is_idx_folder",
+    "load",
+    "load_training",
+    "mnist",
+    "read_idx",
+    "read_idx_folder",
+    "split",
+]

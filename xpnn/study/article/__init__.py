@@ -1,0 +1,1 @@
+"""The published study that xpnn reproduces: its figures, and how ours compare."""
