@@ -143,7 +143,7 @@ free, _ = cupy.cuda.Device(0).mem_info
 print(max(1, min(int(sys.argv[1]), free >> 31, 8)))' "$cores")}
         set -- -p xdist --numprocesses "$workers" "$@"
     fi
-    [ -z "$small" ] || set -- tests/test_activations.py tests/test_backends.py "$@"
+    [ -z "$small" ] || set -- tests/test_activations.py tests/backends/test_backends.py "$@"
 
     # one device for both: where only one of PyTorch and JAX sees the card, the other is skipped
     require=numpy,strict,cupy,torch,jax

@@ -25,11 +25,11 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 # of every part, but for whole runs of the article's network; the quick ones first
 TESTS = [
-    "functions", "layers", "training_layers", "training_options", "losses", "optimizers",
-    "random_bits", "normalizers", "metrics", "model", "transfers", "reproducible",
-    "reproducible_functions", "reproducible_pixels", "reproducible_products", "schedules",
-    "training", "activations", "backends", "launches", "reproducible_truths", "streams",
-    "resuming", "checkpoints",
+    "_core/functions", "layers", "training/layers", "training/options", "losses", "optimizers",
+    "_core/random_bits", "normalizers", "metrics", "model", "backends/transfers",
+    "reproducible/reproducible", "reproducible/functions", "reproducible/pixels",
+    "reproducible/products", "schedules", "training/training", "activations", "backends/backends",
+    "backends/launches", "reproducible/truths", "training/streams", "training/resuming", "saving",
 ]  # fmt: skip
 # what goes through all libraries in one test hasn't CuPy's name in its own; of the launches with
 # each activation, those with one that has many operations and one that has few
@@ -591,7 +591,8 @@ def tests(place, words, *, card):
     env |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "CUDA_ON_CPU_DEVICES": "2"}
     env["XPNN_REQUIRE"] = "numpy,cupy" if card else "numpy"
     command = ["-m", "pytest", "-x", "-q", "-n", "2", "-p", "no:cacheprovider", "-k", words]
-    command += [f"tests/test_{name}.py" for name in TESTS]
+    paths = map(Path, TESTS)
+    command += [str(Path("tests", path.parent, f"test_{path.name}.py")) for path in paths]
     if card:
         command = ["ci/cuda_on_cpu", sys.executable, *command]
     else:

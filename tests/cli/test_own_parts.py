@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import xpnn
+from tests.cli.test_cli import command as in_a_process
+from tests.cli.test_cli import write_folder
 from tests.conftest import ROOT, open_backend
-from tests.test_cli import command as in_a_process
-from tests.test_cli import write_folder
 from xpnn import activations
 from xpnn.activations import ACTIVATIONS
 from xpnn.callbacks import CALLBACKS

@@ -11,8 +11,8 @@ import time
 import pytest
 
 import xpnn.study
-from tests.test_cli import run, write_folder
-from tests.test_study_runner import SIX, weights
+from tests.cli.test_cli import run, write_folder
+from tests.study.test_runner import SIX, weights
 from xpnn.study import read_folder
 
 pytest.importorskip("distributed")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import xpnn
+from tests.cli.test_cli import write_folder
 from tests.conftest import LIBRARIES, ROOT, open_backend
-from tests.test_cli import write_folder
 from xpnn._core.functions import softmax
 from xpnn.backends import to_numpy
 from xpnn.cli import main

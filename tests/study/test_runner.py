@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import xpnn.study
-from tests.test_cli import command, run, write_folder
+from tests.cli.test_cli import command, run, write_folder
 from xpnn.study import read_folder
 
 SIX = """

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import open_backend
-from tests.test_reproducible import NUMPY
+from tests.reproducible.test_reproducible import NUMPY
 from xpnn import reproducible
 from xpnn.backends import to_numpy
 

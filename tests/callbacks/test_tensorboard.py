@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.test_callbacks import Stop, run
+from tests.callbacks.test_callbacks import Stop, run
 
 pytest.importorskip("tensorboardX")
 

@@ -7,7 +7,7 @@ import pytest
 
 import xpnn
 from tests.conftest import open_backend
-from tests.test_resuming import VALIDATION, Stop, X, Y, figures, fit, stopped
+from tests.training.test_resuming import VALIDATION, Stop, X, Y, figures, fit, stopped
 from xpnn.training.run import Run
 
 NAN = math.nan

@@ -11,8 +11,8 @@ import pytest
 from safetensors.numpy import load, load_file, save
 
 import xpnn
+from tests.cli.test_cli import SMALL, run, started, write_folder
 from tests.conftest import ROOT, open_backend
-from tests.test_cli import SMALL, run, started, write_folder
 from xpnn._core.files import SEAL, sealed
 from xpnn._core.tree import leaves, paths, rebuilt
 from xpnn.backends import get_backend

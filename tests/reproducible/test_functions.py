@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import open_backend
-from tests.test_reproducible import FUNCTIONS, HARD, NUMPY, put
+from tests.reproducible.test_reproducible import FUNCTIONS, HARD, NUMPY, put
 from xpnn import reproducible
 from xpnn.backends import to_numpy
 

@@ -13,8 +13,8 @@ import pytest
 
 from scripts import platforms
 from tests.conftest import ROOT, open_backend
-from tests.test_reproducible import bits, digest, everything
-from tests.test_reproducible_random import numpy_weights_hash, weights_hash
+from tests.reproducible.test_random import numpy_weights_hash, weights_hash
+from tests.reproducible.test_reproducible import bits, digest, everything
 from xpnn import reproducible
 
 USABLE = platforms.usable()

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import xpnn
+from tests.cli.test_cli import run, write_folder
 from tests.conftest import ARTICLE, ROOT
-from tests.test_cli import run, write_folder
 
 pytest.importorskip("matplotlib")
 
