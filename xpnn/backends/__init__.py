@@ -1,18 +1,14 @@
-"""Backends: a name ("numpy", "cupy", "torch", "jax", "strict") becomes namespace, device, dtype."""
+"""Backends: a name ("numpy", "cupy", "torch", "jax", "strict") becomes namespace, device, dtype.
 
-from xpnn.backends.base import (
+This is the only package that names an array library, and it imports one only when asked for.
+"""
+
+from xpnn.backends.base import DTYPES, Backend, Step, WrappedBackend
+from xpnn.backends.cupy import CupyBackend
+from xpnn.backends.jax import JaxBackend
+from xpnn.backends.lookup import (
     BACKENDS,
-    DTYPES,
-    Backend,
     BackendInfo,
-    CupyBackend,
-    JaxBackend,
-    NumpyBackend,
-    ReproducibleBackend,
-    Step,
-    StrictBackend,
-    TorchBackend,
-    WrappedBackend,
     backend_of,
     describe,
     device,
@@ -20,6 +16,10 @@ from xpnn.backends.base import (
     namespace,
     to_numpy,
 )
+from xpnn.backends.numpy import NumpyBackend
+from xpnn.backends.reproducible import ReproducibleBackend
+from xpnn.backends.strict import StrictBackend
+from xpnn.backends.torch import TorchBackend
 
 __all__ = [
     "BACKENDS",

@@ -1,0 +1,111 @@
+"""JAX, on the CPU or a CUDA GPU."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import importlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from xpnn.backends.base import Backend, Step
+
+Array = Any
+
+
+class JaxBackend(Backend):
+    """JAX: steps compiled by XLA, a run of steps as one `jax.lax.scan`."""
+
+    name = "jax"
+    module = "jax"
+    install = "pip install jax"
+
+    def _namespace(self) -> Any:
+        return importlib.import_module("jax.numpy")
+
+    def devices(self) -> tuple[str, ...]:
+        return tuple(self._by_name())
+
+    def _by_name(self) -> dict[str, Any]:
+        found = {}
+        for platform, name in (("cpu", "cpu"), ("cuda", "cuda")):
+            with contextlib.suppress(RuntimeError):
+                for i, device in enumerate(self.library.devices(platform)):
+                    found[name if name == "cpu" and i == 0 else f"{name}:{i}"] = device
+        return found
+
+    def _device(self, name: str | None) -> Any:
+        if name is None:
+            return self.library.devices()[0]
+        try:
+            return self._by_name()[{"cuda": "cuda:0"}.get(name, name)]
+        except KeyError:
+            raise self._no_device(name) from None
+
+    @property
+    def card(self) -> str | None:
+        return self.device.device_kind if self.device.platform == "gpu" else None
+
+    def blas(self) -> str:
+        return "XLA, cuBLAS" if self.device.platform == "gpu" else "XLA, Eigen"
+
+    @classmethod
+    def owns(cls, array: Array) -> bool:
+        return array_api_compat.is_jax_array(array)
+
+    @classmethod
+    def to_numpy(cls, array: Array) -> np.ndarray:
+        # device_get is an explicit transfer, which transfer_guard("disallow") lets through
+        return np.asarray(importlib.import_module("jax").device_get(array))
+
+    def asarray(self, host: np.ndarray) -> Array:
+        with self.library.enable_x64(True):
+            return self.library.device_put(host, self.device)
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        with (
+            super().scope(),
+            self.library.enable_x64(True),
+            self.library.default_device(self.device),
+            # else float32 products are rounded to TF32 on some GPUs
+            self.library.default_matmul_precision("highest"),
+        ):
+            yield
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return _once_a_key(self.library.jit, function)
+
+    def fold(self, step: Step) -> Step:
+        # see `xpnn.training.steps`: runs of equal networks share their programs
+        return _once_a_key(_jitted_scan, step)
+
+
+def _jitted_scan(step: Step) -> Step:
+    jax = importlib.import_module("jax")
+
+    def run(carry: Any, rows: Array, *context: Any) -> Any:
+        return jax.lax.scan(lambda carry, row: step(carry, row, *context), carry, rows)
+
+    return jax.jit(run)  # type: ignore[no-any-return]
+
+
+def _once_a_key(compiler: Callable[..., Any], function: Any) -> Callable[..., Any]:
+    """Return what `compiler` made of an equal function before, if this one has a `key`.
+
+    JAX itself knows functions by identity, and would compile those of each run anew.
+    """
+    if getattr(function, "key", None) is None:
+        return compiler(function)  # type: ignore[no-any-return]
+    return _kept(compiler, function)
+
+
+# the oldest is dropped: a program takes memory
+@functools.lru_cache(maxsize=32)
+def _kept(compiler: Callable[..., Any], function: Any) -> Callable[..., Any]:
+    # a copy: it is traced again for other shapes, when the user may have changed a layer
+    return compiler(copy.deepcopy(function))  # type: ignore[no-any-return]

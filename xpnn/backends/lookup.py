@@ -1,0 +1,143 @@
+"""Which backend is meant by a name, and which one an array belongs to."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import array_api_compat
+import numpy as np
+
+from xpnn.backends import torch
+from xpnn.backends.base import Backend
+from xpnn.backends.cupy import CupyBackend
+from xpnn.backends.jax import JaxBackend
+from xpnn.backends.numpy import NumpyBackend
+from xpnn.backends.reproducible import ReproducibleBackend
+from xpnn.backends.strict import StrictBackend
+from xpnn.backends.torch import TorchBackend
+from xpnn.errors import ArgumentError, BackendError, unknown
+
+Array = Any
+
+BACKENDS: dict[str, type[Backend]] = {
+    cls.name: cls for cls in (NumpyBackend, CupyBackend, TorchBackend, JaxBackend, StrictBackend)
+}
+
+
+def namespace(*arrays: Array) -> Any:
+    """Return the array API namespace that `arrays` belong to."""
+    found = array_api_compat.array_namespace(*arrays)
+    return torch.faster(found) if found is sys.modules.get(torch.COMPAT) else found
+
+
+def device(array: Array) -> Any:
+    """Return the device of `array`, for creation functions."""
+    return array_api_compat.device(array)
+
+
+def to_numpy(array: Any) -> np.ndarray:
+    """Return any library's array, or a nested list, as a NumPy array on the host."""
+    if ReproducibleBackend.owns(array):
+        array = array.__array_namespace__().unwrap(array)
+    if array_api_compat.is_array_api_obj(array):
+        for cls in BACKENDS.values():
+            if cls.owns(array):
+                return cls.to_numpy(array)
+    try:
+        return np.asarray(array)
+    except ValueError as error:
+        raise ArgumentError(f"not an array: {error}") from None
+
+
+def backend_of(array: Any) -> Backend | None:
+    """Return the backend of another library than NumPy that `array` is of, on its device.
+
+    None for NumPy's arrays, and for what isn't an array.
+    """
+    if isinstance(array, np.ndarray) or not array_api_compat.is_array_api_obj(array):
+        return None
+    for cls in BACKENDS.values():
+        if cls.owns(array):
+            places = (cls(name) for name in cls().devices())
+            return next(place for place in places if place.device == device(array))
+    return None
+
+
+def get_backend(
+    backend: str | Backend = "numpy",
+    *,
+    device: str | None = None,
+    dtype: str = "float32",
+    reproducible: bool = False,
+    precision: str = "training",
+) -> Backend:
+    """Return the backend called `backend` on `device` at `dtype`.
+
+    Parameters
+    ----------
+    backend
+        "numpy", "cupy", "torch", "jax" or "strict"; a `Backend` is returned as it is.
+    device
+        "cpu", "cuda:0", …; the library's default if None.
+    dtype
+        "float32" or "float64".
+    reproducible
+        Whether to give the same bits as every other backend; see `ReproducibleBackend`.
+    precision
+        Of reproducible products and sums: "training" or "full".
+
+    Raises
+    ------
+    ArgumentError
+        If the backend or the dtype is unknown.
+    BackendError
+        If the library isn't installed or has no such device.
+    """
+    if isinstance(backend, Backend):
+        if device is not None or reproducible or dtype not in ("float32", backend.dtype_name):
+            raise ArgumentError(
+                "device, dtype and reproducible are the backend's own where it is a Backend, got "
+                f"device={device!r}, dtype={dtype!r}, reproducible={reproducible!r} beside it"
+            )
+        return backend
+    if not isinstance(backend, str) or backend not in BACKENDS:
+        raise unknown("backend", backend, BACKENDS)
+    inner = BACKENDS[backend](device, dtype)
+    return ReproducibleBackend(inner, precision) if reproducible else inner
+
+
+class BackendInfo(NamedTuple):
+    """What `describe` says of a backend on this machine."""
+
+    name: str
+    installed: bool
+    version: str
+    devices: tuple[str, ...]
+    blas: str
+    hint: str
+    cards: tuple[str, ...] = ()  # what those of the devices that are GPUs call themselves
+
+
+def describe() -> Sequence[BackendInfo]:
+    """Return, for each backend, whether it is installed here and what it has."""
+    return [_describe(cls) for cls in BACKENDS.values()]
+
+
+def _describe(cls: type[Backend]) -> BackendInfo:
+    if importlib.util.find_spec(cls.module) is None:
+        return BackendInfo(cls.name, False, "", (), "", cls.install)
+    version = ""
+    try:
+        with contextlib.suppress(ImportError):
+            version = importlib.import_module(cls.module).__version__
+        backend = cls()
+    except BackendError as error:
+        return BackendInfo(cls.name, True, version, (), "", str(error))
+    devices = backend.devices()
+    cards = tuple(card for name in devices if (card := cls(name).card) is not None)
+    return BackendInfo(cls.name, True, version, devices, backend.blas(), "", cards)

@@ -1,0 +1,53 @@
+"""NumPy, on the CPU."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from xpnn.backends.base import Backend, Step
+
+Array = Any
+
+
+class NumpyBackend(Backend):
+    """NumPy on the CPU."""
+
+    name = "numpy"
+    module = "numpy"
+    install = "pip install numpy"
+
+    def _namespace(self) -> Any:
+        return importlib.import_module("array_api_compat.numpy")
+
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu",)
+
+    def _device(self, name: str | None) -> Any:
+        if name not in (None, "cpu"):
+            raise self._no_device(name)
+        return "cpu"
+
+    def blas(self) -> str:
+        config: Any = np.show_config(mode="dicts")
+        blas = config.get("Build Dependencies", {}).get("blas", {})
+        return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
+
+    @classmethod
+    def owns(cls, array: Array) -> bool:
+        return array_api_compat.is_numpy_array(array)
+
+    @classmethod
+    def to_numpy(cls, array: Array) -> np.ndarray:
+        return np.asarray(array)
+
+    def asarray(self, host: np.ndarray) -> Array:
+        return np.asarray(host)
+
+    def fold(self, step: Step) -> Step:
+        from xpnn import recording
+
+        return recording.Fold(step, recording.namespace(self.xp))

@@ -1,0 +1,147 @@
+"""A backend round another one, whose operations give the same bits as everywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpnn._core.tree import leaves, rebuilt
+from xpnn.backends.base import Backend, Step, WrappedBackend
+from xpnn.backends.numpy import NumpyBackend
+from xpnn.errors import unknown
+
+if TYPE_CHECKING:
+    from xpnn import recording
+
+Array = Any
+
+_LOG = logging.getLogger(__name__)
+
+
+class ReproducibleBackend(WrappedBackend):
+    """Another backend whose every operation gives the same bits as any other's does.
+
+    Parameters
+    ----------
+    inner
+        The backend that does the work.
+    precision
+        "training" or "full", of products and sums; see `xpnn.reproducible`.
+    """
+
+    def __init__(self, inner: Backend, precision: str = "training") -> None:
+        from xpnn import reproducible
+
+        if precision not in reproducible.PRECISIONS:
+            raise unknown("precision", precision, reproducible.PRECISIONS)
+        with inner.scope():
+            super().__init__(inner, reproducible.namespace(inner.xp, precision=precision))
+            self.xp.look_at(inner.device)
+        self._asks = not inner.apart  # whether steps look at what they would otherwise suppose
+
+    def options(self) -> dict[str, Any]:
+        return {**super().options(), "reproducible": True, "precision": self.xp.precision}
+
+    @classmethod
+    def owns(cls, array: Array) -> bool:
+        return type(array).__module__.startswith("xpnn.reproducible")
+
+    def to_numpy(self, array: Array) -> np.ndarray:  # type: ignore[override]
+        return self.inner.to_numpy(self.xp.unwrap(array))
+
+    def asarray(self, host: np.ndarray) -> Array:
+        with self.inner.scope():
+            return self.xp.wrap(self.inner.asarray(host))
+
+    def dataset(self, host: np.ndarray) -> Array:
+        return self.xp.prepare(self.asarray(host), pixels=self.dtype_name == "float64")
+
+    def survey(self, parts: Callable[[], Iterable[np.ndarray]]) -> Any:
+        from xpnn import reproducible
+
+        return reproducible.survey(parts, pixels=self.dtype_name == "float64")
+
+    def chunk(self, host: np.ndarray, known: Any) -> Array:
+        from xpnn import reproducible
+
+        # canonical already on the host, so that NumPy's chunks stay where they are
+        reproducible.canonical(host)
+        return self.xp.prepared(self.inner.asarray(host), known)
+
+    def random_state(self, seed: int) -> np.random.RandomState:
+        from xpnn import reproducible
+
+        return reproducible.RandomState(seed)
+
+    def sweep(
+        self,
+        fold: Step,
+        carry: Any,
+        pieces: Sequence[Array],
+        context: Sequence[Array],
+        told: Callable[[int], None],
+    ) -> tuple[Any, list[tuple[Array, ...]]]:
+        from xpnn.reproducible.truths import Supposition, WrongSuppositionError
+
+        if self._asks:
+            return super().sweep(fold, carry, pieces, context, told)
+        # for a second try: the steps change their own carry, and never what a view shows
+        views = (x.view(x.raw) if self.owns(x) else x for x in leaves(carry))
+        again = rebuilt(carry, views)
+        supposition, known = Supposition(), 0
+
+        def tell(count: int) -> None:
+            nonlocal known
+            known += 1
+            told(count)
+
+        def tell_the_rest(count: int) -> None:
+            nonlocal known
+            known -= 1
+            if known < 0:
+                told(count)
+
+        with contextlib.suppress(WrongSuppositionError):
+            result = super().sweep(supposition.guard(fold), carry, pieces, context, tell)
+            supposition.check()
+            return result
+        # it would be wrong again
+        self._asks = True
+        _LOG.info(
+            "an operand is beyond 2^400 or below 2^-400: steps wait for the device from now on"
+        )
+        return super().sweep(fold, again, pieces, context, tell_the_rest)
+
+    def fold(self, step: Step) -> Step:
+        # at full precision, how many slices there are depends on the values of each step
+        if not isinstance(self.inner, NumpyBackend) or self.xp.precision == "full":
+            return super().fold(step)
+        from xpnn import recording
+
+        recorder = recording.namespace(self.inner.xp)
+        return recording.Fold(step, recorder, self._leaf(recorder))
+
+    def _leaf(self, recorder: recording.Namespace) -> recording.Leaf:
+        from xpnn import recording, reproducible
+
+        recorded = reproducible.namespace(recorder, precision=self.xp.precision)
+
+        def raw(leaf: Any) -> tuple[Any, Any]:
+            return leaf.raw, (leaf.low, leaf.high, leaf.pixels)
+
+        def wrapper(xp: Any) -> Callable[[Any, Any], Any]:
+            def wrapped(raw: Any, known: Any) -> Any:
+                if known is None:
+                    return xp._plain(raw)
+                low, high, pixels = known
+                array = reproducible.Array(xp, raw, low, high=high, owned=True)
+                array.pixels = pixels
+                return array
+
+            return wrapped
+
+        return recording.Leaf(raw, wrapper(recorded), wrapper(self.xp))

@@ -1,0 +1,57 @@
+"""array-api-strict, which has what the standard has and nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from typing import Any
+
+import numpy as np
+
+from xpnn.backends.base import Backend
+
+Array = Any
+
+
+class StrictBackend(Backend):
+    """array-api-strict: the standard and nothing beside it, for tests."""
+
+    name = "strict"
+    module = "array_api_strict"
+    install = "pip install array-api-strict"
+
+    def _namespace(self) -> Any:
+        return self.library
+
+    def devices(self) -> tuple[str, ...]:
+        return tuple(self._by_name())
+
+    def _by_name(self) -> dict[str, Any]:
+        info = self.library.__array_namespace_info__()
+        full = [d for d in info.devices() if {"float64", "int64"} <= info.dtypes(device=d).keys()]
+        return {re.sub(r"^CPU_DEVICE$", "cpu", str(d).split("'")[1]): d for d in full}
+
+    def _device(self, name: str | None) -> Any:
+        try:
+            return self._by_name()["cpu" if name is None else name]
+        except KeyError:
+            raise self._no_device(name) from None
+
+    @property
+    def apart(self) -> bool:
+        return self.device != self._by_name()["cpu"]  # type: ignore[no-any-return]
+
+    def blas(self) -> str:
+        return "NumPy's"
+
+    @classmethod
+    def owns(cls, array: Array) -> bool:
+        return type(array).__module__.startswith("array_api_strict")
+
+    @classmethod
+    def to_numpy(cls, array: Array) -> np.ndarray:
+        strict = importlib.import_module("array_api_strict")
+        return np.asarray(array.to_device(strict.Device("CPU_DEVICE")))
+
+    def asarray(self, host: np.ndarray) -> Array:
+        return self.library.asarray(host, device=self.device)

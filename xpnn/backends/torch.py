@@ -1,0 +1,108 @@
+"""PyTorch, on the CPU or a CUDA GPU."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from xpnn.backends.base import Backend
+
+Array = Any
+
+COMPAT = "array_api_compat.torch"
+
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class _Namespace:
+    """array-api-compat's namespace of PyTorch, where a bound that is a number is no tensor first.
+
+    Of 10,000 elements, ``maximum(u, 0.0)`` takes 3 us instead of 14.
+    """
+
+    def __init__(self, xp: Any) -> None:
+        torch = importlib.import_module("torch")
+        self.__name__, self._xp = xp.__name__, xp
+        self._clamp, self._tensor = torch.clamp, torch.Tensor
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_xp":  # of an object that copy or pickle has yet to fill
+            raise AttributeError(name)
+        attribute = getattr(self._xp, name)
+        setattr(self, name, attribute)
+        return attribute
+
+    def maximum(self, x1: Array | float, x2: Array | float) -> Array:
+        """Return the larger of each two elements."""
+        return self._clamp(x1, min=x2) if self._bounds(x1, x2) else self._xp.maximum(x1, x2)
+
+    def minimum(self, x1: Array | float, x2: Array | float) -> Array:
+        """Return the smaller of each two elements."""
+        return self._clamp(x1, max=x2) if self._bounds(x1, x2) else self._xp.minimum(x1, x2)
+
+    def _bounds(self, x1: Array | float, x2: Array | float) -> bool:
+        # clamp refuses a number beyond float32, which would be infinity
+        known = type(x2) is float and abs(x2) <= _LARGEST
+        return known and isinstance(x1, self._tensor) and x1.is_floating_point()
+
+
+@functools.cache
+def faster(xp: Any) -> _Namespace:
+    """Return a namespace that does what `xp` does, PyTorch's own, in less time."""
+    return _Namespace(xp)
+
+
+class TorchBackend(Backend):
+    """PyTorch, eager, without autograd."""
+
+    name = "torch"
+    module = "torch"
+    install = "pip install torch"
+
+    def _namespace(self) -> Any:
+        return faster(importlib.import_module(COMPAT))
+
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu", *(f"cuda:{i}" for i in range(self.library.cuda.device_count())))
+
+    def _device(self, name: str | None) -> Any:
+        wanted = {None: "cpu", "cuda": "cuda:0"}.get(name, name)
+        if wanted not in self.devices():
+            raise self._no_device(name)
+        return self.library.device(wanted)
+
+    @property
+    def card(self) -> str | None:
+        on_cuda = self.device.type == "cuda"
+        return self.library.cuda.get_device_name(self.device) if on_cuda else None
+
+    def blas(self) -> str:
+        found = re.search(r"BLAS_INFO=(\w+)", self.library.__config__.show())
+        return found.group(1) if found else "unknown"
+
+    @classmethod
+    def owns(cls, array: Array) -> bool:
+        return array_api_compat.is_torch_array(array)
+
+    @classmethod
+    def to_numpy(cls, array: Array) -> np.ndarray:
+        return array.detach().cpu().numpy()  # type: ignore[no-any-return]
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        # within a caller's autocast, products would be in another dtype than was asked for
+        with super().scope(), self.library.autocast(self.device.type, enabled=False):
+            yield
+
+    def asarray(self, host: np.ndarray) -> Array:
+        # from_numpy shares memory, and warns of a read-only array
+        host = np.require(host, requirements=["C", "W"])
+        return self.library.from_numpy(host).to(self.device)
