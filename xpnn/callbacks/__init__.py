@@ -1,17 +1,12 @@
 """Callbacks: what joins the training loop from outside."""
 
-from xpnn.callbacks.log import (
-    CALLBACKS,
-    MONITORS,
-    Checkpoint,
-    CSVLogger,
-    EarlyStopping,
-    TensorBoard,
-    Terminal,
-    progress_bar,
-    read_log,
-    register,
-)
+from xpnn._core.registry import Registry
+from xpnn.callbacks.checkpoint import Checkpoint
+from xpnn.callbacks.log import CSVLogger, read_log
+from xpnn.callbacks.stopping import MONITORS, EarlyStopping
+from xpnn.callbacks.tensorboard import TensorBoard
+from xpnn.callbacks.terminal import Terminal, progress_bar
+from xpnn.training.run import Callback
 
 __all__ = [
     "CALLBACKS",
@@ -25,3 +20,8 @@ __all__ = [
     "read_log",
     "register",
 ]
+
+CALLBACKS: Registry[type[Callback]] = Registry(
+    "callback", lambda: Callback, lambda callback: callback.__name__.lower()
+)
+register = CALLBACKS.register

@@ -1,0 +1,62 @@
+"""Checkpoints of a run, written as it goes on."""
+
+from __future__ import annotations
+
+from xpnn._core.files import PathLike, check_writable
+from xpnn.errors import ArgumentError, integer
+from xpnn.training import checkpoint
+from xpnn.training.history import Epoch
+from xpnn.training.run import Callback, Run
+
+
+class Checkpoint(Callback):
+    """Writes all that a run needs to go on to a file, for ``fit(…, resume=path)``.
+
+    The file is whole at any time, and the one before it is kept as ``FILE.previous``: `resume`
+    takes that one where the other is damaged. A run that is resumed ends with the same bits as one
+    that was never stopped.
+
+    Parameters
+    ----------
+    path
+        A new file, or the one that the run is resumed from: the checkpoint of another run isn't
+        overwritten.
+    every
+        Epochs from one checkpoint to the next; there is one of the run's end in any case.
+
+    Raises
+    ------
+    ArgumentError
+        If the file can't be written, when the run starts or later, or the state of a callback isn't
+        what a file can hold; the last one that was whole is still there.
+    """
+
+    def __init__(self, path: PathLike, *, every: int = 1) -> None:
+        self.path = check_writable("checkpoint", path)
+        self.every = integer("every", every, minimum=1)
+        self._run: Run | None = None
+
+    def on_start(self, run: Run) -> None:
+        self._run, self._rows = run, 0
+        if run.resumed is not None and run.resumed.resolve() == self.path.resolve():
+            self._rows = len(run.history)
+            return
+        for path in (self.path, checkpoint.previous(self.path)):
+            if path.is_file() and path.stat().st_size:
+                raise ArgumentError(
+                    f"checkpoint must be a new file, or the one to resume from, got {str(path)!r}, "
+                    "which is there already: resume from it, or delete it"
+                )
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        if epoch.epoch % self.every == 0:
+            self._save()
+
+    def on_end(self) -> None:
+        if self._run is not None and self._run.finished and self._rows < len(self._run.history):
+            self._save()
+
+    def _save(self) -> None:
+        assert self._run is not None
+        checkpoint.write(self._run.snapshot(), self.path)
+        self._rows = len(self._run.history)

@@ -1,0 +1,138 @@
+"""Early stopping."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NoReturn
+
+import numpy as np
+
+from xpnn.errors import ArgumentError, integer, nonnegative, unknown
+from xpnn.training.history import Epoch
+from xpnn.training.run import Callback, Run
+
+# figures that can get better
+MONITORS = Epoch._fields[1:5]
+
+
+class EarlyStopping(Callback):
+    """Ends a run whose figures get no better, and goes back to the best weights (Prechelt 1998).
+
+    As in Keras: an epoch is an improvement if its figure is better than the best one before it by
+    more than `min_delta`, and the run ends once `patience` epochs in a row weren't. The first
+    epoch after the untrained network is an improvement.
+
+    Parameters
+    ----------
+    monitor
+        A column of the log: of a loss the least, of an accuracy the largest is best.
+    patience
+        So many epochs without an improvement end the run, >= 1.
+    min_delta
+        An improvement by no more than this is none, >= 0.
+    restore_best
+        Whether the model is given the weights of the best epoch at the end, however the run ended.
+
+    Attributes
+    ----------
+    best
+        The epoch of the last improvement, None before the first.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument isn't allowed, or the run has no such figure; and if it was resumed from a
+        checkpoint that lacks the weights of the best epoch, because `monitor` was another one then.
+
+    References
+    ----------
+    L. Prechelt, *Early stopping, but when?*, Neural Networks: Tricks of the Trade (1998).
+    """
+
+    def __init__(
+        self,
+        monitor: str = "test_loss",
+        *,
+        patience: int = 10,
+        min_delta: float = 0.0,
+        restore_best: bool = True,
+    ) -> None:
+        if monitor not in MONITORS:
+            raise unknown("monitor", monitor, MONITORS)
+        self.monitor = monitor
+        self.patience = integer("patience", patience, minimum=1)
+        self.min_delta = nonnegative("min_delta", min_delta)
+        self.restore_best = restore_best
+        self.best: int | None = None
+        self._run: Run | None = None
+        self._weights: dict[str, np.ndarray] = {}
+        self._weights_of: int | None = None
+
+    def on_start(self, run: Run) -> None:
+        if run.validation is None and self.monitor.startswith("test_"):
+            self._missing()
+        self._begin(run)
+        for row in run.history:
+            self._note(row)
+        self._stop()
+        if self.best is None or not self.restore_best:
+            return
+        if self.best == run.history[-1].epoch:
+            self._keep()
+        elif self.best != self._weights_of:
+            raise ArgumentError(
+                f"restore_best needs the weights of epoch {self.best}, the best by "
+                f"{self.monitor}, which {run.resumed} doesn't hold"
+            )
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        self._note(epoch)
+        self._stop()
+        if self.restore_best and self.best == epoch.epoch:
+            self._keep()
+
+    def on_end(self) -> None:
+        # others may be there: of a run with other arguments, from a checkpoint
+        own = self.restore_best and self.best is not None and self._weights_of == self.best
+        if own and self._run is not None:
+            self._run.restore(self._weights)
+        self._run = None
+
+    def state(self) -> dict[str, Any]:
+        return {**self._weights, "epoch": self._weights_of} if self._weights else {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._weights_of = state.get("epoch")
+        self._weights = {name: array for name, array in state.items() if name != "epoch"}
+
+    def _begin(self, run: Run) -> None:
+        self._run, self._figure, self.best = run, math.nan, None
+        if run.history.resumed is None:
+            self._weights, self._weights_of = {}, None
+
+    def _note(self, row: Epoch) -> None:
+        value = getattr(row, self.monitor)
+        if row.epoch == 0:
+            if math.isnan(value):
+                self._missing()
+            return
+        value = -value if self.monitor.endswith("loss") else value
+        if self.best is None or value - self.min_delta > self._figure:
+            self.best, self._figure = row.epoch, value
+
+    def _stop(self) -> None:
+        if self._run is None or self.best is None:
+            return
+        waited = len(self._run.history) - 1 - self.best
+        if waited >= self.patience:
+            self._run.stop(f"{self.monitor} was best at epoch {self.best}, {waited} epochs before")
+
+    def _keep(self) -> None:
+        assert self._run is not None
+        self._weights, self._weights_of = self._run.learned(), self.best
+
+    def _missing(self) -> NoReturn:
+        raise ArgumentError(
+            f"monitor must be a figure that the run has, got {self.monitor!r}; test figures need "
+            "validation data, accuracies need classes"
+        )

@@ -1,0 +1,85 @@
+"""What a terminal or a notebook shows of a run."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+from xpnn.training.history import Epoch
+from xpnn.training.run import Callback, Run
+
+
+class Terminal(Callback):
+    """Prints a line an epoch, and a progress bar beneath them where someone looks on.
+
+    A line holds epoch, training accuracy and loss, test accuracy and loss, with all their digits.
+    The bar is shown in a terminal, and in a notebook that has ipywidgets; a file or a pipe gets
+    the lines alone, each as soon as it is there. It is away while an epoch's callbacks are
+    called, so that they may print as they like.
+
+    Parameters
+    ----------
+    hashes
+        Whether to add `Sequential.sha256` after the epoch to each line.
+    """
+
+    def __init__(self, *, hashes: bool = False) -> None:
+        self.hashes = hashes
+        self._bar: Any = None
+
+    def on_start(self, run: Run) -> None:
+        self._model, self._batches = run.model, run.batches
+        self._bar = progress_bar(
+            total=run.epochs * run.batches,
+            initial=(run.history.resumed or 0) * run.batches,
+            unit="batch",
+            shown=run.epochs > 0,
+            # not before the first batch, and never by tqdm's own thread, while others print
+            delay=1e-9,
+            miniters=1,
+        )
+
+    def on_batches(self, count: int) -> None:
+        self._bar.update(count)
+        if self._bar.n % self._batches == 0:
+            self._bar.clear()
+        elif self._bar.n % self._batches == count:
+            self._bar.refresh()
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        self._bar.set_description(f"epoch {epoch.epoch + 1}", refresh=False)
+        hashes = [self._model.sha256()] if self.hashes else []
+        print(*map(repr, epoch[:5]), *hashes, flush=True)
+
+    def on_end(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def progress_bar(*, total: int, unit: str, shown: bool = True, **options: Any) -> Any:
+    """Return a bar of tqdm's: a widget in a notebook, nothing where stderr is no terminal."""
+    with warnings.catch_warnings():
+        # of a notebook that has no ipywidgets, and then gets no bar
+        warnings.simplefilter("ignore")
+        from tqdm.autonotebook import tqdm
+
+    class Bar(tqdm):  # type: ignore[misc]
+        @property
+        def format_dict(self) -> Any:
+            found = super().format_dict
+            if isinstance(found["ncols"], int):
+                # room for the ^C that a terminal echoes, which else goes to a line of its own
+                found["ncols"] = max(found["ncols"] - 3, 1)
+            return found
+
+        def close(self) -> None:
+            drawn = not self.disable
+            super().close()
+            if drawn and sys.stderr is not None and sys.stderr.isatty():
+                # Ctrl-C in the middle of drawing leaves what tqdm doesn't know of
+                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    # None: as the stream says
+    disable = None if shown and sys.stderr is not None else True
+    return Bar(total=total, unit=unit, disable=disable, dynamic_ncols=True, leave=False, **options)
