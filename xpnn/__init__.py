@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         XpnnError,
     )
     from xpnn.export.onnx import export_onnx
+    from xpnn.inference import evaluate, predict, predict_proba
     from xpnn.layers import Activation, BatchNorm, Dense, Dropout, Layer
     from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Flooding, Loss, MeanSquaredError
     from xpnn.model import Sequential
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
         plot_history,
     )
     from xpnn.saving import load, save
-    from xpnn.training import evaluate, fit, predict, predict_proba
+    from xpnn.training import fit
     from xpnn.training.history import Epoch, History
     from xpnn.training.run import Callback, Run
 
@@ -133,6 +134,7 @@ _MODULES = {
     "callbacks": "Checkpoint CSVLogger EarlyStopping TensorBoard Terminal read_log",
     "errors": "ArgumentError BackendError CheckpointWarning DataError DivergenceError XpnnError",
     "export.onnx": "export_onnx",
+    "inference": "evaluate predict predict_proba",
     "layers": "Activation BatchNorm Dense Dropout Layer",
     "losses": "BinaryCrossEntropy CrossEntropy Flooding Loss MeanSquaredError",
     "model": "Sequential",
@@ -140,7 +142,7 @@ _MODULES = {
     "optimizers": "SGD AdaGrad Adam AdamW Momentum Nesterov Optimizer RMSprop",
     "plots": "plot_activations plot_confusion plot_errors plot_histories plot_history",
     "saving": "load save",
-    "training": "evaluate fit predict predict_proba",
+    "training": "fit",
     "training.history": "Epoch History",
     "training.run": "Callback Run",
 }

@@ -27,12 +27,13 @@ from xpnn.errors import (
     positive,
     unknown,
 )
+from xpnn.inference import outputs_of, predict_proba
 from xpnn.layers import Dense, Layer
 from xpnn.model import Sequential
 from xpnn.optimizers import SGD, Adam, Momentum, Nesterov, Optimizer
 from xpnn.schedules import Schedule, power
 from xpnn.settings import Settings
-from xpnn.training import fit, outputs_of, predict_proba
+from xpnn.training import fit
 from xpnn.training.checkpoint import on_device, on_host, same_arrays
 from xpnn.training.history import Epoch, History
 from xpnn.training.run import Callback, Run

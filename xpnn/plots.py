@@ -15,9 +15,9 @@ from xpnn.backends import get_backend
 from xpnn.datasets import Dataset, NamedDataset, as_dataset
 from xpnn.datasets.readers import images
 from xpnn.errors import ArgumentError, DataError, finite, integer
+from xpnn.inference import predict, predict_proba
 from xpnn.losses import is_labels
 from xpnn.model import Sequential
-from xpnn.training import predict, predict_proba
 from xpnn.training.history import Epoch
 
 Array = Any

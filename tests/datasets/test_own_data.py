@@ -18,7 +18,7 @@ from xpnn.backends import to_numpy
 from xpnn.cli import main
 from xpnn.datasets import Dataset, encode, load, load_training, split
 from xpnn.errors import ArgumentError, DataError
-from xpnn.training import outputs_of
+from xpnn.inference import outputs_of
 
 BACKENDS = [name for name in LIBRARIES if name != "numpy-readonly"]
 RNG = np.random.RandomState(0)

@@ -36,8 +36,9 @@ from xpnn.datasets.readers import csv as tables
 from xpnn.datasets.readers import images
 from xpnn.errors import ArgumentError
 from xpnn.export import onnx
+from xpnn.inference import evaluate, predict, predict_proba
 from xpnn.model import Sequential
-from xpnn.training import EVALUATION_ROWS, evaluate, predict, predict_proba
+from xpnn.training.loop import EVALUATION_ROWS
 
 
 def add(commands: Any) -> None:

@@ -21,7 +21,7 @@ from xpnn.datasets import (
     as_dataset,
 )
 from xpnn.errors import ArgumentError
-from xpnn.training import predict
+from xpnn.inference import predict
 
 
 def add(commands: Any) -> None:

@@ -1,12 +1,5 @@
 """Training: the loop, its steps, and what is known of a run."""
 
-from xpnn.training.loop import EVALUATION_ROWS, evaluate, fit, outputs_of, predict, predict_proba
+from xpnn.training.loop import fit
 
-__all__ = [
-    "EVALUATION_ROWS",
-    "evaluate",
-    "fit",
-    "outputs_of",
-    "predict",
-    "predict_proba",
-]
+__all__ = ["fit"]

@@ -1,4 +1,4 @@
-"""`fit`, the only training loop; `evaluate` and `predict`."""
+"""`fit`, the only training loop."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ import numpy as np
 
 from xpnn._core import random_bits
 from xpnn._core.files import PathLike
-from xpnn._core.mapped import scaled
-from xpnn.backends import Backend, Step, get_backend, namespace, to_numpy
-from xpnn.datasets import Dataset, Where, as_inputs
-from xpnn.errors import ArgumentError, CheckpointWarning, DataError, integer
-from xpnn.losses import CrossEntropy, Loss, labels
+from xpnn.backends import Backend, Step, get_backend
+from xpnn.datasets import Dataset
+from xpnn.errors import ArgumentError, CheckpointWarning, integer
+from xpnn.losses import Loss
 from xpnn.model import Sequential
 from xpnn.normalizers import Normalizer
 from xpnn.optimizers import Optimizer
@@ -31,11 +30,10 @@ from xpnn.training.run import (
     Run,
     as_callbacks,
     as_method,
-    instance,
     parts_of,
     settings_of,
 )
-from xpnn.training.samples import as_samples, as_test_set
+from xpnn.training.samples import as_samples
 from xpnn.training.steps import (
     EvaluationStep,
     InitialState,
@@ -44,7 +42,7 @@ from xpnn.training.steps import (
     head_of,
     mini_batches,
 )
-from xpnn.training.streams import Stream, Whole, features, moved
+from xpnn.training.streams import Stream, Whole, moved
 
 Array = Any
 
@@ -246,7 +244,7 @@ def _epochs(run: Run, method: Method, place: Backend) -> Iterator[Epoch]:
         model.bare(), loss, optimizer, place.dtype,
         scheduled=schedule is not None, clip_norm=method.clip_norm,
     )  # fmt: skip
-    train, evaluated = place.fold(step), _evaluation(model, loss, place)
+    train, evaluated = place.fold(step), evaluation_of(model, loss, place)
     normalizers = (model.normalizer, model.target_normalizer)
     data = moved(run.train, place, *normalizers, weights=run.weights, batch_size=batch_size)
     test = None
@@ -311,7 +309,7 @@ def _sweep(
     return carry, figures.evaluation(len(data))
 
 
-def _evaluation(
+def evaluation_of(
     model: Sequential, loss: Loss, place: Backend
 ) -> Callable[[Whole | Stream, int], Evaluation]:
     """Return what evaluates the model, as it is then, on a data set that was moved."""
@@ -323,138 +321,3 @@ def _evaluation(
         return _sweep(fold, model.arrays, data, rows, figures, place)[1]
 
     return evaluated
-
-
-def evaluate(
-    model: Sequential, data: Dataset | tuple[Array, Array], *, loss: Loss | None = None
-) -> Evaluation:
-    """Return accuracy and loss of a trained model on a data set.
-
-    Parameters
-    ----------
-    model
-        Its parameters stay where they are, and are computed with there.
-    data
-        A pair (x, y) as for `fit`, mapped from files or not.
-    loss
-        The loss that the model was trained for if None.
-
-    Raises
-    ------
-    ArgumentError, DataError
-        If the model has no parameters yet, or the data don't fit it.
-    """
-    place, _ = model.placed()
-    loss = model.loss or CrossEntropy() if loss is None else instance("loss", loss, Loss)
-    data = as_test_set(model, loss, data)
-    with place.scope():
-        evaluated = _evaluation(model, loss, place)
-        return evaluated(moved(data, place, model.normalizer, model.target_normalizer), 0)
-
-
-def predict(model: Sequential, x: Array, *, where: Where | None = None) -> Array:
-    """Return what the model says of `x`: class labels, or what its loss takes the outputs for.
-
-    Parameters
-    ----------
-    model
-        A trained model.
-    x
-        Shape (n, features); unsigned bytes are pixels, as for `fit`. An array of the model's own
-        library is answered with one; any other array, which may be mapped from a file, with a
-        NumPy array.
-    where
-        ``where(row, "x", column)`` says in words where a feature is, or for None a row, for
-        messages.
-
-    Returns
-    -------
-    labels
-        Shape (n,) if the targets were class labels: such as these were, strings in a NumPy array
-        in any case. Else `predict_proba`.
-
-    Raises
-    ------
-    ArgumentError, DataError
-        If the model has no parameters yet, or x doesn't fit it; and, where x is no array of the
-        model's own library, if a feature is too large for the dtype, or an output isn't finite.
-    """
-    if model.classes is None:
-        return predict_proba(model, x, where=where)
-    outputs = outputs_of(model, x, where=where)
-    place = model.placed()[0]
-    with place.scope():
-        indices = labels(outputs)
-        if model.labels is None:
-            return indices
-        if isinstance(indices, np.ndarray) or model.labels.dtype.kind == "U":
-            return model.labels[to_numpy(indices)]
-        return place.xp.take(place.asarray(model.labels), indices)
-
-
-def predict_proba(model: Sequential, x: Array, *, where: Where | None = None) -> Array:
-    """Return probabilities (cross entropies) or values (squared error), shape (n, outputs).
-
-    Parameters, errors and arrays are as for `predict`. Probabilities are in the order of
-    `model.labels`; values of a model with a `target_normalizer` are turned back, and are float64.
-    """
-    loss = model.loss or CrossEntropy()
-    outputs = outputs_of(model, x, where=where)
-    place = model.placed()[0]
-    with place.scope():
-        if isinstance(outputs, np.ndarray) and place.options().get("reproducible"):
-            # the exp of NumPy differs between processors
-            values = np.concatenate(
-                [
-                    place.to_numpy(loss.predict(place.asarray(part), xp=place.xp))
-                    for part in np.split(
-                        outputs, range(EVALUATION_ROWS, len(outputs), EVALUATION_ROWS)
-                    )
-                ]
-            )
-        else:
-            values = loss.predict(outputs, xp=namespace(outputs))
-        return values if model.target_normalizer is None else model.target_normalizer.invert(values)
-
-
-def outputs_of(model: Sequential, x: Array, *, where: Where | None = None) -> Array:
-    """Return the network's outputs for `x`, shape (n, outputs): logits, or normalized values.
-
-    Parameters, errors and arrays are as for `predict`.
-    """
-    place, arrays = model.placed()
-    own = place.owns(x) and not isinstance(x, np.ndarray)
-    if not own:
-        x = as_inputs("x", x, where)
-    if x.ndim != 2 or x.shape[1] != model.inputs:
-        raise DataError(f"x must have shape (n, {model.inputs}), got {tuple(x.shape)}")
-    xp, normalizer = place.xp, model.normalizer
-    with place.scope():
-        parts = []
-        source = None if own else features(x, place.dtype_name, normalizer, where)
-        for start in range(0, max(x.shape[0], 1), EVALUATION_ROWS):
-            stop = min(start + EVALUATION_ROWS, x.shape[0])
-            if source is not None:
-                part = place.asarray(source.rows(start, stop))
-            elif x.dtype == xp.uint8:
-                part = place.asarray(scaled(place.to_numpy(x[start:stop, :])))
-            else:
-                part = x[start:stop, :]
-            if source is None and normalizer is not None:
-                part = normalizer.apply(part, xp=xp)
-            part = xp.astype(part, place.dtype)
-            part = model.apply(arrays, part)
-            if not own:
-                part = place.to_numpy(part)
-                _check_outputs_finite(part, start, where)
-            parts.append(part)
-        return xp.concat(parts) if own else np.concatenate(parts)
-
-
-def _check_outputs_finite(outputs: np.ndarray, start: int, where: Where | None) -> None:
-    finite = np.isfinite(outputs).all(axis=1)
-    if not finite.all():
-        row = int(np.argmin(finite))
-        place = f"x, row {start + row}" if where is None else where(start + row, "x", None)
-        value = outputs[row][~np.isfinite(outputs[row])][0]
-        raise DataError(f"{place}: an output of the model is {value}; its features are too large")
