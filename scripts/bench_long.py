@@ -62,7 +62,7 @@ def subnormal(carry):
 def in_turn(model, optimizer, carries, data):
     """Return the quartiles of the ratios of CPU time of steps from one carry and from the other."""
     place = xpnn.get_backend("numpy", dtype="float32")
-    step = TrainingStep(model.bare(), xpnn.CrossEntropy(), optimizer, place.dtype)
+    step = TrainingStep(model.network, xpnn.CrossEntropy(), optimizer, place.dtype)
     folds = [place.fold(step) for _ in carries]
     stream, ratios = np.random.RandomState(0), []
     with place.scope():

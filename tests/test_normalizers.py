@@ -174,7 +174,7 @@ def test_digits_that_float32_would_lose_are_kept():
 
 def test_the_training_part_alone_is_looked_at():
     model, _ = trained(X, LABELS, normalizer="minmax", validation=(100 + X, LABELS))
-    np.testing.assert_array_equal(model.normalizer.offset, X.min(axis=0))
+    np.testing.assert_array_equal(model.task.normalizer.offset, X.min(axis=0))
 
 
 @pytest.mark.parametrize("name", NORMALIZERS)
@@ -219,12 +219,12 @@ def test_values_of_a_regression_are_turned_back(backend):
     model, history = trained(
         X, y, 1, normalizer="standard", target_normalizer="standard", backend=backend, **options
     )
-    scaled = model.target_normalizer.apply(y[:, None])
+    scaled = model.task.target_normalizer.apply(y[:, None])
     values = xpnn.predict(model, X)
     assert values.dtype == np.float64
-    plain = xpnn.predict(network_of(model), model.normalizer.apply(X))
-    expected = plain.astype(np.float64) * model.target_normalizer.scale[0]
-    np.testing.assert_array_equal(values, expected + model.target_normalizer.offset[0])
+    plain = xpnn.predict(network_of(model), model.task.normalizer.apply(X))
+    expected = plain.astype(np.float64) * model.task.target_normalizer.scale[0]
+    np.testing.assert_array_equal(values, expected + model.task.target_normalizer.offset[0])
     # the loss is that of normalized values: what of the variance isn't explained
     loss = xpnn.evaluate(model, (X, y)).loss
     ours = 1 - xpnn.metrics.r2_score(y, values)
@@ -238,16 +238,16 @@ def network_of(model):
     """The same network without its normalizers."""
     plain = network(1)
     plain.place(model.host_parameters(), inputs=5, backend=model.backend)
-    plain.loss = model.loss
+    plain.loss = model.task.loss
     return plain
 
 
 def test_a_trained_model_keeps_its_own():
     model, _ = trained(X, LABELS, normalizer="standard")
-    before = model.normalizer
+    before = model.task.normalizer
     for again in ({}, {"normalizer": "standard"}):
         xpnn.fit(model, (2 * X, LABELS), epochs=1, seed=1, **again)
-        assert model.normalizer is before
+        assert model.task.normalizer is before
     with pytest.raises(ArgumentError, match=r"trained already must be its own, StandardScaler"):
         xpnn.fit(model, (X, LABELS), normalizer="minmax")
     plain, _ = trained(X, LABELS)
@@ -272,7 +272,7 @@ def test_nothing_changes_if_data_can_not_be_normalized():
     with pytest.raises(DataError, match=r"train\.x can't be normalized"):
         xpnn.fit(model, (np.full((4, 2), 1e308) * [[1], [-1], [1], [-1]], [0, 1, 2, 0]),
                  normalizer="standard")  # fmt: skip
-    assert (model.parameters, model.normalizer) == (None, None)
+    assert (model.parameters, model.task.normalizer) == (None, None)
 
 
 def test_one_of_your_own(tmp_path, monkeypatch):
@@ -286,7 +286,7 @@ def test_one_of_your_own(tmp_path, monkeypatch):
 
     data = Dataset(X[:, :4], LABELS)
     model, _ = trained(*data, normalizer=Decimal())
-    assert abs(model.normalizer.apply(data.x)).max() <= 1
+    assert abs(model.task.normalizer.apply(data.x)).max() <= 1
     with pytest.raises(ArgumentError, match="must be registered in NORMALIZERS"):
         xpnn.save(model, tmp_path / "m")
     monkeypatch.setitem(NORMALIZERS._parts, "decimal", Decimal)

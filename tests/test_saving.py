@@ -12,6 +12,7 @@ from tests.conftest import LIBRARIES, open_backend
 from xpnn._core.files import SEAL, sealed
 from xpnn._core.tree import flatten
 from xpnn.activations import ACTIVATIONS
+from xpnn.layers import LAYERS
 from xpnn.saving import describe
 
 RNG = np.random.RandomState(0)
@@ -97,7 +98,7 @@ def test_loss_and_classes_come_back(y, loss, classes, path):
     model = trained(y, loss)
     xpnn.save(model, path)
     loaded = xpnn.load(path)
-    assert (loaded.loss, loaded.classes, loaded.inputs) == (loss, classes, 5)
+    assert (loaded.task.loss, loaded.task.classes, loaded.inputs) == (loss, classes, 5)
     np.testing.assert_array_equal(xpnn.predict(loaded, X), xpnn.predict(model, X), strict=True)
     assert xpnn.evaluate(loaded, (X, y)) == pytest.approx(
         xpnn.evaluate(model, (X, y)), rel=0, abs=0, nan_ok=True
@@ -124,12 +125,16 @@ def test_all_that_a_model_knows_comes_back(there, path):
     model = complete()
     xpnn.save(model, path)
     loaded = xpnn.load(path, backend=there)
-    np.testing.assert_array_equal(loaded.labels, LABELS, strict=True)
-    assert (loaded.feature_names, loaded.target_name) == (tuple("abcde"), "answer")
-    assert type(loaded.normalizer) is xpnn.StandardScaler
-    np.testing.assert_array_equal(loaded.normalizer.offset, model.normalizer.offset, strict=True)
-    np.testing.assert_array_equal(loaded.normalizer.scale, model.normalizer.scale, strict=True)
-    assert loaded.target_normalizer is None
+    np.testing.assert_array_equal(loaded.task.labels, LABELS, strict=True)
+    assert (loaded.task.feature_names, loaded.task.target_name) == (tuple("abcde"), "answer")
+    assert type(loaded.task.normalizer) is xpnn.StandardScaler
+    np.testing.assert_array_equal(
+        loaded.task.normalizer.offset, model.task.normalizer.offset, strict=True
+    )
+    np.testing.assert_array_equal(
+        loaded.task.normalizer.scale, model.task.normalizer.scale, strict=True
+    )
+    assert loaded.task.target_normalizer is None
     assert repr(list(loaded.history)) == repr(list(model.history))
     assert loaded.history.settings == model.history.settings
     np.testing.assert_array_equal(xpnn.predict(loaded, X), xpnn.predict(model, X), strict=True)
@@ -139,7 +144,7 @@ def test_integer_labels_and_target_normalizers_come_back(path):
     model = xpnn.Sequential(xpnn.Dense(3))
     xpnn.fit(model, (X, Y * 10), labels=[20, 0, 10], epochs=1, seed=0)
     xpnn.save(model, path)
-    np.testing.assert_array_equal(xpnn.load(path).labels, np.array([20, 0, 10]), strict=True)
+    np.testing.assert_array_equal(xpnn.load(path).task.labels, np.array([20, 0, 10]), strict=True)
 
     model = xpnn.Sequential(xpnn.Dense(1))
     loss = xpnn.MeanSquaredError()
@@ -178,13 +183,21 @@ def test_a_file_of_the_first_format_loads(path):
     )
     save_file({"0.weight": weight, "0.bias": bias}, path, {"xpnn": description})
     model = xpnn.load(path)
-    assert (model.labels, model.normalizer, model.history) == (None, None, None)
+    assert (model.task.labels, model.task.normalizer, model.history) == (None, None, None)
     assert xpnn.predict(model, [[0.0, 0.25], [0.0, 0.75]]).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_file_of_an_older_format_is_not_held_to_a_hash(version, path):
-    rewrite(path, lambda arrays, description: description.update(format=version))
+    def older(arrays, description):
+        description["format"] = version
+        description["loss"] = {"name": "cross_entropy", **description["loss"]["parameters"]}
+        for i, layer in enumerate(description["layers"]):
+            settings = layer["parameters"]
+            settings |= settings.pop("parameters", {})
+            description["layers"][i] = {"layer": layer["name"], **settings}
+
+    rewrite(path, older)
     with safe_open(path, framework="numpy") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         text = file.metadata()["xpnn"]
@@ -350,8 +363,8 @@ def newer(arrays, description):
         (lambda arrays, d: d.update(format="2"), "format must be a number from 1 to"),
         (lambda arrays, d: d.pop("inputs"), "damaged metadata"),
         (lambda arrays, d: d.pop("layers"), "damaged metadata"),
-        (lambda arrays, d: d["layers"][0].update(shape=3), "damaged metadata"),
-        (lambda arrays, d: d["layers"][0].pop("layer"), "damaged metadata"),
+        (lambda arrays, d: d["layers"][0]["parameters"].update(shape=3), "damaged metadata"),
+        (lambda arrays, d: d["layers"][0].pop("name"), "damaged metadata"),
         (lambda arrays, d: d["layers"].append("dense"), "damaged metadata"),
         (lambda arrays, d: d.pop("dtype"), "damaged metadata"),
         (lambda arrays, d: d.update(labels=["a"]), "damaged metadata"),
@@ -372,12 +385,15 @@ def test_wrong_metadata(change, message, path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda arrays, d: d["layers"][0].update(layer="Dence"), "needs the layer 'Dence'"),
+        (lambda arrays, d: d["layers"][0].update(name="Dence"), "needs the layer 'Dence'"),
         (
             lambda arrays, d: d["loss"].update(name="cross_entropi"),
             "needs the loss 'cross_entropi'",
         ),
-        (lambda arrays, d: d["layers"][1].update(name="tanhex"), "needs the activation 'tanhex'"),
+        (
+            lambda arrays, d: d["layers"][1]["parameters"].update(name="tanhex"),
+            "needs the activation 'tanhex'",
+        ),
         (standart, "needs the normalizer 'standart'"),
     ],
 )
@@ -402,3 +418,58 @@ def test_a_users_own_activation_must_be_registered(path, monkeypatch):
     del ACTIVATIONS._parts["doubled"]
     with pytest.raises(xpnn.ArgumentError, match="needs the activation 'doubled'"):
         xpnn.load(path)
+
+
+class Scaled(xpnn.Layer):
+    """A layer whose settings have the names that a file uses itself."""
+
+    kind = "scaled"
+
+    def __init__(self, layer, name="x", parameters=(1.0,)):
+        self.layer, self.name, self.parameters = layer, name, list(parameters)
+
+    def forward(self, parameters, x, *, xp):
+        return x * self.layer, lambda dy, input_gradient=True: (dy * self.layer, {})
+
+
+def test_a_setting_may_have_any_name(path, monkeypatch):
+    monkeypatch.setattr(LAYERS, "_parts", dict(LAYERS._parts))
+    monkeypatch.setattr(ACTIVATIONS, "_parts", dict(ACTIVATIONS._parts))
+    xpnn.layers.register(Scaled)
+
+    @xpnn.activations.register
+    def named(u, *, name=2.0, parameters=1.0, xp):
+        return name * parameters * u, lambda dz: name * parameters * dz
+
+    layers = [Scaled(0.5, "y", [2.0, 3.0]), xpnn.Activation("named", name=3.0, parameters=4.0)]
+    model = xpnn.Sequential(xpnn.Dense(4), *layers, xpnn.Dense(3))
+    xpnn.fit(model, (X, Y), epochs=1, seed=0)
+    xpnn.save(model, path)
+    loaded = xpnn.load(path)
+    assert repr(loaded) == repr(model)
+    assert vars(loaded.layers[1]) == vars(model.layers[1])
+    np.testing.assert_array_equal(xpnn.predict_proba(loaded, X), xpnn.predict_proba(model, X))
+
+
+@pytest.mark.parametrize(
+    ("given", "lost"),
+    [
+        ({"weight": np.ones((5, 3))}, "weight"),
+        ({"weight": lambda rng, inputs, units: np.ones((inputs, units))}, "weight"),
+        ({"bias": np.ones(3)}, "bias"),
+    ],
+)
+def test_weights_that_were_given_are_not_drawn_anew(given, lost, path):
+    model = xpnn.Sequential(xpnn.Dense(3, **given))
+    xpnn.fit(model, (X, Y), epochs=1, seed=0)
+    xpnn.save(model, path)
+    loaded = xpnn.load(path)
+    assert loaded.sha256() == model.sha256()
+    xpnn.fit(loaded, (X, Y), epochs=1, seed=0)
+    # the file doesn't hold them, and nothing takes their place in silence
+    anew = xpnn.Sequential(*loaded.layers)
+    with pytest.raises(xpnn.ArgumentError, match=f"{lost} of .* was an array or a function"):
+        xpnn.fit(anew, (X, Y), epochs=1, seed=0)
+    # nor after a second file
+    xpnn.save(loaded, path)
+    assert xpnn.load(path).layers[0].config() == model.layers[0].config()

@@ -58,8 +58,9 @@ if TYPE_CHECKING:
     )
     from xpnn.saving import load, save
     from xpnn.training import fit
+    from xpnn.training.callback import Callback
     from xpnn.training.history import Epoch, History
-    from xpnn.training.run import Callback, Run
+    from xpnn.training.run import Run
 
 __all__ = [
     "SGD",
@@ -144,7 +145,8 @@ _MODULES = {
     "saving": "load save",
     "training": "fit",
     "training.history": "Epoch History",
-    "training.run": "Callback Run",
+    "training.callback": "Callback",
+    "training.run": "Run",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 

@@ -83,7 +83,7 @@ def register(
     return activation
 
 
-def bind(name: str, **parameters: Any) -> functools.partial[tuple[Array, Pullback]]:
+def bind(name: str, /, **parameters: Any) -> functools.partial[tuple[Array, Pullback]]:
     """Return the activation called `name` with its parameters checked and set.
 
     Raises

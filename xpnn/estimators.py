@@ -34,9 +34,10 @@ from xpnn.optimizers import SGD, Adam, Momentum, Nesterov, Optimizer
 from xpnn.schedules import Schedule, power
 from xpnn.settings import Settings
 from xpnn.training import fit
-from xpnn.training.checkpoint import on_device, on_host, same_arrays
+from xpnn.training.callback import Callback
+from xpnn.training.checkpoint import SavedRun, taken
 from xpnn.training.history import Epoch, History
-from xpnn.training.run import Callback, Run
+from xpnn.training.run import Run
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -179,82 +180,44 @@ class _Halts(Callback):
             self._run.restore(self._weights)
 
 
-class _Past(NamedTuple):
-    """What a later run needs beside the model to go on where an earlier one ended.
-
-    Attributes
-    ----------
-    seed
-        Of the first run, and so of all.
-    random_state
-        ``RandomState.get_state()``.
-    optimizer
-        The optimizer's state on the host, by place; empty after a run that was interrupted.
-    history
-        The rows of the log.
-    """
-
-    seed: int
-    random_state: Any
-    optimizer: dict[str, np.ndarray]
-    history: list[Epoch]
-
-
 class _Continuation(Callback):
-    """Lets a run go on where an earlier one of the same model ended, and keeps its own end.
+    """Keeps the end of a run, from which a later one of the same model goes on.
 
     Random state, optimizer and log go on: so do the orders of the samples, the masks, and the
-    learning rates, and no epoch is spent on evaluating the network before it.
+    learning rates, and no epoch is spent on evaluating the network first.
 
     Parameters
     ----------
     past
-        Of the earlier run, None if there was none.
+        The earlier run, None if there was none.
     epochs
-        After so many the run ends; not before all of its epochs if None.
+        The run ends after this many; not before all of its epochs if None.
 
     Attributes
     ----------
     past
-        Of this run, once it has ended.
+        This run, once it has ended.
     """
 
-    def __init__(self, past: _Past | None, epochs: int | None) -> None:
+    def __init__(self, past: SavedRun | None, epochs: int | None) -> None:
         self.past = past
         self._end = None if epochs is None else epochs + self.done
 
     @property
     def done(self) -> int:
-        """The epochs before the run."""
-        return len(self.past.history) - 1 if self.past is not None else 0
+        """The number of epochs before the run."""
+        return 0 if self.past is None else self.past.done
 
     def on_start(self, run: Run) -> None:
         self._run = run
-        if self.past is None:
-            return
-        run.rng.set_state(self.past.random_state)
-        for row in self.past.history:
-            run.history.append(row)
-        parameters, buffers, state = run.carry
-        # another optimizer starts afresh
-        if same_arrays(self.past.optimizer, self._optimizer()) is None:
-            backend, _ = run.model.placed()
-            run.carry = (parameters, buffers, on_device(self.past.optimizer, state, backend))
 
     def on_epoch(self, epoch: Epoch) -> None:
         if epoch.epoch == self._end:
             self._run.stop("one epoch was asked for")
 
     def on_end(self) -> None:
-        run = self._run
-        self.past = _Past(
-            run.settings["seed"], run.rng.get_state(), self._optimizer(), list(run.history)
-        )
-
-    def _optimizer(self) -> dict[str, np.ndarray]:
-        if self._run.carry is None:
-            return {}
-        return on_host(self._run.carry[2], self._run.model.placed()[0])
+        # its parameters may be those of the best epoch
+        self.past = taken(self._run, of_the_model=True)
 
 
 class _Problem(NamedTuple):
@@ -381,7 +344,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
     n_layers_: int
     n_outputs_: int
     out_activation_: str
-    _past: _Past
+    _past: SavedRun
 
     @property
     def coefs_(self) -> list[np.ndarray]:
@@ -422,7 +385,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         if again:
             _check_same(self.model_, model)
             model, place, past = self.model_, self.model_.backend, self._past
-        seed = self._seed() if past is None else past.seed
+        seed = self._seed() if past is None else past.settings["seed"]
         train, validation, weights = self._split(X, problem, sample_weight, seed)
         n = len(train[0])
         batch_size = self._batch_size(n)
@@ -447,14 +410,16 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
                 seed=seed,
                 shuffle=self.shuffle,
                 backend=self._place(home, X.dtype) if place is None else place,
-                callbacks=[going_on, halts],
+                # the first one may put the best parameters back, which the second one keeps
+                callbacks=[halts, going_on],
+                resume=past,
             )
         except KeyboardInterrupt:
             if going_on.done == done:
                 raise
             warnings.warn("Training interrupted by user.", stacklevel=3)
         assert going_on.past is not None
-        rows = going_on.past.history
+        rows = going_on.past.rows
         self.model_, self.history_, self._past = model, model.history, going_on.past
         self.n_iter_ = going_on.done - done
         self.t_ = (self.t_ if again else 0) + self.n_iter_ * n

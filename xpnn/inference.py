@@ -14,7 +14,7 @@ from xpnn.losses import CrossEntropy, Loss, labels
 from xpnn.model import Sequential
 from xpnn.training import loop
 from xpnn.training.history import Evaluation
-from xpnn.training.run import instance
+from xpnn.training.plan import instance
 from xpnn.training.samples import as_test_set
 from xpnn.training.streams import features, moved
 
@@ -41,11 +41,11 @@ def evaluate(
         If the model has no parameters yet, or the data don't fit it.
     """
     place, _ = model.placed()
-    loss = model.loss or CrossEntropy() if loss is None else instance("loss", loss, Loss)
+    loss = model.task.loss or CrossEntropy() if loss is None else instance("loss", loss, Loss)
     data = as_test_set(model, loss, data)
     with place.scope():
         evaluated = loop.evaluation_of(model, loss, place)
-        return evaluated(moved(data, place, model.normalizer, model.target_normalizer), 0)
+        return evaluated(moved(data, place, model.task.normalizer, model.task.target_normalizer), 0)
 
 
 def predict(model: Sequential, x: Array, *, where: Where | None = None) -> Array:
@@ -75,26 +75,27 @@ def predict(model: Sequential, x: Array, *, where: Where | None = None) -> Array
         If the model has no parameters yet, or x doesn't fit it; and, where x is no array of the
         model's own library, if a feature is too large for the dtype, or an output isn't finite.
     """
-    if model.classes is None:
+    if model.task.classes is None:
         return predict_proba(model, x, where=where)
     outputs = outputs_of(model, x, where=where)
     place = model.placed()[0]
     with place.scope():
         indices = labels(outputs)
-        if model.labels is None:
+        if model.task.labels is None:
             return indices
-        if isinstance(indices, np.ndarray) or model.labels.dtype.kind == "U":
-            return model.labels[to_numpy(indices)]
-        return place.xp.take(place.asarray(model.labels), indices)
+        if isinstance(indices, np.ndarray) or model.task.labels.dtype.kind == "U":
+            return model.task.labels[to_numpy(indices)]
+        return place.xp.take(place.asarray(model.task.labels), indices)
 
 
 def predict_proba(model: Sequential, x: Array, *, where: Where | None = None) -> Array:
     """Return probabilities (cross entropies) or values (squared error), shape (n, outputs).
 
     Parameters, errors and arrays are as for `predict`. Probabilities are in the order of
-    `model.labels`; values of a model with a `target_normalizer` are turned back, and are float64.
+    ``model.task.labels``; values of a model with a target normalizer are turned back, and are
+    float64.
     """
-    loss = model.loss or CrossEntropy()
+    loss = model.task.loss or CrossEntropy()
     outputs = outputs_of(model, x, where=where)
     place = model.placed()[0]
     with place.scope():
@@ -110,7 +111,11 @@ def predict_proba(model: Sequential, x: Array, *, where: Where | None = None) ->
             )
         else:
             values = loss.predict(outputs, xp=namespace(outputs))
-        return values if model.target_normalizer is None else model.target_normalizer.invert(values)
+        return (
+            values
+            if model.task.target_normalizer is None
+            else model.task.target_normalizer.invert(values)
+        )
 
 
 def outputs_of(model: Sequential, x: Array, *, where: Where | None = None) -> Array:
@@ -124,7 +129,7 @@ def outputs_of(model: Sequential, x: Array, *, where: Where | None = None) -> Ar
         x = as_inputs("x", x, where)
     if x.ndim != 2 or x.shape[1] != model.inputs:
         raise DataError(f"x must have shape (n, {model.inputs}), got {tuple(x.shape)}")
-    xp, normalizer = place.xp, model.normalizer
+    xp, normalizer = place.xp, model.task.normalizer
     with place.scope():
         parts = []
         source = None if own else features(x, place.dtype_name, normalizer, where)

@@ -14,6 +14,7 @@ import numpy as np
 
 from xpnn import activations
 from xpnn._core import random_bits
+from xpnn._core.parts import Part
 from xpnn._core.registry import Registry
 from xpnn.backends import to_numpy
 from xpnn.errors import ArgumentError, fraction, integer, positive
@@ -23,21 +24,20 @@ Array = Any
 Gradients = dict[str, Array]
 Pullback = Callable[..., tuple[Array | None, Gradients]]
 
+# stands in a config for weights that were handed over, which only a file's arrays hold
+GIVEN = "<given>"
+
 LAYERS: Registry[type[Layer]] = Registry("layer", lambda: Layer)
 register = LAYERS.register
 
 
-class Layer(ABC):
-    """Base of layers. A layer holds settings alone; its arrays are handed to it."""
+class Layer(Part, ABC):
+    """Base class of layers. A layer holds settings only; its arrays are handed to it."""
 
     @property
     @abstractmethod
     def kind(self) -> str:
         """What a summary calls the layer."""
-
-    @abstractmethod
-    def config(self) -> dict[str, Any]:
-        """Return the settings from which an equal layer can be made, as JSON would hold them."""
 
     def __repr__(self) -> str:
         given = ", ".join(f"{name}={value!r}" for name, value in self.config().items())
@@ -126,7 +126,7 @@ class Dense(Layer):
     weight
         The initial W, shape (inputs, units): an initializer's name ("he_normal", "he_uniform",
         "glorot_normal", "glorot_uniform", "zeros"), a function of (RandomState, inputs, units), or
-        the array itself.
+        the array itself. Files name the initializer, but keep no array or function.
     bias
         The initial b, shape (units,): zeros if None, or the array itself; no bias if False.
     """
@@ -141,13 +141,16 @@ class Dense(Layer):
         bias: Array | None = None,
     ) -> None:
         self.units = integer("units", units, minimum=1)
-        self.weight = INITIALIZERS[weight] if isinstance(weight, str) else weight
-        self._weight_name = weight if isinstance(weight, str) else "he_normal"
+        self.weight, self._weight_name = weight, GIVEN
+        if isinstance(weight, str) and weight != GIVEN:
+            self.weight, self._weight_name = INITIALIZERS[weight], weight
         self.bias = bias
 
     def config(self) -> dict[str, Any]:
-        bias = {} if self.bias is not False else {"bias": False}
-        return {"units": self.units, "weight": self._weight_name, **bias}
+        if self.bias is None:
+            return {"units": self.units, "weight": self._weight_name}
+        bias = False if self.bias is False else GIVEN
+        return {"units": self.units, "weight": self._weight_name, "bias": bias}
 
     def __repr__(self) -> str:
         return f"Dense({self.units})"
@@ -164,6 +167,11 @@ class Dense(Layer):
         given = {"weight": weight, "bias": np.zeros(self.units) if self.bias is None else self.bias}
         parameters = {}
         for name, shape in self.shapes(inputs).items():
+            if isinstance(given[name], str):
+                raise ArgumentError(
+                    f"{name} of {self!r} was an array or a function, which its file doesn't hold; "
+                    "make the layer anew to draw other parameters"
+                )
             array = np.array(to_numpy(given[name]), dtype=np.float64)
             if array.shape != shape:
                 raise ArgumentError(
@@ -200,7 +208,7 @@ class Activation(Layer):
         The activation's own, such as ``n=6`` of h_swish.
     """
 
-    def __init__(self, name: str, **parameters: Any) -> None:
+    def __init__(self, name: str, /, **parameters: Any) -> None:
         self.name = name
         self.function = activations.bind(name, **parameters)
         # as checked: plain numbers, that a file can hold
@@ -211,7 +219,11 @@ class Activation(Layer):
         return self.name
 
     def config(self) -> dict[str, Any]:
-        return {"name": self.name, **self.parameters}
+        return {"name": self.name, "parameters": self.parameters}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Activation:
+        return cls(config["name"], **config["parameters"])
 
     def __repr__(self) -> str:
         given = "".join(

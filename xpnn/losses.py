@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from xpnn._core import functions
+from xpnn._core.parts import Part
 from xpnn._core.registry import Registry
 from xpnn.backends import device, namespace
 from xpnn.errors import ArgumentError, fraction, nonnegative, positive
@@ -47,8 +48,8 @@ def encode(outputs: Array, targets: Array, xp: Any) -> Array:
     return targets if targets.dtype == outputs.dtype else xp.astype(targets, outputs.dtype)
 
 
-class Loss(ABC):
-    """Base of losses: ``loss(outputs, targets)`` is the mini-batch's value and its gradient.
+class Loss(Part, ABC):
+    """Base class of losses: ``loss(outputs, targets)`` is the mini-batch's value and its gradient.
 
     A loss of one's own implements `samples`, and may override the rest.
     """

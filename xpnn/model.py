@@ -1,19 +1,19 @@
-"""`Sequential`: layers in order, their parameters, and where these live."""
+"""`Network`: layers in order, as pure functions. `Sequential`: a network with its arrays."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnn._core.parts import Part
 from xpnn._core.tree import Tree, flatten
 from xpnn.backends import Backend, get_backend
 from xpnn.errors import ArgumentError
 from xpnn.layers import Layer, Pullback
-from xpnn.losses import Loss
-from xpnn.normalizers import Normalizer
+from xpnn.task import Task
 
 Array = Any
 
@@ -41,46 +41,15 @@ def _pullback(pullbacks: Sequence[Pullback]) -> Callable[[Array], Tree]:
     return pullback
 
 
-class Sequential:
-    """A network of layers, each of which works on the output of the one before.
+class Network(Part):
+    """Layers in order, each of which works on the output of the one before.
+
+    A network holds no arrays: they are handed to it, so that its functions are pure.
 
     Parameters
     ----------
     *layers
         In order from the input to the output.
-
-    Attributes
-    ----------
-    layers
-        The layers, a tuple.
-    parameters
-        One ``{name: array}`` per layer, on `backend`; None before `initialize` or `fit`. A run
-        changes these arrays or puts others in their place: copy what is to stay.
-    buffers
-        Likewise, the arrays that training changes without a gradient; for most layers there are
-        none.
-    backend
-        The backend that parameters and buffers live on.
-    inputs
-        The number of features, once known.
-    apply
-        ``apply(arrays, x)`` returns the outputs, compiled for `backend`; see `arrays`.
-    loss, classes
-        What the network was last trained for: the loss, and the number of classes if the targets
-        were class labels.
-    labels
-        What each class is called, integers or strings in order of the outputs; None if they are
-        the integers from 0 on.
-    normalizer, target_normalizer
-        What the features are normalized by before the first layer, and the values that the outputs
-        stand for; None if as they are.
-    feature_names, target_name
-        Of the columns of the table that it was trained on, if it was one.
-    image_shape
-        Height, width and channels of the images that it was trained on, if they came as such from
-        files; None if not known.
-    history
-        The log of the last run, also of one that was interrupted.
     """
 
     def __init__(self, *layers: Layer) -> None:
@@ -92,37 +61,9 @@ class Sequential:
         if not layers:
             raise ArgumentError("layers must hold at least one layer, got none")
         self.layers = layers
-        self.parameters: Tree | None = None
-        self.buffers: Tree | None = None
-        self.backend: Backend | None = None
-        self.inputs: int | None = None
-        self.apply: Callable[[Tree, Array], Array]
-        self.loss: Loss | None = None
-        self.classes: int | None = None
-        self.labels: np.ndarray | None = None
-        self.normalizer: Normalizer | None = None
-        self.target_normalizer: Normalizer | None = None
-        self.feature_names: tuple[str, ...] | None = None
-        self.target_name: str | None = None
-        self.image_shape: tuple[int, int, int] | None = None
-        self.history: Any = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = {name: value for name, value in vars(self).items() if name != "apply"}
-        if self.backend is not None and self.parameters is not None:
-            state["parameters"], state["buffers"] = self.host_parameters(), None
-            state["backend"] = self.backend.options()
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        if state["parameters"] is not None:
-            self.place(
-                state["parameters"], inputs=state["inputs"], backend=get_backend(**state["backend"])
-            )
 
     def __repr__(self) -> str:
-        return f"Sequential({', '.join(map(repr, self.layers))})"
+        return f"{type(self).__name__}({', '.join(map(repr, self.layers))})"
 
     def outputs(self, inputs: int) -> int:
         """Return the number of the network's outputs for so many features."""
@@ -146,13 +87,102 @@ class Sequential:
             for layer, width in self.widths(inputs)
         ]
 
-    def initialize(self, inputs: int, *, backend: Backend, rng: np.random.RandomState) -> None:
-        """Draw the parameters, layer by layer, and move them and the buffers to `backend`."""
-        drawn = [
+    def draw(self, inputs: int, rng: np.random.RandomState) -> Tree:
+        """Return the initial parameters and buffers on the host, drawn layer by layer."""
+        return [
             {**layer.initialize(width, rng), **layer.buffers(width)}
             for layer, width in self.widths(inputs)
         ]
-        self.place(drawn, inputs=inputs, backend=backend)
+
+    def forward(self, arrays: Tree, x: Array, *, xp: Any) -> tuple[Array, Callable[[Array], Tree]]:
+        """Return the outputs of the trained network, shape (n, outputs), and their pullback.
+
+        The pullback takes the loss's gradient with respect to the outputs and returns that with
+        respect to the parameters. The first layer computes none for its input.
+        """
+        pullbacks = []
+        for layer, own in zip(self.layers, arrays, strict=True):
+            x, pullback = layer.forward(own, x, xp=xp)
+            pullbacks.append(pullback)
+        return x, _pullback(pullbacks)
+
+    def train(
+        self, parameters: Tree, buffers: Tree, x: Array, keys: Mapping[int, Array], *, xp: Any
+    ) -> tuple[Array, Callable[[Array], Tree], Tree]:
+        """Return outputs and pullback as `forward`, but in training, and the new buffers.
+
+        `keys` has the random numbers' key for each layer that draws some, by its place from 0 on.
+        """
+        pullbacks, moved = [], []
+        for i, (layer, own, kept) in enumerate(zip(self.layers, parameters, buffers, strict=True)):
+            x, pullback, after = layer.train(own, kept, x, keys.get(i), xp=xp)
+            pullbacks.append(pullback)
+            moved.append(after)
+        return x, _pullback(pullbacks), moved
+
+
+class Sequential(Network):
+    """A network of layers in order, with its arrays, its backend and its task.
+
+    Parameters
+    ----------
+    *layers
+        In order from the input to the output.
+
+    Attributes
+    ----------
+    layers
+        The layers, a tuple.
+    parameters
+        One ``{name: array}`` per layer, on `backend`; None before `initialize` or `fit`. Training
+        changes these arrays or puts others in their place: copy what is to stay.
+    buffers
+        Likewise, the arrays that training changes without a gradient; most layers have none.
+    backend
+        The backend that parameters and buffers live on.
+    inputs
+        The number of features, once known.
+    apply
+        ``apply(arrays, x)`` returns the outputs, compiled for `backend`; see `arrays`.
+    task
+        What the network was last trained for: its loss, the labels of the classes, the normalizers,
+        the names of the columns.
+    history
+        The log of the last run, also of one that was interrupted.
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        super().__init__(*layers)
+        self.parameters: Tree | None = None
+        self.buffers: Tree | None = None
+        self.backend: Backend | None = None
+        self.inputs: int | None = None
+        self.apply: Callable[[Tree, Array], Array]
+        self.task = Task()
+        self.history: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in vars(self).items() if name != "apply"}
+        if self.backend is not None and self.parameters is not None:
+            state["parameters"], state["buffers"] = self.host_parameters(), None
+            state["backend"] = self.backend.options()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if state["parameters"] is not None:
+            self.place(
+                state["parameters"], inputs=state["inputs"], backend=get_backend(**state["backend"])
+            )
+
+    @property
+    def network(self) -> Network:
+        """The network without its arrays."""
+        return Network(*self.layers)
+
+    def initialize(self, inputs: int, *, backend: Backend, rng: np.random.RandomState) -> None:
+        """Draw the parameters, layer by layer, and move them and the buffers to `backend`."""
+        self.place(self.draw(inputs, rng), inputs=inputs, backend=backend)
 
     def place(self, arrays: Tree, *, inputs: int, backend: Backend) -> None:
         """Take over copies of host parameters and buffers on `backend`, in its dtype."""
@@ -167,13 +197,6 @@ class Sequential:
         self.inputs, self.backend = inputs, backend
         xp = backend.xp
         self.apply = backend.compile(lambda arrays, x: self.forward(arrays, x, xp=xp)[0])
-
-    def bare(self) -> Self:
-        """Return the same network without its arrays, which `forward` and `train` are handed."""
-        network = type(self).__new__(type(self))
-        vars(network).update(vars(self), parameters=None, buffers=None, backend=None, history=None)
-        vars(network).pop("apply", None)
-        return network
 
     @property
     def arrays(self) -> Tree:
@@ -210,32 +233,6 @@ class Sequential:
         if self.backend is None or self.parameters is None:
             raise ArgumentError("model has no parameters yet; train it with xpnn.fit first")
         return self.backend, self.arrays
-
-    def forward(self, arrays: Tree, x: Array, *, xp: Any) -> tuple[Array, Callable[[Array], Tree]]:
-        """Return the outputs of the trained network, shape (n, outputs), and their pullback.
-
-        The pullback takes the loss's gradient with respect to the outputs and returns that with
-        respect to the parameters. The first layer computes none for its input.
-        """
-        pullbacks = []
-        for layer, own in zip(self.layers, arrays, strict=True):
-            x, pullback = layer.forward(own, x, xp=xp)
-            pullbacks.append(pullback)
-        return x, _pullback(pullbacks)
-
-    def train(
-        self, parameters: Tree, buffers: Tree, x: Array, keys: Mapping[int, Array], *, xp: Any
-    ) -> tuple[Array, Callable[[Array], Tree], Tree]:
-        """Return outputs and pullback as `forward`, but in training, and the new buffers.
-
-        `keys` has the random numbers' key for each layer that draws some, by its place from 0 on.
-        """
-        pullbacks, moved = [], []
-        for i, (layer, own, kept) in enumerate(zip(self.layers, parameters, buffers, strict=True)):
-            x, pullback, after = layer.train(own, kept, x, keys.get(i), xp=xp)
-            pullbacks.append(pullback)
-            moved.append(after)
-        return x, _pullback(pullbacks), moved
 
     def summary(self, inputs: int | None = None) -> Sequence[SummaryRow]:
         """Return a row per layer: name, kind, inputs, outputs, number of parameters.

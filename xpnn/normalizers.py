@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from xpnn._core.mapped import Source
+from xpnn._core.parts import Part
 from xpnn._core.registry import Registry
 from xpnn.backends import device, namespace, to_numpy
 from xpnn.errors import ArgumentError, DataError
@@ -26,8 +27,8 @@ _BLOCK_VALUES = 1 << 16
 _EXACT = 2**53
 
 
-class Normalizer(ABC):
-    """Base of normalizers: ``z = (x - offset) / scale``, column by column, in float64.
+class Normalizer(Part, ABC):
+    """Base class of normalizers: ``z = (x - offset) / scale``, column by column, in float64.
 
     The figures come from additions, divisions, square roots and comparisons in a fixed order, each
     correctly rounded: they are the same bits on every machine, for data in memory and in files.

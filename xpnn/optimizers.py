@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from xpnn._core.parts import Part
 from xpnn._core.registry import Registry
 from xpnn._core.tree import Tree, tree_map, unzip
 from xpnn.backends import namespace
@@ -27,8 +28,8 @@ register = OPTIMIZERS.register
 
 
 @dataclass(frozen=True)
-class Optimizer(ABC):
-    """Base of optimizers; one of one's own names its `slots` and implements `rule`."""
+class Optimizer(Part, ABC):
+    """Base class of optimizers; one of one's own names its `slots` and implements `rule`."""
 
     slots: ClassVar[tuple[str, ...]] = ()
 

@@ -376,20 +376,20 @@ def plot_errors(
         known, or as for `plot_history`.
     """
     count = integer("count", count, minimum=1)
-    if model.classes is None:
+    if model.task.classes is None:
         raise ArgumentError("model must have been trained on class labels, got one that wasn't")
     given = data.image_shape if isinstance(data, NamedDataset) else None
     if isinstance(data, NamedDataset):
-        images.check_size(data.path, given, model.image_shape)
-    data = as_dataset("data", data, model.labels)
+        images.check_size(data.path, given, model.task.image_shape)
+    data = as_dataset("data", data, model.task.labels)
     if not is_labels(data.y):
         raise DataError(
             f"data.y must hold integer class labels of shape (n,), got {data.y.dtype} of shape "
             f"{data.y.shape}"
         )
-    predicted = as_dataset("predictions", (data.x, predict(model, data.x)), model.labels).y
-    shape = _drawn_shape(data.x, given or model.image_shape)
-    names = np.arange(model.classes) if model.labels is None else model.labels
+    predicted = as_dataset("predictions", (data.x, predict(model, data.x)), model.task.labels).y
+    shape = _drawn_shape(data.x, given or model.task.image_shape)
+    names = np.arange(model.task.classes) if model.task.labels is None else model.task.labels
     wrong = np.flatnonzero(predicted != data.y)
     outputs = predict_proba(model, data.x[wrong])
     if outputs.shape[1] == 1:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,14 +23,16 @@ from xpnn.activations import ACTIVATIONS
 from xpnn.backends import get_backend
 from xpnn.datasets import as_labels
 from xpnn.errors import ArgumentError, DataError, XpnnError
-from xpnn.layers import LAYERS
+from xpnn.layers import LAYERS, Activation
 from xpnn.losses import LOSSES, Flooding, Loss
 from xpnn.model import Sequential
 from xpnn.normalizers import NORMALIZERS, Normalizer
+from xpnn.task import Task
 from xpnn.training.history import Epoch, History
 
-# 1 had neither labels, names, normalizers nor history, and neither 1 nor 2 the hash of the file
-FORMAT = 3
+# 1 had neither labels, names, normalizers nor history, neither 1 nor 2 the hash of the file, and up
+# to 3 a part's settings stood beside its name
+FORMAT = 4
 
 _NORMALIZERS = ("normalizer", "target_normalizer")
 _PARTS = ("offset", "scale")
@@ -54,7 +56,8 @@ def save(model: Sequential, path: PathLike) -> None:
 
     for layer in model.layers:
         LAYERS[type(layer).__name__]
-    normalizers = {name: getattr(model, name) for name in _NORMALIZERS}
+    task = model.task
+    normalizers = {name: getattr(task, name) for name in _NORMALIZERS}
     arrays = {
         **flatten(model.host_parameters()),
         **{
@@ -71,14 +74,16 @@ def save(model: Sequential, path: PathLike) -> None:
         "versions": {"numpy": np.__version__, **_library(model)},
         "inputs": model.inputs,
         "dtype": model.backend.dtype_name if model.backend else None,
-        "classes": model.classes,
-        "labels": None if model.labels is None else model.labels.tolist(),
-        "feature_names": model.feature_names,
-        "target_name": model.target_name,
-        "image_shape": model.image_shape,
+        "classes": task.classes,
+        "labels": None if task.labels is None else task.labels.tolist(),
+        "feature_names": task.feature_names,
+        "target_name": task.target_name,
+        "image_shape": task.image_shape,
         **{name: None if own is None else _registered(own) for name, own in normalizers.items()},
-        "loss": None if model.loss is None else _loss_config(model.loss),
-        "layers": [{"layer": type(layer).__name__, **layer.config()} for layer in model.layers],
+        "loss": None if task.loss is None else _described_loss(task.loss),
+        "layers": [
+            {"name": type(layer).__name__, "parameters": layer.config()} for layer in model.layers
+        ],
         "settings": None if model.history is None else model.history.settings,
         "history": None if model.history is None else _columns(model.history),
     }
@@ -119,9 +124,8 @@ def load(
     description, arrays = _read(path)
     try:
         _check_parts(path, description)
-        model = Sequential(*(_made(dict(config)) for config in description["layers"]))
-        model.loss = None if description["loss"] is None else _made_loss(dict(description["loss"]))
-        model.classes, inputs = description["classes"], description["inputs"]
+        model = Sequential(*map(_made_layer, description["layers"]))
+        inputs = description["inputs"]
         shapes = model.shapes(inputs)
         expected = flatten(shapes)
         for name, width in zip(_NORMALIZERS, (inputs, model.outputs(inputs)), strict=True):
@@ -130,7 +134,8 @@ def load(
         if {name: array.shape for name, array in arrays.items()} != expected:
             raise DataError(f"{path} holds other arrays than its architecture asks for")
         dtype = description["dtype"] if dtype is None else dtype
-        _take_over(model, description, arrays)
+        model.task = _task(description, arrays)
+        model.history = _history(description)
     except XpnnError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -173,42 +178,55 @@ def _read(path: PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             )
         if description["format"] > 2 and SEAL not in metadata:
             raise DataError(f"{path} is damaged: it must hold its SHA-256, and doesn't")
+        if description["format"] < 4:
+            description = _nested(description)
         arrays = from_bytes(raw)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise DataError(f"{path} has damaged metadata: {error!r}") from None
     except SafetensorError as error:
         raise DataError(f"can't read a model from {path}: {error}") from None
     return description, arrays
 
 
-def _take_over(
-    model: Sequential, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
-) -> None:
-    """Give `model` what it has beside layers, loss and parameters."""
+def _task(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Task:
+    """Return what a model's file knows of the data."""
+    classes, loss = description["classes"], description["loss"]
     labels = description.get("labels")
-    if labels is not None:
-        model.labels = as_labels(labels)
-        if model.labels is None or len(set(labels)) != model.classes:
-            raise ValueError(f"labels {labels} for {model.classes} classes")
-    names = description.get("feature_names")
-    model.feature_names = None if names is None else tuple(names)
-    model.target_name = description.get("target_name")
+    names = None if labels is None else as_labels(labels)
+    if labels is not None and (names is None or len(set(labels)) != classes):
+        raise ValueError(f"labels {labels} for {classes} classes")
+    columns = description.get("feature_names")
     shape = description.get("image_shape")
     if shape is not None:
         height, width, channels = map(int, shape)
         if height * width * channels != description["inputs"]:
             raise ValueError(f"images of {shape} for {description['inputs']} features")
-        model.image_shape = (height, width, channels)
-    for name in _NORMALIZERS:
-        kind = description.get(name)
-        if kind is not None:
-            make = NORMALIZERS[kind]
-            setattr(model, name, make(*(arrays[f"{name}.{part}"] for part in _PARTS)))
+        shape = (height, width, channels)
+    normalizers = {
+        name: NORMALIZERS[kind](*(arrays[f"{name}.{part}"] for part in _PARTS))
+        for name in _NORMALIZERS
+        if (kind := description.get(name)) is not None
+    }
+    return Task(
+        loss=None if loss is None else _made_loss(loss),
+        classes=classes,
+        labels=names,
+        feature_names=None if columns is None else tuple(columns),
+        target_name=description.get("target_name"),
+        image_shape=shape,
+        **normalizers,
+    )
+
+
+def _history(description: Mapping[str, Any]) -> History | None:
+    """Return the log of the last run in a model's file, if it holds one."""
     columns = description.get("history")
-    if columns is not None:
-        model.history = History(description["settings"])
-        for row in zip(*(columns[name] for name in Epoch._fields), strict=True):
-            model.history.append(Epoch._make(math.nan if cell is None else cell for cell in row))
+    if columns is None:
+        return None
+    history = History(description["settings"])
+    for row in zip(*(columns[name] for name in Epoch._fields), strict=True):
+        history.append(Epoch._make(math.nan if cell is None else cell for cell in row))
+    return history
 
 
 def _columns(history: History) -> dict[str, list[Any]]:
@@ -234,10 +252,14 @@ def _registered(normalizer: Normalizer) -> str:
 def _check_parts(path: PathLike, description: dict[str, Any]) -> None:
     """Raise if a part that the file names is neither xpnn's nor registered."""
     layers, loss = description["layers"], description["loss"]
-    wanted: list[tuple[Registry[Any], Any]] = [(LAYERS, config["layer"]) for config in layers]
-    wanted += [(ACTIVATIONS, each["name"]) for each in layers if each["layer"] == "Activation"]
+    wanted: list[tuple[Registry[Any], Any]] = [(LAYERS, layer["name"]) for layer in layers]
+    wanted += [
+        (ACTIVATIONS, layer["parameters"]["name"])
+        for layer in layers
+        if layer["name"] == Activation.__name__
+    ]
     while loss is not None and loss["name"] == Flooding.name:
-        loss = loss["loss"]
+        loss = loss["parameters"]["loss"]
     wanted += [] if loss is None else [(LOSSES, loss["name"])]
     kinds = (description.get(name) for name in _NORMALIZERS)
     wanted += [(NORMALIZERS, kind) for kind in kinds if kind is not None]
@@ -250,34 +272,53 @@ def _check_parts(path: PathLike, description: dict[str, Any]) -> None:
             )
 
 
-def _made(config: dict[str, Any]) -> Any:
-    make: Callable[..., Any] = LAYERS[config.pop("layer")]
-    return make(**config)
+def _made_layer(described: Mapping[str, Any]) -> Any:
+    return LAYERS[described["name"]].from_config(described["parameters"])
 
 
-def _loss_config(loss: Loss) -> dict[str, Any]:
-    try:
-        names = [field.name for field in dataclasses.fields(loss)]  # type: ignore[arg-type]
-    except TypeError:
-        raise ArgumentError(
-            f"loss of the model must be a dataclass to be saved, got {loss!r}"
-        ) from None
-    if not hasattr(loss, "name"):
+def _described_loss(loss: Loss) -> dict[str, Any]:
+    name: Any = getattr(loss, "name", None)
+    if not dataclasses.is_dataclass(type(loss)):
+        raise ArgumentError(f"loss of the model must be a dataclass to be saved, got {loss!r}")
+    if name is None:
         raise ArgumentError(f"loss of the model must have a name to be saved, got {loss!r}")
-    fields = {name: getattr(loss, name) for name in names}
+    parameters = {
+        key: _described_loss(value) if isinstance(value, Loss) else value
+        for key, value in loss.config().items()
+    }
+    return {"name": name, "parameters": parameters}
+
+
+def _made_loss(described: Mapping[str, Any]) -> Any:
+    name = described["name"]
+    parameters = {
+        key: _made_loss(value) if isinstance(value, dict) else value
+        for key, value in described["parameters"].items()
+    }
+    return (Flooding if name == Flooding.name else LOSSES[name]).from_config(parameters)
+
+
+def _nested(description: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of a file of format 3 or before as this format has it."""
+
+    def layer(flat: dict[str, Any]) -> dict[str, Any]:
+        settings = {key: value for key, value in flat.items() if key != "layer"}
+        if flat["layer"] == Activation.__name__:
+            name = settings.pop("name")
+            settings = {"name": name, "parameters": settings}
+        return {"name": flat["layer"], "parameters": settings}
+
+    def loss(flat: dict[str, Any]) -> dict[str, Any]:
+        settings = {
+            key: loss(value) if isinstance(value, dict) else value
+            for key, value in flat.items()
+            if key != "name"
+        }
+        return {"name": flat["name"], "parameters": settings}
+
+    old = description["loss"]
     return {
-        "name": loss.name,
-        **{
-            name: _loss_config(value) if isinstance(value, Loss) else value
-            for name, value in fields.items()
-        },
+        **description,
+        "layers": list(map(layer, description["layers"])),
+        "loss": None if old is None else loss(old),
     }
-
-
-def _made_loss(config: dict[str, Any]) -> Loss:
-    name = config.pop("name")
-    values: dict[str, Any] = {
-        key: _made_loss(dict(value)) if isinstance(value, dict) else value
-        for key, value in config.items()
-    }
-    return Flooding(**values) if name == Flooding.name else LOSSES[name](**values)

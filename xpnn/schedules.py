@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnn._core.parts import Part
 from xpnn._core.registry import Registry
 from xpnn.errors import ArgumentError, finite, integer, nonnegative, positive, unknown
 
@@ -33,8 +34,8 @@ _LESS_IS_BETTER = {
 
 
 @dataclass(frozen=True)
-class Schedule(ABC):
-    """Base of schedules; one of one's own implements `factors`."""
+class Schedule(Part, ABC):
+    """Base class of schedules; one of one's own implements `factors`."""
 
     @abstractmethod
     def factors(self, times: np.ndarray, epochs: float, history: Sequence[Any]) -> np.ndarray:

@@ -17,8 +17,8 @@ from xpnn.model import Sequential
 from xpnn.optimizers import OPTIMIZERS, Optimizer
 from xpnn.schedules import SCHEDULES, Constant, Schedule, Warmup
 from xpnn.training import fit
+from xpnn.training.callback import Callback
 from xpnn.training.history import History
-from xpnn.training.run import Callback
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from xpnn.training.run import Callback
+from xpnn.training.callback import Callback
 
 RNG = np.random.RandomState(0)
 X, Y = RNG.standard_normal((25, 4)), RNG.randint(0, 3, 25)

@@ -8,7 +8,11 @@ import pytest
 import xpnn
 from tests.conftest import open_backend
 from tests.training.test_resuming import VALIDATION, Stop, X, Y, figures, fit, stopped
+from xpnn.datasets import Dataset
+from xpnn.task import Task
+from xpnn.training.plan import Method, Plan
 from xpnn.training.run import Run
+from xpnn.training.samples import Samples
 
 NAN = math.nan
 
@@ -31,7 +35,9 @@ def driven(losses, column="test_loss", **options):
     model = xpnn.Sequential(xpnn.Dense(2))
     model.initialize(3, backend=xpnn.get_backend(), rng=np.random.RandomState(0))
     history = xpnn.History({})
-    run = Run(model, 99, 1, history, (X, Y), VALIDATION, None, np.random.RandomState(0))
+    samples = Samples(Dataset(X, Y), Dataset(*VALIDATION), None, {}, Task())
+    method = Method(xpnn.CrossEntropy(), xpnn.SGD())
+    run = Run(model, Plan(99, 1, 0), method, samples, history, np.random.RandomState(0))
     early = xpnn.EarlyStopping(column, **options)
     early.on_start(run)
     for row in rows(losses, column):

@@ -107,7 +107,7 @@ def test_the_parts_learn(folder):
     assert len(space["norms"].norms) == 21
     x, model = space["x"], space["model"]
     loaded = xpnn.load("model.safetensors")
-    assert repr(loaded.loss) == "Huber(delta=1.0)"
+    assert repr(loaded.task.loss) == "Huber(delta=1.0)"
     np.testing.assert_array_equal(xpnn.predict(loaded, x), xpnn.predict(model, x))
     onnxruntime = pytest.importorskip("onnxruntime")
     (y,) = onnxruntime.InferenceSession("model.onnx").run(None, {"x": x.astype("float32")})

@@ -483,7 +483,7 @@ def test_strings_are_labels(library, dtype):
     labels, codes = np.unique(NAMES, return_inverse=True)
     xpnn.fit(plain, (X, codes), backend=place, **OPTIONS)
     assert model.sha256() == plain.sha256()
-    np.testing.assert_array_equal(model.labels, labels)
+    np.testing.assert_array_equal(model.task.labels, labels)
     expected = labels[xpnn.predict(plain, X)]
     np.testing.assert_array_equal(xpnn.predict(model, X), expected, strict=True)
     with place.scope():
@@ -518,7 +518,7 @@ def test_a_trained_model_knows_its_labels():
     # a part with two of the classes
     some = CODES < 2
     xpnn.fit(model, (X[some], NAMES[some]), **OPTIONS)
-    assert len(model.labels) == 3
+    assert len(model.task.labels) == 3
 
 
 def test_two_labels_and_one_output():
@@ -582,7 +582,7 @@ def test_from_training_to_predictions(backend, here, capsys):
     assert run("predict", "m", "new.csv", "--proba", "--backend", backend, "--out", "p.csv") == 0
     header, *rows = read(here / "p.csv")
     model = xpnn.load("m")
-    assert header == ["prediction", *(f"proba_{label}" for label in model.labels)]
+    assert header == ["prediction", *(f"proba_{label}" for label in model.task.labels)]
     assert [row[0] for row in rows] == xpnn.predict(model, X).tolist()
     assert float(lines[1]) == np.mean([row[0] for row in rows] == NAMES) > 0.9
     proba = np.array([row[1:] for row in rows], np.float32)
@@ -620,7 +620,10 @@ def test_the_command_and_the_library_do_the_same(here):
     xpnn.fit(model, train, validation=test, normalizer="standard", epochs=20, batch_size=10, seed=4)
     loaded = xpnn.load("m")
     assert loaded.sha256() == model.sha256()
-    assert (loaded.feature_names, loaded.target_name) == (model.feature_names, "kind")
+    assert (loaded.task.feature_names, loaded.task.target_name) == (
+        model.task.feature_names,
+        "kind",
+    )
     assert [row[:5] for row in loaded.history] == [row[:5] for row in model.history]
 
 
@@ -631,7 +634,7 @@ def test_normalizers_are_options(normalize, here):
                "--normalize", normalize, "--normalize-target", normalize) == 0  # fmt: skip
     model = xpnn.load("m")
     kind = {"minmax": xpnn.MinMaxScaler, "none": type(None)}[normalize]
-    assert {type(model.normalizer), type(model.target_normalizer)} == {kind}
+    assert {type(model.task.normalizer), type(model.task.target_normalizer)} == {kind}
 
 
 def test_tables_without_a_header(here, capsys):

@@ -15,6 +15,7 @@ from xpnn.cli import main
 from xpnn.export import onnx as exporting
 from xpnn.layers import LAYERS
 from xpnn.losses import LOSSES
+from xpnn.task import Task
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -61,7 +62,7 @@ def placed(*layers, inputs=5, backend="numpy", dtype="float32", loss=None):
     model = xpnn.Sequential(*layers)
     place = open_backend(backend, dtype)
     model.initialize(inputs, backend=place, rng=np.random.RandomState(1))
-    model.loss = xpnn.MeanSquaredError() if loss is None else loss
+    model.task = Task(loss=xpnn.MeanSquaredError() if loss is None else loss)
     return model
 
 
@@ -189,7 +190,7 @@ def test_what_the_file_says(path, dtype):
     assert about == {
         "xpnn": xpnn.__version__,
         "model": repr(model),
-        "loss": repr(model.loss),
+        "loss": repr(model.task.loss),
         "classes": "3",
     }
     (x,) = made.graph.input

@@ -350,10 +350,10 @@ def test_the_checkpoint_of_another_run_is_not_overwritten(tmp_path, path):
 
 def content(path):
     """What a checkpoint holds, to be compared."""
-    snapshot, note = checkpoint.read(path)
-    arrays = {**snapshot.carry, "key": snapshot.random_state["state"].pop("key")}
+    saved, note = checkpoint.read(path)
+    arrays = {**saved.carry, "key": saved.random_state["state"].pop("key")}
     return (
-        snapshot._replace(carry=None),
+        saved._replace(carry=None),
         {name: (a.dtype, a.shape, a.tobytes()) for name, a in arrays.items()},
         note,
     )
@@ -510,7 +510,7 @@ def test_the_file_is_safetensors_that_anyone_reads(path):
     assert b"pickle" not in path.read_bytes()
 
 
-def test_a_snapshot_comes_back_from_its_file(path):
+def test_a_checkpoint_comes_back_from_its_file(path):
     taken = []
 
     class Take(xpnn.Callback):
@@ -518,7 +518,7 @@ def test_a_snapshot_comes_back_from_its_file(path):
             self.run = run
 
         def on_epoch(self, epoch):
-            taken.append(self.run.snapshot())
+            taken.append(self.run.checkpoint())
 
     fit(xpnn.Checkpoint(path), Take(), optimizer=xpnn.Adam(), epochs=2, dtype="float64")
     read, _ = checkpoint.read(path)
@@ -546,13 +546,13 @@ def test_a_fingerprint_is_of_all_the_bytes(order, tmp_path, monkeypatch):
         }
 
 
-def test_no_snapshot_within_an_epoch():
+def test_no_checkpoint_within_an_epoch():
     class Take(xpnn.Callback):
         def on_start(self, run):
             self.run = run
 
         def on_batches(self, count):
-            self.run.snapshot()
+            self.run.checkpoint()
 
     with pytest.raises(RuntimeError, match="between two epochs only"):
         fit(Take())
@@ -620,7 +620,7 @@ def test_arrays_numbers_and_texts_of_a_callback_come_back(path):
     again.given["view"] += 1.0  # it's the callback's own now
 
 
-def test_a_snapshot_keeps_the_state_of_its_moment():
+def test_a_checkpoint_keeps_the_state_of_its_moment():
     kept = np.zeros(2)
 
     class Take(xpnn.Callback):
@@ -628,7 +628,7 @@ def test_a_snapshot_keeps_the_state_of_its_moment():
             self.run, self.taken = run, []
 
         def on_epoch(self, epoch):
-            self.taken.append(self.run.snapshot().callbacks["Keeps-1"]["kept"])
+            self.taken.append(self.run.checkpoint().callbacks["Keeps-1"]["kept"])
             kept[0] += 1.0
 
     take = Take()

@@ -28,7 +28,7 @@ def network(n=6.0, p=0.5, eps=1e-5, **weights):
 def step(*layers, loss=None, optimizer=None, dtype="float32", **options):
     model = xpnn.Sequential(*layers) if layers else network()
     loss = xpnn.Flooding(xpnn.CrossEntropy(), 0.1) if loss is None else loss
-    return TrainingStep(model, loss, optimizer or xpnn.Adam(), np.dtype(dtype), **options)
+    return TrainingStep(model.network, loss, optimizer or xpnn.Adam(), np.dtype(dtype), **options)
 
 
 class Own(xpnn.Dense):
@@ -69,7 +69,7 @@ def test_equal_settings_make_equal_steps():
         step(dtype="float64"),
         step(scheduled=True),
         step(clip_norm=1.0),
-        EvaluationStep(network(), xpnn.CrossEntropy(), np.dtype("float32")),
+        EvaluationStep(network().network, xpnn.CrossEntropy(), np.dtype("float32")),
     ],
 )
 def test_another_setting_makes_another_step(other):
@@ -108,13 +108,11 @@ def test_an_activation_of_ones_own_is_equal_to_nothing(monkeypatch):
     assert step(xpnn.Dense(3), xpnn.Activation("relu")).key is None
 
 
-def test_a_bare_network_has_no_arrays():
+def test_a_network_has_no_arrays():
     model = network()
     xpnn.fit(model, (X, Y), epochs=1, seed=1)
-    bare = model.bare()
-    assert bare.layers == model.layers
-    assert [bare.parameters, bare.buffers, bare.backend, bare.history] == [None] * 4
-    assert not hasattr(bare, "apply")
+    assert model.network.layers == model.layers
+    assert vars(model.network) == {"layers": model.layers}
     assert model.parameters is not None
 
 

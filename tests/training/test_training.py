@@ -617,7 +617,7 @@ def test_evaluation_does_not_depend_on_how_it_is_cut(n, monkeypatch):
     (w1, b1), _, (w2, b2) = (tuple(layer.values()) for layer in model.host_parameters())
     u = np.tanh(X @ w1 + b1) @ w2 + b2
     np.testing.assert_allclose(other.loss, np.mean((u - ONE_HOT) ** 2), rtol=1e-12)
-    assert model.loss == xpnn.CrossEntropy()
+    assert model.task.loss == xpnn.CrossEntropy()
 
 
 def test_the_logged_loss_has_a_floor_but_the_gradient_has_not():

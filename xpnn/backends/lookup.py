@@ -72,43 +72,54 @@ def get_backend(
     backend: str | Backend = "numpy",
     *,
     device: str | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     reproducible: bool = False,
-    precision: str = "training",
+    precision: str | None = None,
 ) -> Backend:
     """Return the backend called `backend` on `device` at `dtype`.
 
     Parameters
     ----------
     backend
-        "numpy", "cupy", "torch", "jax" or "strict"; a `Backend` is returned as it is.
+        "numpy", "cupy", "torch", "jax" or "strict". A `Backend` is returned as it is; the other
+        arguments are its own then, and may not be given beside it.
     device
         "cpu", "cuda:0", …; the library's default if None.
     dtype
-        "float32" or "float64".
+        "float32" or "float64"; float32 if None.
     reproducible
         Whether to give the same bits as every other backend; see `ReproducibleBackend`.
     precision
-        Of reproducible products and sums: "training" or "full".
+        The precision of reproducible products and sums: "training", also if None, or "full".
 
     Raises
     ------
     ArgumentError
-        If the backend or the dtype is unknown.
+        If the backend or the dtype is unknown, a precision is given without `reproducible`, or a
+        `Backend` is given with other arguments than its own.
     BackendError
         If the library isn't installed or has no such device.
     """
     if isinstance(backend, Backend):
-        if device is not None or reproducible or dtype not in ("float32", backend.dtype_name):
-            raise ArgumentError(
-                "device, dtype and reproducible are the backend's own where it is a Backend, got "
-                f"device={device!r}, dtype={dtype!r}, reproducible={reproducible!r} beside it"
-            )
+        own = backend.options()
+        given: dict[str, Any] = {"device": device, "dtype": dtype, "precision": precision}
+        if reproducible:
+            given["reproducible"] = True
+        for name, value in given.items():
+            if value is not None and value != own.get(name):
+                raise ArgumentError(
+                    f"{name} is the backend's own where backend is a Backend, {own.get(name)!r}, "
+                    f"got {value!r}"
+                )
         return backend
     if not isinstance(backend, str) or backend not in BACKENDS:
         raise unknown("backend", backend, BACKENDS)
-    inner = BACKENDS[backend](device, dtype)
-    return ReproducibleBackend(inner, precision) if reproducible else inner
+    if precision is not None and not reproducible:
+        raise ArgumentError(f"precision is that of reproducible=True, got {precision!r} without it")
+    inner = BACKENDS[backend](device, "float32" if dtype is None else dtype)
+    if not reproducible:
+        return inner
+    return ReproducibleBackend(inner, "training" if precision is None else precision)
 
 
 class BackendInfo(NamedTuple):

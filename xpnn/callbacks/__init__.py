@@ -6,7 +6,7 @@ from xpnn.callbacks.log import CSVLogger, read_log
 from xpnn.callbacks.stopping import MONITORS, EarlyStopping
 from xpnn.callbacks.tensorboard import TensorBoard
 from xpnn.callbacks.terminal import Terminal, progress_bar
-from xpnn.training.run import Callback
+from xpnn.training.callback import Callback
 
 __all__ = [
     "CALLBACKS",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from xpnn._core.files import PathLike, check_writable
 from xpnn.errors import ArgumentError, integer
 from xpnn.training import checkpoint
+from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
-from xpnn.training.run import Callback, Run
+from xpnn.training.run import Run
 
 
 class Checkpoint(Callback):
@@ -58,5 +59,5 @@ class Checkpoint(Callback):
 
     def _save(self) -> None:
         assert self._run is not None
-        checkpoint.write(self._run.snapshot(), self.path)
+        checkpoint.write(self._run.checkpoint(), self.path)
         self._rows = len(self._run.history)

@@ -10,65 +10,76 @@ from typing import IO
 
 from xpnn._core.files import PathLike, check_writable, replacing
 from xpnn.errors import ArgumentError, DataError
+from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
-from xpnn.training.run import Callback, Run
+from xpnn.training.run import Run
 
 
 class CSVLogger(Callback):
-    """Writes each row of the log to a CSV file as soon as it is there.
+    """Write each row of the log to a CSV file as soon as it is known.
 
     Numbers have all their digits, so that they read back as the same floats.
 
     Parameters
     ----------
     path
-        Overwritten when a run starts. A run that was resumed goes on with the rows that are there,
-        up to its checkpoint's.
+        Overwritten by the first row of a run. A resumed run keeps the rows that are there, up to
+        the one of its checkpoint.
     hashes
-        Whether to add a last column "weights_sha256", `Sequential.sha256` after the epoch. Empty
-        for rows that come from a checkpoint, where the file isn't there any more.
+        Whether to add a last column "weights_sha256", `Sequential.sha256` after the epoch. It is
+        empty for rows that come from a checkpoint if the file isn't there any more.
+
+    Raises
+    ------
+    ArgumentError
+        If the file can't be written, or a resumed run finds the log of another one in it.
     """
 
     def __init__(self, path: PathLike, *, hashes: bool = False) -> None:
         self.path = check_writable("log", path)
         self.hashes = hashes
+        self._run: Run | None = None
         self._file: IO[str] | None = None
 
     def on_start(self, run: Run) -> None:
-        self._model, self._file = run.model, None
-        if not run.history:
-            # the old one stays until all callbacks have begun: one may refuse
-            return
-        # a kill between checkpoint and log leaves the last row out
-        hashes = [*[""] * (len(run.history) - 1), self._model.sha256()]
-        lines = [self._header()]
-        lines += [self._line(row, own) for row, own in zip(run.history, hashes, strict=True)]
-        lines = self._continued(lines)
-        with self._writing(), replacing(self.path) as beside:
-            beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        self._open("a")
+        self._run, self._file, self._lines = run, None, []
+        if run.history:
+            # a kill between checkpoint and log leaves the last row out
+            hashes = [*[""] * (len(run.history) - 1), run.model.sha256()]
+            lines = [self._line(row, own) for row, own in zip(run.history, hashes, strict=True)]
+            self._lines = self._continued([self._header(), *lines])
 
     def on_epoch(self, epoch: Epoch) -> None:
+        assert self._run is not None
         if self._file is None:
-            self._open("w")
-            self._write(self._header())
-        self._write(self._line(epoch, self._model.sha256() if self.hashes else ""))
+            self._begin()
+        self._write(self._line(epoch, self._run.model.sha256() if self.hashes else ""))
 
     def on_end(self) -> None:
+        # a resumed run may have had nothing left to do
+        if self._run is not None and self._run.finished and self._lines and self._file is None:
+            self._begin()
         if self._file is not None:
             # what a full disk didn't take was reported when it was written
             with contextlib.suppress(OSError):
                 self._file.close()
+
+    def _begin(self) -> None:
+        """Open the file, with the lines in it that come before the first new row."""
+        with self._writing():
+            if self._lines:
+                text = "".join(f"{line}\n" for line in self._lines)
+                with replacing(self.path) as beside:
+                    beside.write_text(text, encoding="utf-8")
+            self._file = self.path.open("a" if self._lines else "w", encoding="utf-8", newline="")
+        if not self._lines:
+            self._write(self._header())
 
     def _header(self) -> str:
         return ",".join([*Epoch._fields, *["weights_sha256"] * self.hashes])
 
     def _line(self, row: Epoch, weights: str) -> str:
         return ",".join([*map(repr, row), *[weights] * self.hashes])
-
-    def _open(self, mode: str) -> None:
-        with self._writing():
-            self._file = self.path.open(mode, encoding="utf-8", newline="")
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

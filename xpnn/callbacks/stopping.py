@@ -8,8 +8,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from xpnn.errors import ArgumentError, integer, nonnegative, unknown
+from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
-from xpnn.training.run import Callback, Run
+from xpnn.training.run import Run
 
 # figures that can get better
 MONITORS = Epoch._fields[1:5]

@@ -11,8 +11,9 @@ from typing import Any
 
 from xpnn._core.files import PathLike
 from xpnn.errors import ArgumentError
+from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
-from xpnn.training.run import Callback, Run
+from xpnn.training.run import Run
 
 
 class TensorBoard(Callback):
@@ -50,12 +51,14 @@ class TensorBoard(Callback):
             raise self._refused("permission denied")
 
     def on_start(self, run: Run) -> None:
+        self._run, self._writers = run, {}
+
+    def _open(self) -> None:
         import uuid
 
         # not SummaryWriter: its thread loses errors, and a full disk would make it wait for ever
         from tensorboardX.event_file_writer import EventsWriter
 
-        self._writers = {}
         for part in ("train", "test"):
             place = self.folder / part
             try:
@@ -66,8 +69,8 @@ class TensorBoard(Callback):
                 self._writers[part] = EventsWriter(str(place / "events"), suffix)
             except OSError as error:
                 raise self._refused(str(error.strerror)) from None
-        if run.history.resumed is not None:
-            self._purge(run.history.resumed + 1)
+        if self._run.history.resumed is not None:
+            self._purge(self._run.history.resumed + 1)
 
     def _purge(self, step: int) -> None:
         """Tell TensorBoard that what it read of this step and later ones is void."""
@@ -81,6 +84,8 @@ class TensorBoard(Callback):
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.summary import scalar
 
+        if not self._writers:
+            self._open()
         for part, writer in self._writers.items():
             figures = {name: getattr(epoch, f"{part}_{name}") for name in ("accuracy", "loss")}
             if part == "train":

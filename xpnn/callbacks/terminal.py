@@ -6,8 +6,9 @@ import sys
 import warnings
 from typing import Any
 
+from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
-from xpnn.training.run import Callback, Run
+from xpnn.training.run import Run
 
 
 class Terminal(Callback):

@@ -51,14 +51,14 @@ def opened(args: argparse.Namespace) -> Sequential:
 
 def known_data(args: argparse.Namespace, model: Sequential) -> Dataset:
     """Return DATA with its targets, as a trained model knows them."""
-    target = model.target_name if args.target is None else args.target
+    target = model.task.target_name if args.target is None else args.target
     data = load(
         args.data,
         target=-1 if target is None else target,
-        task="regression" if model.classes is None else "classification",
+        task="regression" if model.task.classes is None else "classification",
         header=header_of(args.header),
-        features=model.feature_names,
+        features=model.task.feature_names,
         part="test",
     )
-    images.check_size(args.data, data.image_shape, model.image_shape)
+    images.check_size(args.data, data.image_shape, model.task.image_shape)
     return data

@@ -85,17 +85,17 @@ def _show(args: argparse.Namespace) -> int:
     about = saving.describe(args.model)
     assert model.inputs is not None
     print(summary(model, model.inputs))
-    labels = model.labels
-    if labels is None and model.classes is not None:
-        labels = np.arange(model.classes)
+    labels = model.task.labels
+    if labels is None and model.task.classes is not None:
+        labels = np.arange(model.task.classes)
     lines: list[tuple[str, object]] = [
-        ("normalizer", model.normalizer),
-        ("target normalizer", model.target_normalizer),
+        ("normalizer", model.task.normalizer),
+        ("target normalizer", model.task.target_normalizer),
         ("classes", None if labels is None else ", ".join(map(str, labels))),
-        ("features", model.feature_names and ", ".join(model.feature_names)),
-        ("target", model.target_name),
-        ("images", model.image_shape and images.size_of(model.image_shape)),
-        ("loss", model.loss),
+        ("features", model.task.feature_names and ", ".join(model.task.feature_names)),
+        ("target", model.task.target_name),
+        ("images", model.task.image_shape and images.size_of(model.task.image_shape)),
+        ("loss", model.task.loss),
         ("dtype", about["dtype"]),
     ]
     if model.history:
@@ -134,10 +134,10 @@ def _predict(args: argparse.Namespace) -> int:
         check_different({"data": args.data, "model": args.model, "out": args.out})
         check_writable("out", args.out)
     model = opened(args)
-    if args.proba and model.classes is None:
+    if args.proba and model.task.classes is None:
         raise ArgumentError("proba is for models of classes, and this one gives values")
     data = _inputs(args, model)
-    images.check_size(args.data, data.image_shape, model.image_shape)
+    images.check_size(args.data, data.image_shape, model.task.image_shape)
     # before anything is written
     as_inputs("x", data.x, data.where)
     files = data.files
@@ -168,8 +168,8 @@ def _inputs(args: argparse.Namespace, model: Sequential) -> NamedDataset:
     read = functools.partial(
         load, args.data, target=None, header=header_of(args.header), part="test"
     )
-    if model.feature_names is not None:
-        return read(features=model.feature_names)
+    if model.task.feature_names is not None:
+        return read(features=model.task.feature_names)
     if not Path(args.data).is_file() or Path(args.data).suffix in (".npy", ".npz"):
         return read()
     # nothing says which columns are the features: all, or all but the target
@@ -181,9 +181,9 @@ def _inputs(args: argparse.Namespace, model: Sequential) -> NamedDataset:
 def _columns(model: Sequential, proba: bool) -> list[str]:
     assert model.inputs is not None
     outputs = model.outputs(model.inputs)
-    if model.classes is None:
+    if model.task.classes is None:
         return ["prediction"] if outputs == 1 else [f"prediction{i + 1}" for i in range(outputs)]
-    labels = np.arange(model.classes) if model.labels is None else model.labels
+    labels = np.arange(model.task.classes) if model.task.labels is None else model.task.labels
     return ["prediction", *(f"proba_{label}" for label in labels if proba)]
 
 

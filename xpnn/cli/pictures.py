@@ -108,12 +108,14 @@ def _plot_activations(args: argparse.Namespace) -> int:
 def _plot_confusion(args: argparse.Namespace) -> int:
     out = _picture(args)
     model = opened(args)
-    if model.classes is None:
+    if model.task.classes is None:
         raise ArgumentError("model must have been trained on class labels, got one that wasn't")
-    true = as_dataset("data", known_data(args, model), model.labels)
-    found = as_dataset("predictions", (true.x, predict(model, true.x)), model.labels)
-    matrix = metrics.confusion_matrix(true.y, found.y, classes=model.classes)
-    plots.plot_confusion(matrix, out, names=None if model.labels is None else list(model.labels))
+    true = as_dataset("data", known_data(args, model), model.task.labels)
+    found = as_dataset("predictions", (true.x, predict(model, true.x)), model.task.labels)
+    matrix = metrics.confusion_matrix(true.y, found.y, classes=model.task.classes)
+    plots.plot_confusion(
+        matrix, out, names=None if model.task.labels is None else list(model.task.labels)
+    )
     return _drawn(out)
 
 

@@ -52,8 +52,9 @@ from xpnn.model import Sequential
 from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.schedules import SCHEDULES
+from xpnn.training.callback import Callback
 from xpnn.training.history import History
-from xpnn.training.run import Callback, Run
+from xpnn.training.run import Run
 
 
 def add(commands: Any) -> None:

@@ -94,21 +94,21 @@ def _traced(model: Sequential, samples: int) -> Graph:
     graph = Graph(dtype)
     x = graph.input("x", np.zeros((samples, model.inputs or 0), dtype))
     rows = model.summary()
-    if model.normalizer is not None:
+    if model.task.normalizer is not None:
         with graph.at("normalizer"):
-            x = graph.xp.astype(model.normalizer.apply(x, xp=graph.xp), dtype)
+            x = graph.xp.astype(model.task.normalizer.apply(x, xp=graph.xp), dtype)
     for layer, row, own in zip(model.layers, rows, parameters, strict=True):
         symbols = {
             name: graph.parameter(array, f"{row.layer}.{name}") for name, array in own.items()
         }
         with graph.at(row.layer):
             x = graph.checked(layer.forward(symbols, x, xp=graph.xp)[0])
-    loss = model.loss or CrossEntropy()
+    loss = model.task.loss or CrossEntropy()
     with graph.at("loss"):
         predicted = graph.checked(loss.predict(x, xp=graph.xp))
-    if model.target_normalizer is not None:
+    if model.task.target_normalizer is not None:
         with graph.at("target normalizer"):
-            predicted = model.target_normalizer.invert(predicted, xp=graph.xp)
+            predicted = model.task.target_normalizer.invert(predicted, xp=graph.xp)
             graph.output("outputs", graph.xp.astype(predicted, dtype))
         return graph
     if predicted is x:
@@ -209,11 +209,11 @@ class Graph:
             ir_version=IR_VERSION,
             doc_string=repr(model),
         )
-        about = {"xpnn": __version__, "model": repr(model), "loss": repr(model.loss)}
-        if model.classes is not None:
-            about["classes"] = json.dumps(model.classes)
-        if model.labels is not None:
-            about["labels"] = json.dumps(model.labels.tolist())
+        about = {"xpnn": __version__, "model": repr(model), "loss": repr(model.task.loss)}
+        if model.task.classes is not None:
+            about["classes"] = json.dumps(model.task.classes)
+        if model.task.labels is not None:
+            about["labels"] = json.dumps(model.task.labels.tolist())
         helper.set_model_props(made, about)
         self.onnx.checker.check_model(made, full_check=True)
         return made

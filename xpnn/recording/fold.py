@@ -106,13 +106,14 @@ class Fold:
     ) -> tuple[Any, int]:
         """Go on from `start`; return the carry and the number of steps done."""
         held = [self._leaf.raw(leaf) for leaf in leaves(carry)]
-        around = [self._leaf.raw(leaf) for leaf in context]
+        around = [self._leaf.raw(leaf) for leaf in leaves(context)]
         contexts = [array for array, _ in around]
         raw = _apart([array for array, _ in held], contexts)
         known = [fact for _, fact in held]
         indices, _ = self._leaf.raw(rows)
         form = (
-            *(tuple(known), tuple(fact for _, fact in around), structure(carry)),
+            *(tuple(known), tuple(fact for _, fact in around)),
+            *(structure(carry), structure(context)),
             *(indices.shape[1:], indices.strides[1:], indices.dtype),
             tuple(map(id, contexts)),
         )
@@ -205,7 +206,10 @@ class Fold:
                 carry, (wrapped(g, raw(b)[1]) for g, b in zip(given, before, strict=True))
             )
             row = recording.give(raw(rows)[0][i])
-            around = [wrapped(recording.give(array), fact) for array, fact in map(raw, context)]
+            around = rebuilt(
+                context,
+                (wrapped(recording.give(array), fact) for array, fact in map(raw, leaves(context))),
+            )
             carried, outputs = self._step(lifted, wrapped(row, raw(rows)[1]), *around)
             if structure(carried) != structure(carry):
                 raise RecordingError("a step's carry changed its structure")
@@ -227,7 +231,7 @@ class Fold:
         for own, new in zip(program.carry, after, strict=True):
             np.copyto(own, new.value)
         dtypes = [figure.dtype for figure in figures]
-        held = (program.carry, [raw(leaf)[0] for leaf in context])
+        held = (program.carry, [raw(leaf)[0] for leaf in leaves(context)])
         played = _Played(program, list(known), dtypes, held, signature, False)
         return played, [figure.value for figure in figures]
 

@@ -23,8 +23,8 @@ from xpnn.datasets import Dataset, read_idx_folder
 from xpnn.errors import ArgumentError, DataError, XpnnError
 from xpnn.settings import Settings
 from xpnn.study.machine import describe
+from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
-from xpnn.training.run import Callback
 
 FORMAT = 1
 FIGURES = Epoch._fields[1:]

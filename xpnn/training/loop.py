@@ -15,31 +15,25 @@ from xpnn._core import random_bits
 from xpnn._core.files import PathLike
 from xpnn.backends import Backend, Step, get_backend
 from xpnn.datasets import Dataset
-from xpnn.errors import ArgumentError, CheckpointWarning, integer
+from xpnn.errors import ArgumentError, CheckpointWarning
 from xpnn.losses import Loss
 from xpnn.model import Sequential
 from xpnn.normalizers import Normalizer
 from xpnn.optimizers import Optimizer
 from xpnn.schedules import Schedule
 from xpnn.training import checkpoint
-from xpnn.training.checkpoint import Snapshot
+from xpnn.training.callback import Callback, as_callbacks
+from xpnn.training.checkpoint import SavedRun
 from xpnn.training.history import UNKNOWN, Epoch, Evaluation, Figures, History
-from xpnn.training.run import (
-    Callback,
-    Method,
-    Run,
-    as_callbacks,
-    as_method,
-    parts_of,
-    settings_of,
-)
+from xpnn.training.plan import Plan, as_method, described
+from xpnn.training.run import Run
 from xpnn.training.samples import as_samples
 from xpnn.training.steps import (
+    Context,
     EvaluationStep,
     InitialState,
     Rates,
     TrainingStep,
-    head_of,
     mini_batches,
 )
 from xpnn.training.streams import Stream, Whole, moved
@@ -73,10 +67,10 @@ def fit(
     shuffle: bool = True,
     backend: str | Backend = "numpy",
     device: str | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     reproducible: bool = False,
     callbacks: Iterable[Callback] = (),
-    resume: PathLike | None = None,
+    resume: PathLike | SavedRun | None = None,
 ) -> History:
     """Train `model` by mini-batch gradient descent.
 
@@ -141,9 +135,13 @@ def fit(
     resume
         A file of `Checkpoint` to go on from, with the bits that a run without a break would have.
         Whatever parameters the model has are replaced. All other arguments must be those that the
-        run was begun with, but for `epochs`, which may be more; in a reproducible run also but for
-        `backend` and `device`. The seed may be left out. Where the file is damaged, the one before
-        is taken, with a `CheckpointWarning`.
+        run was begun with, except for `epochs`, which may be more; in a reproducible run `backend`
+        and `device` may be others too. The seed may be left out. Where the file is damaged, the one
+        before is taken, with a `CheckpointWarning`.
+
+        Or what `Run.checkpoint` returned, to go on from in the same process with whatever data and
+        settings there are now: nothing is compared, and the optimizer begins afresh if its state
+        doesn't fit.
 
     Returns
     -------
@@ -175,85 +173,115 @@ def fit(
         raise ArgumentError(f"model must be an xpnn.Sequential, got {model!r}")
     place = get_backend(backend, device=device, dtype=dtype, reproducible=reproducible)
     method = as_method(loss, optimizer, schedule, clip_norm, validated=validation is not None)
-    epochs = integer("epochs", epochs, minimum=0)
-    batch_size = integer("batch_size", batch_size, minimum=1)
-    saved, note = (None, None) if resume is None else checkpoint.read(resume)
-    seed = _seed(seed, saved)
+    path, saved, note = None, None, None
+    if isinstance(resume, SavedRun):
+        saved = resume
+    elif resume is not None:
+        saved, note = checkpoint.read(resume)
+        path = Path(resume)
+    plan = Plan(epochs, batch_size, _seed(seed, saved), shuffle)
     callbacks = as_callbacks(callbacks)
     samples = as_samples(
         model, method.loss, train, validation, labels=labels, normalizer=normalizer,
         target_normalizer=target_normalizer, sample_weight=sample_weight, class_weight=class_weight,
     )  # fmt: skip
-
-    rng = place.random_state(seed)
-    settings = settings_of(
-        method, samples, place, epochs=epochs, batch_size=batch_size, seed=seed, shuffle=shuffle
-    )
-    history = History(settings)
-    n, inputs = samples.train.x.shape
     run = Run(
-        model, epochs, -(-n // batch_size), history, samples.train, samples.validation,
-        samples.weights, rng, callbacks, None if resume is None else Path(resume),
-        parts_of(method, samples),
+        model, plan, method, samples, History(described(plan, method, samples, place)),
+        place.random_state(plan.seed), callbacks, tuple(map(checkpoint.told_apart, callbacks)),
+        path,
     )  # fmt: skip
-    if saved is not None:
-        run.check(saved, method.schedule)
+    if saved is not None and path is not None:
+        checkpoint.check(run, saved)
     if note is not None:
         warnings.warn(note, CheckpointWarning, stacklevel=2)
-    with place.scope():
-        if model.parameters is None:
-            model.initialize(inputs, backend=place, rng=rng)
-        else:
-            model.place(model.host_parameters(), inputs=inputs, backend=place)
-        model.loss, model.history = method.loss, history
-        samples.tell(model)
-        init = place.compile(InitialState(method.optimizer))
-        run.carry = (model.parameters, model.buffers, init(model.parameters))
-        if saved is not None:
-            run.resume(saved)
-            model.parameters, model.buffers, _ = run.carry
-        with contextlib.ExitStack() as stack:
-            for callback in reversed(callbacks):
-                stack.callback(callback.on_end)
+    with place.scope(), contextlib.ExitStack() as ends:
+        with _unchanged_if_refused(model):
+            _begin(run, saved, place)
+            rows = _epochs(run, place, *_moved_sets(run, place))
+            started: list[Callback] = []
+            ends.callback(_end, started)
             for callback in callbacks:
                 callback.on_start(run)
-            rows = _epochs(run, method, place)
-            while history.stopped is None and (row := next(rows, None)):
-                history.append(row)
-                for callback in callbacks:
-                    callback.on_epoch(row)
-            run.finished = True
-    return history
+                started.append(callback)
+        while run.history.stopped is None and (row := next(rows, None)):
+            run.history.append(row)
+            for callback in callbacks:
+                callback.on_epoch(row)
+        run.finished = True
+    return run.history
 
 
-def _seed(given: int | None, saved: Snapshot | None) -> int:
+def _seed(given: int | None, saved: SavedRun | None) -> int:
     """Return the seed of a run: given, that of the run it goes on from, or drawn."""
     if given is None and saved is not None:
         given = saved.settings["seed"]
     if given is None:
         given = int(np.random.SeedSequence().generate_state(1)[0])
-    return integer("seed", given, minimum=0, maximum=2**32 - 1)
+    return given
 
 
-def _epochs(run: Run, method: Method, place: Backend) -> Iterator[Epoch]:
+@contextlib.contextmanager
+def _unchanged_if_refused(model: Sequential) -> Iterator[None]:
+    """Give a model back what it held if an error ends the block.
+
+    Nothing has been trained by then, so that its arrays are as they were.
+    """
+    held = dict(vars(model))
+    try:
+        yield
+    except BaseException:
+        vars(model).clear()
+        vars(model).update(held)
+        raise
+
+
+def _begin(run: Run, saved: SavedRun | None, backend: Backend) -> None:
+    """Put a model's arrays in place for a run, drawn, its own, or those of a checkpoint."""
+    model, inputs = run.model, run.train.x.shape[1]
+    if model.parameters is None:
+        model.initialize(inputs, backend=backend, rng=run.rng)
+    else:
+        model.place(model.host_parameters(), inputs=inputs, backend=backend)
+    model.task, model.history = run.samples.task, run.history
+    init = backend.compile(InitialState(run.method.optimizer))
+    run.carry = (model.parameters, model.buffers, init(model.parameters))
+    if saved is not None:
+        checkpoint.go_on(run, saved, compared=run.resumed is not None)
+
+
+def _end(callbacks: Sequence[Callback]) -> None:
+    """Call `on_end` of callbacks in their order, of each even if another one raises."""
+    with contextlib.ExitStack() as stack:
+        for callback in reversed(callbacks):
+            stack.callback(callback.on_end)
+
+
+def _moved_sets(run: Run, backend: Backend) -> tuple[Whole | Stream, Whole | Stream | None]:
+    """Return the training and the validation set of a run, moved to the device."""
+    samples, size = run.samples, run.plan.batch_size
+    normalizers = (samples.task.normalizer, samples.task.target_normalizer)
+    train = moved(samples.train, backend, *normalizers, weights=samples.weights, batch_size=size)
+    if samples.validation is None:
+        return train, None
+    return train, moved(samples.validation, backend, *normalizers, batch_size=size)
+
+
+def _epochs(
+    run: Run, backend: Backend, data: Whole | Stream, test: Whole | Stream | None
+) -> Iterator[Epoch]:
     """Yield the rows of a run's log that are missing, leaving its model trained so far."""
-    model, loss, optimizer, schedule = run.model, method.loss, method.optimizer, method.schedule
-    batch_size, seed = run.settings["batch_size"], run.settings["seed"]
-    rng = run.rng if run.settings["shuffle"] else None
+    model, plan, method = run.model, run.plan, run.method
+    loss, size = method.loss, plan.batch_size
+    rng = run.rng if plan.shuffle else None
     step = TrainingStep(
-        model.bare(), loss, optimizer, place.dtype,
-        scheduled=schedule is not None, clip_norm=method.clip_norm,
+        model.network, loss, method.optimizer, backend.dtype,
+        scheduled=method.schedule is not None, clip_norm=method.clip_norm,
     )  # fmt: skip
-    train, evaluated = place.fold(step), evaluation_of(model, loss, place)
-    normalizers = (model.normalizer, model.target_normalizer)
-    data = moved(run.train, place, *normalizers, weights=run.weights, batch_size=batch_size)
-    test = None
-    if run.validation is not None:
-        test = moved(run.validation, place, *normalizers, batch_size=batch_size)
-    seeds = [random_bits.key_of(seed, i) for i in step.drawing]
-    rates = Rates(schedule, optimizer, place, run.epochs, run.batches)
+    train, evaluated = backend.fold(step), evaluation_of(model, loss, backend)
+    seeds = [random_bits.key_of(plan.seed, i) for i in step.drawing]
+    rates = Rates(method.schedule, method.optimizer, backend, plan.epochs, run.batches)
 
-    for epoch in range(len(run.history), run.epochs + 1):
+    for epoch in range(len(run.history), plan.epochs + 1):
         begun = time.perf_counter()
         if epoch == 0:
             running = evaluated(data, epoch)
@@ -261,9 +289,9 @@ def _epochs(run: Run, method: Method, place: Backend) -> Iterator[Epoch]:
             # steps may change the arrays in place
             carry, run.carry = run.carry, None
             carry, running = _sweep(
-                train, carry, data, batch_size, Figures(loss, epoch, training=True), place, rng=rng,
-                head=head_of(epoch, seeds) if step.headed else None,
-                rates=rates.of(epoch, run.history), callbacks=run.callbacks,
+                train, carry, data, size, Figures(loss, epoch, training=True), backend, rng=rng,
+                headed=step.headed(epoch, seeds), rates=rates.of(epoch, run.history),
+                callbacks=run.callbacks,
             )  # fmt: skip
             run.carry, (model.parameters, model.buffers, _) = carry, carry
         tested = UNKNOWN if test is None else evaluated(test, epoch)
@@ -278,8 +306,8 @@ def _sweep(
     figures: Figures,
     place: Backend,
     *,
-    head: Callable[[np.ndarray], np.ndarray] | None = None,
-    rates: tuple[Array, ...] = (),
+    headed: Callable[[np.ndarray], np.ndarray] = lambda rows: rows,
+    rates: Array | tuple[()] = (),
     rng: np.random.RandomState | None = None,
     callbacks: tuple[Callback, ...] = (),
 ) -> tuple[Any, Evaluation]:
@@ -297,13 +325,11 @@ def _sweep(
 
     with contextlib.closing(data.chunks(batch_size, rng)) as chunks:
         for x, y, order, weights in chunks:
-            context = (y, *rates) if weights is None else (y, weights, *rates)
+            context = Context(x, y, () if weights is None else weights, rates)
             count = -(-pieces * len(order) // len(data))
-            batches = mini_batches(order, batch_size, count)
-            if head is not None:
-                batches = list(map(head, batches))
+            batches = map(headed, mini_batches(order, batch_size, count))
             rows = list(map(place.asarray, batches))
-            carry, sums = place.sweep(fold, carry, rows, (x, *context), told)
+            carry, sums = place.sweep(fold, carry, rows, context, told)
             columns = zip(*sums, strict=True)
             figures.add(*(map(place.to_numpy, column) for column in columns))
     return carry, figures.evaluation(len(data))
@@ -313,7 +339,7 @@ def evaluation_of(
     model: Sequential, loss: Loss, place: Backend
 ) -> Callable[[Whole | Stream, int], Evaluation]:
     """Return what evaluates the model, as it is then, on a data set that was moved."""
-    fold = place.fold(EvaluationStep(model.bare(), loss, place.dtype))
+    fold = place.fold(EvaluationStep(model.network, loss, place.dtype))
 
     def evaluated(data: Whole | Stream, epoch: int) -> Evaluation:
         rows = min(EVALUATION_ROWS, data.capacity)

@@ -22,6 +22,7 @@ from xpnn.errors import ArgumentError, DataError, nonnegative, unknown
 from xpnn.losses import Loss, is_labels
 from xpnn.model import Sequential
 from xpnn.normalizers import Normalizer, as_normalizer
+from xpnn.task import Task
 
 Array = Any
 
@@ -34,48 +35,18 @@ class Samples(NamedTuple):
     train, validation
         The data, with labels from 0 on or values for targets.
     weights
-        Of the training samples, of mean 1, float64; None if all count alike.
-    classes
-        Their number, None where the targets are values.
-    labels
-        What the classes are called, None where that is 0, 1 and so on.
-    normalizer, target_normalizer
-        Fitted; None where there are none.
+        The weights of the training samples, of mean 1, float64; None if all count alike.
     weighting
-        What the weights were asked for with, as a file can hold it.
-    image_shape
-        Of the images that the features are, None if not known.
-    table
-        The training set as it was given, if it came with the names of its columns.
+        What was asked for to weight them, as a file can hold it.
+    task
+        What the network will know of the data.
     """
 
     train: Dataset
     validation: Dataset | None
     weights: np.ndarray | None
-    classes: int | None
-    labels: np.ndarray | None
-    normalizer: Normalizer | None
-    target_normalizer: Normalizer | None
     weighting: dict[str, Any]
-    image_shape: tuple[int, int, int] | None
-    table: NamedDataset | None
-
-    @property
-    def normalizers(self) -> dict[str, Normalizer | None]:
-        """The normalizers by their names."""
-        return {name: getattr(self, name) for name in ("normalizer", "target_normalizer")}
-
-    @property
-    def names(self) -> dict[str, Any]:
-        """The names of the columns, None where they have none."""
-        return {name: getattr(self.table, name, None) for name in ("feature_names", "target_name")}
-
-    def tell(self, model: Sequential) -> None:
-        """Let a network know what it is trained on, for all that is done with it later."""
-        model.classes, model.labels, model.image_shape = self.classes, self.labels, self.image_shape
-        known = {**self.normalizers, **({} if self.table is None else self.names)}
-        for name, value in known.items():
-            setattr(model, name, value)
+    task: Task
 
 
 def as_samples(
@@ -92,7 +63,7 @@ def as_samples(
 ) -> Samples:
     """Return the samples of a run; arguments and errors are those of `xpnn.fit`."""
     table = train if isinstance(train, NamedDataset) else None
-    shape = model.image_shape if model.parameters is not None else None
+    shape = model.task.image_shape if model.parameters is not None else None
     for data in (train, validation):
         if isinstance(data, NamedDataset):
             images.check_size(data.path, data.image_shape, shape)
@@ -108,25 +79,31 @@ def as_samples(
     classes = _check_fit(model, loss, {"train": train, "validation": validation})
     known = names if names is not None or classes is None else np.arange(classes)
     weights = sample_weights(train.y, sample_weight, class_weight, known)
-    return Samples(
-        train,
-        validation,
-        weights,
-        classes,
-        names,
-        _normalizer("normalizer", normalizer, model, train.x, table),
-        _normalizer("target_normalizer", target_normalizer, model, train.y, table),
-        {"sample_weight": sample_weight is not None, "class_weight": _plain(class_weight)},
-        shape,
-        table,
+    task = Task(
+        loss=loss,
+        classes=classes,
+        labels=names,
+        normalizer=_normalizer("normalizer", normalizer, model, train.x, table),
+        target_normalizer=_normalizer(
+            "target_normalizer", target_normalizer, model, train.y, table
+        ),
+        # a table's names stay where a trained model is given a set without any
+        feature_names=model.task.feature_names if table is None else table.feature_names,
+        target_name=model.task.target_name if table is None else table.target_name,
+        image_shape=shape,
     )
+    weighting = {
+        "sample_weight": sample_weight is not None,
+        "class_weight": _plain(class_weight),
+    }
+    return Samples(train, validation, weights, weighting, task)
 
 
 def as_test_set(model: Sequential, loss: Loss, data: Any) -> Dataset:
     """Return data that a trained model is to be evaluated on; errors are those of `evaluate`."""
     if isinstance(data, NamedDataset):
-        images.check_size(data.path, data.image_shape, model.image_shape)
-    test = _as_targets(as_dataset("data", data, model.labels), loss, model)
+        images.check_size(data.path, data.image_shape, model.task.image_shape)
+    test = _as_targets(as_dataset("data", data, model.task.labels), loss, model)
     _check_fit(model, loss, {"data": test})
     return test
 
@@ -135,8 +112,8 @@ def _find_labels(model: Sequential, train: Any, labels: Any) -> np.ndarray | Non
     """Return what the classes are called; None where they are integers from 0 on, or no classes."""
     if labels is not None:
         return check_labels(labels)
-    if model.parameters is not None and model.labels is not None:
-        return model.labels
+    if model.parameters is not None and model.task.labels is not None:
+        return model.task.labels
     if not isinstance(train, Sequence) or len(train) != 2:
         return None
     found = as_labels(train[1])
@@ -208,7 +185,7 @@ def _normalizer(
     name: str, given: Any, model: Sequential, values: np.ndarray, named: NamedDataset | None
 ) -> Normalizer | None:
     """Return the normalizer that a run is to have, fitted to `values` if need be."""
-    own: Normalizer | None = getattr(model, name)
+    own: Normalizer | None = getattr(model.task, name)
     normalizer = as_normalizer(name, given)
     if model.parameters is not None and (normalizer is None or type(own) is type(normalizer)):
         return own

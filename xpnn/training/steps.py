@@ -1,27 +1,26 @@
 """The steps of a run, pure functions of a mini-batch: what training and evaluation compute.
 
-``carry, sums = step(carry, row, x, y, *context)``, where `row` are the mini-batch's rows of x and
-y; `xpnn.backends.Backend.fold` goes through the rows of a matrix of them.
+``carry, sums = step(carry, row, *context)``, where `row` tells the mini-batch, see `Batch`, and
+`context` is a `Context`; `xpnn.backends.Backend.fold` goes through the rows of a matrix.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-import types
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpnn._core import random_bits
+from xpnn._core.parts import UnknownPartError, key_of
 from xpnn._core.tree import Tree, leaves
 from xpnn.backends import Backend, namespace
 from xpnn.errors import ArgumentError
-from xpnn.layers import Layer
 from xpnn.losses import Loss
-from xpnn.model import Sequential
+from xpnn.model import Network
 from xpnn.optimizers import Optimizer, State, clipped
 from xpnn.schedules import Schedule
 from xpnn.training.history import History
@@ -31,18 +30,55 @@ Carry = tuple[Tree, Tree, State]
 Sums = tuple[Array, ...]
 
 
-class _Keyed:
-    """Base of functions that may share with equal ones what a compiler makes of them.
+class Context(NamedTuple):
+    """What all steps of an epoch are given beside their mini-batch.
 
-    Two are equal if their keys are; one without a key is equal to itself alone.
+    Attributes
+    ----------
+    x, y
+        The data that mini-batches take rows of.
+    weights
+        Those of the samples, shape (n,); an empty tuple if all count alike.
+    rates
+        The learning rate of each step of the epoch; an empty tuple if it is the optimizer's own.
+    """
+
+    x: Array
+    y: Array
+    weights: Array | tuple[()] = ()
+    rates: Array | tuple[()] = ()
+
+
+class Batch(NamedTuple):
+    """A mini-batch, as a row of integers tells it.
+
+    Attributes
+    ----------
+    rows
+        Those of x and y that are in it.
+    number
+        The number of the step in its epoch, shape (1,); None where no step needs it.
+    keys
+        The random numbers' key of each layer that draws some, shape (1,), by the layer's index.
+    """
+
+    rows: Array
+    number: Array | None
+    keys: dict[int, Array]
+
+
+class _Keyed:
+    """Base class of steps whose compiled program equal steps can share.
+
+    Two are equal if their keys are; one without a key is equal to itself only.
     """
 
     @functools.cached_property
     def key(self) -> Hashable:
-        """What is alike only for functions that are known to compute the same, else None."""
+        """A key that is equal only for steps which are known to compute the same, else None."""
         try:
-            return type(self), *(_known(getattr(self, part.name)) for part in fields(self))  # type: ignore[arg-type]
-        except _UnknownPart:
+            return type(self), *(key_of(getattr(self, part.name)) for part in fields(self))  # type: ignore[arg-type]
+        except UnknownPartError:
             return None
 
     def __eq__(self, other: object) -> bool:
@@ -52,37 +88,6 @@ class _Keyed:
 
     def __hash__(self) -> int:
         return id(self) if self.key is None else hash(self.key)
-
-
-class _UnknownPart(Exception):  # noqa: N818
-    """A part that may depend on anything."""
-
-
-def _known(part: Any) -> Hashable:
-    """Return what is alike only for parts that compute the same; of xpnn's own, their settings."""
-    if part is None or isinstance(part, bool | int | float | str):
-        # not the number itself: 0.0 is equal to -0.0, and to 0
-        return type(part), repr(part)
-    if isinstance(part, type | np.dtype):
-        return part
-    if isinstance(part, tuple):
-        return tuple(map(_known, part))
-    if isinstance(part, dict):
-        return tuple((name, _known(value)) for name, value in part.items())
-    if isinstance(part, functools.partial):
-        return _known(part.func), _known(part.args), _known(part.keywords)
-    if type(part) is Sequential:
-        return _known(part.layers)
-    if isinstance(part, types.FunctionType) and _is_own(part):
-        return part
-    if isinstance(part, Layer | Loss | Optimizer) and _is_own(type(part)):
-        public = {name: value for name, value in vars(part).items() if name[0] != "_"}
-        return type(part), _known(public)
-    raise _UnknownPart
-
-
-def _is_own(part: Any) -> bool:
-    return part.__module__.startswith("xpnn.")  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,18 +111,18 @@ class TrainingStep(_Keyed):
     Parameters
     ----------
     network
-        See `Sequential.bare`: a step that is kept mustn't keep its arrays.
+        Without its arrays: a step may be kept for longer than they are.
     loss, optimizer
-        Of the run.
+        Those of the run.
     dtype
-        That the features are computed with in.
+        The dtype that the features are computed with in.
     scheduled
-        Whether the context ends with the learning rates of an epoch's steps.
+        Whether the context has the learning rates of an epoch's steps.
     clip_norm
         The largest norm of the gradient, None if any will do.
     """
 
-    network: Sequential
+    network: Network
     loss: Loss
     optimizer: Optimizer
     dtype: Any
@@ -126,33 +131,50 @@ class TrainingStep(_Keyed):
 
     @functools.cached_property
     def drawing(self) -> tuple[int, ...]:
-        """The places of the layers that draw random numbers."""
+        """The indices of the layers that draw random numbers."""
         return tuple(i for i, layer in enumerate(self.network.layers) if layer.draws)
 
-    @property
-    def headed(self) -> bool:
-        """Whether a row of samples is headed by the step's number and its layers' keys."""
-        return bool(self.drawing) or self.scheduled
-
-    def __call__(
-        self, carry: Carry, row: Array, x: Array, y: Array, *context: Array
-    ) -> tuple[Carry, Sums]:
+    def __call__(self, carry: Carry, row: Array, *context: Any) -> tuple[Carry, Sums]:
         parameters, buffers, state = carry
+        data, batch = Context(*context), self._batch(row)
         xp, optimizer = namespace(row), self.optimizer
-        keys = {layer: row[k : k + 1] for k, layer in enumerate(self.drawing, 1)}
         if self.scheduled:
-            *context, rates = context  # type: ignore[assignment]
-            optimizer = optimizer.at(xp.take(rates, row[:1], axis=0)[0])
-        if self.headed:
-            row = row[1 + len(keys) :]
-        inputs = _taken(x, row, self.dtype, xp)
-        outputs, pullback, buffers = self.network.train(parameters, buffers, inputs, keys, xp=xp)
-        gradient, sums = _criticized(self.loss, outputs, row, y, *context, xp=xp)
+            optimizer = optimizer.at(xp.take(data.rates, batch.number, axis=0)[0])
+        inputs = _taken(data.x, batch.rows, self.dtype, xp)
+        outputs, pullback, buffers = self.network.train(
+            parameters, buffers, inputs, batch.keys, xp=xp
+        )
+        gradient, sums = _criticized(self.loss, outputs, batch.rows, data, xp=xp)
         gradients = pullback(gradient)
         if self.clip_norm is not None:
             gradients = clipped(gradients, self.clip_norm, xp=xp)
         parameters, state = optimizer.update(parameters, gradients, state, xp=xp)
         return (parameters, buffers, state), sums
+
+    def headed(self, epoch: int, seeds: Sequence[int]) -> Callable[[np.ndarray], np.ndarray]:
+        """Return what makes rows of samples those of `Batch`, on the host, for one epoch.
+
+        It is handed the mini-batches in order, as matrices with a mini-batch a row, and heads each
+        row with its number and a key for each seed, where a step needs them.
+        """
+        if not (self.drawing or self.scheduled):
+            return lambda rows: rows
+        numbers = itertools.count()
+        moment = np.array([epoch])
+
+        def headed(rows: np.ndarray) -> np.ndarray:
+            own = np.array(list(itertools.islice(numbers, len(rows))))
+            keys = [random_bits.split(random_bits.split(seed, moment), own) for seed in seeds]
+            return np.column_stack([own, *keys, rows])
+
+        return headed
+
+    def _batch(self, row: Array) -> Batch:
+        """Return the mini-batch of a row that `headed` made."""
+        if not (self.drawing or self.scheduled):
+            return Batch(row, None, {})
+        keys = {layer: row[k : k + 1] for k, layer in enumerate(self.drawing, 1)}
+        return Batch(row[1 + len(keys) :], row[:1], keys)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,16 +184,14 @@ class EvaluationStep(_Keyed):
     Parameters are those of `TrainingStep`.
     """
 
-    network: Sequential
+    network: Network
     loss: Loss
     dtype: Any
 
-    def __call__(
-        self, arrays: Tree, row: Array, x: Array, y: Array, *context: Array
-    ) -> tuple[Tree, Sums]:
-        xp = namespace(row)
-        outputs, _ = self.network.forward(arrays, _taken(x, row, self.dtype, xp), xp=xp)
-        _, sums = _criticized(self.loss, outputs, row, y, *context, xp=xp)
+    def __call__(self, arrays: Tree, row: Array, *context: Any) -> tuple[Tree, Sums]:
+        xp, data = namespace(row), Context(*context)
+        outputs, _ = self.network.forward(arrays, _taken(data.x, row, self.dtype, xp), xp=xp)
+        _, sums = _criticized(self.loss, outputs, row, data, xp=xp)
         return arrays, sums
 
 
@@ -181,14 +201,14 @@ def _taken(x: Array, rows: Array, dtype: Any, xp: Any) -> Array:
 
 
 def _criticized(
-    loss: Loss, outputs: Array, rows: Array, y: Array, weights: Array | None = None, *, xp: Any
+    loss: Loss, outputs: Array, rows: Array, data: Context, *, xp: Any
 ) -> tuple[Array, Sums]:
     """Return the gradient of the loss, and the sums that the log's figures are made of."""
-    targets = xp.take(y, rows, axis=0)
-    if weights is None:
+    targets, weights = xp.take(data.y, rows, axis=0), None
+    if isinstance(data.weights, tuple):
         samples, gradient = loss.samples(outputs, targets, xp=xp)
     else:
-        weights = xp.take(weights, rows, axis=0)
+        weights = xp.take(data.weights, rows, axis=0)
         samples, gradient = loss.weighted(outputs, targets, weights, xp=xp)
 
     def total(part: Array) -> Array:
@@ -208,22 +228,6 @@ def mini_batches(order: np.ndarray, batch_size: int, count: int) -> list[np.ndar
     return [*pieces, rest.reshape(1, -1)] if len(rest) else pieces
 
 
-def head_of(epoch: int, seeds: Sequence[int]) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what heads the mini-batches of an epoch with their numbers, and a key for each seed.
-
-    It is handed them in order, as matrices with a mini-batch a row.
-    """
-    numbers = itertools.count()
-    moment = np.array([epoch])
-
-    def headed(rows: np.ndarray) -> np.ndarray:
-        own = np.array(list(itertools.islice(numbers, len(rows))))
-        keys = [random_bits.split(random_bits.split(seed, moment), own) for seed in seeds]
-        return np.column_stack([own, *keys, rows])
-
-    return headed
-
-
 class Rates:
     """The learning rates of a run's steps.
 
@@ -231,8 +235,10 @@ class Rates:
     ----------
     schedule
         None where the optimizer's own holds all along.
-    optimizer, backend, epochs, batches
-        Of the run; the last of an epoch.
+    optimizer, backend, epochs
+        Those of the run.
+    batches
+        Mini-batches per epoch.
     """
 
     def __init__(
@@ -248,8 +254,8 @@ class Rates:
         # kept, for NumPy's recorded steps know arrays by identity
         self._rates = np.empty(batches, backend.dtype_name)
 
-    def of(self, epoch: int, history: History) -> tuple[Array, ...]:
-        """Return what the steps of an epoch must know beside the data, given the log before it."""
+    def of(self, epoch: int, history: History) -> Array | tuple[()]:
+        """Return the learning rate of each step of an epoch, given the log before it."""
         if self._schedule is None:
             return ()
         times = epoch - 1 + np.arange(self._batches) / self._batches
@@ -260,4 +266,4 @@ class Rates:
                 f"got {factors}"
             )
         self._rates[:] = self._optimizer.lr * factors  # type: ignore[attr-defined]
-        return (self._backend.chunk(self._rates, None),)
+        return self._backend.chunk(self._rates, None)

@@ -19,8 +19,9 @@ from xpnn.datasets import Dataset
 from xpnn.errors import ArgumentError, BackendError, DivergenceError
 from xpnn.settings import Settings
 from xpnn.training import fit
+from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
-from xpnn.training.run import Callback, Run
+from xpnn.training.run import Run
 from xpnn.verification.tracing import (
     Event,
     Trace,

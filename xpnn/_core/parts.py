@@ -1,0 +1,133 @@
+"""What a part is: its class and its settings.
+
+A part is a layer, loss, optimizer, schedule, normalizer or callback. Its `Part.config` is what a
+model file keeps, what a resumed run is compared by, and what a compiled program is found by.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import types
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+
+
+class Part:
+    """Base class of layers and networks of them, losses, optimizers, schedules, normalizers."""
+
+    def config(self) -> dict[str, Any]:
+        """Return the settings by name: ``type(part)(**part.config())`` makes an equal part.
+
+        Values are numbers, texts, lists, arrays, or other parts. By default these are the public
+        attributes; a class whose attributes have other names than its arguments overrides this.
+        """
+        return {name: value for name, value in _attributes(self).items() if name[0] != "_"}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Return the part that `config` describes."""
+        return cls(**config)
+
+
+def _attributes(part: Any) -> dict[str, Any]:
+    """Return what was set on a part, without what was computed from it and cached."""
+    return {
+        name: value
+        for name, value in getattr(part, "__dict__", {}).items()
+        if not isinstance(getattr(type(part), name, None), functools.cached_property)
+    }
+
+
+def plain_attributes(value: Any) -> dict[str, Any]:
+    """Return those attributes of any object that are numbers, texts, parts, or lists of them."""
+    return {name: own for name, own in _attributes(value).items() if _is_plain(own)}
+
+
+def identity(value: Any) -> Any:
+    """Return nested lists and dictionaries of plain values that tell a part from all others.
+
+    A part becomes ``{"name": class, "parameters": {...}}``. Attributes that `Part.config` leaves
+    out count as well where they are plain: a class may compute with them.
+    """
+    if isinstance(value, Part):
+        # all that a class of a user's own may compute with
+        hidden = {} if _is_own(type(value)) else plain_attributes(value)
+        settings = {**hidden, **value.config()}
+        return {
+            "name": type(value).__name__,
+            "parameters": {name: identity(own) for name, own in settings.items()},
+        }
+    if isinstance(value, np.ndarray):
+        digest = hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()
+        return {"shape": list(value.shape), "dtype": value.dtype.name, "sha256": digest}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple):
+        return [identity(own) for own in value]
+    if isinstance(value, dict):
+        return {str(name): identity(own) for name, own in value.items()}
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    return getattr(value, "__qualname__", type(value).__name__)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | bool | int | float | np.generic | Part)
+
+
+def shown(identified: Any) -> str:
+    """Return what `identity` returned as a message shows it: ``SGD(lr=0.1, weight_decay=0.0)``."""
+    match identified:
+        case {"name": str(name), "parameters": dict(parameters)}:
+            return f"{name}({', '.join(f'{key}={shown(own)}' for key, own in parameters.items())})"
+        case {"sha256": str(digest), "shape": shape, "dtype": dtype}:
+            return f"{dtype} of shape {tuple(shape)} with SHA-256 {digest[:16]}…"
+        case list():
+            return f"[{', '.join(map(shown, identified))}]"
+    return repr(identified)
+
+
+class UnknownPartError(Exception):
+    """A part may compute anything, so that it is equal to itself only."""
+
+
+def key_of(value: Any) -> Hashable:
+    """Return a key that is equal only for values which are known to compute the same.
+
+    Raises
+    ------
+    UnknownPartError
+        For parts and functions that aren't xpnn's own.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        # not the number itself: 0.0 is equal to -0.0, and to 0
+        return type(value), repr(value)
+    if isinstance(value, type | np.dtype):
+        return value
+    if isinstance(value, list | tuple):
+        return tuple(map(key_of, value))
+    if isinstance(value, dict):
+        return tuple((name, key_of(own)) for name, own in value.items())
+    if isinstance(value, functools.partial):
+        return key_of(value.func), key_of(value.args), key_of(value.keywords)
+    if isinstance(value, types.FunctionType) and _is_own(value):
+        return value
+    if isinstance(value, Part) and _is_own(type(value)):
+        public = {name: own for name, own in _attributes(value).items() if name[0] != "_"}
+        return type(value), key_of(public)
+    raise UnknownPartError
+
+
+def _is_own(part: Any) -> bool:
+    return part.__module__.startswith("xpnn.")  # type: ignore[no-any-return]
+
+
+def as_plain(identified: Any) -> Any:
+    """Return what `identity` returned as it comes back from a JSON text."""
+    return json.loads(json.dumps(identified))

@@ -1,0 +1,42 @@
+"""`Task`: what a trained model knows of the data that it was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from xpnn.losses import Loss
+from xpnn.normalizers import Normalizer
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a network is trained for. A model file keeps it whole.
+
+    Attributes
+    ----------
+    loss
+        The loss that is minimized; cross entropy if None.
+    classes
+        The number of classes, None if the targets are values.
+    labels
+        The name of each class, integers or strings in the order of the outputs; None if the classes
+        are the integers from 0 on.
+    normalizer, target_normalizer
+        What normalizes the features before the first layer, and the values that the outputs stand
+        for; None if they are used as they are.
+    feature_names, target_name
+        The names of the columns of the table that was trained on, None if it was no table.
+    image_shape
+        Height, width and channels of the images that were trained on, None if not known.
+    """
+
+    loss: Loss | None = None
+    classes: int | None = None
+    labels: np.ndarray | None = None
+    normalizer: Normalizer | None = None
+    target_normalizer: Normalizer | None = None
+    feature_names: tuple[str, ...] | None = None
+    target_name: str | None = None
+    image_shape: tuple[int, int, int] | None = None

@@ -1,0 +1,100 @@
+"""How a run trains: `Plan`, its numbers, and `Method`, its parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from xpnn.backends import Backend
+from xpnn.errors import ArgumentError, integer, positive
+from xpnn.losses import CrossEntropy, Loss
+from xpnn.optimizers import SGD, Optimizer
+from xpnn.schedules import Schedule
+from xpnn.training.samples import Samples
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The numbers that drive the loop; see `xpnn.fit`."""
+
+    epochs: int
+    batch_size: int
+    seed: int
+    shuffle: bool = True
+
+    def __post_init__(self) -> None:
+        checked = {
+            "epochs": integer("epochs", self.epochs, minimum=0),
+            "batch_size": integer("batch_size", self.batch_size, minimum=1),
+            "seed": integer("seed", self.seed, minimum=0, maximum=2**32 - 1),
+            "shuffle": bool(self.shuffle),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+
+class Method(NamedTuple):
+    """The parts that a run trains with.
+
+    Attributes
+    ----------
+    loss, optimizer, schedule, clip_norm
+        As `xpnn.fit` takes them; the last two are None where there are none.
+    """
+
+    loss: Loss
+    optimizer: Optimizer
+    schedule: Schedule | None = None
+    clip_norm: float | None = None
+
+
+def as_method(
+    loss: Any, optimizer: Any, schedule: Any, clip_norm: Any, *, validated: bool
+) -> Method:
+    """Return the checked parts of a run; arguments and errors are those of `xpnn.fit`."""
+    loss = CrossEntropy() if loss is None else instance("loss", loss, Loss)
+    optimizer = SGD() if optimizer is None else instance("optimizer", optimizer, Optimizer)
+    schedule = None if schedule is None else instance("schedule", schedule, Schedule)
+    if schedule is not None:
+        schedule.check(validated)
+        if not hasattr(optimizer, "lr"):
+            raise ArgumentError(f"optimizer must have an lr for a schedule, got {optimizer!r}")
+    clip_norm = None if clip_norm is None else positive("clip_norm", clip_norm)
+    return Method(loss, optimizer, schedule, clip_norm)
+
+
+def instance(name: str, value: Any, base: type[Any]) -> Any:
+    """Return a part of a run, or raise `ArgumentError` if it isn't an instance of `base`."""
+    if not isinstance(value, base):
+        example = {
+            "loss": "CrossEntropy()",
+            "optimizer": "SGD(lr=0.1)",
+            "schedule": "xpnn.schedules.Cosine()",
+        }[name]
+        raise ArgumentError(f"{name} must be an instance such as {example}, got {value!r}")
+    return value
+
+
+def described(plan: Plan, method: Method, samples: Samples, backend: Backend) -> dict[str, Any]:
+    """Return what a run is asked for, as its history keeps it. Nothing reads it back."""
+    task, options = samples.task, backend.options()
+    normalizers = {"normalizer": task.normalizer, "target_normalizer": task.target_normalizer}
+    return {
+        "loss": repr(method.loss),
+        "optimizer": repr(method.optimizer),
+        "schedule": None if method.schedule is None else repr(method.schedule),
+        "clip_norm": method.clip_norm,
+        **samples.weighting,
+        "epochs": plan.epochs,
+        "batch_size": plan.batch_size,
+        "seed": plan.seed,
+        "shuffle": plan.shuffle,
+        "backend": backend.name,
+        "device": str(backend.device),
+        **({} if backend.card is None else {"card": backend.card}),
+        "dtype": backend.dtype_name,
+        "reproducible": options.get("reproducible", False),
+        "precision": options.get("precision"),
+        **({} if task.image_shape is None else {"image_shape": task.image_shape}),
+        **{name: repr(own) for name, own in normalizers.items() if own is not None},
+    }
