@@ -353,8 +353,10 @@ def test_labels(backend, array):
     for given in ({}, {"xp": backend.xp}):
         got = labels(array(np.array([[1.0, 3, 2], [4, 4, 0], [-3, -2, -1]])), **given)
         assert backend.to_numpy(got).tolist() == [1, 0, 2]
+        assert got.dtype == backend.xp.int64
         got = labels(array(np.array([[-1.0], [0], [1]])), **given)
         assert backend.to_numpy(got).tolist() == [0, 0, 1]
+        assert got.dtype == backend.xp.int64
 
 
 def test_reported_loss_has_a_floor_and_the_value_has_not(backend, array, dtype):

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import array_api_compat
 import mpmath
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tests.conftest import open_backend
 from tests.reproducible.test_reproducible import FUNCTIONS, HARD, NUMPY, put
 from xpnn import reproducible
-from xpnn.backends import to_numpy
+from xpnn.backends import get_backend, to_numpy
 
 NS = reproducible.namespace(NUMPY)
 # the docstrings' own
@@ -178,3 +179,16 @@ def test_mkl_rounds_some_square_roots_wrong_and_ours_does_not():
     if backend.device.type == "cpu" and backend.blas() == "mkl":
         native = backend.to_numpy(backend.xp.sqrt(backend.asarray(host)))
         assert (native != np.sqrt(host)).any()
+
+
+@pytest.mark.parametrize("library", ["strict", "torch", "cupy"])
+def test_each_device_has_tables_of_its_own(library):
+    """In one process, where the functions' tables are kept from call to call."""
+    x = np.linspace(-3.0, 3.0, 7)
+    expected = NS.exp(NS.wrap(x)).raw
+    for device in open_backend(library).devices():
+        backend = get_backend(library, device=device, dtype="float64", reproducible=True)
+        with backend.scope():
+            y = backend.xp.exp(backend.asarray(x))
+        assert array_api_compat.device(y.raw) == backend.device
+        np.testing.assert_array_equal(backend.to_numpy(y), expected, strict=True)
