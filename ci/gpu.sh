@@ -1,6 +1,7 @@
 #!/bin/sh
 # Prove xpnn on a CUDA machine without a network, in parts.
-#   sh ci/gpu.sh [tests | train | verify | bench | all] [-- options of pytest or of bench.py]
+#   sh ci/gpu.sh [tests | train | verify | bench | all] [-- options]
+# Options after -- go to pytest, or to scripts/bench/epochs.py.
 #   tests   the test suite: CuPy on the card, PyTorch and JAX too where they see it
 #   train   the article's h-swish run in float64 and float32, the first compared with its log
 #   verify  the canonical runs, whose hashes the card must reproduce
@@ -164,7 +165,7 @@ run_train() {
             --log "$out/h_swish-$dtype.csv" || status=1
     done
     # a small run is too short to be compared, and this says so
-    step train.txt "$python" scripts/compare_article.py --log h_swish "$out/h_swish-float64.csv" ||
+    step train.txt "$python" scripts/compare/article.py --log h_swish "$out/h_swish-float64.csv" ||
         [ -n "$small" ] || status=1
 }
 
@@ -181,9 +182,9 @@ run_bench() {
         --network article wide --activation relu --json "$out/bench.json" "$@"
     rounds=5 few=
     [ -z "$small" ] || rounds=1 few="--samples 1000"
-    step bench.md "$python" scripts/bench.py data/mnist --rounds $rounds $few "$@" || status=1
+    step bench.md "$python" scripts/bench/epochs.py data/mnist --rounds $rounds $few "$@" || status=1
     [ -z "$small" ] || few="$few --only relu-float32"
-    step bench.md "$python" scripts/bench_reproducible.py data/mnist --backend cupy \
+    step bench.md "$python" scripts/bench/reproducible.py data/mnist --backend cupy \
         --rounds $rounds $few || status=1
 }
 

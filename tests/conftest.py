@@ -20,7 +20,7 @@ from xpnn.errors import BackendError
 
 LIBRARIES = ("numpy", "numpy-readonly", "strict", "torch", "jax", "cupy")
 REQUIRED = set(filter(None, os.environ.get("XPNN_REQUIRE", "").split(",")))
-ARTICLE = ROOT / "xpnn" / "study" / "published"
+ARTICLE = ROOT / "xpnn" / "study" / "article" / "published"
 
 
 def pytest_report_header():

@@ -448,7 +448,7 @@ def test_data_that_are_wrong_are_named():
 
 def test_the_examples_of_the_page_run(capsys):
     pytest.importorskip("torch")
-    page = (ROOT / "docs" / "estimators.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guide" / "estimators.md").read_text(encoding="utf-8")
     wine, tensors = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     exec(wine, {})
     # three classes that a plane parts: 2 or 3 of 178 are wrong in the published results

@@ -291,3 +291,24 @@ def test_readme_names_nothing_that_is_not_there(capsys):
     assert set(re.findall(r"\bxpnn\.([A-Za-z]\w*)", text)) <= set(xpnn.__all__)
     for example in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
         ast.parse(example)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [ROOT / "README.md", *sorted(ROOT.glob("docs/*/*.md")), *sorted(ROOT.glob("ci/*/*.md"))],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_links_of_pages_lead_somewhere(page):
+    targets = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    paths = [target.partition("#")[0] for target in targets if ":" not in target]
+    assert [path for path in paths if not (page.parent / path).exists()] == []
+    assert not [part for part in paths if Path(part).is_absolute()]
+
+
+def test_commands_of_pages_name_scripts_that_are_there():
+    pages = [ROOT / "README.md", *ROOT.glob("docs/*/*.md"), *ROOT.glob("ci/*.sh")]
+    pages += ROOT.glob("scripts/*/*.py")
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    named = set(re.findall(r"\bscripts/[\w/]+\.(?:py|sh)\b", text))
+    assert len(named) >= 10
+    assert {name for name in named if not (ROOT / name).exists()} == set()

@@ -1,4 +1,4 @@
-"""docs/own-parts.md: its parts are right, and work on every backend and at the command line."""
+"""docs/guide/own-parts.md: its parts are right, on every backend and at the command line."""
 
 import contextlib
 import re
@@ -20,7 +20,7 @@ from xpnn.losses import LOSSES
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.schedules import SCHEDULES
 
-PAGE = (ROOT / "docs" / "own-parts.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "guide" / "own-parts.md").read_text(encoding="utf-8")
 PARTS = "\n\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL))
 USE = re.findall(r"^```python use\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
 NAMES = {
@@ -266,7 +266,7 @@ def study(folder):
     """The page's grid, in a folder of its own with the parts."""
     (folder / "grid").mkdir()
     (folder / "my_parts.py").rename(folder / "grid" / "my_parts.py")
-    text = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "guide" / "studies.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```toml parts\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     data = write_folder(folder / "data")
     path = folder / "grid" / "mine.toml"

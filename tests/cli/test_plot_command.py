@@ -1,4 +1,4 @@
-"""`xpnn plot`, and the examples of docs/plots.md."""
+"""`xpnn plot`, and the examples of docs/guide/plots.md."""
 
 import re
 import shlex
@@ -198,7 +198,7 @@ def test_event_files_that_cannot_be(place, capsys, monkeypatch):
     assert not (place / "events").exists()
 
 
-PAGE = (ROOT / "docs" / "plots.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "guide" / "plots.md").read_text(encoding="utf-8")
 
 
 def blocks(language):

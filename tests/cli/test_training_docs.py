@@ -1,4 +1,4 @@
-"""The examples of docs/training.md, as they stand there."""
+"""The examples of docs/guide/training.md, as they stand there."""
 
 import re
 import shlex
@@ -13,7 +13,7 @@ from xpnn.settings import FIELDS, Settings
 from xpnn.study.grid import parse_study
 from xpnn.study.job import Run
 
-PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "guide" / "training.md").read_text(encoding="utf-8")
 
 
 def test_the_python_examples_run(capsys, monkeypatch):

@@ -461,7 +461,7 @@ def test_the_pages_weights(here):
     write(here / "survey.csv", rows, [*COLUMNS, "people", "answer"])
     (command,), (code,) = blocks("sh weights"), blocks("python weights")
     assert run(*command.replace("\\\n", "").split()[1:]) == 0
-    exec(compile(code, "docs/data.md", "exec"), space := {})
+    exec(compile(code, "docs/guide/data.md", "exec"), space := {})
     assert space["model"].sha256() == xpnn.load("survey.safetensors").sha256()
 
 
@@ -831,7 +831,7 @@ def test_constant_columns_and_single_rows_work(here):
 
 
 def blocks(language):
-    text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "guide" / "data.md").read_text(encoding="utf-8")
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
@@ -859,7 +859,7 @@ def test_the_pages_python(iris, capsys, monkeypatch):
     )
     first, second = blocks("python")
     for block in (first, second):
-        exec(compile(block, "docs/data.md", "exec"), {})
+        exec(compile(block, "docs/guide/data.md", "exec"), {})
     out = capsys.readouterr().out
     assert out.startswith("['setosa' 'versicolor' 'virginica']")
     assert out.endswith("['low' 'low' 'high' 'high']\n")

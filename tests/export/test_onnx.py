@@ -348,7 +348,7 @@ def test_the_command(tmp_path, path, capsys):
     assert all(line.startswith("xpnn: error: ") for line in lines)
 
 
-PAGE = (ROOT / "docs" / "onnx.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "guide" / "onnx.md").read_text(encoding="utf-8")
 
 
 def test_the_page(tmp_path, monkeypatch):

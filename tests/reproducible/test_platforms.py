@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts import platforms
+from scripts.checks import platforms
 from tests.conftest import ROOT, open_backend
 from tests.reproducible.test_random import numpy_weights_hash, weights_hash
 from tests.reproducible.test_reproducible import bits, digest, everything
@@ -23,7 +23,7 @@ USABLE = platforms.usable()
 def run(expression, environment):
     """Return the value of an expression in a process of its own, which has these variables set."""
     code = (
-        "import json, numpy as np; from scripts import platforms; "
+        "import json, numpy as np; from scripts.checks import platforms; "
         "from tests import test_reproducible, test_reproducible_platforms; "
         "from tests import test_reproducible_random; "
         f"np.seterr(all='ignore'); print(json.dumps({expression}))"

@@ -1,4 +1,4 @@
-"""`scripts/bench.py` on a small random data set: structure, counts, the same losses."""
+"""`scripts/bench/epochs.py` on a small random data set: structure, counts, the same losses."""
 
 import dataclasses
 import importlib.util
@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import ROOT, open_backend
 from tests.helpers import environment
 
-SCRIPTS = ROOT / "scripts"
+SCRIPTS = ROOT / "scripts" / "bench"
 SAMPLES, ROUNDS = 400, 2
 ASKED = ("relu", "tanhexp")
 EXACT = ("xpnn-numpy", "xpnn-torch", "xpnn-jax", "torch", "jax", "sklearn")
@@ -35,7 +35,7 @@ WITH_CUPY = {"xpnn-cupy", "cupy", "floor"}
 
 def bench(*arguments, code=0):
     done = subprocess.run(
-        [sys.executable, str(SCRIPTS / "bench.py"), *arguments],
+        [sys.executable, str(SCRIPTS / "epochs.py"), *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -48,7 +48,7 @@ def bench(*arguments, code=0):
 @pytest.fixture
 def contenders(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    return importlib.import_module("bench_contenders")
+    return importlib.import_module("contenders")
 
 
 @pytest.fixture(scope="module")
@@ -277,11 +277,11 @@ def test_another_loss_is_seen(dtype, contenders, monkeypatch):
     case = dataclasses.replace(case, dtype=dtype)
     monkeypatch.setattr(contenders, "RATE", 0.1001)
     contenders.train_numpy(case, wrong)
-    bench = importlib.import_module("bench")
+    epochs_script = importlib.import_module("epochs")
     epochs = [{"wall": 1.0, "cpu": 1.0, "loss": loss, "accuracy": 0.5} for loss in wrong.losses]
-    found = bench.summary(epochs, right.losses, bench.HELD[dtype])
+    found = epochs_script.summary(epochs, right.losses, epochs_script.HELD[dtype])
     measured = {"dtype": dtype, "contenders": {"it": found}}
-    assert [name for name, _ in bench.wrong_losses(measured)] == ["it"]
+    assert [name for name, _ in epochs_script.wrong_losses(measured)] == ["it"]
 
 
 def test_profile():
@@ -322,7 +322,7 @@ def test_interrupt():
     arguments = ["random", "--samples", "1000", "--rounds", "1000", "--network", "article"]
     arguments += ["--activation", "relu", "--dtype", "float32", "--only", "xpnn-numpy", "floor"]
     with subprocess.Popen(
-        [sys.executable, str(SCRIPTS / "bench.py"), *arguments],
+        [sys.executable, str(SCRIPTS / "epochs.py"), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -340,12 +340,12 @@ def test_interrupt():
 @pytest.mark.parametrize(
     ("script", "arguments"),
     [
-        ("bench_long", ("nowhere",)),
-        ("bench_long", ("random", "--epochs", "9")),
-        ("bench_scale", ("--rounds", "1")),
-        ("bench_scale", ("--backend", "numbers")),
-        ("bench_scale", ("--folder", "/nowhere/at/all", "--part", "flat")),
-        ("bench_start", ("--rounds", "0")),
+        ("long_runs", ("nowhere",)),
+        ("long_runs", ("random", "--epochs", "9")),
+        ("scale", ("--rounds", "1")),
+        ("scale", ("--backend", "numbers")),
+        ("scale", ("--folder", "/nowhere/at/all", "--part", "flat")),
+        ("start", ("--rounds", "0")),
     ],
 )
 def test_mistakes_of_the_other_benchmarks_cost_one_line(script, arguments):

@@ -709,13 +709,13 @@ def test_backends_are_a_list_of_names(backends):
 
 
 def test_the_page_shows_what_a_mistake_costs():
-    """The message in docs/own-parts.md, of its activation without the 1."""
+    """The message in docs/guide/own-parts.md, of its activation without the 1."""
 
     def squareplus(u, b=4.0, *, xp):
         root = xp.sqrt(u * u + b)
         return 0.5 * (u + root), lambda dz: 0.5 * dz * (u / root)
 
-    page = (ROOT / "docs" / "own-parts.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guide" / "own-parts.md").read_text(encoding="utf-8")
     (shown,) = re.findall(r"^```\n(squareplus on numpy .*?)\n```", page, re.MULTILINE | re.DOTALL)
     with pytest.raises(PartError) as caught:
         check_gradients(squareplus, backends=["numpy"])

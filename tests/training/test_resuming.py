@@ -796,8 +796,8 @@ def test_a_log_of_another_run_keeps_all_files(folder, tmp_path, path, capsys):
 
 
 def test_the_page_shows_what_happens(tmp_path, monkeypatch):
-    """Every Python block of docs/checkpoints.md, one after the other."""
-    text = (ROOT / "docs" / "checkpoints.md").read_text(encoding="utf-8")
+    """Every Python block of docs/guide/checkpoints.md, one after the other."""
+    text = (ROOT / "docs" / "guide" / "checkpoints.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     assert blocks
     monkeypatch.chdir(tmp_path)
@@ -810,8 +810,8 @@ def test_the_page_shows_what_happens(tmp_path, monkeypatch):
 
 
 def test_the_page_shows_the_commands_that_there_are(folder, tmp_path, monkeypatch, capsys):
-    """Every `xpnn train` of docs/checkpoints.md, on small data and for few epochs."""
-    text = (ROOT / "docs" / "checkpoints.md").read_text(encoding="utf-8")
+    """Every `xpnn train` of docs/guide/checkpoints.md, on small data and for few epochs."""
+    text = (ROOT / "docs" / "guide" / "checkpoints.md").read_text(encoding="utf-8")
     commands = re.findall(r"^\$ xpnn (train (?:.*\\\n)*.*)$", text, flags=re.MULTILINE)
     assert len(commands) >= 2
     monkeypatch.chdir(tmp_path)

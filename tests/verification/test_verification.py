@@ -453,7 +453,7 @@ def test_standard_runs_are_written_and_read(monkeypatch, tmp_path):
 
 def matrix(results, *options):
     """Return what the matrix printed, how many runs it made, and its status."""
-    command = [sys.executable, str(ROOT / "scripts" / "reproducibility.py"), "matrix"]
+    command = [sys.executable, str(ROOT / "scripts" / "checks" / "reproducibility.py"), "matrix"]
     command += [str(ROOT / "data" / "mnist"), "--backends", "numpy,strict", "--samples", "200"]
     command += ["--results", str(results), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
@@ -487,7 +487,7 @@ def test_the_matrix_goes_on_where_it_stood_and_shows_what_differs(tmp_path):
 
 
 def test_the_matrix_has_a_row_for_every_part(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "scripts")
+    monkeypatch.syspath_prepend(ROOT / "scripts" / "checks")
     rows = importlib.import_module("reproducibility").matrix_settings().values()
     for kind, registry in {
         "activation": xpnn.activations.ACTIVATIONS,

@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
                 action="append",
                 default=[],
                 help="a Python file with parts of your own, known by their names from then on "
-                "(docs/own-parts.md); may be repeated",
+                "(docs/guide/own-parts.md); may be repeated",
             )
             command.add_argument(
                 "--traceback",

@@ -71,7 +71,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("export", help="write a model to an ONNX file")
     parser.description = (
         "Write a trained model to an ONNX file. Input: x, floats of shape (batch, features). "
-        "Outputs: logits and probabilities, or for a regression outputs (docs/onnx.md)."
+        "Outputs: logits and probabilities, or for a regression outputs (docs/guide/onnx.md)."
     )
     parser.set_defaults(run=_export)
     add = parser.add_argument

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections import defaultdict
 
-from bench_contenders import RATE, SEED, model_of
+from contenders import RATE, SEED, model_of
 
 import xpnn
 from xpnn.backends import NumpyBackend

@@ -1,11 +1,11 @@
 """Measure what reproducible training costs beside native training, on NumPy with one thread.
 
-``OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python scripts/bench_reproducible.py data/mnist``
+``OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python scripts/bench/reproducible.py data/mnist``
 trains the article's network through `xpnn.fit`, native and reproducible in turn, and prints a
 Markdown table of CPU time. Each run is timed for few epochs and for one, and their difference
 taken, so that set-up and the untrained network's evaluation drop out.
 
-``python scripts/bench_reproducible.py data/mnist --backend cupy`` does the same on a CUDA card. Its
+``python scripts/bench/reproducible.py data/mnist --backend cupy`` does the same on a CUDA card. Its
 times are of the wall clock, and end when the last figures are on the host; its memory is what
 CuPy's pool took from the card.
 """

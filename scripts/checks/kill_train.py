@@ -1,6 +1,7 @@
 """Kill a run again and again, resume it each time, and see that it ends as an undisturbed one.
 
-    python scripts/kill_train.py [--kills 20] [--epochs 12] [--backend numpy] [--data data/mnist]
+    python scripts/checks/kill_train.py [--kills 20] [--epochs 12] [--backend numpy]
+        [--data data/mnist]
 
 A run is started and killed (`kill -9`) at random moments, and resumed from its checkpoint until it
 has all its epochs; another one is left alone. A run that has come to its end is compared, and

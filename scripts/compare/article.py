@@ -1,7 +1,7 @@
 """Compare runs with the article's published logs, row by row.
 
-    python scripts/compare_article.py [NAME …] [--backend numpy] [--epochs 50]
-    python scripts/compare_article.py --log h_swish run.csv
+    python scripts/compare/article.py [NAME …] [--backend numpy] [--epochs 50]
+    python scripts/compare/article.py --log h_swish run.csv
 
 The first form trains with the article's settings in float64 (NAME: h_swish, tanhexp, flooding,
 nesterov; all four if none is given); the second reads a log that `xpnn train --log` wrote. Exit
@@ -16,7 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
+PUBLISHED = ROOT / "xpnn" / "study" / "article" / "published"
 COLUMNS = ("train_accuracy", "train_loss", "test_accuracy", "test_loss")
 SETTINGS = {
     "h_swish": ["--activation", "h_swish:n=6"],
@@ -45,7 +46,7 @@ def difference(ours, published):
 
 def compare(name, log, wanted=51):
     """Print how far a log is from the published one; return whether it is near enough."""
-    published = read(ROOT / "xpnn" / "study" / "published" / FILES.get(name, f"{name}.csv"))
+    published = read(PUBLISHED / FILES.get(name, f"{name}.csv"))
     ours = read(log)
     differences = [difference(a, b) for a, b in zip(ours, published, strict=False)]
     rows, allowed = TOLERANCE[name]

@@ -1,9 +1,9 @@
 """Hold reproducible runs to their promise, on this machine.
 
-    python scripts/reproducibility.py matrix DATA [--backends numpy,torch,jax,strict]
+    python scripts/checks/reproducibility.py matrix DATA [--backends numpy,torch,jax,strict]
         [--dtypes float64,float32] [--only TEXT] [--samples N] [--results runs/matrix.jsonl]
-    python scripts/reproducibility.py platforms DATA
-    python scripts/reproducibility.py canonical DATA [--write]
+    python scripts/checks/reproducibility.py platforms DATA
+    python scripts/checks/reproducibility.py canonical DATA [--write]
 
 matrix     One epoch of the article's network for every activation and variant of one, every loss
            with and without flooding, every optimizer with and without weight decay, in both dtypes:
@@ -33,7 +33,7 @@ from xpnn.optimizers import OPTIMIZERS
 from xpnn.settings import Settings
 from xpnn.verification import Canonical, as_json, generated, record, run_canonical, usable_backends
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 # a level that the loss of a mini-batch crosses within the epoch
 FLOODS = {"mean_squared_error": 0.05, "binary_cross_entropy": 0.1}
@@ -220,7 +220,7 @@ def run_platform(folder, backend, environment):
     options = ["train", folder, "--reproducible", "--hash", "--dtype", "float64"]
     options += ["--activation", "tanhexp", "--epochs", "1", "--backend", backend]
     code = (
-        "import json, sys; from scripts import platforms; from xpnn.cli import main; "
+        "import json, sys; from scripts.checks import platforms; from xpnn.cli import main; "
         f"print(json.dumps([platforms.state({backend!r}), platforms.native({backend!r})])); "
         f"sys.exit(main({options!r}))"
     )
@@ -271,7 +271,8 @@ def canonical(folder, write):
         runs.append(run_canonical(run, data[run.data], "numpy"))
         print(f"{run.name}: {runs[-1].hashes[-1]}", flush=True)
     if write:
-        (ROOT / "xpnn" / "canonical.json").write_text(as_json(runs), encoding="utf-8")
+        path = ROOT / "xpnn" / "verification" / "canonical.json"
+        path.write_text(as_json(runs), encoding="utf-8")
     return True
 
 

@@ -1,6 +1,6 @@
 """Set xpnn's scikit-learn estimators beside scikit-learn's own, on its five small data sets.
 
-    python scripts/compare_estimators.py [--seeds 5] [--folds 5] [--backend numpy] [--max-iter 200]
+    python scripts/compare/estimators.py [--seeds 5] [--folds 5] [--backend numpy] [--max-iter 200]
 
 For each seed the same folds, standardized on what is trained on (the targets of Diabetes too),
 the same parameters, all others the default ones. The table shows accuracy (R² for Diabetes) over

@@ -1,6 +1,6 @@
 """Kill a study again and again, and see that nothing is lost.
 
-    python scripts/kill_study.py [--kills 20] [--jobs 2] [--epochs 3] [--data data/mnist]
+    python scripts/checks/kill_study.py [--kills 20] [--jobs 2] [--epochs 3] [--data data/mnist]
 
 A study of 6 short reproducible runs is started and killed (`kill -9`) at random moments, and begun
 again until it finishes; another one is left alone. Exit status 1 unless both have the same

@@ -1,4 +1,4 @@
-"""The contenders of `bench.py`: one and the same training by xpnn, other libraries and by hand.
+"""The contenders of `epochs.py`: one and the same training by xpnn, other libraries and by hand.
 
 Each is a function of a case and a worker's turns. It sets itself up and runs ``case.epochs``
 epochs, each between ``turns.begin()`` and ``turns.end(loss, accuracy)``: the order of the samples

@@ -1,6 +1,6 @@
 """Measure what starting costs: ``import xpnn`` beside ``import numpy``, ``xpnn --help``, sizes.
 
-    python scripts/bench_start.py [--rounds 15]
+    python scripts/bench/start.py [--rounds 15]
 
 Prints medians of CPU time of whole processes, run in turn, and the installed size of xpnn with all
 that it needs, beside those of PyTorch and JAX with all that they need, where installed.
@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 
-from bench import answer, count, setting
+from epochs import answer, count, setting
 
 COMMANDS = {
     "pass": ["-c", "pass"],
@@ -87,4 +87,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(answer("bench_start", main))
+    sys.exit(answer("start", main))

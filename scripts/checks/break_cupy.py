@@ -1,6 +1,6 @@
 """Break xpnn on CuPy alone, in one way after another, and see that the tests notice.
 
-    python scripts/break_cupy.py [--only WORDS] [--data data/mnist]
+    python scripts/checks/break_cupy.py [--only WORDS] [--data data/mnist]
 
 Each fault is a change of a few lines in a scratch copy of this checkout, as it is, edits and new
 files included. It acts where the library is CuPy: a wrong dtype, an array of the host, a device
@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # of every part, but for whole runs of the article's network; the quick ones first
 TESTS = [
     "_core/functions", "layers", "training/layers", "training/options", "losses", "optimizers",
@@ -91,7 +91,7 @@ FAULTS = [
     ),
     Fault(
         "a schedule's rates in float64",
-        "steps.py",
+        "training/steps.py",
         "        return (self._backend.chunk(self._rates, None),)\n",
         """\
         if self._backend.name == "cupy":
@@ -101,7 +101,7 @@ FAULTS = [
     ),
     Fault(
         "samples' weights in float64",
-        "streams.py",
+        "training/streams.py",
         "    own = [] if weights is None else [Source(weights, name)]\n",
         """\
     own_name = "float64" if backend.name == "cupy" else name
@@ -110,7 +110,7 @@ FAULTS = [
     ),
     Fault(
         "evaluation of float32 features",
-        "steps.py",
+        "training/steps.py",
         "        outputs, _ = self.network.forward(arrays, _taken(x, row, self.dtype, xp), xp=xp)",
         """\
         dtype = xp.float32 if "cupy" in xp.__name__ else self.dtype
@@ -120,10 +120,10 @@ FAULTS = [
     # the host's arrays
     Fault(
         "an array of the host among random bits",
-        "random_bits.py",
-        "    shifts = xp.arange(0, 64, 16, dtype=xp.int64, device=device(key))\n",
+        "_core/random_bits.py",
+        "    shifts = xp.arange(0, 64, 16, dtype=xp.int64, device=device)\n",
         """\
-    shifts = xp.arange(0, 64, 16, dtype=xp.int64, device=device(key))
+    shifts = xp.arange(0, 64, 16, dtype=xp.int64, device=device)
     if "cupy" in xp.__name__:
         shifts = np.arange(0, 64, 16)
 """,
@@ -141,7 +141,7 @@ FAULTS = [
     # devices
     Fault(
         "arrays go to the current device",
-        "backends.py",
+        "backends/base.py",
         """\
         with self.device:
             return self.library.asarray(host)
@@ -150,13 +150,13 @@ FAULTS = [
     ),
     Fault(
         "a scope without its device",
-        "backends.py",
+        "backends/base.py",
         "        with super().scope(), self.device:\n",
         "        with super().scope():\n",
     ),
     Fault(
         "reproducible arrays are made outside of the scope",
-        "backends.py",
+        "backends/base.py",
         """\
         with self.inner.scope():
             return self.xp.wrap(self.inner.asarray(host))
@@ -355,7 +355,7 @@ def _scaled(
     ),
     Fault(
         "a second try begins where the first one ended",
-        "backends.py",
+        "backends/base.py",
         "        again = rebuilt(carry, views)\n",
         """\
         again = carry if self.name == "cupy" else rebuilt(carry, views)
@@ -364,7 +364,7 @@ def _scaled(
     # what a step costs
     Fault(
         "each step's loss is copied to the host",
-        "steps.py",
+        "training/steps.py",
         """\
         gradient, sums = _criticized(self.loss, outputs, row, y, *context, xp=xp)
         gradients = pullback(gradient)
@@ -436,7 +436,7 @@ def _scaled(
     ),
     Fault(
         "twenty launches more in each evaluation step",
-        "steps.py",
+        "training/steps.py",
         "        _, sums = _criticized(self.loss, outputs, row, y, *context, xp=xp)\n",
         """\
         for _ in range(20 if "cupy" in xp.__name__ else 0):
@@ -487,7 +487,7 @@ lambda dz: xp.where(
     ),
     Fault(
         "random bits shift their sign in",
-        "random_bits.py",
+        "_core/random_bits.py",
         "    return z ^ ((z >> by) & ((1 << (64 - by)) - 1))\n",
         """\
     if "cupy" in type(z).__module__:
@@ -498,7 +498,7 @@ lambda dz: xp.where(
     # rows
     Fault(
         "each sample has the target of the one before",
-        "steps.py",
+        "training/steps.py",
         "    targets = xp.take(y, rows, axis=0)\n",
         """\
     targets = xp.take(y, rows - 1 if "cupy" in xp.__name__ else rows, axis=0)
@@ -506,7 +506,7 @@ lambda dz: xp.where(
     ),
     Fault(
         "weights are those of the first samples",
-        "steps.py",
+        "training/steps.py",
         "        weights = xp.take(weights, rows, axis=0)\n",
         """\
         if "cupy" in xp.__name__:
@@ -540,7 +540,7 @@ lambda dz: xp.where(
     ),
     Fault(
         "a stream's chunks are kept by their buffers",
-        "streams.py",
+        "training/streams.py",
         "        x, y, *weights = map(self.backend.chunk, buffers, self._known)\n",
         """\
         parts = map(self.backend.chunk, buffers, self._known)

@@ -1,9 +1,9 @@
 """Measure xpnn's epochs beside PyTorch's, JAX's, scikit-learn's, plain NumPy's and the BLAS alone.
 
-    python scripts/bench.py [data/mnist | random] [--json FILE] > table.md
-    python scripts/bench.py --only xpnn-numpy numpy floor --activation relu --dtype float32
-    python scripts/bench.py --device cuda
-    python scripts/bench.py --profile --activation tanhexp
+    python scripts/bench/epochs.py [data/mnist | random] [--json FILE] > table.md
+    python scripts/bench/epochs.py --only xpnn-numpy numpy floor --activation relu --dtype float32
+    python scripts/bench/epochs.py --device cuda
+    python scripts/bench/epochs.py --profile --activation tanhexp
 
 All contenders train one network from the same weights, on the same arrays, in the same order, and
 their running losses are compared with plain NumPy's in float64. Each has a process of its own, and
@@ -13,7 +13,7 @@ contender failed or its loss is another one, 2 for a wrong argument.
 With ``--device cuda`` (or ``cuda:1``), xpnn on CuPy, PyTorch and JAX is compared with plain CuPy,
 PyTorch, JAX and the products by cuBLAS on that card. What can't run is left out, with the reason.
 The clocks are CUDA events and the wall clock; only the latter is there for JAX, see
-`bench_contenders`.
+`contenders`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from bench_contenders import (
+from contenders import (
     ACTIVATIONS,
     CONTENDERS,
     CPU_ALONE,
@@ -57,7 +57,7 @@ from xpnn.datasets import read_idx_folder
 from xpnn.errors import ArgumentError, BackendError, XpnnError
 from xpnn.study.machine import cores, cpu, kernels
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # layers, and rows of a mini-batch
 NETWORKS = {
     "article": ((784, 100, 50, 10), 100),
@@ -580,7 +580,7 @@ def main():
     if args.json:
         check_writable("--json", args.json)
     if args.profile:
-        from bench_profile import profile
+        from operations import profile
 
         for case in cases(args):
             print(profile(case), flush=True)

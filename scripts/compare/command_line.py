@@ -1,6 +1,6 @@
 """Set xpnn's command line beside scikit-learn's multi-layer perceptrons, on Iris, Wine, Diabetes.
 
-    python scripts/compare_sklearn.py [--seeds 10] [--backend numpy]
+    python scripts/compare/command_line.py [--seeds 10] [--backend numpy]
 
 For each seed a quarter of the data is held out, of each class alike. The rest is written as a CSV
 file, and `xpnn train` and `xpnn predict` see these files alone; scikit-learn gets the same rows,

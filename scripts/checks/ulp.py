@@ -1,6 +1,6 @@
 """The largest error in ulp of every function on n random points, against mpmath.
 
-    python scripts/check_ulp.py [--points 1000000] [--backends numpy,torch,jax,strict]
+    python scripts/checks/ulp.py [--points 1000000] [--backends numpy,torch,jax,strict]
 
 Every point is compared with mpmath's 120 bits, in float64 with the rest of mpmath's value beside
 it, so that an error is known to 1e-10 ulp or better. Prints a row a function: the largest error,

@@ -1,6 +1,6 @@
 """Measure whether a long run slows down or grows: the last epochs beside the first.
 
-    python scripts/bench_long.py data/mnist --epochs 200
+    python scripts/bench/long_runs.py data/mnist --epochs 200
 
 The velocities of dead units and tiny probabilities decay into subnormal numbers, which many
 processors compute with slowly. Prints, for Momentum and Nesterov in float32, the CPU time of an
@@ -15,7 +15,7 @@ import sys
 import time
 
 import numpy as np
-from bench import again_in, answer, count, environment, setting
+from epochs import again_in, answer, count, environment, setting
 
 import xpnn
 from xpnn._core.tree import leaves, rebuilt
@@ -117,4 +117,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(answer("bench_long", main))
+    sys.exit(answer("long_runs", main))

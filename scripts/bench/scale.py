@@ -1,6 +1,6 @@
 """Measure training from mapped files beside training from memory: rate, peak memory, flatness.
 
-    python scripts/bench_scale.py [--part rate memory flat] [--backend numpy] > table.md
+    python scripts/bench/scale.py [--part rate memory flat] [--backend numpy] > table.md
 
 rate: epochs of the article's network on the same samples from memory, from a mapped file of
 float32 and from one of bytes, each in a process of its own, in turns; ratios are taken in each
@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import again_in, answer, count, environment, setting
+from epochs import again_in, answer, count, environment, setting
 
 import xpnn
 from xpnn.backends import BACKENDS
@@ -207,4 +207,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(answer("bench_scale", main))
+    sys.exit(answer("scale", main))
