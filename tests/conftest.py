@@ -5,7 +5,6 @@ puts PyTorch and JAX on that device. CuPy runs on its second device where there 
 array which was made on the current one by mistake meets arrays of another.
 """
 
-import ctypes
 import os
 
 # before SciPy is imported, for scikit-learn's checks of its array API
@@ -14,13 +13,9 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")
 import numpy as np
 import pytest
 
-from tests.helpers import ROOT
+from tests.helpers import LIBRARIES, ROOT, open_backend
 from xpnn.backends import get_backend
 from xpnn.errors import BackendError
-
-LIBRARIES = ("numpy", "numpy-readonly", "strict", "torch", "jax", "cupy")
-REQUIRED = set(filter(None, os.environ.get("XPNN_REQUIRE", "").split(",")))
-ARTICLE = ROOT / "xpnn" / "study" / "article" / "published"
 
 
 def pytest_report_header():
@@ -29,35 +24,6 @@ def pytest_report_header():
         return f"cupy: {get_backend('cupy').card}"
     except BackendError as error:
         return f"cupy: {error}"
-
-
-def emulated_driver():
-    """Return the library that counts launches and copies; skip on a real card, which has none."""
-    if open_backend("cupy").card != "emulated GPU":
-        pytest.skip("launches and copies are counted on the emulated card only")
-    driver = ctypes.CDLL("libcuda.so.1")
-    for function in (driver.coc_launches, driver.coc_copies, driver.coc_bytes):
-        function.restype = ctypes.c_long
-    return driver
-
-
-def open_backend(library, dtype="float64"):
-    """Return the backend for a test; skip, or fail if it was required, where it isn't there."""
-    name = library.removesuffix("-readonly")
-    device = {
-        "strict": "device1",
-        "torch": os.environ.get("XPNN_DEVICE"),
-        "jax": os.environ.get("XPNN_DEVICE"),
-    }.get(name)
-    try:
-        backend = get_backend(name, device=device, dtype=dtype)
-        if name == "cupy" and "cuda:1" in backend.devices():
-            return get_backend(name, device="cuda:1", dtype=dtype)
-        return backend
-    except BackendError as error:
-        if name in REQUIRED:
-            pytest.fail(f"{name} was required: {error}")
-        pytest.skip(str(error))
 
 
 @pytest.fixture(params=["float32", "float64"])

@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler, scale
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
 import xpnn
-from tests.conftest import ROOT, open_backend
+from tests.helpers import ROOT, open_backend
 from xpnn.backends import backend_of
 from xpnn.estimators import MLPClassifier, MLPRegressor
 

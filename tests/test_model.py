@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import open_backend
+from tests.helpers import open_backend
 from xpnn.errors import ArgumentError
 from xpnn.model import SummaryRow
 

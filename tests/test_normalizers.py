@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import LIBRARIES, open_backend
+from tests.helpers import LIBRARIES, open_backend
 from xpnn.backends import namespace, to_numpy
 from xpnn.datasets import Dataset
 from xpnn.errors import ArgumentError, DataError

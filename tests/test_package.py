@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 from xpnn import cli
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS, DTYPES
@@ -312,3 +312,12 @@ def test_commands_of_pages_name_scripts_that_are_there():
     named = set(re.findall(r"\bscripts/[\w/]+\.(?:py|sh)\b", text))
     assert len(named) >= 10
     assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def test_no_test_module_imports_another():
+    """What several share is in helpers.py; fixtures are in conftest.py."""
+    paths = [*ROOT.glob("tests/**/*.py"), *ROOT.glob("scripts/**/*.py")]
+    named = {name for path in paths for name in imported(path.read_text(encoding="utf-8"))}
+    ours = {name for name in named if name.partition(".")[0] == "tests"}
+    assert "tests.helpers.ROOT" in ours
+    assert {name for name in ours if not name.startswith("tests.helpers.")} == set()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import open_backend
+from tests.helpers import open_backend
 from xpnn import schedules
 from xpnn.errors import ArgumentError
 from xpnn.schedules import SCHEDULES, Constant, Cosine, Exponential, Plateau, Schedule, Step, Warmup

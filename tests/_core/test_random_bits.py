@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.conftest import LIBRARIES, open_backend
+from tests.helpers import LIBRARIES, open_backend
 from xpnn._core import random_bits
 from xpnn._core.random_bits import UNIFORM, key_of, split, uniform
 from xpnn.backends import get_backend

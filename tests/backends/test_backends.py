@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import LIBRARIES, open_backend
+from tests.helpers import LIBRARIES, open_backend
 from xpnn import backends
 from xpnn.backends import BACKENDS, BackendInfo, describe, get_backend, namespace, to_numpy
 from xpnn.errors import ArgumentError, BackendError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import emulated_driver, open_backend
+from tests.helpers import emulated_driver, open_backend
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import get_backend
 

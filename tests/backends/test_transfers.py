@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import open_backend
+from tests.helpers import open_backend
 from xpnn.training import loop
 
 X = np.random.RandomState(0).randn(64, 3)

@@ -5,26 +5,10 @@ import numpy as np
 import pytest
 
 import xpnn
+from tests.helpers import SAMPLES, Stop, train_dense
 from xpnn.training.callback import Callback
 
-RNG = np.random.RandomState(0)
-X, Y = RNG.standard_normal((25, 4)), RNG.randint(0, 3, 25)
 HEADER = "epoch,train_accuracy,train_loss,test_accuracy,test_loss,seconds"
-
-
-def run(*callbacks, epochs=3, x=X, validation=(X, Y), **options):
-    model = xpnn.Sequential(xpnn.Dense(3))
-    history = xpnn.fit(
-        model,
-        (x, Y),
-        validation=validation,
-        epochs=epochs,
-        batch_size=10,
-        seed=1,
-        callbacks=callbacks,
-        **options,
-    )
-    return model, history
 
 
 class Notes(Callback):
@@ -45,18 +29,9 @@ class Notes(Callback):
         self.calls.append("end")
 
 
-class Stop(Callback):
-    def __init__(self, epoch, error=KeyboardInterrupt):
-        self.epoch, self.error = epoch, error
-
-    def on_epoch(self, epoch):
-        if epoch.epoch == self.epoch:
-            raise self.error
-
-
 def test_hooks_are_called_in_order():
     notes = Notes()
-    run(notes, epochs=2)
+    train_dense(notes, epochs=2)
     assert notes.calls[:2] == [("start", 2, 3), ("epoch", 0)]
     assert notes.calls[-2:] == [("epoch", 2), "end"]
     between = notes.calls[2 : notes.calls.index(("epoch", 1))]
@@ -68,21 +43,21 @@ def test_hooks_are_called_in_order():
 def test_every_callback_ends_after_an_error(error):
     before, after = Notes(), Notes()
     with pytest.raises(error):
-        run(before, Stop(1, error), after)
+        train_dense(before, Stop(1, error), after)
     assert before.calls.count("end") == after.calls.count("end") == 1
     assert ("epoch", 1) in before.calls
     assert ("epoch", 1) not in after.calls
 
 
 def test_the_hooks_of_the_base_do_nothing():
-    plain, noted = run(), run(Callback())
+    plain, noted = train_dense(), train_dense(Callback())
     assert plain[0].sha256() == noted[0].sha256()
 
 
 @pytest.mark.parametrize("hashes", [False, True])
 def test_the_log_reads_back_as_the_same_floats(hashes, tmp_path):
     path = tmp_path / "run.csv"
-    model, history = run(xpnn.CSVLogger(path, hashes=hashes))
+    model, history = train_dense(xpnn.CSVLogger(path, hashes=hashes))
     text = path.read_bytes().decode()
     assert "\r" not in text
     assert text.endswith("\n")
@@ -96,7 +71,7 @@ def test_the_log_reads_back_as_the_same_floats(hashes, tmp_path):
 
 def test_the_log_says_nan_where_nothing_is_known(tmp_path):
     path = tmp_path / "run.csv"
-    run(xpnn.CSVLogger(path), validation=None)
+    train_dense(xpnn.CSVLogger(path), validation=None)
     rows = list(csv.DictReader(path.read_text().splitlines()))
     assert {row["test_loss"] for row in rows} == {"nan"}
     assert all(math.isfinite(float(row["train_loss"])) for row in rows)
@@ -110,7 +85,7 @@ def test_a_row_is_in_the_file_at_once(tmp_path):
         def on_epoch(self, epoch):
             seen.append(path.read_text())
 
-    run(xpnn.CSVLogger(path), Look(), epochs=2)
+    train_dense(xpnn.CSVLogger(path), Look(), epochs=2)
     assert [text.count("\n") for text in seen] == [2, 3, 4]
     assert all(text.endswith("\n") for text in seen)
 
@@ -118,8 +93,8 @@ def test_a_row_is_in_the_file_at_once(tmp_path):
 def test_the_log_is_begun_anew(tmp_path):
     path = tmp_path / "run.csv"
     logger = xpnn.CSVLogger(path)
-    run(logger, epochs=5)
-    run(logger, epochs=1)
+    train_dense(logger, epochs=5)
+    train_dense(logger, epochs=1)
     assert path.read_text().count("\n") == 3
 
 
@@ -128,17 +103,16 @@ def test_nothing_is_written_before_the_run(tmp_path):
     path.write_text("old")
     logger = xpnn.CSVLogger(path)
     with pytest.raises(xpnn.DataError):
-        run(logger, x=np.full((25, 4), np.nan))
+        train_dense(logger, x=np.full((23, 4), np.nan))
     assert path.read_text() == "old"
 
 
 def test_the_log_keeps_the_rows_before_an_error(tmp_path):
     path = tmp_path / "run.csv"
     with pytest.raises(xpnn.DivergenceError, match="at epoch 1, in batch 2"):
-        run(
+        train_dense(
             xpnn.CSVLogger(path),
-            x=1e30 * X,
-            loss=xpnn.MeanSquaredError() if Y.ndim == 2 else None,
+            x=1e30 * SAMPLES,
             optimizer=xpnn.optimizers.SGD(lr=1e30),
         )
     assert path.read_text().count("\n") == 2
@@ -156,12 +130,12 @@ def test_a_log_whose_folder_goes_away(tmp_path):
     logger = xpnn.CSVLogger(folder / "run.csv")
     folder.rmdir()
     with pytest.raises(xpnn.ArgumentError, match="log must be a file that can be written"):
-        run(logger)
+        train_dense(logger)
 
 
 @pytest.mark.parametrize("hashes", [False, True])
 def test_the_terminal_gets_a_line_an_epoch(hashes, capsys):
-    model, history = run(xpnn.Terminal(hashes=hashes))
+    model, history = train_dense(xpnn.Terminal(hashes=hashes))
     captured = capsys.readouterr()
     lines = [line.split(" ") for line in captured.out.splitlines()]
     assert [line[:5] for line in lines] == [[repr(value) for value in row[:5]] for row in history]
@@ -174,7 +148,7 @@ def test_the_terminal_gets_a_line_an_epoch(hashes, capsys):
 @pytest.mark.parametrize("hashes", [False, True])
 def test_a_log_is_read_back(hashes, tmp_path):
     path = tmp_path / "run.csv"
-    _, history = run(xpnn.CSVLogger(path, hashes=hashes))
+    _, history = train_dense(xpnn.CSVLogger(path, hashes=hashes))
     assert xpnn.read_log(path) == list(history)
 
 

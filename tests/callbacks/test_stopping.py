@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import open_backend
-from tests.training.test_resuming import VALIDATION, Stop, X, Y, figures, fit, stopped
+from tests.helpers import (
+    CLASSES,
+    SAMPLES,
+    VALIDATION,
+    Stop,
+    figures,
+    open_backend,
+    stopped,
+    train_small,
+)
 from xpnn.datasets import Dataset
 from xpnn.task import Task
 from xpnn.training.plan import Method, Plan
@@ -35,7 +43,7 @@ def driven(losses, column="test_loss", **options):
     model = xpnn.Sequential(xpnn.Dense(2))
     model.initialize(3, backend=xpnn.get_backend(), rng=np.random.RandomState(0))
     history = xpnn.History({})
-    samples = Samples(Dataset(X, Y), Dataset(*VALIDATION), None, {}, Task())
+    samples = Samples(Dataset(SAMPLES, CLASSES), Dataset(*VALIDATION), None, {}, Task())
     method = Method(xpnn.CrossEntropy(), xpnn.SGD())
     run = Run(model, Plan(99, 1, 0), method, samples, history, np.random.RandomState(0))
     early = xpnn.EarlyStopping(column, **options)
@@ -91,9 +99,11 @@ def test_it_stops_at_the_first_run_of_patience_epochs_without_a_new_least(seed):
 def learner(**options):
     """A run whose test loss rises after a while: a large network on few samples."""
     return {
-        "validation": (X[:9], np.roll(Y[:9], 1)), "optimizer": xpnn.Momentum(0.1), "epochs": 30,
+        "validation": (SAMPLES[:9], np.roll(CLASSES[:9], 1)),
+        "optimizer": xpnn.Momentum(0.1),
+        "epochs": 30,
         **options,
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("restore_best", [True, False])
@@ -102,34 +112,34 @@ def test_the_best_weights_come_back(restore_best, library, dtype):
         pytest.skip("as numpy")
     early = xpnn.EarlyStopping(patience=3, restore_best=restore_best)
     options = {"backend": open_backend(library, dtype)}
-    model, history = fit(early, **learner(**options))
+    model, history = train_small(early, **learner(**options))
     losses = history.column("test_loss")[1:]
     best = int(np.argmin(losses)) + 1
     assert (early.best, len(losses)) == (best, best + 3)
     assert history.stopped == f"test_loss was best at epoch {best}, 3 epochs before"
-    plain, _ = fit(**learner(epochs=best if restore_best else best + 3, **options))
+    plain, _ = train_small(**learner(epochs=best if restore_best else best + 3, **options))
     assert model.sha256() == plain.sha256()
     assert model.backend.owns(model.parameters[0]["weight"])
 
 
 def test_a_run_that_is_not_stopped_has_the_best_weights_too():
-    model, history = fit(xpnn.EarlyStopping(patience=30), **learner())
+    model, history = train_small(xpnn.EarlyStopping(patience=30), **learner())
     best = int(np.argmin(history.column("test_loss")[1:])) + 1
     assert history.stopped is None
     assert len(history) == 31
     assert best < 30
-    assert model.sha256() == fit(**learner(epochs=best))[0].sha256()
+    assert model.sha256() == train_small(**learner(epochs=best))[0].sha256()
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["stopping first", "checkpoint first"])
 @pytest.mark.parametrize("after", [0, 1, 2], ids="{} after the best".format)
 def test_it_survives_a_checkpoint(first, after, path):
     early = xpnn.EarlyStopping(patience=3)
-    model, history = fit(early, **learner())
+    model, history = train_small(early, **learner())
     both = [xpnn.EarlyStopping(patience=3), xpnn.Checkpoint(path)]
     with pytest.raises(KeyboardInterrupt):
-        fit(*(both if first else both[::-1]), Stop(early.best + after), **learner())
-    again, resumed = fit(xpnn.EarlyStopping(patience=3), resume=path, **learner())
+        train_small(*(both if first else both[::-1]), Stop(early.best + after), **learner())
+    again, resumed = train_small(xpnn.EarlyStopping(patience=3), resume=path, **learner())
     assert figures(resumed) == figures(history)
     assert resumed.stopped == history.stopped
     assert again.sha256() == model.sha256()
@@ -138,66 +148,66 @@ def test_it_survives_a_checkpoint(first, after, path):
 @pytest.mark.parametrize("first", [True, False], ids=["stopping first", "checkpoint first"])
 def test_a_run_that_was_stopped_stays_stopped(first, path):
     both = [xpnn.EarlyStopping(patience=3), xpnn.Checkpoint(path, every=50)]
-    model, history = fit(*(both if first else both[::-1]), **learner())
-    again, resumed = fit(xpnn.EarlyStopping(patience=3), resume=path, **learner())
+    model, history = train_small(*(both if first else both[::-1]), **learner())
+    again, resumed = train_small(xpnn.EarlyStopping(patience=3), resume=path, **learner())
     assert list(resumed) == list(history)
     assert (resumed.stopped, again.sha256()) == (history.stopped, model.sha256())
     # more patience, and on it goes
-    model, history = fit(xpnn.EarlyStopping(patience=5), **learner())
-    again, resumed = fit(xpnn.EarlyStopping(patience=5), resume=path, **learner())
+    model, history = train_small(xpnn.EarlyStopping(patience=5), **learner())
+    again, resumed = train_small(xpnn.EarlyStopping(patience=5), resume=path, **learner())
     assert figures(resumed) == figures(history)
     assert again.sha256() == model.sha256()
 
 
 def test_a_checkpoint_without_the_best_weights(path):
     stopped(path, at=15, **learner())
-    best = int(np.argmin(fit(**learner(epochs=15))[1].column("test_loss")[1:])) + 1
+    best = int(np.argmin(train_small(**learner(epochs=15))[1].column("test_loss")[1:])) + 1
     with pytest.raises(xpnn.ArgumentError, match=f"needs the weights of epoch {best}, .*run.ckpt"):
-        fit(xpnn.EarlyStopping(patience=20), resume=path, **learner())
+        train_small(xpnn.EarlyStopping(patience=20), resume=path, **learner())
     early = xpnn.EarlyStopping(patience=20, restore_best=False)
-    assert fit(early, resume=path, **learner())[1].resumed == 15
+    assert train_small(early, resume=path, **learner())[1].resumed == 15
 
 
 def test_the_best_weights_are_left_where_they_are_not_wanted_any_more(path):
     """The checkpoint has some; so it has, of another epoch, for another column."""
     early = xpnn.EarlyStopping(patience=30)
     with pytest.raises(KeyboardInterrupt):
-        fit(early, xpnn.Checkpoint(path), Stop(20), **learner())
-    plain, history = fit(**learner(epochs=20))
+        train_small(early, xpnn.Checkpoint(path), Stop(20), **learner())
+    plain, history = train_small(**learner(epochs=20))
     options = {"resume": path, **learner(epochs=20)}
-    model, _ = fit(xpnn.EarlyStopping(patience=30, restore_best=False), **options)
+    model, _ = train_small(xpnn.EarlyStopping(patience=30, restore_best=False), **options)
     assert model.sha256() == plain.sha256()
     other = xpnn.EarlyStopping("train_loss", patience=30, min_delta=0.5)
     assert np.argmin(history.column("test_loss")[1:]) + 1 == early.best
     with pytest.raises(xpnn.ArgumentError, match="restore_best needs the weights of epoch"):
-        fit(other, model=model, **options)
+        train_small(other, model=model, **options)
     assert other.best != early.best
     assert model.sha256() == plain.sha256()
 
 
 def test_one_that_is_used_twice_begins_anew():
     early = xpnn.EarlyStopping(patience=3)
-    first, history = fit(early, **learner())
-    second, again = fit(early, **learner())
+    first, history = train_small(early, **learner())
+    second, again = train_small(early, **learner())
     assert (second.sha256(), figures(again)) == (first.sha256(), figures(history))
 
 
 def test_one_that_is_used_twice_forgets_the_first_run():
     early = xpnn.EarlyStopping(patience=3)
-    fit(early, **learner())
+    train_small(early, **learner())
     model = xpnn.Sequential(xpnn.Dense(6), xpnn.Activation("tanhexp"), xpnn.Dense(3))
     with pytest.raises(KeyboardInterrupt):
-        fit(early, Stop(0), model=model, **learner())
-    assert model.sha256() == fit(epochs=0)[0].sha256()
+        train_small(early, Stop(0), model=model, **learner())
+    assert model.sha256() == train_small(epochs=0)[0].sha256()
 
 
 def test_the_best_weights_after_an_interrupt():
     early = xpnn.EarlyStopping(patience=30)
     model = xpnn.Sequential(xpnn.Dense(6), xpnn.Activation("tanhexp"), xpnn.Dense(3))
     with pytest.raises(KeyboardInterrupt):
-        fit(early, Stop(20), model=model, **learner())
+        train_small(early, Stop(20), model=model, **learner())
     assert early.best < 20
-    assert model.sha256() == fit(**learner(epochs=early.best))[0].sha256()
+    assert model.sha256() == train_small(**learner(epochs=early.best))[0].sha256()
 
 
 @pytest.mark.parametrize(
@@ -220,12 +230,15 @@ def test_arguments(arguments, message):
     ("monitor", "options"),
     [
         ("test_loss", {"validation": None}),
-        ("train_accuracy", {"y": X[:, :3], "loss": xpnn.MeanSquaredError(), "validation": None}),
+        (
+            "train_accuracy",
+            {"y": SAMPLES[:, :3], "loss": xpnn.MeanSquaredError(), "validation": None},
+        ),
     ],
 )
 def test_a_figure_that_the_run_has_not(monitor, options, tmp_path):
     log = tmp_path / "run.csv"
     log.write_text("old")
     with pytest.raises(xpnn.ArgumentError, match=f"a figure that the run has, got '{monitor}'"):
-        fit(xpnn.EarlyStopping(monitor), xpnn.CSVLogger(log), **options)
+        train_small(xpnn.EarlyStopping(monitor), xpnn.CSVLogger(log), **options)
     assert log.read_text() == "old"

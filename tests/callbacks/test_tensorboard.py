@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.callbacks.test_callbacks import Stop, run
+from tests.helpers import Stop, train_dense
 
 pytest.importorskip("tensorboardX")
 
@@ -31,7 +31,7 @@ def float32(history, name):
 
 def test_the_events_are_the_rows(tmp_path):
     folder = tmp_path / "new" / "run"
-    _, history = run(xpnn.TensorBoard(folder))
+    _, history = train_dense(xpnn.TensorBoard(folder))
     expected = {
         part: {name: float32(history, f"{part}_{name}") for name in ("accuracy", "loss")}
         for part in PARTS
@@ -42,7 +42,7 @@ def test_the_events_are_the_rows(tmp_path):
 
 
 def test_what_is_unknown_is_left_out(tmp_path):
-    _, history = run(xpnn.TensorBoard(tmp_path), validation=None)
+    _, history = train_dense(xpnn.TensorBoard(tmp_path), validation=None)
     assert read(tmp_path / "test") == {}
     assert read(tmp_path / "train")["loss"] == float32(history, "train_loss")
 
@@ -52,20 +52,20 @@ def test_a_row_is_in_the_files_at_once(tmp_path):
         def on_epoch(self, epoch):
             assert len(read(tmp_path / "test")["loss"]) == epoch.epoch + 1
 
-    run(xpnn.TensorBoard(tmp_path), Look())
+    train_dense(xpnn.TensorBoard(tmp_path), Look())
 
 
 def test_an_interrupted_run_keeps_its_events(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        run(xpnn.TensorBoard(tmp_path), Stop(2))
+        train_dense(xpnn.TensorBoard(tmp_path), Stop(2))
     assert [step for step, _ in read(tmp_path / "train")["loss"]] == [0, 1, 2]
 
 
 def test_a_second_run_in_the_folder_loses_nothing_of_the_first(tmp_path):
     callback = xpnn.TensorBoard(tmp_path)
     # within one second
-    run(callback, epochs=1)
-    run(callback, epochs=1)
+    train_dense(callback, epochs=1)
+    train_dense(callback, epochs=1)
     assert len(list((tmp_path / "train").iterdir())) == 2
     assert [step for step, _ in read(tmp_path / "train")["loss"]] == [0, 1, 0, 1]
 
@@ -83,7 +83,7 @@ def test_a_folder_that_cannot_be(tmp_path):
     callback = xpnn.TensorBoard(tmp_path / "run")
     (tmp_path / "run").write_text("")
     with pytest.raises(xpnn.ArgumentError, match="tensorboard must be a folder that can be"):
-        run(callback)
+        train_dense(callback)
 
 
 def test_a_full_disk_is_named(monkeypatch, tmp_path):
@@ -99,7 +99,7 @@ def test_a_full_disk_is_named(monkeypatch, tmp_path):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(xpnn.ArgumentError, match=r"tensorboard must be .*No space left"):
-        run(Full(), xpnn.TensorBoard(tmp_path))
+        train_dense(Full(), xpnn.TensorBoard(tmp_path))
 
 
 def test_without_tensorboardx(monkeypatch, tmp_path):
@@ -112,6 +112,6 @@ def test_steps_after_the_checkpoint_are_void_once_it_goes_on(tmp_path):
     path, folder = tmp_path / "run.ckpt", tmp_path / "events"
     with pytest.raises(KeyboardInterrupt):
         # the checkpoint is of epoch 0, the events go to epoch 1
-        run(xpnn.TensorBoard(folder), xpnn.Checkpoint(path, every=2), Stop(1))
-    _, history = run(xpnn.TensorBoard(folder), resume=path)
+        train_dense(xpnn.TensorBoard(folder), xpnn.Checkpoint(path, every=2), Stop(1))
+    _, history = train_dense(xpnn.TensorBoard(folder), resume=path)
     assert read(folder / "test")["loss"] == float32(history, "test_loss")

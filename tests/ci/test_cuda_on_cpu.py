@@ -14,7 +14,7 @@ import array_api_compat.numpy
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, emulated_driver, open_backend
+from tests.helpers import ROOT, emulated_driver, open_backend
 
 NUMPY = array_api_compat.numpy
 EMULATOR = ROOT / "ci" / "cuda_on_cpu"

@@ -1,46 +1,22 @@
 """The `xpnn` command, in this process and in others."""
 
 import csv
-import gzip
 import math
 import os
 import re
 import signal
-import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import xpnn
-from tests.helpers import environment
+from tests.helpers import SMALL, command, environment, run, started, write_folder, write_idx
 from xpnn.backends import BACKENDS
-from xpnn.cli import main
 
 HEADER = "epoch,train_accuracy,train_loss,test_accuracy,test_loss,seconds"
-SMALL = ["--hidden", "6", "--epochs", "2", "--batch-size", "20", "--optimizer", "sgd:lr=0.5"]
-
-
-def write_idx(path, array):
-    """Write an array of bytes as an IDX file, gzipped if its name says so."""
-    raw = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
-    path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
-
-
-def write_folder(folder, ending="", counts=(60, 30), classes=3):
-    """Write a data set of 4 × 4 images, whose class is the brightest row."""
-    rng = np.random.RandomState(0)
-    folder.mkdir(exist_ok=True)
-    for part, count in zip(("train", "t10k"), counts, strict=True):
-        labels = (np.arange(count) % classes).astype(np.uint8)
-        images = rng.randint(0, 60, (count, 4, 4)).astype(np.uint8)
-        images[np.arange(count), labels] += 120
-        write_idx(folder / f"{part}-images-idx3-ubyte{ending}", images)
-        write_idx(folder / f"{part}-labels-idx1-ubyte{ending}", labels)
-    return folder
 
 
 @pytest.fixture(params=["", ".gz"], ids=["plain", "gzipped"])
@@ -51,30 +27,6 @@ def any_folder(request, tmp_path):
 @pytest.fixture
 def folder(tmp_path):
     return write_folder(tmp_path / "data")
-
-
-def run(*argv):
-    """Return the exit status of the command."""
-    try:
-        return main(list(map(str, argv)))
-    except SystemExit as error:
-        return error.code
-
-
-def command(*argv, start=subprocess.run, **options):
-    """Run the command in a process of its own, where Ctrl-C is never ignored."""
-    code = (
-        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from xpnn.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
-    return start(
-        [sys.executable, "-c", code, *map(str, argv)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-        **options,
-    )
 
 
 def read(path):
@@ -375,20 +327,6 @@ def test_a_loss_that_becomes_nan_keeps_the_log(options, folder, tmp_path, capsys
     rows = read(log)
     assert [row["epoch"] for row in rows] == ["0"]
     assert math.isfinite(float(rows[0]["test_loss"]))
-
-
-def started(folder, tmp_path, *options):
-    """Start a long run, and return it once its log has some rows."""
-    log = tmp_path / "run.csv"
-    process = command(
-        "train", folder, *SMALL, "--epochs", 10**6, "--log", log, *options, start=subprocess.Popen
-    )
-    deadline = time.monotonic() + 60
-    while not (log.exists() and log.read_text().count("\n") > 4):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return process, log
 
 
 def whole_rows(log):

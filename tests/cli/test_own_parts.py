@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.cli.test_cli import command as in_a_process
-from tests.cli.test_cli import write_folder
-from tests.conftest import ROOT, open_backend
+from tests.helpers import ROOT, command, open_backend, write_folder
 from xpnn import activations
 from xpnn.activations import ACTIVATIONS
 from xpnn.callbacks import CALLBACKS
@@ -130,7 +128,7 @@ def test_reproducible_runs_take_the_parts(folder):
     assert len(hashes) == 1
 
 
-def command():
+def page_commands():
     """The page's two commands as lists of arguments."""
     block = re.search(r"^```\n(xpnn train .*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL).group(1)
     return [line.split()[1:] for line in block.replace("\\\n", "").splitlines()]
@@ -138,7 +136,7 @@ def command():
 
 def test_the_page_at_the_command_line(folder, fresh, capsys):
     data = write_folder(folder / "data")
-    train, export = command()
+    train, export = page_commands()
     train = [str(data) if word == "data/mnist" else word for word in train]
     assert main(train) == 0
     captured = capsys.readouterr()
@@ -282,7 +280,7 @@ def test_a_study_takes_parts(study, folder, tmp_path_factory, capsys):
     # what is there isn't done again, and the report can be had from anywhere
     assert main(start) == 0
     assert {path: path.stat().st_mtime_ns for path in results} == results
-    done = in_a_process("study", "report", folder / "runs", cwd=tmp_path_factory.mktemp("else"))
+    done = command("study", "report", folder / "runs", cwd=tmp_path_factory.mktemp("else"))
     assert (done.returncode, done.stderr) == (0, "")
     assert "squareplus:b=2" in (folder / "runs" / "report.md").read_text(encoding="utf-8")
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.cli.test_cli import run, write_folder
-from tests.conftest import ARTICLE, ROOT
+from tests.helpers import ARTICLE, ROOT, run, write_folder
 
 pytest.importorskip("matplotlib")
 

@@ -6,8 +6,7 @@ import shlex
 import numpy as np
 import pytest
 
-from tests.cli.test_cli import run, write_folder
-from tests.conftest import ROOT
+from tests.helpers import ROOT, run, write_folder
 from xpnn.schedules import SCHEDULES
 from xpnn.settings import FIELDS, Settings
 from xpnn.study.grid import parse_study

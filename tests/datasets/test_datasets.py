@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, open_backend
+from tests.helpers import ROOT, open_backend
 from xpnn import datasets
 from xpnn.datasets import Dataset, as_dataset, mnist, read_idx, read_idx_folder
 from xpnn.errors import ArgumentError, DataError

@@ -11,11 +11,9 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.cli.test_cli import write_folder
-from tests.conftest import LIBRARIES, ROOT, open_backend
+from tests.helpers import LIBRARIES, ROOT, open_backend, run, write_folder
 from xpnn._core.functions import softmax
 from xpnn.backends import to_numpy
-from xpnn.cli import main
 from xpnn.datasets import Dataset, encode, load, load_training, split
 from xpnn.errors import ArgumentError, DataError
 from xpnn.inference import outputs_of
@@ -44,14 +42,6 @@ def table(path, y=NAMES, rows=slice(None), header=(*COLUMNS, "kind")):
 def read(path):
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.reader(file))
-
-
-def run(*argv):
-    """Return the exit status of the command."""
-    try:
-        return main(list(map(str, argv)))
-    except SystemExit as error:
-        return error.code
 
 
 def failed(capsys, *argv):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import ROOT, open_backend
+from tests.helpers import ROOT, open_backend
 from xpnn import activations
 from xpnn.activations import ACTIVATIONS
 from xpnn.cli import main

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.conftest import open_backend
-from tests.reproducible.test_reproducible import NUMPY
+from tests.helpers import NUMPY, open_backend
 from xpnn import reproducible
 from xpnn.backends import to_numpy
 

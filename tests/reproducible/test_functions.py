@@ -7,8 +7,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from tests.conftest import open_backend
-from tests.reproducible.test_reproducible import FUNCTIONS, HARD, NUMPY, put
+from tests.helpers import FUNCTIONS, HARD, NUMPY, open_backend, put
 from xpnn import reproducible
 from xpnn.backends import get_backend, to_numpy
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tests.reproducible.test_reproducible import NUMPY, bits, put
+from tests.helpers import NUMPY, bits, put
 from xpnn import reproducible
 from xpnn.backends import to_numpy
 from xpnn.reproducible import pixels

@@ -12,9 +12,15 @@ import numpy as np
 import pytest
 
 from scripts.checks import platforms
-from tests.conftest import ROOT, open_backend
-from tests.reproducible.test_random import numpy_weights_hash, weights_hash
-from tests.reproducible.test_reproducible import bits, digest, everything
+from tests.helpers import (
+    ROOT,
+    bits,
+    deviates_hash,
+    digest,
+    everything,
+    numpy_deviates_hash,
+    open_backend,
+)
 from xpnn import reproducible
 
 USABLE = platforms.usable()
@@ -24,8 +30,7 @@ def run(expression, environment):
     """Return the value of an expression in a process of its own, which has these variables set."""
     code = (
         "import json, numpy as np; from scripts.checks import platforms; "
-        "from tests import test_reproducible, test_reproducible_platforms; "
-        "from tests import test_reproducible_random; "
+        "from tests import helpers; from tests.reproducible import test_platforms; "
         f"np.seterr(all='ignore'); print(json.dumps({expression}))"
     )
     done = subprocess.run(
@@ -76,8 +81,8 @@ def test_numpy():
     environments = combined("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS")
     for name in ("NPY_DISABLE_CPU_FEATURES", "GLIBC_TUNABLES"):
         environments += [{name: value} for value in USABLE.get(name, [])]
-    check("numpy", "test_reproducible.digest", environments)
-    assert plain("numpy", "test_reproducible.digest")[2] == digest()
+    check("numpy", "helpers.digest", environments)
+    assert plain("numpy", "helpers.digest")[2] == digest()
 
 
 def torch_digest():
@@ -92,7 +97,7 @@ def torch_digest():
 @pytest.mark.skipif("ATEN_CPU_CAPABILITY" not in USABLE, reason="needs PyTorch on x86-64")
 def test_torch():
     environments = combined("ATEN_CPU_CAPABILITY", "OMP_NUM_THREADS")
-    check("torch", "test_reproducible_platforms.torch_digest", environments)
+    check("torch", "test_platforms.torch_digest", environments)
 
 
 def flushed_digests():
@@ -106,9 +111,8 @@ def flushed_digests():
 
 @pytest.mark.skipif("ATEN_CPU_CAPABILITY" not in USABLE, reason="needs PyTorch on x86-64")
 def test_subnormals_that_are_flushed_change_nothing():
-    module = "test_reproducible_platforms"
-    digests = run(f"{module}.flushed_digests()", {})
-    assert digests == run(f"[test_reproducible.digest(), {module}.torch_digest()]", {})
+    digests = run("test_platforms.flushed_digests()", {})
+    assert digests == run("[helpers.digest(), test_platforms.torch_digest()]", {})
 
 
 def test_a_variable_that_is_not_taken_is_noticed():
@@ -122,10 +126,9 @@ def test_a_variable_that_is_not_taken_is_noticed():
 def test_randn_without_the_c_library_s_fma():
     """NumPy's own deviates change there; ours don't."""
     environment = {"GLIBC_TUNABLES": USABLE["GLIBC_TUNABLES"][0]}
-    module = "test_reproducible_random"
-    ours, theirs = run(f"[{module}.weights_hash(), {module}.numpy_weights_hash()]", environment)
-    assert ours == weights_hash()
-    assert theirs != numpy_weights_hash()
+    ours, theirs = run("[helpers.deviates_hash(), helpers.numpy_deviates_hash()]", environment)
+    assert ours == deviates_hash()
+    assert theirs != numpy_deviates_hash()
 
 
 def test_the_package_stands_on_numpy_and_array_api_compat_alone():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.reproducible.test_reproducible import NUMPY, bits, put
+from tests.helpers import NUMPY, bits, put
 from xpnn import reproducible
 from xpnn.backends import to_numpy
 from xpnn.reproducible import cuts

@@ -1,23 +1,14 @@
 """`xpnn.reproducible`: NumPy's stream of normal deviates, without the platform's logarithm."""
 
-import hashlib
-
 import numpy as np
 import pytest
 
+from tests.helpers import deviates_hash
 from xpnn.reproducible import RandomState, randn
 
 
-def weights_hash():
-    return hashlib.sha256(RandomState(10).randn(784, 100).tobytes()).hexdigest()
-
-
-def numpy_weights_hash():
-    return hashlib.sha256(np.random.RandomState(10).randn(784, 100).tobytes()).hexdigest()
-
-
 def test_pinned_deviates():
-    assert weights_hash() == "478481bbdfc9d57228ae8be159c170092eeff022d47da4b86c8c17c954717a69"
+    assert deviates_hash() == "478481bbdfc9d57228ae8be159c170092eeff022d47da4b86c8c17c954717a69"
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (2,), (7,), (784, 100), (0,), (3, 0)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import open_backend
+from tests.helpers import open_backend
 from xpnn.backends import get_backend
 from xpnn.errors import DivergenceError
 from xpnn.reproducible import truths

@@ -12,8 +12,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, open_backend
-from tests.helpers import environment
+from tests.helpers import ROOT, environment, open_backend
 
 SCRIPTS = ROOT / "scripts" / "bench"
 SAMPLES, ROUNDS = 400, 2

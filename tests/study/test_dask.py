@@ -11,8 +11,7 @@ import time
 import pytest
 
 import xpnn.study
-from tests.cli.test_cli import run, write_folder
-from tests.study.test_runner import SIX, weights
+from tests.helpers import SIX, hashes_of_study, run, write_folder
 from xpnn.study import read_folder
 
 pytest.importorskip("distributed")
@@ -56,7 +55,7 @@ def test_the_same_digits_as_here(dask, six, tmp_path, capsys):
     assert run("study", "run", six, "--out", there, "--cluster", address) == 0
     assert capsys.readouterr().out.startswith("6 of 6 runs done\n")
     xpnn.study.run(str(six), out=here, jobs=2)
-    assert weights(there) == weights(here)
+    assert hashes_of_study(there) == hashes_of_study(here)
     logs = [
         {
             name: {k: v for k, v in result.log.items() if k != "seconds"}
@@ -83,8 +82,8 @@ def test_a_killed_worker_loses_nothing(dask, six, tmp_path):
     killer.join(60)
     assert workers[0].wait(60) == -signal.SIGKILL
     xpnn.study.run(str(six), out=here, jobs=2)
-    assert weights(there) == weights(here)
-    assert len(weights(there)) == 6
+    assert hashes_of_study(there) == hashes_of_study(here)
+    assert len(hashes_of_study(there)) == 6
 
 
 def test_no_scheduler_costs_one_line(six, tmp_path, capsys):

@@ -5,8 +5,7 @@ import json
 
 import pytest
 
-from tests.cli.test_cli import run, write_folder
-from tests.conftest import ARTICLE, ROOT
+from tests.helpers import ARTICLE, ROOT, run, write_folder
 from xpnn.errors import ArgumentError
 from xpnn.settings import FIELDS
 from xpnn.study import load_study

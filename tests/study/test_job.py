@@ -9,8 +9,7 @@ import time
 
 import pytest
 
-from tests.cli.test_cli import write_folder
-from tests.helpers import environment
+from tests.helpers import environment, write_folder
 from xpnn import get_backend
 from xpnn.errors import DataError, DivergenceError, XpnnError
 from xpnn.settings import Settings

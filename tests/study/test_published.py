@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from tests.conftest import ARTICLE, LIBRARIES, ROOT, open_backend
+from tests.helpers import ARTICLE, LIBRARIES, ROOT, open_backend
 from xpnn.cli import main
 from xpnn.settings import Settings
 

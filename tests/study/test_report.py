@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tests.cli.test_cli import run
+from tests.helpers import run
 from xpnn.study import Run, published, read_study, write_report
 from xpnn.study.comparison import Cell, Spread, compare
 from xpnn.study.figures import COLORS

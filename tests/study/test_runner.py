@@ -13,18 +13,8 @@ from pathlib import Path
 import pytest
 
 import xpnn.study
-from tests.cli.test_cli import command, run, write_folder
+from tests.helpers import SIX, command, hashes_of_study, run, write_folder
 from xpnn.study import read_folder
-
-SIX = """
-data = "{data}"
-hidden = "6"
-epochs = 3
-batch_size = 20
-reproducible = true
-activation = ["relu", "swish", "h_swish"]
-optimizer = ["sgd:lr=0.5", "momentum:lr=0.1,mu=0.9"]
-"""
 
 
 @pytest.fixture
@@ -44,10 +34,6 @@ def results(folder):
     found, damaged = read_folder(folder)
     assert damaged == []
     return {name: (folder / name).stat().st_mtime_ns for name in found}
-
-
-def weights(folder):
-    return {name: result.weights_sha256 for name, result in read_folder(folder)[0].items()}
 
 
 def test_a_study_from_beginning_to_end(six, tmp_path, capsys):
@@ -74,7 +60,7 @@ def test_a_study_from_beginning_to_end(six, tmp_path, capsys):
 def test_a_damaged_file_is_named_and_run_again(six, tmp_path, capsys):
     out = tmp_path / "out"
     xpnn.study.run(str(six), out=out)
-    before, hashes = results(out), weights(out)
+    before, hashes = results(out), hashes_of_study(out)
     damaged, *sound = before
     (out / damaged).write_text((out / damaged).read_text()[:-9])
     capsys.readouterr()
@@ -84,7 +70,7 @@ def test_a_damaged_file_is_named_and_run_again(six, tmp_path, capsys):
     assert run("study", "run", six, "--out", out) == 0
     error = capsys.readouterr().err
     assert re.fullmatch(rf"xpnn: \S*{re.escape(damaged)} is damaged: .*run is done again\n", error)
-    assert weights(out) == hashes
+    assert hashes_of_study(out) == hashes
     assert {name: results(out)[name] for name in sound} == {n: before[n] for n in sound}
 
 
@@ -170,7 +156,7 @@ def test_any_executor_will_do(make, six, tmp_path):
         outcome = xpnn.study.run(str(six), out=tmp_path / "theirs", executor=executor)
     assert (outcome.finished, outcome.failures) == (6, [])
     xpnn.study.run(str(six), out=tmp_path / "ours", jobs=2)
-    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+    assert hashes_of_study(tmp_path / "theirs") == hashes_of_study(tmp_path / "ours")
 
 
 def test_an_environment_is_set_under_any_executor(six, tmp_path):
@@ -252,7 +238,7 @@ def test_kill_9_loses_nothing_and_leaves_no_process(six, tmp_path, monkeypatch):
     assert run("study", "run", six, "--out", calm, "--quiet") == 0
     assert kept.items() <= results(out).items()
     assert (out / "tables.csv").read_bytes() == (calm / "tables.csv").read_bytes()
-    assert weights(out) == weights(calm)
+    assert hashes_of_study(out) == hashes_of_study(calm)
 
 
 def test_what_is_listed(capsys):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import LIBRARIES, ROOT, open_backend
+from tests.helpers import LIBRARIES, ROOT, open_backend
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS
 from xpnn.optimizers import OPTIMIZERS

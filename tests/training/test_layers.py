@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import open_backend
+from tests.helpers import open_backend
 from xpnn._core.files import sealed
 from xpnn._core.random_bits import UNIFORM, key_of, split, uniform
 from xpnn.errors import ArgumentError

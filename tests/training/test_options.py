@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import LIBRARIES, open_backend
+from tests.helpers import LIBRARIES, open_backend
 from xpnn import schedules
 from xpnn._core.random_bits import UNIFORM, key_of, split, uniform
 from xpnn.backends import NumpyBackend, get_backend

@@ -11,51 +11,26 @@ import pytest
 from safetensors.numpy import load, load_file, save
 
 import xpnn
-from tests.cli.test_cli import SMALL, run, started, write_folder
-from tests.conftest import ROOT, open_backend
+from tests.helpers import (
+    CLASSES,
+    ROOT,
+    SAMPLES,
+    SMALL,
+    VALIDATION,
+    Stop,
+    figures,
+    open_backend,
+    run,
+    started,
+    stopped,
+    train_small,
+    write_folder,
+)
 from xpnn._core.files import SEAL, sealed
 from xpnn._core.tree import leaves, paths, rebuilt
 from xpnn.backends import get_backend
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.training import checkpoint
-
-RNG = np.random.RandomState(0)
-X, Y = RNG.standard_normal((23, 4)), RNG.randint(0, 3, 23)
-VALIDATION = (RNG.standard_normal((9, 4)), RNG.randint(0, 3, 9))
-
-
-class Stop(xpnn.Callback):
-    """Ends a run, as Ctrl-C does, after an epoch or within one."""
-
-    def __init__(self, epoch, within=False):
-        self.epoch, self.within, self.now = epoch, within, None
-
-    def on_epoch(self, epoch):
-        self.now = epoch.epoch
-        if not self.within and self.now == self.epoch:
-            raise KeyboardInterrupt
-
-    def on_batches(self, count):
-        if self.within and self.now == self.epoch:
-            raise KeyboardInterrupt
-
-
-def fit(*callbacks, x=X, y=Y, model=None, hidden="tanhexp", epochs=5, **options):
-    if model is None:
-        model = xpnn.Sequential(xpnn.Dense(6), xpnn.Activation(hidden), xpnn.Dense(3))
-    settings = {"validation": VALIDATION, "batch_size": 5, "seed": 3, **options}
-    history = xpnn.fit(model, (x, y), epochs=epochs, callbacks=callbacks, **settings)
-    return model, history
-
-
-def stopped(path, *callbacks, at=2, every=1, within=False, **options):
-    """Leave a checkpoint of a run that was interrupted."""
-    with pytest.raises(KeyboardInterrupt):
-        fit(*callbacks, xpnn.Checkpoint(path, every=every), Stop(at, within), **options)
-
-
-def figures(history):
-    return [row[:5] for row in history]
 
 
 @pytest.fixture
@@ -71,13 +46,14 @@ def test_a_resumed_run_ends_with_the_same_bits(optimizer, library, dtype, path):
     def options():
         # one layer, and mini-batches of one size: JAX compiles each
         return {
-            "model": xpnn.Sequential(xpnn.Dense(3)), "x": X[:20], "y": Y[:20], "epochs": 3,
-            "optimizer": OPTIMIZERS[optimizer](), "backend": open_backend(library, dtype),
+            "model": xpnn.Sequential(xpnn.Dense(3)), "x": SAMPLES[:20], "y": CLASSES[:20],
+            "epochs": 3, "optimizer": OPTIMIZERS[optimizer](),
+            "backend": open_backend(library, dtype),
         }  # fmt: skip
 
-    model, history = fit(xpnn.Callback(), **options())
+    model, history = train_small(xpnn.Callback(), **options())
     stopped(path, at=1, **options())
-    again, resumed = fit(xpnn.Callback(), resume=path, **options())
+    again, resumed = train_small(xpnn.Callback(), resume=path, **options())
     assert resumed.resumed == 1
     assert again.sha256() == model.sha256()
     assert figures(resumed) == figures(history)
@@ -93,16 +69,16 @@ def test_a_resumed_run_ends_with_the_same_bits(optimizer, library, dtype, path):
         {"at": 0},
         {"validation": None},
         {"loss": xpnn.Flooding(xpnn.CrossEntropy(), b=0.5)},
-        {"y": np.eye(3)[Y], "validation": None},
-        {"y": X[:, :3], "loss": xpnn.MeanSquaredError(), "validation": None},
+        {"y": np.eye(3)[CLASSES], "validation": None},
+        {"y": SAMPLES[:, :3], "loss": xpnn.MeanSquaredError(), "validation": None},
     ],
     ids=["in order", "within an epoch", "every 2", "row 0", "alone", "flood", "one-hot", "values"],
 )
 def test_whatever_the_run(options, path):
     stops = {key: options.pop(key) for key in ("within", "every", "at") if key in options}
-    model, history = fit(**options)
+    model, history = train_small(**options)
     stopped(path, **stops, **options)
-    again, resumed = fit(resume=path, **options)
+    again, resumed = train_small(resume=path, **options)
     assert again.sha256() == model.sha256()
     np.testing.assert_array_equal(figures(resumed), figures(history))
 
@@ -110,22 +86,22 @@ def test_whatever_the_run(options, path):
 def test_a_run_that_is_read_in_chunks(path, tmp_path, monkeypatch):
     monkeypatch.setattr("xpnn.training.streams.CHUNK_BYTES", 400)
     monkeypatch.setattr("xpnn.training.streams.BLOCK_BYTES", 100)
-    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "x.npy", SAMPLES)
     x = np.load(tmp_path / "x.npy", mmap_mode="r")
-    model, history = fit(x=x)
+    model, history = train_small(x=x)
     stopped(path, x=x)
-    again, resumed = fit(x=x, resume=path)
-    assert again.sha256() == model.sha256() != fit()[0].sha256()
+    again, resumed = train_small(x=x, resume=path)
+    assert again.sha256() == model.sha256() != train_small()[0].sha256()
     assert figures(resumed) == figures(history)
 
 
 def test_a_run_that_is_stopped_after_each_epoch(path):
-    model, history = fit(optimizer=xpnn.Adam())
+    model, history = train_small(optimizer=xpnn.Adam())
     stopped(path, at=0, optimizer=xpnn.Adam())
     for at in (1, 2, 3, 4):
         with pytest.raises(KeyboardInterrupt):
-            fit(xpnn.Checkpoint(path), Stop(at), optimizer=xpnn.Adam(), resume=path)
-    again, resumed = fit(xpnn.Checkpoint(path), optimizer=xpnn.Adam(), resume=path)
+            train_small(xpnn.Checkpoint(path), Stop(at), optimizer=xpnn.Adam(), resume=path)
+    again, resumed = train_small(xpnn.Checkpoint(path), optimizer=xpnn.Adam(), resume=path)
     assert again.sha256() == model.sha256()
     assert figures(resumed) == figures(history)
 
@@ -137,24 +113,24 @@ def test_a_reproducible_run_changes_its_backend(dtype, path):
         except xpnn.BackendError as error:
             pytest.skip(str(error))
         return {
-            "model": xpnn.Sequential(xpnn.Dense(3)), "x": X[:20], "y": Y[:20],
+            "model": xpnn.Sequential(xpnn.Dense(3)), "x": SAMPLES[:20], "y": CLASSES[:20],
             "optimizer": xpnn.Adam(lr=0.01), "backend": backend,
         }  # fmt: skip
 
-    model, history = fit(**options("numpy"))
+    model, history = train_small(**options("numpy"))
     stopped(path, at=1, **options("numpy"))
     for library, at in (("torch", 2), ("jax", 3), ("strict", 4)):
         with pytest.raises(KeyboardInterrupt):
-            fit(xpnn.Checkpoint(path), Stop(at), resume=path, **options(library))
-    again, resumed = fit(resume=path, **options("numpy"))
+            train_small(xpnn.Checkpoint(path), Stop(at), resume=path, **options(library))
+    again, resumed = train_small(resume=path, **options("numpy"))
     assert again.sha256() == model.sha256()
     assert figures(resumed) == figures(history)
 
 
 def test_more_epochs_extend_a_run(path):
-    model, history = fit(epochs=6)
-    fit(xpnn.Checkpoint(path, every=4), epochs=3)
-    again, resumed = fit(epochs=6, resume=path)
+    model, history = train_small(epochs=6)
+    train_small(xpnn.Checkpoint(path, every=4), epochs=3)
+    again, resumed = train_small(epochs=6, resume=path)
     # there is one of the end, whatever `every`
     assert resumed.resumed == 3
     assert again.sha256() == model.sha256()
@@ -168,7 +144,8 @@ def test_all_that_a_step_can_do_goes_on(name, dtype, path):
     def options():
         layers = [xpnn.Dense(6), xpnn.BatchNorm(), xpnn.Activation("relu"), xpnn.Dropout(0.3)]
         return {
-            "model": xpnn.Sequential(*layers, xpnn.Dense(3)), "y": np.array(["a", "b", "c"])[Y],
+            "model": xpnn.Sequential(*layers, xpnn.Dense(3)),
+            "y": np.array(["a", "b", "c"])[CLASSES],
             "validation": (VALIDATION[0], np.array(["a", "b", "c"])[VALIDATION[1]]),
             "schedule": xpnn.schedules.Warmup(2.5, xpnn.schedules.Plateau(patience=0, factor=0.5)),
             "clip_norm": 0.5, "class_weight": "balanced", "sample_weight": 1 + np.arange(23.0),
@@ -176,31 +153,31 @@ def test_all_that_a_step_can_do_goes_on(name, dtype, path):
             "normalizer": "standard", "epochs": 8, "backend": open_backend(name, dtype),
         }  # fmt: skip
 
-    model, history = fit(**options())
+    model, history = train_small(**options())
     stopped(path, at=4, **options())
-    again, resumed = fit(resume=path, **options())
+    again, resumed = train_small(resume=path, **options())
     assert again.sha256() == model.sha256()
     assert figures(resumed) == figures(history)
-    np.testing.assert_array_equal(xpnn.predict(again, X), xpnn.predict(model, X))
+    np.testing.assert_array_equal(xpnn.predict(again, SAMPLES), xpnn.predict(model, SAMPLES))
     with pytest.raises(xpnn.DataError, match="train must be the data of"):
-        fit(resume=path, **{**options(), "sample_weight": np.ones(23)})
+        train_small(resume=path, **{**options(), "sample_weight": np.ones(23)})
 
 
 def test_a_schedule_that_depends_on_the_epochs_keeps_them(path):
     stopped(path, schedule=xpnn.schedules.Cosine())
     with pytest.raises(xpnn.ArgumentError, match=r"epochs must be 5 as in .* for Cosine.*, got 7"):
-        fit(resume=path, schedule=xpnn.schedules.Cosine(), epochs=7)
+        train_small(resume=path, schedule=xpnn.schedules.Cosine(), epochs=7)
     path.unlink()
     checkpoint.previous(path).unlink()
     stopped(path, schedule=xpnn.schedules.Exponential(0.9))
-    _, history = fit(resume=path, schedule=xpnn.schedules.Exponential(0.9), epochs=7)
+    _, history = train_small(resume=path, schedule=xpnn.schedules.Exponential(0.9), epochs=7)
     assert history[-1].epoch == 7
 
 
 def test_early_stopping_gives_back_running_figures_too(path):
     model = xpnn.Sequential(xpnn.Dense(6), xpnn.BatchNorm(), xpnn.Dense(3))
     stopping = xpnn.EarlyStopping(patience=3)
-    _, history = fit(stopping, model=model, optimizer=xpnn.SGD(2.0), epochs=40)
+    _, history = train_small(stopping, model=model, optimizer=xpnn.SGD(2.0), epochs=40)
     assert stopping.best < history[-1].epoch
     found = xpnn.evaluate(model, VALIDATION)
     assert found.loss == pytest.approx(history[stopping.best].test_loss, rel=1e-6)
@@ -213,9 +190,9 @@ def test_an_interrupt_within_an_epoch_leaves_the_last_checkpoint(path):
 
 
 def test_a_finished_run_has_nothing_left_to_do(path):
-    model, history = fit(xpnn.Checkpoint(path))
+    model, history = train_small(xpnn.Checkpoint(path))
     before = path.read_bytes()
-    again, resumed = fit(xpnn.Checkpoint(path), resume=path)
+    again, resumed = train_small(xpnn.Checkpoint(path), resume=path)
     assert again.sha256() == model.sha256()
     assert list(resumed) == list(history)
     assert resumed.resumed == 5
@@ -223,18 +200,18 @@ def test_a_finished_run_has_nothing_left_to_do(path):
 
 
 def test_the_seed_may_be_left_out(path):
-    model, _ = fit()
+    model, _ = train_small()
     stopped(path)
-    again, resumed = fit(seed=None, resume=path)
+    again, resumed = train_small(seed=None, resume=path)
     assert again.sha256() == model.sha256()
     assert resumed.settings["seed"] == 3
 
 
 def test_a_models_own_parameters_are_replaced(path):
-    model, _ = fit()
+    model, _ = train_small()
     stopped(path)
-    other, _ = fit(seed=8)
-    fit(model=other, resume=path)
+    other, _ = train_small(seed=8)
+    train_small(model=other, resume=path)
     assert other.sha256() == model.sha256()
 
 
@@ -252,20 +229,20 @@ def test_the_log_is_continued(hashes, first, cut, tmp_path, path):
         lines = (tmp_path / name).read_text().splitlines()
         return [line.split(",")[:5] + line.split(",")[6:] for line in lines]
 
-    fit(logged("whole.csv"))
+    train_small(logged("whole.csv"))
     both = [logged("run.csv"), xpnn.Checkpoint(path)]
     with pytest.raises(KeyboardInterrupt):
-        fit(*(both if first else both[::-1]), Stop(3))
+        train_small(*(both if first else both[::-1]), Stop(3))
     raw = (tmp_path / "run.csv").read_bytes()
     (tmp_path / "run.csv").write_bytes(raw[:cut])
-    fit(logged("run.csv"), resume=path)
+    train_small(logged("run.csv"), resume=path)
     assert rows("run.csv") == rows("whole.csv")
 
 
 def test_rows_after_the_checkpoint_are_written_anew(tmp_path, path):
     stopped(path, xpnn.CSVLogger(tmp_path / "run.csv"), every=3, at=5)
     assert (tmp_path / "run.csv").read_text().count("\n") == 7
-    _, history = fit(xpnn.CSVLogger(tmp_path / "run.csv"), resume=path)
+    _, history = train_small(xpnn.CSVLogger(tmp_path / "run.csv"), resume=path)
     assert history.resumed == 3
     lines = (tmp_path / "run.csv").read_text().splitlines()
     assert [line.split(",")[:5] for line in lines[1:]] == [
@@ -275,7 +252,7 @@ def test_rows_after_the_checkpoint_are_written_anew(tmp_path, path):
 
 def test_a_new_log_begins_at_the_beginning(tmp_path, path):
     stopped(path)
-    _, history = fit(xpnn.CSVLogger(tmp_path / "run.csv", hashes=True), resume=path)
+    _, history = train_small(xpnn.CSVLogger(tmp_path / "run.csv", hashes=True), resume=path)
     rows = [line.split(",") for line in (tmp_path / "run.csv").read_text().splitlines()[1:]]
     assert [row[:6] for row in rows] == [list(map(repr, row)) for row in history]
     assert [bool(row[6]) for row in rows] == [False, False, True, True, True, True]
@@ -290,7 +267,7 @@ def test_another_log_is_not_overwritten(text, tmp_path, path):
     log.write_text(text.format(header=",".join(xpnn.Epoch._fields)), encoding="latin-1")
     before = log.read_bytes()
     with pytest.raises(xpnn.ArgumentError, match="log must be that of the run which goes on"):
-        fit(xpnn.CSVLogger(log), resume=path)
+        train_small(xpnn.CSVLogger(log), resume=path)
     assert log.read_bytes() == before
 
 
@@ -311,10 +288,16 @@ def test_another_log_is_not_overwritten(text, tmp_path, path):
         ({"epochs": 1}, "epochs must be >= 2, which are done in .*, got 1"),
         ({"hidden": "relu"}, "layers must be .*tanhexp.* got .*relu"),
         ({"validation": None}, "validation must be the data of .*9×4.* got none"),
-        ({"x": X[:20], "y": Y[:20]}, "train must be the data of .*x 23×4 float64.* got x 20×4"),
-        ({"x": X + 1e-15}, "train must be the data of .* with SHA-256"),
-        ({"y": Y[::-1]}, "train must be the data of .* with SHA-256"),
-        ({"x": X.astype(np.float32)}, "train must be the data of .*float64.* got x 23×4 float32"),
+        (
+            {"x": SAMPLES[:20], "y": CLASSES[:20]},
+            "train must be the data of .*x 23×4 float64.* got x 20×4",
+        ),
+        ({"x": SAMPLES + 1e-15}, "train must be the data of .* with SHA-256"),
+        ({"y": CLASSES[::-1]}, "train must be the data of .* with SHA-256"),
+        (
+            {"x": SAMPLES.astype(np.float32)},
+            "train must be the data of .*float64.* got x 23×4 float32",
+        ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -324,7 +307,7 @@ def test_another_run_is_named(changes, message, path):
         xpnn.Dense(6), xpnn.Activation(changes.pop("hidden", "tanhexp")), xpnn.Dense(3)
     )
     with pytest.raises((xpnn.ArgumentError, xpnn.DataError), match=message):
-        fit(model=model, resume=path, **changes)
+        train_small(model=model, resume=path, **changes)
     assert model.parameters is None
 
 
@@ -333,7 +316,7 @@ def test_a_layers_settings_are_checked(path):
     stopped(path)
     model = xpnn.Sequential(xpnn.Dense(6, bias=False), xpnn.Activation("tanhexp"), xpnn.Dense(3))
     with pytest.raises(xpnn.ArgumentError, match=r"layers must be .* got .*bias=False"):
-        fit(model=model, resume=path)
+        train_small(model=model, resume=path)
 
 
 def test_the_checkpoint_of_another_run_is_not_overwritten(tmp_path, path):
@@ -341,7 +324,7 @@ def test_the_checkpoint_of_another_run_is_not_overwritten(tmp_path, path):
     stopped(path, xpnn.CSVLogger(log))
     before = path.read_bytes(), log.read_bytes()
     with pytest.raises(xpnn.ArgumentError, match="checkpoint must be a new file, or the one to"):
-        fit(xpnn.CSVLogger(log), xpnn.Checkpoint(path))
+        train_small(xpnn.CSVLogger(log), xpnn.Checkpoint(path))
     assert (path.read_bytes(), log.read_bytes()) == before
 
 
@@ -363,8 +346,8 @@ def content(path):
 def tiny(path):
     """The smallest checkpoint: its bytes, and a path that has it."""
     xpnn.fit(
-        xpnn.Sequential(xpnn.Dense(2)), (X[:4, :1], Y[:4] % 2), epochs=1, seed=1, batch_size=4,
-        callbacks=[xpnn.Checkpoint(path)],
+        xpnn.Sequential(xpnn.Dense(2)), (SAMPLES[:4, :1], CLASSES[:4] % 2), epochs=1, seed=1,
+        batch_size=4, callbacks=[xpnn.Checkpoint(path)],
     )  # fmt: skip
     checkpoint.previous(path).unlink()
     return path.read_bytes(), path
@@ -388,7 +371,8 @@ def test_a_flipped_bit_anywhere(tiny):
     """All bits of the header's first bytes and of the hash, and 2000 others."""
     raw, path = tiny
     at = raw.index(SEAL.encode())
-    bits = {*range(64), *range(8 * at, 8 * (at + 80)), *RNG.randint(0, 8 * len(raw), 2000)}
+    others = np.random.RandomState(1).randint(0, 8 * len(raw), 2000)
+    bits = {*range(64), *range(8 * at, 8 * (at + 80)), *others}
     for bit in bits:
         flipped = bytearray(raw)
         flipped[bit // 8] ^= 1 << bit % 8
@@ -427,7 +411,7 @@ DAMAGE = [
 @pytest.mark.parametrize(("damage", "message"), DAMAGE)
 def test_the_previous_one_is_used(damage, message, path):
     """And is still there if the run is killed before it has written the next."""
-    model, history = fit()
+    model, history = train_small()
     stopped(path)
     good, raw = checkpoint.previous(path).read_bytes(), damage(path.read_bytes())
     path.unlink()
@@ -435,7 +419,7 @@ def test_the_previous_one_is_used(damage, message, path):
         path.write_bytes(raw)
     note = f"{message}.*; going on from .*previous, epoch 1"
     with pytest.warns(xpnn.CheckpointWarning, match=note):
-        again, resumed = fit(xpnn.Checkpoint(path, every=5), resume=path)
+        again, resumed = train_small(xpnn.Checkpoint(path, every=5), resume=path)
     assert resumed.resumed == 1
     assert again.sha256() == model.sha256()
     assert figures(resumed) == figures(history)
@@ -450,7 +434,7 @@ def test_the_previous_one_is_used(damage, message, path):
     if raw is not None:
         path.write_bytes(raw)
     with pytest.raises(xpnn.DataError, match=message) as caught:
-        fit(resume=path)
+        train_small(resume=path)
     assert "\n" not in str(caught.value)
 
 
@@ -459,7 +443,7 @@ def test_two_that_are_damaged(path):
     for file in (path, checkpoint.previous(path)):
         file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(xpnn.DataError, match=r"run\.ckpt is damaged"):
-        fit(resume=path)
+        train_small(resume=path)
 
 
 def test_a_checkpoint_is_no_model(path):
@@ -485,19 +469,19 @@ def test_a_full_disk_keeps_the_last_good_one(when, path, monkeypatch):
 
     name = {"write": "write_bytes", "rename": "replace"}[when]
     original = getattr(type(path), name)
-    model, _ = fit()
+    model, _ = train_small()
     with pytest.raises(xpnn.ArgumentError, match=r"can't write checkpoint .*: No space left on"):
-        fit(Fill(), xpnn.Checkpoint(path))
+        train_small(Fill(), xpnn.Checkpoint(path))
     monkeypatch.undo()
     assert {file.name for file in path.parent.iterdir()} == {"run.ckpt", "run.ckpt.previous"}
-    again, resumed = fit(resume=path)
+    again, resumed = train_small(resume=path)
     assert (resumed.resumed, again.sha256()) == (1, model.sha256())
 
 
 def test_what_a_kill_leaves_is_written_over(path):
     part = path.with_name(".run.ckpt.part")
     part.write_bytes(b"half")
-    fit(xpnn.Checkpoint(path))
+    train_small(xpnn.Checkpoint(path))
     assert {file.name for file in path.parent.iterdir()} == {"run.ckpt", "run.ckpt.previous"}
     assert checkpoint.read(path)[1] is None
 
@@ -520,7 +504,7 @@ def test_a_checkpoint_comes_back_from_its_file(path):
         def on_epoch(self, epoch):
             taken.append(self.run.checkpoint())
 
-    fit(xpnn.Checkpoint(path), Take(), optimizer=xpnn.Adam(), epochs=2, dtype="float64")
+    train_small(xpnn.Checkpoint(path), Take(), optimizer=xpnn.Adam(), epochs=2, dtype="float64")
     read, _ = checkpoint.read(path)
     assert read._replace(carry=0, random_state=0) == taken[-1]._replace(carry=0, random_state=0)
     for name, array in taken[-1].carry.items():
@@ -535,7 +519,8 @@ def test_a_checkpoint_comes_back_from_its_file(path):
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_a_fingerprint_is_of_all_the_bytes(order, tmp_path, monkeypatch):
     monkeypatch.setattr("xpnn._core.mapped.BLOCK_BYTES", 100)
-    x, y = RNG.standard_normal((50, 3)), RNG.randint(0, 3, 50)
+    rng = np.random.RandomState(1)
+    x, y = rng.standard_normal((50, 3)), rng.randint(0, 3, 50)
     np.save(tmp_path / "x.npy", x.astype(x.dtype, order=order))
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     for own in (x.astype(x.dtype, order=order), mapped):
@@ -555,7 +540,7 @@ def test_no_checkpoint_within_an_epoch():
             self.run.checkpoint()
 
     with pytest.raises(RuntimeError, match="between two epochs only"):
-        fit(Take())
+        train_small(Take())
 
 
 def test_paths_are_those_of_the_leaves():
@@ -597,7 +582,7 @@ def test_a_callbacks_own_state(path):
     stopped(path, Count())
     first, second, third = Count(), Count(), Count()
     third.count = 99
-    fit(first, second, resume=path)
+    train_small(first, second, resume=path)
     assert (first.count, second.count) == (3 + 3, 3)
 
 
@@ -611,7 +596,7 @@ STATE = {
 def test_arrays_numbers_and_texts_of_a_callback_come_back(path):
     stopped(path, Keeps(STATE))
     again = Keeps({})
-    fit(again, resume=path)
+    train_small(again, resume=path)
     assert sorted(again.given) == sorted(STATE)
     for name, value in STATE.items():
         given = again.given[name]
@@ -632,7 +617,7 @@ def test_a_checkpoint_keeps_the_state_of_its_moment():
             kept[0] += 1.0
 
     take = Take()
-    fit(Keeps({"kept": kept}), take, epochs=2)
+    train_small(Keeps({"kept": kept}), take, epochs=2)
     assert [array[0] for array in take.taken] == [0.0, 1.0, 2.0]
 
 
@@ -652,11 +637,11 @@ def test_a_checkpoint_keeps_the_state_of_its_moment():
 )
 def test_a_state_that_a_file_cannot_hold(state, message, path):
     """It is found at the second checkpoint; the run goes on from the first."""
-    model, history = fit()
+    model, history = train_small()
     with pytest.raises(xpnn.ArgumentError, match=f"state of the callback Keeps must .*{message}$"):
-        fit(Keeps({}), Keeps(state, at=1), xpnn.Checkpoint(path))
+        train_small(Keeps({}), Keeps(state, at=1), xpnn.Checkpoint(path))
     assert [file.name for file in path.parent.iterdir()] == ["run.ckpt"]
-    again, resumed = fit(resume=path)
+    again, resumed = train_small(resume=path)
     assert (resumed.resumed, again.sha256()) == (0, model.sha256())
     assert figures(resumed) == figures(history)
 
@@ -852,43 +837,43 @@ def test_an_own_layer_is_told_by_its_config(path):
     assert repr(Twice()) == "Twice(factor=2.0)"
     stopped(path, model=model(2.0))
     with pytest.raises(xpnn.ArgumentError, match=r"layers must be .*=2.0.* got .*factor=3.0"):
-        fit(model=model(3.0), resume=path)
-    fit(model=model(2.0), resume=path)
+        train_small(model=model(3.0), resume=path)
+    train_small(model=model(2.0), resume=path)
 
 
 @pytest.mark.parametrize("wrap", [lambda each: each, lambda each: xpnn.schedules.Warmup(1, each)])
 def test_an_own_schedule_is_told_by_its_attributes(wrap, path):
     stopped(path, schedule=wrap(Plain(1.0)))
     with pytest.raises(xpnn.ArgumentError, match=r"schedule must be .*rate=1.0.* got .*rate=0.5"):
-        fit(schedule=wrap(Plain(0.5)), resume=path)
-    fit(schedule=wrap(Plain(1.0)), resume=path)
+        train_small(schedule=wrap(Plain(0.5)), resume=path)
+    train_small(schedule=wrap(Plain(1.0)), resume=path)
 
 
 def test_a_normalizer_is_told_by_its_statistics(path):
-    first, other = (xpnn.StandardScaler().fit(each) for each in (X, X * 100 + 7))
+    first, other = (xpnn.StandardScaler().fit(each) for each in (SAMPLES, SAMPLES * 100 + 7))
     stopped(path, normalizer=first)
     with pytest.raises(xpnn.ArgumentError, match=r"normalizer must be .*SHA-256.* got .*SHA-256"):
-        fit(normalizer=other, resume=path)
-    trained, _ = fit(x=X * 100 + 7, normalizer="standard")
+        train_small(normalizer=other, resume=path)
+    trained, _ = train_small(x=SAMPLES * 100 + 7, normalizer="standard")
     with pytest.raises(xpnn.ArgumentError, match=r"normalizer must be .*SHA-256"):
-        fit(model=trained, normalizer="standard", resume=path)
-    fit(normalizer="standard", resume=path)
+        train_small(model=trained, normalizer="standard", resume=path)
+    train_small(normalizer="standard", resume=path)
 
 
 def test_labels_are_told_by_name(path):
     names = np.array(["a", "b", "c"])
-    stopped(path, y=names[Y], validation=None)
+    stopped(path, y=names[CLASSES], validation=None)
     with pytest.raises(xpnn.ArgumentError, match=r"labels must be .*'c'.* got .*'d'"):
-        fit(y=np.array(["a", "b", "d"])[Y], validation=None, resume=path)
+        train_small(y=np.array(["a", "b", "d"])[CLASSES], validation=None, resume=path)
 
 
 def test_class_weights_with_keys_of_numpy(path, tmp_path):
-    weights = dict(zip(np.unique(Y), np.array([1, 2, 3], np.float32), strict=True))
-    model, _ = fit(xpnn.Checkpoint(path), class_weight=weights)
+    weights = dict(zip(np.unique(CLASSES), np.array([1, 2, 3], np.float32), strict=True))
+    model, _ = train_small(xpnn.Checkpoint(path), class_weight=weights)
     xpnn.save(model, tmp_path / "model.st")
     kept = xpnn.load(tmp_path / "model.st").history.settings["class_weight"]
     assert kept == {"0": 1.0, "1": 2.0, "2": 3.0}
-    fit(class_weight={0: 1, 1: 2, 2: 3}, resume=path)
+    train_small(class_weight={0: 1, 1: 2, 2: 3}, resume=path)
 
 
 def test_a_divergence_keeps_the_best_weights(folder, tmp_path, capsys, monkeypatch):

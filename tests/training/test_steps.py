@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import open_backend
+from tests.helpers import open_backend
 from xpnn import backends
 from xpnn.backends import JaxBackend
 from xpnn.training.steps import EvaluationStep, InitialState, TrainingStep

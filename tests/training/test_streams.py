@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import LIBRARIES, open_backend
+from tests.helpers import LIBRARIES, open_backend
 from xpnn import recording
 from xpnn._core import mapped
 from xpnn._core.mapped import Source

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import open_backend
+from tests.helpers import open_backend
 from xpnn.errors import ArgumentError, BackendError, DataError, DivergenceError
 from xpnn.training import loop
 from xpnn.training.history import Epoch, History

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conftest import open_backend
+from tests.helpers import open_backend
 from xpnn.verification import canonical_runs, generated, run_canonical
 
 RUNS = {run.name: run for run in canonical_runs()}

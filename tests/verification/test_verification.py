@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import ROOT, open_backend
-from tests.helpers import environment
+from tests.helpers import ROOT, environment, open_backend
 from xpnn import reproducible, verification
 from xpnn.backends import BACKENDS, get_backend
 from xpnn.cli import main
