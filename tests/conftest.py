@@ -13,7 +13,7 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")
 import numpy as np
 import pytest
 
-from tests.helpers import LIBRARIES, ROOT, open_backend
+from tests.helpers import LIBRARIES, ROOT, open_backend, write_folder
 from xpnn.backends import get_backend
 from xpnn.errors import BackendError
 
@@ -68,3 +68,22 @@ def mnist():
     import xpnn
 
     return xpnn.datasets.mnist(ROOT / "data" / "mnist")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder that is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A small data set of images, as IDX files."""
+    return write_folder(tmp_path / "data")
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where a run leaves its checkpoint."""
+    return tmp_path / "run.ckpt"

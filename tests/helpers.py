@@ -1,5 +1,6 @@
 """What several test modules share: backends, the command, data sets, small runs."""
 
+import csv
 import ctypes
 import functools
 import gzip
@@ -9,6 +10,7 @@ import struct
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import array_api_compat.numpy
@@ -17,8 +19,9 @@ import pytest
 
 import xpnn
 import xpnn.study
-from xpnn import reproducible
-from xpnn.backends import get_backend, to_numpy
+from xpnn import recording, reproducible
+from xpnn._core.tree import leaves, rebuilt
+from xpnn.backends import Backend, get_backend, to_numpy
 from xpnn.cli import main
 from xpnn.errors import BackendError
 
@@ -36,6 +39,8 @@ def environment(**variables):
 # backends
 
 LIBRARIES = ("numpy", "numpy-readonly", "strict", "torch", "jax", "cupy")
+# for tests that take each library once
+BACKEND_NAMES = [name for name in LIBRARIES if name != "numpy-readonly"]
 REQUIRED = set(filter(None, os.environ.get("XPNN_REQUIRE", "").split(",")))
 
 
@@ -68,6 +73,21 @@ def emulated_driver():
     return driver
 
 
+def assert_same_bits(actual, expected):
+    """Assert the same bits and dtype; any NaN is as good as another."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
+    np.testing.assert_array_equal(actual, expected)
+    if expected.dtype.kind == "f":
+        number = ~np.isnan(expected)
+        np.testing.assert_array_equal(np.signbit(actual)[number], np.signbit(expected)[number])
+
+
+def shipped(registry):
+    """Return the names in a registry, without what other tests have registered."""
+    return [name for name, part in registry.items() if part.__module__.startswith("xpnn.")]
+
+
 # the command
 
 SMALL = ["--hidden", "6", "--epochs", "2", "--batch-size", "20", "--optimizer", "sgd:lr=0.5"]
@@ -95,6 +115,16 @@ def command(*argv, start=subprocess.run, **options):
         env=environment(),
         **options,
     )
+
+
+def failed(capsys, *argv):
+    """Return the one line of a command that fails."""
+    capsys.readouterr()
+    assert run(*argv) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1, err
+    assert err.startswith("xpnn: error: ")
+    return err.removeprefix("xpnn: error: ").rstrip()
 
 
 def started(folder, tmp_path, *options):
@@ -130,7 +160,94 @@ def write_folder(folder, ending="", counts=(60, 30), classes=3):
     return folder
 
 
-# runs with callbacks, and runs that are stopped and resumed
+# a user's own data
+
+_RNG = np.random.RandomState(0)
+_CENTRES = _RNG.randn(3, 4) * 3
+# rows of three kinds, and what may be predicted of them: codes, names and values
+CODES = np.arange(90) % 3
+FLOWERS = _CENTRES[CODES] + _RNG.randn(90, 4)
+NAMES = np.array(["setosa", "véronique, wild", "virginica"])[CODES]
+VALUES = 200 + 50 * FLOWERS[:, 0] - 20 * FLOWERS[:, 1]
+# how often each row was seen
+COUNTS = _RNG.randint(0, 5, 90) / 2
+COLUMNS = ["a", "b", "c", "d"]
+SETTINGS = {"epochs": 15, "batch_size": 10, "seed": 2, "optimizer": xpnn.SGD(0.05)}
+
+
+def flower_network(outputs=3):
+    """Return a network for the flowers."""
+    return xpnn.Sequential(xpnn.Dense(5), xpnn.Activation("relu"), xpnn.Dense(outputs))
+
+
+def write_rows(path, rows, header=None, delimiter=","):
+    """Write a CSV file; return its path."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerows([*([] if header is None else [header]), *rows])
+    return path
+
+
+def read_rows(path):
+    """Return the rows of a CSV file, its header included."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def write_table(path, y=NAMES, rows=slice(None), header=(*COLUMNS, "kind")):
+    """Write the flowers and their kinds, or other targets, as a CSV file; return its path."""
+    return write_rows(path, [[*x, t] for x, t in zip(FLOWERS[rows], y[rows], strict=True)], header)
+
+
+# short runs in float64
+
+X = np.random.RandomState(0).randn(23, 3)
+Y = (X[:, 0] > 0).astype(np.int64) + (X[:, 1] > 0.5)  # 0, 1, 2
+ONE_HOT = np.eye(3)[Y]
+
+
+def tanh_network(outputs=3):
+    """Return a network of two dense layers."""
+    return xpnn.Sequential(xpnn.Dense(4), xpnn.Activation("tanh"), xpnn.Dense(outputs))
+
+
+def fit_network(model, x=X, y=Y, **settings):
+    """Train a model; return its history."""
+    defaults = {"epochs": 2, "batch_size": 5, "seed": 7}
+    if not isinstance(settings.get("backend"), xpnn.backends.Backend):
+        defaults["dtype"] = "float64"
+    return xpnn.fit(model, (x, y), **{**defaults, **settings})
+
+
+def parameters_of(model):
+    """Return all parameters in one array."""
+    return np.concatenate([a.ravel() for layer in model.host_parameters() for a in layer.values()])
+
+
+class Recorder(xpnn.Callback):
+    """Writes down each call; raises what it is given in row `at`."""
+
+    def __init__(self, at=None, error=None):
+        self.calls, self.rows, self.at, self.error = [], [], at, error
+
+    def on_start(self, run):
+        assert run.model.parameters is not None
+        self.calls.append(("start", run.epochs, run.batches))
+
+    def on_batches(self, count):
+        self.calls.append(("batches", count))
+
+    def on_epoch(self, epoch):
+        self.calls.append(("epoch", epoch.epoch))
+        self.rows.append(epoch)
+        if epoch.epoch == self.at:
+            raise self.error
+
+    def on_end(self):
+        self.calls.append(("end",))
+
+
+# runs that are stopped and resumed
 
 
 class Stop(xpnn.Callback):
@@ -339,3 +456,65 @@ def deviates_hash():
 def numpy_deviates_hash():
     """Return a hash of NumPy's own, which may differ in the last bits."""
     return hashlib.sha256(np.random.RandomState(10).randn(784, 100).tobytes()).hexdigest()
+
+
+# recorded steps
+
+RECORDER = recording.namespace(NUMPY)
+
+
+def rng(seed=0):
+    """Return a generator of random numbers."""
+    return np.random.default_rng(seed)
+
+
+DATA = rng(1).standard_normal((20, 5))
+WEIGHT = rng(2).standard_normal((5, 3))
+
+
+def rows_of(count, size=4, places=20):
+    """Return the rows of `count` steps on the data."""
+    return rng(count).integers(0, places, (count, size))
+
+
+def with_namespace(step):
+    """Return the step through the namespace of its arrays, as `fit` writes it."""
+
+    def inner(carry, row, *context):
+        xp = row.__array_namespace__() if isinstance(row, recording.Recorded) else NUMPY
+        return step(xp, carry, row, *context)
+
+    return inner
+
+
+@with_namespace
+def relu_step(xp, carry, row, x):
+    """Take a step of gradient descent with one layer and ReLU."""
+    (w,) = carry
+    batch = xp.take(x, row, axis=0)
+    y = xp.maximum(batch @ w, 0.0)
+    w -= 0.1 * (batch.T @ xp.where(y > 0, y, 0.0))
+    return (w,), (xp.sum(y), xp.sum(xp.astype(y > 0, y.dtype)))
+
+
+def held_to_eager(step, carry, runs):
+    """Run a fold recorded and eagerly; hold all that it returns to the same bits."""
+
+    def copied(tree):
+        return rebuilt(tree, [leaf.copy() for leaf in leaves(tree)])
+
+    fold = recording.Fold(step, RECORDER)
+    eager = Backend.fold(types.SimpleNamespace(xp=NUMPY), step)
+    recorded_carry, eager_carry = copied(carry), copied(carry)
+    for rows, *context in runs:
+        with np.errstate(all="ignore"):
+            recorded_carry, recorded = fold(recorded_carry, rows, *context)
+            eager_carry, expected = eager(eager_carry, rows, *context)
+        for got, want in zip(
+            (*leaves(recorded_carry), *recorded),
+            (*leaves(eager_carry), *expected),
+            strict=True,
+        ):
+            assert got.dtype == want.dtype
+            assert got.tobytes() == want.tobytes()
+    return fold

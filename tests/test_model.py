@@ -1,6 +1,8 @@
 """`Sequential`: what it is made of, where its parameters live, what it says of itself."""
 
+import copy
 import hashlib
+import pickle
 
 import array_api_compat
 import numpy as np
@@ -211,3 +213,20 @@ def test_sha256_tells_values_apart_but_not_nans():
     payload = np.array([0xFFF8000000000123], np.uint64).view(np.float64)[0]
     assert sha256(np.nan) == sha256(-np.nan) == sha256(payload)
     assert len({sha256(value) for value in (np.nan, 0.0, 5e-324, 1.0, np.inf)}) == 5
+
+
+@pytest.mark.parametrize("reproducible", [False, True])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_model_is_copied_and_pickled_with_its_parameters(backend, copied, reproducible):
+    x, y = np.eye(4, 3), np.array([0, 1, 1, 0])
+    model = xpnn.Sequential(xpnn.Dense(3), xpnn.Activation("swish", beta=2), xpnn.Dense(2))
+    assert copied(model).parameters is None
+    place = xpnn.get_backend(**{**backend.options(), "reproducible": reproducible})
+    xpnn.fit(model, (x, y), epochs=1, seed=0, backend=place)
+    twin = copied(model)
+    before = twin.sha256()
+    assert before == model.sha256()
+    np.testing.assert_array_equal(xpnn.predict(twin, x), xpnn.predict(model, x))
+    xpnn.fit(model, (x, y), epochs=1, seed=0, backend=place)
+    assert twin.sha256() == before != model.sha256()
+    assert type(twin.backend) is type(place)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.helpers import LIBRARIES, open_backend
+from tests.helpers import BACKEND_NAMES, open_backend
 from xpnn.backends import namespace, to_numpy
 from xpnn.datasets import Dataset
 from xpnn.errors import ArgumentError, DataError
@@ -140,7 +140,7 @@ def trained(x, y, outputs=3, **options):
     return model, xpnn.fit(model, (x, y), **options)
 
 
-@pytest.mark.parametrize("library", [name for name in LIBRARIES if name != "numpy-readonly"])
+@pytest.mark.parametrize("library", BACKEND_NAMES)
 def test_a_model_with_one_is_a_model_of_normalized_data(library, dtype):
     """The same weights as if the data had been normalized before, in float64."""
     place = open_backend(library, dtype)

@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import xpnn
-from tests.helpers import LIBRARIES, open_backend
+from tests.helpers import BACKEND_NAMES, open_backend
 from xpnn._core.files import SEAL, sealed
 from xpnn._core.tree import flatten
 from xpnn.activations import ACTIVATIONS
@@ -17,7 +17,6 @@ from xpnn.saving import describe
 
 RNG = np.random.RandomState(0)
 X, Y = RNG.standard_normal((40, 5)), RNG.randint(0, 3, 40)
-BACKENDS = [name for name in LIBRARIES if name != "numpy-readonly"]
 
 
 def trained(y=Y, loss=None, backend="numpy", outputs=3, activation="tanhexp", **parameters):
@@ -47,8 +46,8 @@ def rewrite(path, change):
     path.write_bytes(sealed(arrays, {"xpnn": change}))
 
 
-@pytest.mark.parametrize("there", BACKENDS)
-@pytest.mark.parametrize("here", BACKENDS)
+@pytest.mark.parametrize("there", BACKEND_NAMES)
+@pytest.mark.parametrize("here", BACKEND_NAMES)
 def test_a_model_moves_between_backends(here, there, dtype, path):
     source, target = open_backend(here, dtype), open_backend(there, dtype)
     model = trained(backend=source)
@@ -119,7 +118,7 @@ def complete(**options):
     return model
 
 
-@pytest.mark.parametrize("there", BACKENDS)
+@pytest.mark.parametrize("there", BACKEND_NAMES)
 def test_all_that_a_model_knows_comes_back(there, path):
     open_backend(there)
     model = complete()

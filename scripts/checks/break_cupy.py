@@ -26,10 +26,11 @@ ROOT = Path(__file__).parents[2]
 # of every part, but for whole runs of the article's network; the quick ones first
 TESTS = [
     "_core/functions", "layers", "training/layers", "training/options", "losses", "optimizers",
-    "_core/random_bits", "normalizers", "metrics", "model", "backends/transfers",
+    "_core/random_bits", "normalizers", "metrics", "model", "inference", "backends/transfers",
     "reproducible/reproducible", "reproducible/functions", "reproducible/pixels",
-    "reproducible/products", "schedules", "training/training", "activations", "backends/backends",
-    "backends/launches", "reproducible/truths", "training/streams", "training/resuming", "saving",
+    "reproducible/products", "schedules", "training/loop", "training/divergence", "activations",
+    "backends/backends", "backends/launches", "reproducible/truths", "training/streams",
+    "training/resuming", "training/checkpoint", "saving",
 ]  # fmt: skip
 # what goes through all libraries in one test hasn't CuPy's name in its own; of the launches with
 # each activation, those with one that has many operations and one that has few

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.helpers import LIBRARIES, open_backend
+from tests.helpers import BACKEND_NAMES, open_backend
 from xpnn._core import random_bits
 from xpnn._core.random_bits import UNIFORM, key_of, split, uniform
 from xpnn.backends import get_backend
@@ -50,7 +50,7 @@ def test_uniform_takes_the_hash_apart(count, backend):
 
 
 @pytest.mark.parametrize("reproducible", [False, True])
-@pytest.mark.parametrize("library", [name for name in LIBRARIES if name != "numpy-readonly"])
+@pytest.mark.parametrize("library", BACKEND_NAMES)
 def test_bits_within_a_fold(library, reproducible):
     """In JAX's scan, in NumPy's recorded steps, and of reproducible arrays."""
     options = open_backend(library, "float32").options()

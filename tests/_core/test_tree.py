@@ -2,7 +2,7 @@
 
 import pytest
 
-from xpnn._core.tree import flatten, tree_map, unzip
+from xpnn._core.tree import flatten, leaves, paths, rebuilt, tree_map, unzip
 
 TREE = [{"weight": 1, "bias": 2}, {}, {"weight": 3}]
 
@@ -41,3 +41,10 @@ def test_unzip_undoes_zip():
 def test_flatten_names_by_layer():
     assert flatten(TREE) == {"0.weight": 1, "0.bias": 2, "2.weight": 3}
     assert flatten([{}, {}]) == {}
+
+
+def test_paths_are_those_of_the_leaves():
+    tree = ([{"b": 1, "a": 2}, {}], {"v": [{"a": 3}], "c": 4})
+    assert paths(tree) == {"0.0.b": 1, "0.0.a": 2, "1.v.0.a": 3, "1.c": 4}
+    assert list(paths(tree).values()) == leaves(tree)
+    assert rebuilt(tree, paths(tree).values()) == tree

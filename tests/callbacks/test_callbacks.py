@@ -5,35 +5,17 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.helpers import SAMPLES, Stop, train_dense
+from tests.helpers import SAMPLES, Recorder, Stop, train_dense
 from xpnn.training.callback import Callback
 
 HEADER = "epoch,train_accuracy,train_loss,test_accuracy,test_loss,seconds"
 
 
-class Notes(Callback):
-    def __init__(self):
-        self.calls = []
-
-    def on_start(self, run):
-        assert run.model.parameters is not None
-        self.calls.append(("start", run.epochs, run.batches))
-
-    def on_batches(self, count):
-        self.calls.append(("batches", count))
-
-    def on_epoch(self, epoch):
-        self.calls.append(("epoch", epoch.epoch))
-
-    def on_end(self):
-        self.calls.append("end")
-
-
 def test_hooks_are_called_in_order():
-    notes = Notes()
+    notes = Recorder()
     train_dense(notes, epochs=2)
     assert notes.calls[:2] == [("start", 2, 3), ("epoch", 0)]
-    assert notes.calls[-2:] == [("epoch", 2), "end"]
+    assert notes.calls[-2:] == [("epoch", 2), ("end",)]
     between = notes.calls[2 : notes.calls.index(("epoch", 1))]
     assert {call[0] for call in between} == {"batches"}
     assert sum(call[1] for call in notes.calls if call[0] == "batches") == 2 * 3
@@ -41,10 +23,10 @@ def test_hooks_are_called_in_order():
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
 def test_every_callback_ends_after_an_error(error):
-    before, after = Notes(), Notes()
+    before, after = Recorder(), Recorder()
     with pytest.raises(error):
         train_dense(before, Stop(1, error), after)
-    assert before.calls.count("end") == after.calls.count("end") == 1
+    assert before.calls.count(("end",)) == after.calls.count(("end",)) == 1
     assert ("epoch", 1) in before.calls
     assert ("epoch", 1) not in after.calls
 

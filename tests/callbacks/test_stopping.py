@@ -25,11 +25,6 @@ from xpnn.training.samples import Samples
 NAN = math.nan
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "run.ckpt"
-
-
 def rows(losses, column="test_loss"):
     """Rows of a log with these figures from epoch 1 on, the others the same throughout."""
     plain = xpnn.Epoch(0, 0.5, 1.0, 0.5, 1.0, 0.0)

@@ -24,11 +24,6 @@ def any_folder(request, tmp_path):
     return write_folder(tmp_path / "data", request.param)
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return write_folder(tmp_path / "data")
-
-
 def read(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))

@@ -21,11 +21,6 @@ SMALL = {"hidden": "6", "epochs": 2, "batch_size": 20, "optimizer": "sgd:lr=0.5"
 
 
 @pytest.fixture
-def folder(tmp_path):
-    return write_folder(tmp_path / "data")
-
-
-@pytest.fixture
 def small(folder):
     return Run.from_dict({**SMALL, "data": str(folder), "dtype": "float64"})
 

@@ -8,7 +8,8 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.helpers import run
-from xpnn.study import Run, published, read_study, write_report
+from xpnn.study import Run, read_study, write_report
+from xpnn.study.article import published
 from xpnn.study.comparison import Cell, Spread, compare
 from xpnn.study.figures import COLORS
 from xpnn.study.grid import load_study, parse_study

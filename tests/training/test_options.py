@@ -13,7 +13,8 @@ from xpnn.optimizers import clipped
 from xpnn.settings import Settings
 from xpnn.training import streams
 from xpnn.training.samples import class_weights, sample_weights
-from xpnn.verification import _trace, generated, verify
+from xpnn.verification import generated, verify
+from xpnn.verification.compare import _trace
 
 RNG = np.random.RandomState(6)
 

@@ -1,0 +1,143 @@
+"""NPY and NPZ files: what is read, and where a value is wrong."""
+
+import numpy as np
+import pytest
+
+import xpnn
+from tests.helpers import BACKEND_NAMES, CODES, FLOWERS, NAMES, VALUES, failed, open_backend, run
+from xpnn.datasets import Dataset, load, load_training, split
+from xpnn.errors import ArgumentError, DataError
+
+
+@pytest.mark.parametrize("place", ["pair", "folder", "npz"])
+@pytest.mark.parametrize(
+    ("y", "expected"),
+    [
+        (CODES.astype(np.uint8), CODES),
+        (CODES == 1, (CODES == 1).astype(np.int64)),
+        (NAMES, NAMES),
+        (VALUES.astype(np.float32), VALUES.astype(np.float32).astype(np.float64)),
+        (VALUES[:, None], VALUES),
+        (np.stack([VALUES, -VALUES], axis=1), np.stack([VALUES, -VALUES], axis=1)),
+    ],
+)
+def test_arrays_in_files(place, y, expected, here):
+    if place == "npz":
+        np.savez("data.npz", x=FLOWERS, y=y)
+        data = load("data.npz")
+    else:
+        np.save("x.npy", FLOWERS)
+        np.save("y.npy", y)
+        data = load({"pair": "x.npy,y.npy", "folder": here}[place])
+    np.testing.assert_array_equal(data.x, FLOWERS, strict=True)
+    np.testing.assert_array_equal(data.y, expected, strict=True)
+
+
+def test_large_arrays_are_mapped(here, monkeypatch):
+    monkeypatch.setattr("xpnn.datasets.dataset._READ_BYTES", 1000)
+    np.save("x.npy", FLOWERS.reshape(90, 2, 2))
+    np.save("y.npy", CODES)
+    data = load("x.npy,y.npy")
+    assert xpnn.datasets.is_mapped(data.x)
+    np.testing.assert_array_equal(data.x, FLOWERS)
+    with pytest.raises(ArgumentError, match="validation must be files of its own"):
+        load_training("x.npy,y.npy", 0.2)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": FLOWERS}, "data.npz must hold arrays x and y, got x"),
+        ({"a": FLOWERS, "y": CODES}, "data.npz must hold arrays x and y, got a, y"),
+        (
+            {"x": FLOWERS[0], "y": CODES},
+            r"x must be numbers of shape \(n, features\), got float64 of",
+        ),
+        ({"x": FLOWERS.astype(str), "y": CODES}, "x must be numbers of shape"),
+        (
+            {"x": FLOWERS, "y": CODES[1:]},
+            r"y must have a row for each of the 90 rows .*shape \(89,\)",
+        ),
+        ({"x": FLOWERS, "y": np.array([None] * 90)}, "data.npz is not an NPZ file of numbers"),
+        (
+            {"x": FLOWERS, "y": np.arange(90)},
+            "90 different integers in 90 rows may be classes or values",
+        ),
+        ({"x": FLOWERS, "y": FLOWERS.astype(complex)[:, 0]}, "y must be integers or strings"),
+    ],
+)
+def test_arrays_that_can_not_be_used(arrays, message, here):
+    np.savez("data.npz", **arrays)
+    with pytest.raises(DataError, match=message):
+        load("data.npz")
+
+
+def test_integers_that_int64_can_not_hold_are_no_labels(here):
+    np.savez("data.npz", x=FLOWERS[:2], y=np.array([1, 2**63], np.uint64))
+    with pytest.raises(DataError, match="y must be integers or strings"):
+        load("data.npz")
+
+
+def arrays_of(kind, x, y, here):
+    """Write x and y; return DATA."""
+    if kind == "npz":
+        np.savez("d.npz", x=x, y=y)
+        return "d.npz"
+    np.save("x.npy", x)
+    np.save("y.npy", y)
+    return "x.npy,y.npy"
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy"])
+@pytest.mark.parametrize(
+    ("spoil", "place"),
+    [
+        (lambda x, y: (np.where(np.arange(360).reshape(90, 4) == 161, np.nan, x), y),
+         ", x, row 40, column 1: "),
+        (lambda x, y: (x, np.where(np.arange(90) == 40, np.nan, x[:, 0])), ", y, row 40: "),
+        (lambda x, y: (np.full((90, 4), 2**53 + 1), y), ", x, row "),
+        (lambda x, y: (np.full((90, 4), 2**63 + 1, np.uint64), y), ", x, row "),
+    ],
+)  # fmt: skip
+def test_arrays_say_where_they_are_wrong(kind, spoil, place, here, capsys):
+    data = arrays_of(kind, *spoil(FLOWERS, CODES), here)
+    for options in ([], ["--validation", 0.2]):
+        message = failed(capsys, "train", data, "--epochs", 1, *options)
+        assert message.startswith(f"{data}{place}")
+
+
+def test_integers_that_float64_holds_are_taken():
+    big = np.array([[2**53], [-(2**60)], [2**62 + 2**20]])
+    np.testing.assert_array_equal(xpnn.datasets.as_inputs("x", big), big, strict=True)
+    with pytest.raises(DataError, match=f"got {-(2**53) - 1} in row 1, column 0"):
+        xpnn.datasets.as_inputs("x", np.array([[1], [-(2**53) - 1]]))
+
+
+@pytest.mark.parametrize("backend", BACKEND_NAMES)
+def test_values_too_large_for_the_dtype_are_named(backend, here, capsys):
+    open_backend(backend, "float32")
+    x = np.array(FLOWERS)
+    np.savez("t.npz", x=x, y=CODES)
+    assert run("train", "t.npz", "--epochs", 1, "--save", "m", "--quiet", "--batch-size", 10) == 0
+    x[70, 2] = 1e39
+    np.savez("d.npz", x=x, y=CODES)
+    spot = "d.npz, x, row 70, column 2: 1e+39 is too large for float32"
+    for argv in (["train", "d.npz", "--epochs", 1], ["evaluate", "m", "d.npz"],
+                 ["predict", "m", "d.npz"]):  # fmt: skip
+        assert failed(capsys, *argv, "--backend", backend) == spot
+    x[70, 2] = 3e38
+    x[70, 0] = -3e38
+    model = xpnn.Sequential(xpnn.Dense(3))
+    xpnn.fit(model, (FLOWERS, CODES), epochs=0, backend=backend)
+    model.place([{"weight": np.ones((4, 3)) * 10 * np.eye(4)[:, [2]], "bias": np.zeros(3)}],
+                inputs=4, backend=model.backend)  # fmt: skip
+    with pytest.raises(DataError, match="x, row 70: an output of the model is inf"):
+        xpnn.predict(model, x)
+
+
+@pytest.mark.parametrize("options", [[], ["--validation", 0.2]])
+def test_no_rows_are_one_line(options, here, capsys):
+    data = arrays_of("npz", np.empty((0, 4)), np.empty(0, int), here)
+    assert failed(capsys, "train", data, *options) == "d.npz: x has no rows"
+    with pytest.raises(ArgumentError, match="one row or more"):
+        split(Dataset(np.empty((0, 4)), np.empty(0, int)), 0.2)

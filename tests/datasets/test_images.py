@@ -1,0 +1,146 @@
+"""Folders of PNG images."""
+
+import re
+import struct
+import sys
+import zlib
+
+import numpy as np
+import pytest
+
+import xpnn
+from tests.helpers import failed, read_rows, run
+from xpnn.datasets import load
+from xpnn.errors import ArgumentError, DataError
+
+
+def pictures(folder, mode="L", count=8):
+    """Write images of 3 × 2: bright ones and dark ones; return them."""
+    image = pytest.importorskip("PIL.Image")
+    rng = np.random.RandomState(1)
+    arrays = []
+    for kind, low in (("bright", 150), ("dark", 0)):
+        (folder / kind).mkdir(parents=True)
+        for i in range(count):
+            shape = (2, 3) if mode == "L" else (2, 3, 3)
+            arrays.append(rng.randint(low, low + 100, shape).astype(np.uint8))
+            image.fromarray(arrays[-1]).save(folder / kind / f"{i}.PNG")
+    (folder / "dark" / "notes.txt").write_text("no image")
+    return np.stack(arrays).reshape(2 * count, -1)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_folders_of_images(mode, here):
+    expected = pictures(here / "images", mode)
+    data = load("images")
+    np.testing.assert_array_equal(data.x, expected, strict=True)
+    assert data.y.tolist() == ["bright"] * 8 + ["dark"] * 8
+    assert data.where(9).endswith("1.PNG")
+
+
+def test_images_from_training_to_predictions(here, capsys):
+    pictures(here / "images")
+    assert run("train", "images", "--validation", 0.25, "--hidden", "", "--batch-size", 4,
+               "--save", "m", "--quiet") == 0  # fmt: skip
+    assert run("predict", "m", "images", "--out", "p.csv") == 0
+    rows = read_rows(here / "p.csv")
+    assert rows[0] == ["file", "prediction"]
+    assert rows[1:] == [
+        [f"images/{kind}/{i}.PNG", kind] for kind in ("bright", "dark") for i in range(8)
+    ]
+    assert run("predict", "m", "images/dark") == 0
+    assert capsys.readouterr().out.splitlines()[1] == "images/dark/0.PNG,dark"
+
+
+def test_images_that_can_not_be_used(here):
+    image = pytest.importorskip("PIL.Image")
+    pictures(here / "images")
+    odd = here / "images" / "dark" / "8.png"
+    for make, message in (
+        (lambda: image.new("L", (4, 4)).save(odd), "8.png must be 3 × 2 grey as .*, got 4 × 4 gr"),
+        (lambda: image.new("RGB", (3, 2)).save(odd), "8.png must be 3 × 2 grey .*got 3 × 2 colour"),
+        (lambda: image.new("I;16", (3, 2)).save(odd), "8.png must have 8 bits a channel"),
+        (lambda: odd.write_bytes((odd.parent / "0.PNG").read_bytes()[:50]), "can't read .*8.png"),
+        (lambda: odd.write_bytes(b"GIF89a"), "can't read .*8.png"),
+    ):
+        make()
+        with pytest.raises(DataError, match=message):
+            load("images")
+
+
+def test_images_without_pillow(here, monkeypatch):
+    pictures(here / "images")
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(DataError, match=r"needs Pillow: pip install 'xpnn\[images\]'"):
+        load("images")
+
+
+def test_a_png_of_a_bomb_is_one_line(here):
+    pytest.importorskip("PIL")
+    pictures(here / "images", count=1)
+    # a header that promises 2**31 - 1 pixels a side, and nothing else
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 0, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk
+    png += struct.pack(">I", zlib.crc32(chunk))
+    (here / "images" / "dark" / "1.png").write_bytes(png)
+    with pytest.raises(DataError, match=r"can't read .*1\.png"):
+        load("images")
+
+
+def of_size(folder, width, height, mode="L"):
+    image = pytest.importorskip("PIL.Image")
+    rng = np.random.RandomState(2)
+    for kind in ("a", "b"):
+        (folder / kind).mkdir(parents=True)
+        for i in range(4):
+            shape = (height, width) if mode == "L" else (height, width, 3)
+            pixels = rng.randint(0, 256, shape).astype(np.uint8)
+            image.fromarray(pixels).save(folder / kind / f"{i}.png")
+    return folder.name
+
+
+def test_a_models_images_keep_their_shape(here, capsys):
+    for name, width, height, mode in (
+        ("tall", 4, 9, "L"), ("wide", 9, 4, "L"), ("square", 6, 6, "L"), ("rgb", 4, 3, "RGB"),
+    ):  # fmt: skip
+        of_size(here / name, width, height, mode)
+    small = ["--epochs", 1, "--batch-size", 4, "--hidden", ""]
+    assert run("train", "tall", *small, "--save", "m", "--checkpoint", "c", "--quiet",
+               "--seed", 1) == 0  # fmt: skip
+    assert xpnn.load("m").image_shape == (9, 4, 1)
+    assert run("show", "m") == 0
+    assert re.search(r"^images +4 × 9 grey$", capsys.readouterr().out, re.M)
+    for other, size in (("wide", "9 × 4 grey"), ("square", "6 × 6 grey"), ("rgb", "4 × 3 colour")):
+        wanted = f"{other} must hold images of 4 × 9 grey as the training data do, got {size}"
+        for argv in (["predict", "m", other], ["evaluate", "m", other],
+                     ["plot", "errors", "m", other, "--out", "e.png"],
+                     ["plot", "confusion", "m", other, "--out", "e.png"],
+                     ["train", "tall", *small, "--validation", other]):  # fmt: skip
+            assert failed(capsys, *argv) == wanted
+        with pytest.raises(DataError, match=wanted):
+            xpnn.fit(xpnn.load("m"), load(other), epochs=1)
+    # the same bytes in another shape
+    data = load("tall")
+    data.image_shape = (4, 9, 1)
+    codes = data.y.tolist()
+    with pytest.raises(ArgumentError, match=r"image_shape must be .* as in c"):
+        xpnn.fit(xpnn.Sequential(xpnn.Dense(2)), data, labels=sorted(set(codes)), epochs=1,
+                 loss=xpnn.CrossEntropy(), batch_size=4, resume="c")  # fmt: skip
+    assert run("plot", "errors", "m", "tall", "--out", "e.png") == 0
+
+
+def test_images_that_are_no_png_are_named(here):
+    of_size(here / "images", 3, 2)
+    jpeg = here / "images" / "a" / "x.JPG"
+    jpeg.write_bytes(b"\xff\xd8")
+    with pytest.raises(DataError, match=r"x\.JPG is no PNG image"):
+        load("images")
+    jpeg.unlink()
+    (here / "images" / "c").mkdir()
+    (here / "images" / ".hidden").mkdir()
+    with pytest.raises(DataError, match=r"images/c must hold PNG images as .*images/a does"):
+        load("images")
+    (here / "jpegs" / "a").mkdir(parents=True)
+    (here / "jpegs" / "a" / "1.jpeg").write_bytes(b"\xff\xd8")
+    with pytest.raises(DataError, match=r"folders of PNG images; jpegs/a/1\.jpeg is no PNG image"):
+        load("jpegs")

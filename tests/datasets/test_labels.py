@@ -1,0 +1,105 @@
+"""Labels of any kind: strings and integers that stand for classes."""
+
+import numpy as np
+import pytest
+
+import xpnn
+from tests.helpers import (
+    BACKEND_NAMES,
+    CODES,
+    FLOWERS,
+    NAMES,
+    SETTINGS,
+    VALUES,
+    flower_network,
+    open_backend,
+)
+from xpnn.backends import to_numpy
+from xpnn.datasets import encode
+from xpnn.errors import ArgumentError, DataError
+
+
+@pytest.mark.parametrize("library", BACKEND_NAMES)
+def test_strings_are_labels(library, dtype):
+    place = open_backend(library, dtype)
+    model, plain = flower_network(), flower_network()
+    xpnn.fit(model, (FLOWERS, NAMES), backend=place, validation=(FLOWERS, list(NAMES)), **SETTINGS)
+    labels, codes = np.unique(NAMES, return_inverse=True)
+    xpnn.fit(plain, (FLOWERS, codes), backend=place, **SETTINGS)
+    assert model.sha256() == plain.sha256()
+    np.testing.assert_array_equal(model.task.labels, labels)
+    expected = labels[xpnn.predict(plain, FLOWERS)]
+    np.testing.assert_array_equal(xpnn.predict(model, FLOWERS), expected, strict=True)
+    with place.scope():
+        own = place.asarray(FLOWERS)
+    np.testing.assert_array_equal(xpnn.predict(model, own), expected, strict=True)
+    assert xpnn.evaluate(model, (FLOWERS, NAMES.astype(object))) == xpnn.evaluate(
+        plain, (FLOWERS, codes)
+    )
+
+
+@pytest.mark.parametrize("library", BACKEND_NAMES)
+def test_integers_are_labels_when_they_are_said_to_be(library):
+    place = open_backend(library)
+    labels = np.array([5, -2, 7])
+    model = flower_network()
+    xpnn.fit(model, (FLOWERS, labels[CODES]), labels=labels, backend=place, **SETTINGS)
+    plain = flower_network()
+    xpnn.fit(plain, (FLOWERS, CODES), backend=place, **SETTINGS)
+    assert model.sha256() == plain.sha256()
+    expected = labels[xpnn.predict(plain, FLOWERS)]
+    np.testing.assert_array_equal(xpnn.predict(model, FLOWERS), expected, strict=True)
+    with place.scope():
+        own = place.asarray(FLOWERS)
+        found = xpnn.predict(model, own)
+    assert place.owns(found)
+    np.testing.assert_array_equal(to_numpy(found), expected, strict=True)
+    with pytest.raises(DataError, match=r"train\.y must hold labels from 0 to 2"):
+        xpnn.fit(flower_network(), (FLOWERS, labels[CODES]))
+
+
+def test_a_trained_model_knows_its_labels():
+    model = flower_network()
+    xpnn.fit(model, (FLOWERS, NAMES), **SETTINGS)
+    # a part with two of the classes
+    some = CODES < 2
+    xpnn.fit(model, (FLOWERS[some], NAMES[some]), **SETTINGS)
+    assert len(model.task.labels) == 3
+
+
+def test_two_labels_and_one_output():
+    model = flower_network(1)
+    y = np.where(CODES == 0, "no", "yes")
+    xpnn.fit(model, (FLOWERS, y), loss=xpnn.BinaryCrossEntropy(), **SETTINGS)
+    assert set(xpnn.predict(model, FLOWERS)) == {"no", "yes"}
+
+
+@pytest.mark.parametrize(
+    ("y", "options", "kind", "message"),
+    [
+        (NAMES, {"outputs": 4}, ArgumentError, "an output for each of the 3 classes, got 4 out"),
+        (NAMES, {"outputs": 1, "loss": xpnn.MeanSquaredError()}, ArgumentError,
+         "loss must be one for classes where there are labels, got MeanSquaredError"),
+        (np.array(["a"] * 90), {}, DataError, "train.y must hold two classes or more, got 'a'"),
+        (NAMES, {"labels": ["setosa", "virginica", "other"]}, DataError,
+         "train.y, row 1: 'véronique, wild' is not one of the classes"),
+        (CODES, {"labels": [0, 0, 1]}, ArgumentError, "labels must be two or more different"),
+        (CODES, {"labels": [0.5, 1.5, 2.5]}, ArgumentError, "labels must be two or more diff"),
+        (VALUES, {"labels": [0, 1, 2]}, DataError, "train.y must hold integers or strings"),
+        (NAMES, {"validation": (FLOWERS[:1], ["rose"])}, DataError,
+         "validation.y, row 0: 'rose' is"),
+    ],
+)  # fmt: skip
+def test_labels_that_can_not_be_used(y, options, kind, message):
+    options = {"outputs": 3, **SETTINGS, **options}
+    model = flower_network(options.pop("outputs"))
+    with pytest.raises(kind, match=message):
+        xpnn.fit(model, (FLOWERS, y), **options)
+    assert model.parameters is None
+
+
+def test_integers_may_be_looked_up_as_strings():
+    found = encode("y", [1, 2, 1], np.array(["2", "1"]))
+    assert found.tolist() == [1, 0, 1]
+    with pytest.raises(DataError, match="y, row 0: 'a' is not one of the classes"):
+        encode("y", ["a"], np.array([1, 2]))

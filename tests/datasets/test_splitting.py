@@ -1,0 +1,102 @@
+"""Data that are held out for validation: a part of the rows, or another file."""
+
+import numpy as np
+import pytest
+
+import xpnn
+from tests.helpers import FLOWERS, NAMES, VALUES, failed, run, write_rows, write_table
+from xpnn.datasets import Dataset, load_training, split
+from xpnn.errors import ArgumentError
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
+def test_a_split_is_stratified(fraction, seed):
+    y = np.repeat(["a", "b", "c", "d"], [50, 33, 6, 1])
+    data = Dataset(np.arange(90.0)[:, None], y)
+    train, validation = split(data, fraction, seed=seed)
+    rows = np.concatenate([train.x, validation.x])[:, 0]
+    assert sorted(rows) == list(range(90))
+    assert len(validation.x) == round(fraction * 90)
+    for label, size in zip("abcd", (50, 33, 6, 1), strict=True):
+        taken = int((validation.y == label).sum())
+        assert abs(taken - fraction * size) <= 1
+        assert taken < size
+    for part in (train, validation):
+        assert (np.diff(part.x[:, 0]) > 0).all()
+        np.testing.assert_array_equal(y[part.x[:, 0].astype(int)], part.y)
+
+
+def test_the_largest_remainder_gets_the_row():
+    # a quarter of 10, 11 and 12 is 2.5, 2.75 and 3; of 33, 8.25
+    y = np.repeat([0, 1, 2], [10, 11, 12])
+    _, validation = split(Dataset(np.arange(33.0)[:, None], y), 0.25)
+    assert np.bincount(validation.y).tolist() == [2, 3, 3]
+
+
+def test_a_split_depends_on_the_seed_alone_and_is_that_of_ever():
+    data = Dataset(np.arange(20.0)[:, None], np.arange(20) % 2)
+    chosen = split(data, 0.3, seed=10)[1].x[:, 0].astype(int)
+    np.testing.assert_array_equal(split(data, 0.3, seed=10)[1].x[:, 0], chosen)
+    assert not np.array_equal(split(data, 0.3, seed=11)[1].x[:, 0], chosen)
+    # NumPy promises that RandomState never changes
+    assert chosen.tolist() == SPLIT
+
+
+SPLIT = [3, 6, 8, 11, 13, 14]
+
+
+def test_a_split_leaves_the_runs_own_stream_alone(here):
+    """The initial weights are those of a run without one."""
+    write_table(here / "t.csv")
+    for validation in ([], ["--validation", 0.2]):
+        assert run("train", "t.csv", "--epochs", 0, *validation, "--normalize", "none", "--save",
+                   f"m{len(validation)}", "--quiet") == 0  # fmt: skip
+    assert xpnn.load("m0").sha256() == xpnn.load("m2").sha256()
+
+
+@pytest.mark.parametrize(
+    ("fraction", "rows", "message"),
+    [
+        (0.0, 90, "validation must be a fraction > 0 and < 1, got 0.0"),
+        (1.5, 90, "validation must be a fraction > 0 and < 1, got 1.5"),
+        (float("nan"), 90, "validation must be a fraction"),
+        (0.1, 3, "validation must leave a row or more on either side, got 0.1 of 3 rows"),
+    ],
+)
+def test_splits_that_can_not_be_made(fraction, rows, message):
+    with pytest.raises(ArgumentError, match=message):
+        split(Dataset(FLOWERS[:rows], VALUES[:rows]), fraction)
+
+
+def test_validation_from_another_file(here):
+    write_table(here / "t.csv", rows=slice(0, 60))
+    # other columns, in another order
+    rows = [[*x[::-1], "?", t] for x, t in zip(FLOWERS[60:], NAMES[60:], strict=True)]
+    write_rows(here / "v.csv", rows, ["d", "c", "b", "a", "notes", "kind"], ";")
+    _, test = load_training("t.csv", "v.csv")
+    np.testing.assert_array_equal(test.x, FLOWERS[60:])
+    np.testing.assert_array_equal(test.y, NAMES[60:])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,b,c,d,kind\n1,2,3,4,setosa\n1,2,3,4,rose\n",
+         "v.csv, line 3, column 'kind': 'rose' is not one of the classes of the training data "
+         "('setosa', 'virginica', 'véronique, wild')"),
+        ("a,b,c,kind\n1,2,3,setosa\n", "v.csv has no column 'd', which is one of the features"),
+        ("a,b,c,d\n1,2,3,4\n", "unknown target of v.csv 'kind' (allowed: a, b, c, d)"),
+        ("a,b,c,d,kind\n1,2,x,4,setosa\n", "v.csv, line 2, column 'c': 'x' is not a number"),
+    ],
+)  # fmt: skip
+def test_validation_that_can_not_be_used(content, message, here, capsys):
+    write_table(here / "t.csv")
+    (here / "v.csv").write_text(content)
+    assert failed(capsys, "train", "t.csv", "--validation", "v.csv") == message
+
+
+def test_one_class_only(here, capsys):
+    write_table(here / "t.csv", np.array(["x"] * 90))
+    line = failed(capsys, "train", "t.csv")
+    assert line == "t.csv, column 'kind' must hold two classes or more, got 'x' alone"

@@ -1,0 +1,327 @@
+"""Checkpoints as files: what they hold, damaged ones, and the state of callbacks."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load, load_file, save
+
+import xpnn
+from tests.helpers import CLASSES, SAMPLES, figures, stopped, train_small
+from xpnn._core.files import SEAL, sealed
+from xpnn.training import checkpoint
+
+
+def test_an_interrupt_within_an_epoch_leaves_the_last_checkpoint(path):
+    """What is in the carry then is no one's: NumPy's arrays are changed in place."""
+    stopped(path, every=3, at=4, within=True)
+    assert len(checkpoint.read(path)[0].history) == 4
+
+
+def content(path):
+    """What a checkpoint holds, to be compared."""
+    saved, note = checkpoint.read(path)
+    arrays = {**saved.carry, "key": saved.random_state["state"].pop("key")}
+    return (
+        saved._replace(carry=None),
+        {name: (a.dtype, a.shape, a.tobytes()) for name, a in arrays.items()},
+        note,
+    )
+
+
+@pytest.fixture
+def tiny(path):
+    """The smallest checkpoint: its bytes, and a path that has it."""
+    xpnn.fit(
+        xpnn.Sequential(xpnn.Dense(2)), (SAMPLES[:4, :1], CLASSES[:4] % 2), epochs=1, seed=1,
+        batch_size=4, callbacks=[xpnn.Checkpoint(path)],
+    )  # fmt: skip
+    checkpoint.previous(path).unlink()
+    return path.read_bytes(), path
+
+
+UNREAD = r"run\.ckpt( is damaged|: it is no safetensors file| is no checkpoint, a damaged one)"
+
+
+def test_a_file_that_is_cut_off_anywhere(tiny):
+    raw, path = tiny
+    for length in [*range(0, len(raw), 7), *range(16), len(raw) - 1]:
+        path.write_bytes(raw[:length])
+        with pytest.raises(xpnn.DataError, match=UNREAD):
+            checkpoint.read(path)
+    path.write_bytes(raw + b"\0")
+    with pytest.raises(xpnn.DataError, match="is damaged"):
+        checkpoint.read(path)
+
+
+def test_a_flipped_bit_anywhere(tiny):
+    """All bits of the header's first bytes and of the hash, and 2000 others."""
+    raw, path = tiny
+    at = raw.index(SEAL.encode())
+    others = np.random.RandomState(1).randint(0, 8 * len(raw), 2000)
+    bits = {*range(64), *range(8 * at, 8 * (at + 80)), *others}
+    for bit in bits:
+        flipped = bytearray(raw)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        with pytest.raises(xpnn.DataError, match=UNREAD):
+            checkpoint.read(path)
+    path.write_bytes(raw)
+    assert checkpoint.read(path)[1] is None
+
+
+def newer(raw):
+    """The same checkpoint, of a format to come."""
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    description = {**json.loads(header["__metadata__"]["checkpoint"]), "format": 9}
+    return sealed(load(raw), {"checkpoint": json.dumps(description)})
+
+
+def model_file(raw):
+    return save({"0.weight": np.zeros(2)}, {"xpnn": json.dumps({"format": 1})})
+
+
+DAMAGE = [
+    (lambda raw: raw[:-1], "is damaged"),
+    (lambda raw: b"", "can't read .*: it is no safetensors file, or a damaged one"),
+    (
+        lambda raw: b"epoch,train_accuracy\n",
+        "can't read .*: it is no safetensors file, or a damaged one",
+    ),
+    (newer, r"was written by xpnn .*, whose checkpoint format 9 is newer than this one's \(1\)"),
+    (lambda raw: save({"a": np.zeros(2)}), "is no checkpoint, a damaged one, or one of an older"),
+    (model_file, "is a model, and not a checkpoint"),
+    (lambda raw: None, "can't read a checkpoint from .*: No such file"),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGE)
+def test_the_previous_one_is_used(damage, message, path):
+    """And is still there if the run is killed before it has written the next."""
+    model, history = train_small()
+    stopped(path)
+    good, raw = checkpoint.previous(path).read_bytes(), damage(path.read_bytes())
+    path.unlink()
+    if raw is not None:
+        path.write_bytes(raw)
+    note = f"{message}.*; going on from .*previous, epoch 1"
+    with pytest.warns(xpnn.CheckpointWarning, match=note):
+        again, resumed = train_small(xpnn.Checkpoint(path, every=5), resume=path)
+    assert resumed.resumed == 1
+    assert again.sha256() == model.sha256()
+    assert figures(resumed) == figures(history)
+    # what can't be read doesn't take the place of the good one, and isn't lost
+    assert checkpoint.previous(path).read_bytes() == good
+    if raw is not None:
+        assert path.with_name("run.ckpt.damaged").read_bytes() == raw
+    assert checkpoint.read(path)[1] is None
+
+    checkpoint.previous(path).unlink()
+    path.unlink()
+    if raw is not None:
+        path.write_bytes(raw)
+    with pytest.raises(xpnn.DataError, match=message) as caught:
+        train_small(resume=path)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_that_are_damaged(path):
+    stopped(path)
+    for file in (path, checkpoint.previous(path)):
+        file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(xpnn.DataError, match=r"run\.ckpt is damaged"):
+        train_small(resume=path)
+
+
+def test_a_checkpoint_is_no_model(path):
+    stopped(path)
+    with pytest.raises(xpnn.DataError, match="is a checkpoint, and not a model"):
+        xpnn.load(path)
+
+
+@pytest.mark.parametrize("when", ["write", "rename"])
+def test_a_full_disk_keeps_the_last_good_one(when, path, monkeypatch):
+    def full(self, *args):
+        if "rename" in when and not self.name.endswith(".part"):
+            return original(self, *args)
+        if when == "write":
+            with self.open("wb") as file:
+                file.write(args[0][:100])
+        raise OSError(28, "No space left on device")
+
+    class Fill(xpnn.Callback):
+        def on_epoch(self, epoch):
+            if epoch.epoch == 2:
+                monkeypatch.setattr(type(path), name, full)
+
+    name = {"write": "write_bytes", "rename": "replace"}[when]
+    original = getattr(type(path), name)
+    model, _ = train_small()
+    with pytest.raises(xpnn.ArgumentError, match=r"can't write checkpoint .*: No space left on"):
+        train_small(Fill(), xpnn.Checkpoint(path))
+    monkeypatch.undo()
+    assert {file.name for file in path.parent.iterdir()} == {"run.ckpt", "run.ckpt.previous"}
+    again, resumed = train_small(resume=path)
+    assert (resumed.resumed, again.sha256()) == (1, model.sha256())
+
+
+def test_what_a_kill_leaves_is_written_over(path):
+    part = path.with_name(".run.ckpt.part")
+    part.write_bytes(b"half")
+    train_small(xpnn.Checkpoint(path))
+    assert {file.name for file in path.parent.iterdir()} == {"run.ckpt", "run.ckpt.previous"}
+    assert checkpoint.read(path)[1] is None
+
+
+def test_the_file_is_safetensors_that_anyone_reads(path):
+    stopped(path, optimizer=xpnn.Momentum())
+    arrays = load_file(path)
+    assert arrays["carry.2.velocity.0.weight"].shape == (4, 6)
+    assert arrays["random_state"].dtype == np.uint32
+    assert b"pickle" not in path.read_bytes()
+
+
+def test_a_checkpoint_comes_back_from_its_file(path):
+    taken = []
+
+    class Take(xpnn.Callback):
+        def on_start(self, run):
+            self.run = run
+
+        def on_epoch(self, epoch):
+            taken.append(self.run.checkpoint())
+
+    train_small(xpnn.Checkpoint(path), Take(), optimizer=xpnn.Adam(), epochs=2, dtype="float64")
+    read, _ = checkpoint.read(path)
+    assert read._replace(carry=0, random_state=0) == taken[-1]._replace(carry=0, random_state=0)
+    for name, array in taken[-1].carry.items():
+        np.testing.assert_array_equal(read.carry[name], array, strict=True)
+    for before, after in ((taken[0], taken[1]), (taken[1], taken[2])):
+        # a copy: the next epoch leaves it alone
+        assert all((a != after.carry[name]).any() for name, a in before.carry.items())
+        before, after = (s.random_state["state"] for s in (before, after))
+        assert before["pos"] != after["pos"] or (before["key"] != after["key"]).any()
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_fingerprint_is_of_all_the_bytes(order, tmp_path, monkeypatch):
+    monkeypatch.setattr("xpnn._core.mapped.BLOCK_BYTES", 100)
+    rng = np.random.RandomState(1)
+    x, y = rng.standard_normal((50, 3)), rng.randint(0, 3, 50)
+    np.save(tmp_path / "x.npy", x.astype(x.dtype, order=order))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    for own in (x.astype(x.dtype, order=order), mapped):
+        assert checkpoint.fingerprint({"x": own, "y": y}) == {
+            "x": ["float64", 50, 3],
+            "y": ["int64", 50],
+            "sha256": hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest(),
+        }
+
+
+def test_no_checkpoint_within_an_epoch():
+    class Take(xpnn.Callback):
+        def on_start(self, run):
+            self.run = run
+
+        def on_batches(self, count):
+            self.run.checkpoint()
+
+    with pytest.raises(RuntimeError, match="between two epochs only"):
+        train_small(Take())
+
+
+class Keeps(xpnn.Callback):
+    """Has a state of one's choice, from an epoch on."""
+
+    def __init__(self, state, at=0):
+        self.own, self.at, self.now, self.given = state, at, -1, None
+
+    def on_epoch(self, epoch):
+        self.now = epoch.epoch
+
+    def state(self):
+        return self.own if self.now >= self.at else {}
+
+    def restore(self, state):
+        self.given = state
+
+
+def test_a_callbacks_own_state(path):
+    class Count(xpnn.Callback):
+        count = 0
+
+        def on_epoch(self, epoch):
+            self.count += 1
+
+        def state(self):
+            return {"count": self.count}
+
+        def restore(self, state):
+            self.count = state.get("count", 0)
+
+    stopped(path, Count())
+    first, second, third = Count(), Count(), Count()
+    third.count = 99
+    train_small(first, second, resume=path)
+    assert (first.count, second.count) == (3 + 3, 3)
+
+
+STATE = {
+    "number": np.float32(0.1), "half": np.ones(2, np.float16), "bits": np.array([[True], [False]]),
+    "none": np.zeros((0, 3)), "view": np.arange(6.0).reshape(2, 3).T, "0.weight": np.asarray(3),
+    "text": "été\n", "whole": 2**70, "share": 0.1, "yes": True, "nan": float("nan"),
+}  # fmt: skip
+
+
+def test_arrays_numbers_and_texts_of_a_callback_come_back(path):
+    stopped(path, Keeps(STATE))
+    again = Keeps({})
+    train_small(again, resume=path)
+    assert sorted(again.given) == sorted(STATE)
+    for name, value in STATE.items():
+        given = again.given[name]
+        assert type(given) is (np.ndarray if isinstance(value, np.generic) else type(value))
+        np.testing.assert_array_equal(given, value, strict=isinstance(value, np.ndarray))
+    again.given["view"] += 1.0  # it's the callback's own now
+
+
+def test_a_checkpoint_keeps_the_state_of_its_moment():
+    kept = np.zeros(2)
+
+    class Take(xpnn.Callback):
+        def on_start(self, run):
+            self.run, self.taken = run, []
+
+        def on_epoch(self, epoch):
+            self.taken.append(self.run.checkpoint().callbacks["Keeps-1"]["kept"])
+            kept[0] += 1.0
+
+    take = Take()
+    train_small(Keeps({"kept": kept}), take, epochs=2)
+    assert [array[0] for array in take.taken] == [0.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"seen": [1, 2]}, "got list as 'seen'"),
+        ({"good": 1, "seen": {"a": 1}}, "got dict as 'seen'"),
+        ({"seen": None}, "got NoneType as 'seen'"),
+        ({"seen": xpnn.Dense(2)}, "got Dense as 'seen'"),
+        ({"seen": np.array(["a"])}, "got array of <U1 as 'seen'"),
+        ({"seen": np.array([None])}, "got array of object as 'seen'"),
+        ({"seen": 1j}, "got complex as 'seen'"),
+        ({3: 1}, "got int as 3"),
+        ([1], "a dictionary, got list"),
+    ],
+)
+def test_a_state_that_a_file_cannot_hold(state, message, path):
+    """It is found at the second checkpoint; the run goes on from the first."""
+    model, history = train_small()
+    with pytest.raises(xpnn.ArgumentError, match=f"state of the callback Keeps must .*{message}$"):
+        train_small(Keeps({}), Keeps(state, at=1), xpnn.Checkpoint(path))
+    assert [file.name for file in path.parent.iterdir()] == ["run.ckpt"]
+    again, resumed = train_small(resume=path)
+    assert (resumed.resumed, again.sha256()) == (0, model.sha256())
+    assert figures(resumed) == figures(history)
