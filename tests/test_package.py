@@ -8,12 +8,13 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import xpnn
-from tests.helpers import ROOT
+from tests.helpers import ROOT, shipped
 from xpnn import cli
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS, DTYPES
@@ -32,6 +33,13 @@ HOMELESS = {"xp.empty(0, dtype=dtype)": "reproducible.Namespace reads its dtype 
 
 
 FILES = sorted(PACKAGE.rglob("*.py"))
+
+# modules that users import by name
+PUBLIC = {
+    "activations", "backends", "callbacks", "datasets", "errors", "estimators", "initializers",
+    "layers", "losses", "metrics", "normalizers", "optimizers", "schedules", "study", "testing",
+    "verification",
+}  # fmt: skip
 
 
 @pytest.fixture(params=FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -126,17 +134,36 @@ print(*set(sys.modules) - old)
 
 def test_what_init_imports_late_is_what_type_checkers_see():
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
-    (guarded,) = (node for node in tree.body if isinstance(node, ast.If))
+    guarded, _ = (node for node in tree.body if isinstance(node, ast.If))
     homes = {alias.name: line.module for line in guarded.body for alias in line.names}
-    assert sorted({*homes, "__version__"}) == sorted(xpnn.__all__)
+    modules = {name for name, home in homes.items() if home == "xpnn"}
+    assert modules == PUBLIC
+    # which needs scikit-learn, unlike `from xpnn import *`
+    assert {*homes, "__version__"} - {"estimators"} == set(xpnn.__all__)
     assert {name: f"xpnn.{home}" for name, home in xpnn._HOMES.items()} == {
         name: home for name, home in homes.items() if home != "xpnn"
     }
     for name, home in homes.items():
-        assert getattr(xpnn, name) is getattr(import_module(home), name)
+        if name in modules:
+            assert getattr(xpnn, name) is import_module(f"xpnn.{name}")
+        else:
+            assert getattr(xpnn, name) is getattr(import_module(home), name)
     assert set(xpnn.__all__) <= set(dir(xpnn))
     with pytest.raises(AttributeError, match="'xpnn' has no attribute 'nothing'"):
         xpnn.nothing  # noqa: B018
+
+
+def test_type_checkers_see_a_name_that_is_not_there(tmp_path):
+    mypy = pytest.importorskip("mypy.api")
+    lines = ["import xpnn", "xpnn.fit", "xpnn.Dense", "xpnn.study", "xpnn.backends", "xpnn.fitt"]
+    (tmp_path / "user.py").write_text("\n".join(lines))
+    # all other modules are skipped: it takes two seconds instead of thirty
+    files = [str(tmp_path / "user.py"), str(PACKAGE / "__init__.py")]
+    options = ["--follow-imports=skip", "--ignore-missing-imports", "--no-incremental"]
+    found, errors, _ = mypy.run([*files, *options, "--config-file="])
+    assert errors == ""
+    (line,) = [line for line in found.splitlines() if "error:" in line]
+    assert re.search(r"user\.py:6: error: Module has no attribute \"fitt\"", line)
 
 
 def test_import_alone_loads_nothing_heavy():
@@ -145,6 +172,47 @@ def test_import_alone_loads_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
     assert "numpy" not in loaded
+
+
+def defined(module):
+    """The public names that a module defines, and a package's from its own modules."""
+    names = set()
+    for node in ast.parse(inspect.getsource(module)).body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+            case ast.Assign() | ast.AnnAssign():
+                targets = getattr(node, "targets", None) or [node.target]
+                nodes = [part for target in targets for part in ast.walk(target)]
+                names |= {part.id for part in nodes if isinstance(part, ast.Name)}
+            case ast.ImportFrom(module=origin) if f"{origin}.".startswith(f"{module.__name__}."):
+                names |= {alias.asname or alias.name for alias in node.names}
+    # `Array = Any` names nothing of ours
+    return {name for name in names if name[0] != "_" and getattr(module, name) is not Any}
+
+
+MODULES = [f"xpnn.{name}" for name in sorted(PUBLIC)] + [
+    info.name
+    for info in pkgutil.walk_packages([str(PACKAGE)], "xpnn.")
+    if info.ispkg and "._" not in info.name and info.name.removeprefix("xpnn.") not in PUBLIC
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_all_lists_what_a_public_module_has(name):
+    if name == "xpnn.estimators":
+        pytest.importorskip("sklearn")
+    module = import_module(name)
+    names = defined(module)
+    listed = getattr(module, "__all__", [])
+    assert len(listed) == len(set(listed))
+    others = set()
+    if hasattr(module, "__path__"):
+        # a package's face may show what lives in another room
+        others = {each for each in listed if getattr(module, each).__module__ not in (name, None)}
+    assert names <= set(listed)
+    assert set(listed) - others <= names
+    assert all(hasattr(module, each) for each in listed)
 
 
 def documented():
@@ -194,29 +262,24 @@ def test_all_that_is_public_has_a_docstring():
     assert "xpnn.losses.CrossEntropy.samples" in objects
 
 
-def shipped(registry):
-    """The names in a registry, without what other tests have registered."""
-    return {name for name, part in registry.items() if part.__module__.startswith("xpnn.")}
-
-
 PARTS = {
     "activations": (
-        shipped(ACTIVATIONS),
+        set(shipped(ACTIVATIONS)),
         "identity relu relu6 leaky_relu elu sigmoid tanh softplus gelu swish mish h_swish tanhexp",
     ),
-    "losses": (shipped(LOSSES), "cross_entropy mean_squared_error binary_cross_entropy"),
+    "losses": (set(shipped(LOSSES)), "cross_entropy mean_squared_error binary_cross_entropy"),
     "optimizers": (
-        shipped(OPTIMIZERS),
+        set(shipped(OPTIMIZERS)),
         "sgd momentum nesterov adagrad rmsprop adam adamw",
     ),
     "initializers": (
-        shipped(INITIALIZERS),
+        set(shipped(INITIALIZERS)),
         "he_normal he_uniform glorot_normal glorot_uniform zeros",
     ),
-    "layers": (shipped(LAYERS), "Dense Activation Dropout BatchNorm"),
-    "schedules": (shipped(SCHEDULES), "constant step exponential cosine plateau"),
+    "layers": (set(shipped(LAYERS)), "Dense Activation Dropout BatchNorm"),
+    "schedules": (set(shipped(SCHEDULES)), "constant step exponential cosine plateau"),
     "backends": (set(BACKENDS), "numpy cupy torch jax strict"),
-    "normalizers": (shipped(NORMALIZERS), "standard minmax"),
+    "normalizers": (set(shipped(NORMALIZERS)), "standard minmax"),
     "dtypes": (set(DTYPES), "float32 float64"),
 }
 

@@ -14,7 +14,10 @@ from xpnn._version import __version__
 if TYPE_CHECKING:
     from xpnn import (
         activations,
+        backends,
+        callbacks,
         datasets,
+        errors,
         initializers,
         layers,
         losses,
@@ -22,8 +25,13 @@ if TYPE_CHECKING:
         normalizers,
         optimizers,
         schedules,
+        study,
         testing,
+        verification,
     )
+
+    # not in __all__, so that `from xpnn import *` works without scikit-learn
+    from xpnn import estimators as estimators
     from xpnn._core.registry import load_parts
     from xpnn.backends import get_backend
     from xpnn.callbacks import (
@@ -102,7 +110,10 @@ __all__ = [
     "XpnnError",
     "__version__",
     "activations",
+    "backends",
+    "callbacks",
     "datasets",
+    "errors",
     "evaluate",
     "export_onnx",
     "fit",
@@ -125,7 +136,9 @@ __all__ = [
     "read_log",
     "save",
     "schedules",
+    "study",
     "testing",
+    "verification",
 ]
 
 # a name's module is imported when it is first asked for: whoever trains a network needs no plots
@@ -151,21 +164,24 @@ _MODULES = {
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
-def __getattr__(name: str) -> Any:
-    if name.startswith("_"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in _HOMES:
-        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    else:
-        try:
-            value = import_module(f"{__name__}.{name}")
-        except ModuleNotFoundError as error:
-            if error.name != f"{__name__}.{name}":
-                raise
-            message = f"module {__name__!r} has no attribute {name!r}"
-            raise AttributeError(message, name=name) from None
-    globals()[name] = value
-    return value
+# type checkers know the names from above, and so see one that is misspelt
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name in _HOMES:
+            value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        else:
+            try:
+                value = import_module(f"{__name__}.{name}")
+            except ModuleNotFoundError as error:
+                if error.name != f"{__name__}.{name}":
+                    raise
+                message = f"module {__name__!r} has no attribute {name!r}"
+                raise AttributeError(message, name=name) from None
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -19,6 +19,28 @@ from xpnn._core.registry import Registry
 from xpnn.backends import namespace
 from xpnn.errors import ArgumentError, finite, positive, unknown
 
+__all__ = [
+    "ACTIVATIONS",
+    "ActivationFunction",
+    "Check",
+    "Pullback",
+    "bind",
+    "elu",
+    "gelu",
+    "h_swish",
+    "identity",
+    "leaky_relu",
+    "mish",
+    "register",
+    "relu",
+    "relu6",
+    "sigmoid",
+    "softplus",
+    "swish",
+    "tanh",
+    "tanhexp",
+]
+
 Array = Any
 Pullback = Callable[[Array], Array]
 ActivationFunction = Callable[..., tuple[Array, Pullback]]

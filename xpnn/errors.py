@@ -6,6 +6,21 @@ import math
 import operator
 from collections.abc import Iterable
 
+__all__ = [
+    "ArgumentError",
+    "BackendError",
+    "CheckpointWarning",
+    "DataError",
+    "DivergenceError",
+    "XpnnError",
+    "finite",
+    "fraction",
+    "integer",
+    "nonnegative",
+    "positive",
+    "unknown",
+]
+
 
 class XpnnError(Exception):
     """Base of every error raised by xpnn for something that the user can mend."""

@@ -39,6 +39,11 @@ from xpnn.training.checkpoint import SavedRun, taken
 from xpnn.training.history import Epoch, History
 from xpnn.training.run import Run
 
+__all__ = [
+    "MLPClassifier",
+    "MLPRegressor",
+]
+
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
     from sklearn.exceptions import ConvergenceWarning

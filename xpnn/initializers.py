@@ -14,6 +14,17 @@ import numpy as np
 
 from xpnn._core.registry import Registry
 
+__all__ = [
+    "INITIALIZERS",
+    "Initializer",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "register",
+    "zeros",
+]
+
 # (RandomState, inputs, outputs) -> weights; np.random is imported when first named, so not here
 Initializer = Callable[[Any, int, int], np.ndarray]
 

@@ -20,6 +20,18 @@ from xpnn.backends import to_numpy
 from xpnn.errors import ArgumentError, fraction, integer, positive
 from xpnn.initializers import INITIALIZERS, Initializer
 
+__all__ = [
+    "LAYERS",
+    "Activation",
+    "BatchNorm",
+    "Dense",
+    "Dropout",
+    "Gradients",
+    "Layer",
+    "Pullback",
+    "register",
+]
+
 Array = Any
 Gradients = dict[str, Array]
 Pullback = Callable[..., tuple[Array | None, Gradients]]

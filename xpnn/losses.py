@@ -18,6 +18,20 @@ from xpnn._core.registry import Registry
 from xpnn.backends import device, namespace
 from xpnn.errors import ArgumentError, fraction, nonnegative, positive
 
+__all__ = [
+    "LOSSES",
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "Flooding",
+    "Loss",
+    "MeanSquaredError",
+    "encode",
+    "is_labels",
+    "labels",
+    "mean",
+    "register",
+]
+
 Array = Any
 
 LOSSES: Registry[type[Loss]] = Registry("loss", lambda: Loss, lambda loss: loss.name)

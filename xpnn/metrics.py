@@ -11,6 +11,14 @@ import numpy as np
 from xpnn.backends import to_numpy
 from xpnn.errors import DataError, integer
 
+__all__ = [
+    "best",
+    "confusion_matrix",
+    "first_reached",
+    "r2_score",
+    "root_mean_squared_error",
+]
+
 Array = Any
 
 

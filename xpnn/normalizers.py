@@ -14,6 +14,16 @@ from xpnn._core.registry import Registry
 from xpnn.backends import device, namespace, to_numpy
 from xpnn.errors import ArgumentError, DataError
 
+__all__ = [
+    "NORMALIZERS",
+    "Blocks",
+    "MinMaxScaler",
+    "Normalizer",
+    "StandardScaler",
+    "as_normalizer",
+    "register",
+]
+
 Array = Any
 
 NORMALIZERS: Registry[type[Normalizer]] = Registry(

@@ -18,6 +18,21 @@ from xpnn._core.tree import Tree, tree_map, unzip
 from xpnn.backends import namespace
 from xpnn.errors import fraction, nonnegative, positive
 
+__all__ = [
+    "OPTIMIZERS",
+    "SGD",
+    "AdaGrad",
+    "Adam",
+    "AdamW",
+    "Momentum",
+    "Nesterov",
+    "Optimizer",
+    "RMSprop",
+    "State",
+    "clipped",
+    "register",
+]
+
 Array = Any
 State = dict[str, Any]
 

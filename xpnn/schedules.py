@@ -19,6 +19,19 @@ from xpnn._core.parts import Part
 from xpnn._core.registry import Registry
 from xpnn.errors import ArgumentError, finite, integer, nonnegative, positive, unknown
 
+__all__ = [
+    "SCHEDULES",
+    "Constant",
+    "Cosine",
+    "Exponential",
+    "Plateau",
+    "Schedule",
+    "Step",
+    "Warmup",
+    "power",
+    "register",
+]
+
 SCHEDULES: Registry[type[Schedule]] = Registry(
     "schedule", lambda: Schedule, lambda schedule: schedule.__name__.lower()
 )
