@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 X = np.random.RandomState(5).randn(23, 4)
 Y = np.arange(23) % 3
