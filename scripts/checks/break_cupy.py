@@ -93,11 +93,10 @@ FAULTS = [
     Fault(
         "a schedule's rates in float64",
         "training/steps.py",
-        "        return (self._backend.chunk(self._rates, None),)\n",
+        "        return self._move(self._rates)\n",
         """\
-        if self._backend.name == "cupy":
-            return (self._backend.chunk(self._rates.astype("float64"), None),)
-        return (self._backend.chunk(self._rates, None),)
+        rates = self._move(self._rates)
+        return rates.astype("float64") if "cupy" in type(rates).__module__ else rates
 """,
     ),
     Fault(

@@ -27,7 +27,7 @@ from tests.helpers import (
 from xpnn._core.functions import softmax
 from xpnn.backends import to_numpy
 from xpnn.datasets import load_training
-from xpnn.training import outputs_of
+from xpnn.inference import outputs_of
 
 QUICK = ["--hidden", "5", "--batch-size", "10", "--epochs", "20", "--quiet"]
 

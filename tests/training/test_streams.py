@@ -242,9 +242,9 @@ def test_chunks_are_played_from_few_recordings(reproducible, dtype, on_disk, mon
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_survey_finds_what_the_whole_set_shows(kind, dtype, on_disk):
     place = get_backend("numpy", dtype=dtype, reproducible=True)
-    whole = place.dataset(Source(KINDS[kind], dtype, pixels=True).rows(0, N))
+    whole = place.dataset()(Source(KINDS[kind], dtype, pixels=True).rows(0, N))
     source = Source(on_disk(KINDS[kind]), dtype, pixels=True)
-    part = place.chunk(source.rows(10, 13), place.survey(source.values))
+    part = place.dataset(source.values)(source.rows(10, 13))
     assert (part.low, part.high) == (whole.low, whole.high)
     np.testing.assert_array_equal(part.raw, whole.raw[10:13])
     assert whole.pixels is not None or kind != "uint8" or dtype == "float32"

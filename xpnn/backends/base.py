@@ -122,24 +122,20 @@ class Backend(ABC):
     def asarray(self, host: np.ndarray) -> Array:
         """Move a host array to the device, in its own dtype. Never mutates `host`."""
 
-    def dataset(self, host: np.ndarray) -> Array:
-        """Move a data set to the device, whose rows many steps will take."""
-        return self.asarray(host)
+    def dataset(
+        self, values: Callable[[], Iterable[np.ndarray]] | None = None
+    ) -> Callable[[np.ndarray], Array]:
+        """Return what moves a data set to the device, whose rows many steps will take.
 
-    def survey(self, parts: Callable[[], Iterable[np.ndarray]]) -> Any:
-        """Return what `chunk` must know of a data set that is too large to be moved.
-
-        `parts` returns all its values, part by part, as often as it is called.
+        Parameters
+        ----------
+        values
+            For a set that is moved in parts: returns all its values, part by part, as often as it
+            is called. A part may be changed when it is moved, and may share its memory: the caller
+            leaves it alone until the steps that take from it have returned their figures. If None,
+            the set is moved whole, and left as it is.
         """
-        return None
-
-    def chunk(self, host: np.ndarray, known: Any) -> Array:
-        """Move a part of a data set, of which `survey` returned `known`.
-
-        May change `host` and share its memory; the caller leaves it alone until the steps that
-        take from the part have returned their figures.
-        """
-        return self.asarray(host)
+        return self.asarray
 
     def random_state(self, seed: int) -> np.random.RandomState:
         """Return the stream that everything random of a run is drawn from, on the host."""

@@ -57,20 +57,22 @@ class ReproducibleBackend(WrappedBackend):
         with self.inner.scope():
             return self.xp.wrap(self.inner.asarray(host))
 
-    def dataset(self, host: np.ndarray) -> Array:
-        return self.xp.prepare(self.asarray(host), pixels=self.dtype_name == "float64")
-
-    def survey(self, parts: Callable[[], Iterable[np.ndarray]]) -> Any:
+    def dataset(
+        self, values: Callable[[], Iterable[np.ndarray]] | None = None
+    ) -> Callable[[np.ndarray], Array]:
         from xpnn import reproducible
 
-        return reproducible.survey(parts, pixels=self.dtype_name == "float64")
+        pixels = self.dtype_name == "float64"
+        if values is None:
+            return lambda host: self.xp.prepare(self.asarray(host), pixels=pixels)
+        known = reproducible.survey(values, pixels=pixels)
 
-    def chunk(self, host: np.ndarray, known: Any) -> Array:
-        from xpnn import reproducible
+        def moved(part: np.ndarray) -> Array:
+            # canonical already on the host, so that NumPy's parts stay where they are
+            reproducible.canonical(part)
+            return self.xp.prepared(self.inner.asarray(part), known)
 
-        # canonical already on the host, so that NumPy's chunks stay where they are
-        reproducible.canonical(host)
-        return self.xp.prepared(self.inner.asarray(host), known)
+        return moved
 
     def random_state(self, seed: int) -> np.random.RandomState:
         from xpnn import reproducible

@@ -249,7 +249,8 @@ class Rates:
         epochs: int,
         batches: int,
     ) -> None:
-        self._schedule, self._optimizer, self._backend = schedule, optimizer, backend
+        self._schedule, self._optimizer = schedule, optimizer
+        self._move = backend.dataset(tuple)
         self._epochs, self._batches = epochs, batches
         # kept, for NumPy's recorded steps know arrays by identity
         self._rates = np.empty(batches, backend.dtype_name)
@@ -266,4 +267,4 @@ class Rates:
                 f"got {factors}"
             )
         self._rates[:] = self._optimizer.lr * factors  # type: ignore[attr-defined]
-        return self._backend.chunk(self._rates, None)
+        return self._move(self._rates)

@@ -80,7 +80,7 @@ class Stream:
         row_bytes = sum(source.row_bytes for source in self.sources)
         self.row_bytes = max(1, row_bytes + np.dtype(np.int64).itemsize)
         self.capacity = min(len(x), max(CHUNK_BYTES // self.row_bytes, batch_size))
-        self._known = [backend.survey(source.values) for source in self.sources]
+        self._moves = [backend.dataset(source.values) for source in self.sources]
         # kept, for NumPy's recorded steps know arrays by identity
         self._buffers = [[source.buffer(self.capacity) for source in self.sources]]
 
@@ -120,7 +120,7 @@ class Stream:
 
     def _moved(self, reading: Any, buffers: list[np.ndarray], order: np.ndarray) -> Chunk:
         reading.result()
-        x, y, *weights = map(self.backend.chunk, buffers, self._known)
+        x, y, *weights = (move(part) for move, part in zip(self._moves, buffers, strict=True))
         return Chunk(x, y, order, *weights)
 
     def _read(self, ranges: list[tuple[int, int]], buffers: list[np.ndarray]) -> None:
@@ -180,7 +180,8 @@ def moved(
     if (is_mapped(data.x) or is_mapped(data.y)) and not fits(x, y, *own):
         return Stream(x, y, backend, batch_size, *own)
     sources = (x, y, *own)
-    return Whole(*(backend.dataset(source.rows(0, len(source))) for source in sources))
+    move = backend.dataset()
+    return Whole(*(move(source.rows(0, len(source))) for source in sources))
 
 
 def features(

@@ -146,14 +146,11 @@ class TracedBackend(WrappedBackend):
     def asarray(self, host: np.ndarray) -> Array:
         return TracedArray(self.inner.asarray(host), self.xp)
 
-    def dataset(self, host: np.ndarray) -> Array:
-        return TracedArray(self.inner.dataset(host), self.xp)
-
-    def survey(self, parts: Callable[[], Iterable[np.ndarray]]) -> Any:
-        return self.inner.survey(parts)
-
-    def chunk(self, host: np.ndarray, known: Any) -> Array:
-        return TracedArray(self.inner.chunk(host, known), self.xp)
+    def dataset(
+        self, values: Callable[[], Iterable[np.ndarray]] | None = None
+    ) -> Callable[[np.ndarray], Array]:
+        move = self.inner.dataset(values)
+        return lambda host: TracedArray(move(host), self.xp)
 
     def fold(self, step: Step) -> Step:
         def counted(carry: Any, row: Array, *context: Any) -> Any:
