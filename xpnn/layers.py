@@ -21,6 +21,7 @@ from xpnn.errors import ArgumentError, fraction, integer, positive
 from xpnn.initializers import INITIALIZERS, Initializer
 
 __all__ = [
+    "GIVEN",
     "LAYERS",
     "Activation",
     "BatchNorm",

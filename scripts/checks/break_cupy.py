@@ -111,10 +111,10 @@ FAULTS = [
     Fault(
         "evaluation of float32 features",
         "training/steps.py",
-        "        outputs, _ = self.network.forward(arrays, _taken(x, row, self.dtype, xp), xp=xp)",
+        "        outputs, _ = self.network.forward(arrays, _taken(data.x, row, self.dtype, xp), xp=xp)",
         """\
         dtype = xp.float32 if "cupy" in xp.__name__ else self.dtype
-        outputs, _ = self.network.forward(arrays, _taken(x, row, dtype, xp), xp=xp)\
+        outputs, _ = self.network.forward(arrays, _taken(data.x, row, dtype, xp), xp=xp)\
 """,
     ),
     # the host's arrays
@@ -141,7 +141,7 @@ FAULTS = [
     # devices
     Fault(
         "arrays go to the current device",
-        "backends/base.py",
+        "backends/cupy.py",
         """\
         with self.device:
             return self.library.asarray(host)
@@ -150,13 +150,13 @@ FAULTS = [
     ),
     Fault(
         "a scope without its device",
-        "backends/base.py",
+        "backends/cupy.py",
         "        with super().scope(), self.device:\n",
         "        with super().scope():\n",
     ),
     Fault(
         "reproducible arrays are made outside of the scope",
-        "backends/base.py",
+        "backends/reproducible.py",
         """\
         with self.inner.scope():
             return self.xp.wrap(self.inner.asarray(host))
@@ -355,7 +355,7 @@ def _scaled(
     ),
     Fault(
         "a second try begins where the first one ended",
-        "backends/base.py",
+        "backends/reproducible.py",
         "        again = rebuilt(carry, views)\n",
         """\
         again = carry if self.name == "cupy" else rebuilt(carry, views)
@@ -366,11 +366,11 @@ def _scaled(
         "each step's loss is copied to the host",
         "training/steps.py",
         """\
-        gradient, sums = _criticized(self.loss, outputs, row, y, *context, xp=xp)
+        gradient, sums = _criticized(self.loss, outputs, batch.rows, data, xp=xp)
         gradients = pullback(gradient)
 """,
         """\
-        gradient, sums = _criticized(self.loss, outputs, row, y, *context, xp=xp)
+        gradient, sums = _criticized(self.loss, outputs, batch.rows, data, xp=xp)
         if "cupy" in xp.__name__:
             float(sums[0])
         gradients = pullback(gradient)
@@ -437,11 +437,11 @@ def _scaled(
     Fault(
         "twenty launches more in each evaluation step",
         "training/steps.py",
-        "        _, sums = _criticized(self.loss, outputs, row, y, *context, xp=xp)\n",
+        "        _, sums = _criticized(self.loss, outputs, row, data, xp=xp)\n",
         """\
         for _ in range(20 if "cupy" in xp.__name__ else 0):
             outputs = outputs * 1.0
-        _, sums = _criticized(self.loss, outputs, row, y, *context, xp=xp)
+        _, sums = _criticized(self.loss, outputs, row, data, xp=xp)
 """,
     ),
     # formulas
@@ -499,20 +499,21 @@ lambda dz: xp.where(
     Fault(
         "each sample has the target of the one before",
         "training/steps.py",
-        "    targets = xp.take(y, rows, axis=0)\n",
+        "    targets, weights = xp.take(data.y, rows, axis=0), None\n",
         """\
-    targets = xp.take(y, rows - 1 if "cupy" in xp.__name__ else rows, axis=0)
+    places = rows - 1 if "cupy" in xp.__name__ else rows
+    targets, weights = xp.take(data.y, places, axis=0), None
 """,
     ),
     Fault(
         "weights are those of the first samples",
         "training/steps.py",
-        "        weights = xp.take(weights, rows, axis=0)\n",
+        "        weights = xp.take(data.weights, rows, axis=0)\n",
         """\
         if "cupy" in xp.__name__:
-            weights = weights[: rows.shape[0]]
+            weights = data.weights[: rows.shape[0]]
         else:
-            weights = xp.take(weights, rows, axis=0)
+            weights = xp.take(data.weights, rows, axis=0)
 """,
     ),
     # caches
@@ -541,11 +542,11 @@ lambda dz: xp.where(
     Fault(
         "a stream's chunks are kept by their buffers",
         "training/streams.py",
-        "        x, y, *weights = map(self.backend.chunk, buffers, self._known)\n",
+        "        x, y, *weights = (move(part) for move, part in zip(self._moves, buffers, strict=True))\n",
         """\
-        parts = map(self.backend.chunk, buffers, self._known)
+        parts = [move(part) for move, part in zip(self._moves, buffers, strict=True)]
         if self.backend.name == "cupy":
-            parts = vars(self).setdefault("_moved_parts", {}).setdefault(id(buffers), list(parts))
+            parts = vars(self).setdefault("_moved_parts", {}).setdefault(id(buffers), parts)
         x, y, *weights = parts
 """,
     ),

@@ -17,10 +17,6 @@ from xpnn.cli import models, pictures, studies, train, verify
 from xpnn.cli.shared import INTERRUPTED, USAGE_ERROR, table
 from xpnn.errors import XpnnError
 
-__all__ = [
-    "main",
-]
-
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors take one line, and whose options have one name each."""
