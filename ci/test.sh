@@ -1,14 +1,15 @@
 #!/bin/sh
 # Lint, type check and test in an environment of its own: NumPy, JAX and array-api-strict.
-#   sh ci/test.sh [torch] [cupy | cupy13] [-- pytest options]
+#   sh ci/test.sh [torch] [cupy | cupy13] [oldest] [-- pytest options]
 # A backend that was asked for and can't be imported fails the run. cupy is CuPy's newest line with
 # CUDA 13, cupy13 its oldest one, 13, with CUDA 12. Without a card they run on an emulated one, see
-# ci/cuda_on_cpu/README.md, which needs g++.
+# ci/cuda_on_cpu/README.md, which needs g++. oldest takes the least versions that pyproject.toml
+# allows of what users install, and leaves out the type check, which knows the newest ones.
 # What is compiled is kept in XPNN_CACHE, ~/.cache/xpnn if not set: kernels and JAX's programs.
 set -eu
 cd "$(dirname "$0")/.."
 usage() {
-    echo "usage: sh ci/test.sh [torch] [cupy | cupy13] [-- pytest options]" >&2
+    echo "usage: sh ci/test.sh [torch] [cupy | cupy13] [oldest] [-- pytest options]" >&2
     exit 2
 }
 
@@ -17,6 +18,7 @@ require=numpy,strict,jax
 extras=dev
 environment=.venv-test
 cupy=
+oldest=
 while [ $# -gt 0 ]; do
     case $1 in
         cupy*) [ -z "$cupy" ] || usage ;;
@@ -25,16 +27,21 @@ while [ $# -gt 0 ]; do
         torch) require=$require,torch environment=$environment-torch ;;
         cupy) require=$require,cupy environment=$environment-cupy extras=$extras,cuda13 cupy='cupy-cuda13x>=14' ;;
         cupy13) require=$require,cupy environment=$environment-cupy13 extras=$extras,cuda12 cupy='cupy-cuda12x<14' ;;
+        oldest) oldest=yes environment=$environment-oldest ;;
         --) shift; break ;;
         *) usage ;;
     esac
     shift
 done
 
-stamp=$environment/ready-$(cat pyproject.toml ci/torch.txt ci/test.sh | cksum | tr ' ' '-')
+stamp=$environment/ready-$(cat pyproject.toml ci/torch.txt ci/oldest.py ci/test.sh | cksum | tr ' ' '-')
 if [ ! -e "$stamp" ]; then
     "$python" -m venv "$environment"
     install="$environment/bin/pip install --quiet --disable-pip-version-check"
+    if [ -n "$oldest" ]; then
+        "$environment/bin/python" ci/oldest.py > "$environment/oldest.txt"
+        install="$install --constraint $environment/oldest.txt"
+    fi
     case $require in *torch*) $install --requirement ci/torch.txt ;; esac
     $install --editable ".[$extras]" ${cupy:+"$cupy"}
     touch "$stamp"
@@ -43,7 +50,7 @@ fi
 PATH=$PWD/$environment/bin:$PATH
 ruff check .
 ruff format --check .
-mypy
+[ -n "$oldest" ] || mypy
 lint-imports
 
 cache=${XPNN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/xpnn}

@@ -354,7 +354,7 @@ def test_readme_names_nothing_that_is_not_there(capsys):
 
 @pytest.mark.parametrize(
     "page",
-    [ROOT / "README.md", *sorted(ROOT.glob("docs/*/*.md")), *sorted(ROOT.glob("ci/*/*.md"))],
+    [*sorted(ROOT.glob("[RC]*.md")), *sorted(ROOT.glob("docs/*/*.md")), *ROOT.glob("ci/*/*.md")],
     ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_links_of_pages_lead_somewhere(page):
@@ -365,7 +365,8 @@ def test_links_of_pages_lead_somewhere(page):
 
 
 def test_commands_of_pages_name_scripts_that_are_there():
-    pages = [ROOT / "README.md", *ROOT.glob("docs/*/*.md"), *ROOT.glob("ci/*.sh")]
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*/*.md")]
+    pages += ROOT.glob("ci/*.sh")
     pages += ROOT.glob("scripts/*/*.py")
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     named = set(re.findall(r"\bscripts/[\w/]+\.(?:py|sh)\b", text))

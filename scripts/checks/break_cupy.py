@@ -111,7 +111,9 @@ FAULTS = [
     Fault(
         "evaluation of float32 features",
         "training/steps.py",
-        "        outputs, _ = self.network.forward(arrays, _taken(data.x, row, self.dtype, xp), xp=xp)",
+        """\
+        outputs, _ = self.network.forward(arrays, _taken(data.x, row, self.dtype, xp), xp=xp)\
+""",
         """\
         dtype = xp.float32 if "cupy" in xp.__name__ else self.dtype
         outputs, _ = self.network.forward(arrays, _taken(data.x, row, dtype, xp), xp=xp)\
@@ -542,7 +544,9 @@ lambda dz: xp.where(
     Fault(
         "a stream's chunks are kept by their buffers",
         "training/streams.py",
-        "        x, y, *weights = (move(part) for move, part in zip(self._moves, buffers, strict=True))\n",
+        """\
+        x, y, *weights = (move(part) for move, part in zip(self._moves, buffers, strict=True))
+""",
         """\
         parts = [move(part) for move, part in zip(self._moves, buffers, strict=True)]
         if self.backend.name == "cupy":

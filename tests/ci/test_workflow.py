@@ -1,0 +1,48 @@
+"""What runs on public hosting and before each commit is what ci/test.sh runs."""
+
+import re
+import runpy
+import tomllib
+
+from tests.helpers import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+WORKFLOW = (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8")
+SCRIPT = (ROOT / "ci" / "test.sh").read_text(encoding="utf-8")
+
+
+def test_the_oldest_python_is_tested():
+    versions = re.findall(r'python: "(\d+)\.(\d+)"', WORKFLOW)
+    oldest = ".".join(min(versions, key=lambda version: tuple(map(int, version))))
+    assert PROJECT["requires-python"] == f">={oldest}"
+    assert len(set(versions)) == 2
+
+
+def test_the_workflow_asks_for_what_the_script_knows():
+    words = {word for row in re.findall(r"with: ([\w ]+)}", WORKFLOW) for word in row.split()}
+    assert words >= {"torch", "cupy", "oldest"}
+    assert all(re.search(rf"^ +{word}\) ", SCRIPT, flags=re.MULTILINE) for word in words)
+    assert "run: sh ci/test.sh ${{ matrix.with }}" in WORKFLOW
+
+
+def test_hooks_are_the_checks_of_the_script():
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    found = set(re.findall(r"^ +entry: ([\w -]+)$", hooks, flags=re.MULTILINE))
+    assert found == {
+        "ruff check --force-exclude",
+        "ruff format --force-exclude",
+        "mypy",
+        "lint-imports",
+    }
+    for command in ("ruff check", "ruff format --check", "mypy", "lint-imports"):
+        assert re.search(rf"^(\[.*\] \|\| )?{command}( \.)?$", SCRIPT, flags=re.MULTILINE), command
+
+
+def test_oldest_versions_are_those_of_the_project():
+    constraints = runpy.run_path(str(ROOT / "ci" / "oldest.py"))["constraints"](PROJECT)
+    numpy, *_ = PROJECT["dependencies"]
+    assert f"numpy>={constraints['numpy']}" == numpy
+    # the larger one of two
+    assert constraints["threadpoolctl"] == "3.5"
+    assert set(constraints) >= {"numpy", "safetensors", "jax", "onnx", "scikit-learn"}
+    assert not {"pytest", "torch"} & set(constraints)
