@@ -210,7 +210,7 @@ def checkout(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
     write_folder(tmp_path / "data" / "mnist", counts=(200, 100))
-    published = tmp_path / "xpnn" / "study"
+    published = tmp_path / "xpnn" / "study" / "article"
     published.mkdir(parents=True)
     (published / "published").symlink_to(ARTICLE)
 
@@ -244,6 +244,6 @@ def test_the_pages_pictures_are_small():
     names = re.findall(r"!\[[^\]]+\]\((.+?)\)", PAGE)
     assert len(names) == 4
     for name in names:
-        path = ROOT / "docs" / name
+        path = ROOT / "docs" / "guide" / name
         assert path.read_bytes().startswith(PNG)
         assert path.stat().st_size < 60_000

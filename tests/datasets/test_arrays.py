@@ -5,6 +5,7 @@ import pytest
 
 import xpnn
 from tests.helpers import BACKEND_NAMES, CODES, FLOWERS, NAMES, VALUES, failed, open_backend, run
+from xpnn._core.mapped import is_mapped
 from xpnn.datasets import Dataset, load, load_training, split
 from xpnn.errors import ArgumentError, DataError
 
@@ -38,7 +39,7 @@ def test_large_arrays_are_mapped(here, monkeypatch):
     np.save("x.npy", FLOWERS.reshape(90, 2, 2))
     np.save("y.npy", CODES)
     data = load("x.npy,y.npy")
-    assert xpnn.datasets.is_mapped(data.x)
+    assert is_mapped(data.x)
     np.testing.assert_array_equal(data.x, FLOWERS)
     with pytest.raises(ArgumentError, match="validation must be files of its own"):
         load_training("x.npy,y.npy", 0.2)
