@@ -12,6 +12,7 @@ from xpnn.backends import namespace, to_numpy
 from xpnn.datasets import Dataset
 from xpnn.errors import ArgumentError, DataError
 from xpnn.normalizers import NORMALIZERS, as_normalizer
+from xpnn.task import Task
 
 RNG = np.random.RandomState(0)
 # columns of large and small numbers, one of them far from 0, one constant
@@ -241,7 +242,7 @@ def network_of(model):
     """The same network without its normalizers."""
     plain = network(1)
     plain.place(model.host_parameters(), inputs=5, backend=model.backend)
-    plain.loss = model.task.loss
+    plain.task = Task(loss=model.task.loss)
     return plain
 
 
@@ -260,7 +261,7 @@ def test_a_trained_model_keeps_its_own():
 
 def test_a_fitted_one_is_taken_as_it_is():
     given = xpnn.MinMaxScaler(np.zeros(5), np.full(5, 2.0))
-    assert trained(X, LABELS, normalizer=given)[0].normalizer is given
+    assert trained(X, LABELS, normalizer=given)[0].task.normalizer is given
     with pytest.raises(ArgumentError, match="normalizer must have 5 columns, got 2"):
         trained(X, LABELS, normalizer=xpnn.MinMaxScaler([0.0, 0.0], [1.0, 1.0]))
 
@@ -294,4 +295,4 @@ def test_one_of_your_own(tmp_path, monkeypatch):
         xpnn.save(model, tmp_path / "m")
     monkeypatch.setitem(NORMALIZERS._parts, "decimal", Decimal)
     xpnn.save(model, tmp_path / "m")
-    assert isinstance(xpnn.load(tmp_path / "m").normalizer, Decimal)
+    assert isinstance(xpnn.load(tmp_path / "m").task.normalizer, Decimal)

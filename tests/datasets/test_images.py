@@ -107,7 +107,7 @@ def test_a_models_images_keep_their_shape(here, capsys):
     small = ["--epochs", 1, "--batch-size", 4, "--hidden", ""]
     assert run("train", "tall", *small, "--save", "m", "--checkpoint", "c", "--quiet",
                "--seed", 1) == 0  # fmt: skip
-    assert xpnn.load("m").image_shape == (9, 4, 1)
+    assert xpnn.load("m").task.image_shape == (9, 4, 1)
     assert run("show", "m") == 0
     assert re.search(r"^images +4 × 9 grey$", capsys.readouterr().out, re.M)
     for other, size in (("wide", "9 × 4 grey"), ("square", "6 × 6 grey"), ("rgb", "4 × 3 colour")):

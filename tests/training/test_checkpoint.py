@@ -89,7 +89,7 @@ DAMAGE = [
         lambda raw: b"epoch,train_accuracy\n",
         "can't read .*: it is no safetensors file, or a damaged one",
     ),
-    (newer, r"was written by xpnn .*, whose checkpoint format 9 is newer than this one's \(1\)"),
+    (newer, r"was written by xpnn .*, whose checkpoint format 9 is newer than this one's \(2\)"),
     (lambda raw: save({"a": np.zeros(2)}), "is no checkpoint, a damaged one, or one of an older"),
     (model_file, "is a model, and not a checkpoint"),
     (lambda raw: None, "can't read a checkpoint from .*: No such file"),

@@ -121,7 +121,7 @@ def test_a_smoothed_loss_is_saved(tmp_path):
     loss = xpnn.Flooding(xpnn.CrossEntropy(label_smoothing=0.1), b=0.5)
     xpnn.fit(model, (OUTPUTS, LABELS), loss=loss, epochs=0)
     xpnn.save(model, tmp_path / "model.safetensors")
-    assert xpnn.load(tmp_path / "model.safetensors").loss == loss
+    assert xpnn.load(tmp_path / "model.safetensors").task.loss == loss
 
 
 # Weights
