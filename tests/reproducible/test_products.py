@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.helpers import NUMPY, bits, put
 from xpnn import reproducible
-from xpnn.backends import to_numpy
+from xpnn.backends import get_backend, to_numpy
 from xpnn.reproducible import cuts
 
 TRAINING = reproducible.namespace(NUMPY)
@@ -284,3 +284,32 @@ def test_prepared_data_needs_no_maxima_and_is_exact():
     assert (whole.low, whole.high) == (-4, 4)
     assert ns.prepare(ns.asarray(normal(rng, 9))).high is None
     assert ns.prepare(ns.asarray(np.float32([1.0, 1e-20]))).high is None
+
+
+def large(ns, backend):
+    """Results of operands that are large enough to be cut in other ways than small ones."""
+    rng = np.random.RandomState(3)
+    tall = rng.standard_normal((5000, 7))
+    tall[-1] *= 1e6
+    terms = rng.standard_normal((3000, 4)) * 2.0 ** rng.randint(-30, 30, (3000, 1))
+    pixels = (rng.randint(0, 256, (400, 784)) / 255).astype(np.float32)
+    weights = rng.standard_normal((784, 50))
+    subnormal = rng.standard_normal(1000) * 2.0**-130
+    order = put(ns, backend, rng.permutation(400)[:100], "int64")
+    x = ns.take(ns.prepare(put(ns, backend, pixels)), order, axis=0)
+    found = {
+        "sum": ns.sum(put(ns, backend, terms), axis=0),
+        "tall": ns.matrix_transpose(put(ns, backend, tall)) @ put(ns, backend, tall),
+        "columns": put(ns, backend, tall[:3000]) @ put(ns, backend, tall[:7]),
+        "pixels": x @ put(ns, backend, weights),
+        "gradient": ns.matrix_transpose(x) @ put(ns, backend, weights[:100]),
+        "float32": ns.astype(put(ns, backend, subnormal), ns.float32),
+    }
+    return {name: backend.to_numpy(ns.unwrap(array)) for name, array in found.items()}
+
+
+def test_large_operands_have_the_same_bits_everywhere(backend):
+    with backend.scope():
+        found = large(reproducible.namespace(backend.xp), backend)
+    known = large(TRAINING, get_backend(dtype="float64"))
+    assert [name for name in known if bits(known[name]) != bits(found[name])] == []
