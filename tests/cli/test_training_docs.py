@@ -10,7 +10,7 @@ from tests.helpers import ROOT, run, write_folder
 from xpnn.schedules import SCHEDULES
 from xpnn.settings import FIELDS, Settings
 from xpnn.study.grid import parse_study
-from xpnn.study.job import Run
+from xpnn.study.job import Job
 
 PAGE = (ROOT / "docs" / "guide" / "training.md").read_text(encoding="utf-8")
 
@@ -52,7 +52,7 @@ def test_the_settings_make_a_grid():
     (sentence,) = re.findall(r"as a grid of a .*?\n\n", PAGE, flags=re.DOTALL)
     lines = [line.replace("\n", " ") for line in re.findall(r"`([^`]*)`", sentence)]
     assert len(lines) == 3
-    runs = parse_study("\n".join(lines), "page").runs
+    runs = parse_study("\n".join(lines), "page").jobs
     assert len({run.file_name("data") for run in runs}) == len(runs) == 2 * 2 * 2
     assert {run.settings.dropout for run in runs} == {0.25, 0.5}
 
@@ -60,17 +60,17 @@ def test_the_settings_make_a_grid():
 def test_earlier_results_are_found_again():
     """The name that a run's result had before these settings were there."""
     name = "relu-100-50-SGD-lr=0.1-weight-decay=0.0-50-numpy-float32-3dc98c58e169.json"
-    assert Run(Settings()).file_name("data") == name
+    assert Job(Settings()).file_name("data") == name
     changes = [
         {"batch_norm": True}, {"dropout": 0.5}, {"schedule": "cosine"}, {"schedule": "step"},
         {"warmup": 2.0}, {"clip_norm": 1.0}, {"class_weight": "balanced"},
         {"loss": "cross_entropy:label_smoothing=0.1"},
     ]  # fmt: skip
-    names = {Run(Settings(**change)).file_name("data") for change in changes}
+    names = {Job(Settings(**change)).file_name("data") for change in changes}
     assert len(names | {name}) == 9
     # however it is written
     same = [Settings(schedule=text) for text in ("cosine", "cosine:final=0")]
-    assert len({Run(settings).file_name("data") for settings in same}) == 1
+    assert len({Job(settings).file_name("data") for settings in same}) == 1
 
 
 def test_the_table_has_every_schedule_with_its_defaults():

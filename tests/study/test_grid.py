@@ -16,7 +16,7 @@ SHARED = ROOT.parent / "shared" / "article"
 
 
 def runs(text, **overrides):
-    return parse_study(text, "mine.toml", **overrides).runs
+    return parse_study(text, "mine.toml", **overrides).jobs
 
 
 def test_the_settings_are_those_of_train():
@@ -128,22 +128,22 @@ def test_wrong_options_are_refused_at_once(options, message, tmp_path, capsys, m
 def test_the_article_is_46_runs_and_240_cells():
     study = load_study("article")
     usual = study.selected()
-    assert len(usual.runs) == 46
-    assert {run.settings.epochs for run in usual.runs} == {50}
-    assert {run.dtype for run in study.runs} == {"float64"}
+    assert len(usual.jobs) == 46
+    assert {run.settings.epochs for run in usual.jobs} == {50}
+    assert {run.dtype for run in study.jobs} == {"float64"}
     tables = [table for e in usual.experiments for table in e.tables]
-    assert sum(len(table.quantities) * len(table.runs) for table in tables) == 240
+    assert sum(len(table.quantities) * len(table.jobs) for table in tables) == 240
     assert {table.line for table in tables} == set(published.tables())
     assert len([log for e in usual.experiments for log in e.logs]) == len(published.LOGS)
     long = study.selected(["flooding_500"])
-    assert [run.settings.epochs for run in long.runs] == [500] * 6
-    assert len(study.selected(long=True).runs) == 52
+    assert [run.settings.epochs for run in long.jobs] == [500] * 6
+    assert len(study.selected(long=True).jobs) == 52
 
 
 def test_epochs_leave_the_long_experiments_alone():
     study = load_study("article", epochs=2)
-    assert {run.settings.epochs for run in study.selected().runs} == {2}
-    assert {run.settings.epochs for run in study.selected(["flooding_500"]).runs} == {500}
+    assert {run.settings.epochs for run in study.selected().jobs} == {2}
+    assert {run.settings.epochs for run in study.selected(["flooding_500"]).jobs} == {500}
 
 
 # how the article writes each part, and how a run does
@@ -164,7 +164,7 @@ def test_each_row_is_run_as_it_is_labelled():
     tables = [table for e in load_study("article").experiments for table in e.tables]
     for table in tables:
         original = published.table(table.line)
-        for labels, run_ in zip(table.labels, table.runs, strict=True):
+        for labels, run_ in zip(table.labels, table.jobs, strict=True):
             settings = run_.settings
             activation, _, n = settings.activation.partition(":n=")
             optimizer = dict(p.split("=") for p in settings.optimizer.partition(":")[2].split(","))

@@ -13,7 +13,7 @@ from tests.helpers import environment, write_folder
 from xpnn import get_backend
 from xpnn.errors import DataError, DivergenceError, XpnnError
 from xpnn.settings import Settings
-from xpnn.study import Run, execute, read_result
+from xpnn.study import Job, execute, read_result
 from xpnn.study.job import load_data, write_result
 from xpnn.study.worker import ATTEMPTS, Processes, RunError, StoppedError, threads_for
 
@@ -22,7 +22,7 @@ SMALL = {"hidden": "6", "epochs": 2, "batch_size": 20, "optimizer": "sgd:lr=0.5"
 
 @pytest.fixture
 def small(folder):
-    return Run.from_dict({**SMALL, "data": str(folder), "dtype": "float64"})
+    return Job.from_dict({**SMALL, "data": str(folder), "dtype": "float64"})
 
 
 def fingerprint(run):
@@ -31,7 +31,7 @@ def fingerprint(run):
 
 def test_a_run_is_plain(small):
     other = small.replaced(environment={"B": "2", "A": "1"})
-    assert Run.from_dict(json.loads(json.dumps(other.as_dict()))) == other
+    assert Job.from_dict(json.loads(json.dumps(other.as_dict()))) == other
     assert pickle.loads(pickle.dumps(other)) == other
 
 
@@ -51,7 +51,7 @@ def test_a_file_gives_back_every_digit(small, tmp_path):
     write_result(path, content)
     result = read_result(path)
     assert result.log == content["log"]
-    assert result.run == small.replaced(data=Run(Settings()).data)
+    assert result.job == small.replaced(data=Job(Settings()).data)
     assert str(tmp_path) not in path.read_text()
 
 
@@ -229,7 +229,7 @@ def test_a_process_ends_with_its_parent(small):
         stderr=subprocess.DEVNULL,
         env=environment(),
     )
-    order = {"run": small.replaced(epochs=10_000_000).as_dict(), "fingerprint": fingerprint(small)}
+    order = {"job": small.replaced(epochs=10_000_000).as_dict(), "fingerprint": fingerprint(small)}
     process.stdin.write(json.dumps(order).encode() + b"\n")
     process.stdin.flush()
     assert process.stdout.readline() == b'{"epoch": 0}\n'

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.helpers import run
-from xpnn.study import Run, read_study, write_report
+from xpnn.study import Job, read_study, write_report
 from xpnn.study.article import published
 from xpnn.study.comparison import Cell, Spread, compare
 from xpnn.study.figures import COLORS
@@ -92,7 +92,7 @@ def folder(tmp_path, study):
             }
         )
     )
-    relu, _, h_swish = study.experiments[0].tables[0].runs
+    relu, _, h_swish = study.experiments[0].tables[0].jobs
     # published: 100.00, 97.85, 97.88; 2, 5, never
     keep(tmp_path, relu, a_log(1.0, 0.94, 0.955, 0.96, 0.96, 0.9788, 0.9786))
     keep(tmp_path, h_swish, {**published.log("h_swish"), "seconds": [1.0] * 51})
@@ -260,13 +260,13 @@ def test_whether_the_published_figure_is_an_ordinary_draw(found, rank, verdict):
 
 
 def test_repeats_are_shown_for_each_cell_that_differs(folder, study):
-    relu = study.runs[0]
+    relu = study.jobs[0]
     accuracies = (0.9783, 0.9785, 0.9788, 0.5)
     # the last rounded as the second did: it doesn't count
     for variant, accuracy, weights in zip(study.variants(relu), accuracies, "abcb", strict=True):
         keep(folder, variant, a_log(1.0, 0.94, 0.955, 0.96, 0.96, 0.9788, accuracy), weights)
     found = compare(study, read_folder(folder)[0])
-    assert found.differing_runs() == [relu]
+    assert found.differing_jobs() == [relu]
     (one,) = found.spreads
     assert [text for _, text in one.draws] == ["97.83", "97.85", "97.88"]
     write_report(folder)
@@ -278,7 +278,7 @@ def test_repeats_are_shown_for_each_cell_that_differs(folder, study):
 
 
 def test_repeats_are_of_the_runs_that_differ(study):
-    relu = Run.from_dict({**study.runs[0].as_dict(), "activation": "relu"})
+    relu = Job.from_dict({**study.jobs[0].as_dict(), "activation": "relu"})
     variants = study.variants(relu)
     assert [(v.backend, v.reproducible, v.environment) for v in variants] == [
         ("torch", False, ()),
@@ -295,7 +295,7 @@ def test_which_number_of_epochs_a_published_table_shows(tmp_path):
     for experiment in study.experiments:
         if experiment.name.startswith("flooding"):
             table = experiment.tables[-1]
-            for run_, row in zip(table.runs, table.published, strict=True):
+            for run_, row in zip(table.jobs, table.published, strict=True):
                 own = {k: float(v) / 100 for k, v in row.items()}
                 last = own["test"] if experiment.name == "flooding" else 0.5
                 log = a_log(own["train"], own["best"], last)

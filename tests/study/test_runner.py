@@ -135,7 +135,7 @@ def test_repeats_are_done_of_the_runs_that_differ(data, tmp_path, capsys):
     assert run("study", "run", path, "--out", out) == 0
     assert len(results(out)) == 3
     assert run("study", "run", path, "--out", out, "--repeats") == 0
-    found = [result.run for result in read_folder(out)[0].values()]
+    found = [result.job for result in read_folder(out)[0].values()]
     assert len(found) == 9
     assert sum(one.reproducible for one in found) == 3
     assert sum(one.environment == (("OPENBLAS_NUM_THREADS", "1"),) for one in found) == 3

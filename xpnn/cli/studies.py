@@ -94,10 +94,10 @@ def _study_report(args: argparse.Namespace) -> int:
 
 def _study_list(args: argparse.Namespace) -> int:
     study: Study = load_study(args.study)
-    print(f"{study.title}: {len(study.selected().runs)} runs")
+    print(f"{study.title}: {len(study.selected().jobs)} runs")
     for experiment in study.experiments:
         long = ", with --long" if experiment.long else ""
-        print(f"\n{experiment.name}: {experiment.title}, {len(experiment.runs)} runs{long}")
-        for run in experiment.runs:
-            print(f"  {run}")
+        print(f"\n{experiment.name}: {experiment.title}, {len(experiment.jobs)} runs{long}")
+        for job in experiment.jobs:
+            print(f"  {job}")
     return 0

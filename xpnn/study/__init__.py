@@ -8,7 +8,7 @@
 from xpnn.study.comparison import Comparison, compare
 from xpnn.study.dask import cluster
 from xpnn.study.grid import Experiment, Study, load_study
-from xpnn.study.job import Result, Run, execute, read_result
+from xpnn.study.job import Job, Result, execute, read_result
 from xpnn.study.report import REPORT, write_report
 from xpnn.study.runner import Failure, Outcome, read_folder, read_study, run
 
@@ -17,9 +17,9 @@ __all__ = [
     "Comparison",
     "Experiment",
     "Failure",
+    "Job",
     "Outcome",
     "Result",
-    "Run",
     "Study",
     "cluster",
     "compare",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from xpnn.study.article import published
 from xpnn.study.grid import Experiment, Log, Study, Table, unique
-from xpnn.study.job import Result, Run
+from xpnn.study.job import Job, Result
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Cell:
         As printed; None where there is none.
     """
 
-    run: Run
+    job: Job
     quantity: str
     published: str | None
     ours: str | None
@@ -104,7 +104,7 @@ class Spread:
     """
 
     cell: Cell
-    draws: tuple[tuple[Run, str], ...]
+    draws: tuple[tuple[Job, str], ...]
 
     @property
     def values(self) -> list[float]:
@@ -151,9 +151,9 @@ class Comparison:
     logs: Mapping[str, tuple[ComparedLog, ...]]
     spreads: tuple[Spread, ...]
 
-    def result(self, run: Run) -> Result | None:
+    def result(self, job: Job) -> Result | None:
         """Return the result of a run, if it is there."""
-        return self.results.get(key(run))
+        return self.results.get(key(job))
 
     def cells(self, *, long: bool = False) -> list[Cell]:
         """Return all cells of the experiments that are long, or aren't."""
@@ -172,19 +172,19 @@ class Comparison:
         known = [cell for cell in cells if cell.equal is not None]
         return sum(bool(cell.equal) for cell in known), len(known), len(cells)
 
-    def differing_runs(self) -> list[Run]:
+    def differing_jobs(self) -> list[Job]:
         """Return the runs with a cell that isn't what was published."""
-        return list(unique(cell.run for cell in self.cells() if cell.equal is False))
+        return list(unique(cell.job for cell in self.cells() if cell.equal is False))
 
 
-def key(run: Run) -> str:
+def key(job: Job) -> str:
     """Return what a run's result is found by."""
-    return repr(run.identity())
+    return repr(job.identity())
 
 
 def compare(study: Study, results: Mapping[str, Result]) -> Comparison:
     """Set results, by file name or any other key, beside what was published."""
-    found = {key(result.run): result for result in results.values()}
+    found = {key(result.job): result for result in results.values()}
     tables = {
         e.name: tuple(_compare_table(table, found) for table in e.tables) for e in study.experiments
     }
@@ -193,7 +193,7 @@ def compare(study: Study, results: Mapping[str, Result]) -> Comparison:
     spreads: list[Spread] = []
     seen = set()
     for cell in comparison.cells():
-        name = (key(cell.run), cell.quantity)
+        name = (key(cell.job), cell.quantity)
         if cell.equal is False and name not in seen:
             seen.add(name)
             spreads.append(_spread(study, cell, found))
@@ -202,11 +202,11 @@ def compare(study: Study, results: Mapping[str, Result]) -> Comparison:
 
 def _compare_table(table: Table, found: Mapping[str, Result]) -> ComparedTable:
     rows = []
-    for i, (labels, run) in enumerate(zip(table.labels, table.runs, strict=True)):
-        result = found.get(key(run))
+    for i, (labels, job) in enumerate(zip(table.labels, table.jobs, strict=True)):
+        result = found.get(key(job))
         ours = {} if result is None else published.figures(result.log)
         theirs = {} if table.published is None else table.published[i]
-        cells = tuple(Cell(run, q, theirs.get(q), ours.get(q)) for q in table.quantities)
+        cells = tuple(Cell(job, q, theirs.get(q), ours.get(q)) for q in table.quantities)
         seconds = None if result is None else result.seconds
         rows.append(Row(labels, cells, seconds, theirs.get("time")))
     return ComparedTable(table, tuple(rows))
@@ -215,7 +215,7 @@ def _compare_table(table: Table, found: Mapping[str, Result]) -> ComparedTable:
 def _logs(experiment: Experiment, found: Mapping[str, Result]) -> list[ComparedLog]:
     compared = []
     for log in experiment.logs:
-        result = found.get(key(log.run))
+        result = found.get(key(log.job))
         if result is None:
             continue
         theirs = published.log(log.published)
@@ -232,8 +232,8 @@ def _logs(experiment: Experiment, found: Mapping[str, Result]) -> list[ComparedL
 def _spread(study: Study, cell: Cell, found: Mapping[str, Result]) -> Spread:
     draws = []
     # a repeat that rounds as another one did is no draw of its own
-    seen = {found[key(cell.run)].weights_sha256}
-    for variant in study.variants(cell.run):
+    seen = {found[key(cell.job)].weights_sha256}
+    for variant in study.variants(cell.job):
         result = found.get(key(variant))
         if result is not None and result.weights_sha256 not in seen:
             seen.add(result.weights_sha256)

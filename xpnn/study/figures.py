@@ -111,8 +111,8 @@ def draw(name: str, figure: Figure, comparison: Comparison) -> str | None:
         return _functions(name, figure)
     lines = [
         (label, result.log)
-        for label, run in zip(figure.labels, figure.runs, strict=True)
-        if (result := comparison.result(run)) is not None
+        for label, job in zip(figure.labels, figure.jobs, strict=True)
+        if (result := comparison.result(job)) is not None
     ]
     return _curves(name, figure, lines) if lines else None
 

@@ -15,14 +15,14 @@ from xpnn.errors import ArgumentError, unknown
 from xpnn.settings import Settings
 from xpnn.study.article import published
 from xpnn.study.article.published import QUANTITIES
-from xpnn.study.job import Run, load_own
+from xpnn.study.job import Job, load_own
 
 ARTICLE = "article"
 
 
 def _kinds() -> dict[str, type]:
     """Return the type of each setting, by name: those of `Settings`, then those of `Run`."""
-    hints = {**typing.get_type_hints(Settings), **typing.get_type_hints(Run)}
+    hints = {**typing.get_type_hints(Settings), **typing.get_type_hints(Job)}
     del hints["settings"], hints["parts"]
     kinds = {}
     for name, hint in hints.items():
@@ -54,7 +54,7 @@ class Table:
     header: tuple[str, ...]
     quantities: tuple[str, ...]
     labels: tuple[tuple[str, ...], ...]
-    runs: tuple[Run, ...]
+    jobs: tuple[Job, ...]
     published: tuple[Mapping[str, str], ...] | None = None
     line: int | None = None
 
@@ -67,7 +67,7 @@ class Figure:
     about: str = ""
     quantities: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
-    runs: tuple[Run, ...] = ()
+    jobs: tuple[Job, ...] = ()
     functions: tuple[str, ...] = ()
     range: tuple[float, float] = (-5.0, 5.0)
 
@@ -78,7 +78,7 @@ class Log:
 
     title: str
     published: str
-    run: Run
+    job: Job
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Experiment:
     title: str
     about: str
     long: bool
-    runs: tuple[Run, ...]
+    jobs: tuple[Job, ...]
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
     logs: tuple[Log, ...] = ()
@@ -106,9 +106,9 @@ class Study:
     parts: tuple[tuple[str, str], ...] = ()
 
     @property
-    def runs(self) -> tuple[Run, ...]:
+    def jobs(self) -> tuple[Job, ...]:
         """All runs, each once, in order."""
-        return unique(run for experiment in self.experiments for run in experiment.runs)
+        return unique(job for experiment in self.experiments for job in experiment.jobs)
 
     def selected(self, only: Sequence[str] | None = None, *, long: bool = False) -> Study:
         """Return the study with the experiments called `only`, and the long ones only if asked.
@@ -124,16 +124,16 @@ class Study:
         )
         return dataclasses.replace(self, experiments=chosen)
 
-    def variants(self, run: Run) -> tuple[Run, ...]:
+    def variants(self, job: Job) -> tuple[Job, ...]:
         """Return the repeats of a run: the same run where rounding differs."""
-        return unique(run.replaced(**changes) for changes in self.repeats)
+        return unique(job.replaced(**changes) for changes in self.repeats)
 
 
-def unique(runs: typing.Iterable[Run]) -> tuple[Run, ...]:
+def unique(jobs: typing.Iterable[Job]) -> tuple[Job, ...]:
     """Return the runs without those that are the same as an earlier one."""
-    found: dict[str, Run] = {}
-    for run in runs:
-        found.setdefault(repr(run.identity()), run)
+    found: dict[str, Job] = {}
+    for job in jobs:
+        found.setdefault(repr(job.identity()), job)
     return tuple(found.values())
 
 
@@ -203,8 +203,8 @@ def _study(content: dict[str, Any], overrides: dict[str, Any]) -> Study:
         changes, _ = _split(entry, (), f"repeat {i}")
         repeats.append({k: _checked(k, v) for k, v in changes.items()})
     if "experiment" not in own:
-        runs = _grid({**settings, **overrides})
-        only = Experiment("study", title, "", False, runs, tables=(_varied(title, runs),))
+        jobs = _grid({**settings, **overrides})
+        only = Experiment("study", title, "", False, jobs, tables=(_varied(title, jobs),))
         return Study(title, about, (only,), tuple(repeats))
     experiments: list[Experiment] = []
     for entry in _tables(own, "experiment"):
@@ -214,7 +214,7 @@ def _study(content: dict[str, Any], overrides: dict[str, Any]) -> Study:
         experiments.append(found)
     if not experiments:
         raise ArgumentError("experiment must not be empty")
-    places = sorted({run.data for experiment in experiments for run in experiment.runs})
+    places = sorted({job.data for experiment in experiments for job in experiment.jobs})
     if len(places) > 1:
         raise ArgumentError(f"data must be one folder for all runs, got {', '.join(places)}")
     return Study(title, about, tuple(experiments), tuple(repeats))
@@ -223,16 +223,16 @@ def _study(content: dict[str, Any], overrides: dict[str, Any]) -> Study:
 def _with_parts(study: Study, parts: tuple[tuple[str, str], ...]) -> Study:
     """Return the study with these parts in each of its runs."""
 
-    def own(runs: tuple[Run, ...]) -> tuple[Run, ...]:
-        return tuple(dataclasses.replace(run, parts=parts) for run in runs)
+    def own(jobs: tuple[Job, ...]) -> tuple[Job, ...]:
+        return tuple(dataclasses.replace(job, parts=parts) for job in jobs)
 
     experiments = tuple(
         dataclasses.replace(
             each,
-            runs=own(each.runs),
-            tables=tuple(dataclasses.replace(part, runs=own(part.runs)) for part in each.tables),
-            figures=tuple(dataclasses.replace(part, runs=own(part.runs)) for part in each.figures),
-            logs=tuple(dataclasses.replace(log, run=own((log.run,))[0]) for log in each.logs),
+            jobs=own(each.jobs),
+            tables=tuple(dataclasses.replace(part, jobs=own(part.jobs)) for part in each.tables),
+            figures=tuple(dataclasses.replace(part, jobs=own(part.jobs)) for part in each.figures),
+            logs=tuple(dataclasses.replace(log, job=own((log.job,))[0]) for log in each.logs),
         )
         for each in study.experiments
     )
@@ -257,30 +257,30 @@ def _experiment(
         tables = [_table(e, base, overrides) for e in _tables(own, "table")]
         figures = [_figure(e, base, overrides) for e in _tables(own, "figure")]
         logs = [_log(e, base, overrides) for e in _tables(own, "log")]
-        runs: tuple[Run, ...] = ()
+        jobs: tuple[Job, ...] = ()
         if not any(part in own for part in parts):
-            runs = _grid({**base, **overrides})
-            tables = [_varied(title, runs)]
+            jobs = _grid({**base, **overrides})
+            tables = [_varied(title, jobs)]
     except ArgumentError as error:
         raise ArgumentError(f"{where}: {error}") from None
-    groups = [*(table.runs for table in tables), *(figure.runs for figure in figures)]
-    runs = unique([*runs, *itertools.chain(*groups), *(log.run for log in logs)])
+    groups = [*(table.jobs for table in tables), *(figure.jobs for figure in figures)]
+    jobs = unique([*jobs, *itertools.chain(*groups), *(log.job for log in logs)])
     about = _text(own, "about", "")
-    return Experiment(name, title, about, long, runs, tuple(tables), tuple(figures), tuple(logs))
+    return Experiment(name, title, about, long, jobs, tuple(tables), tuple(figures), tuple(logs))
 
 
 def _table(entry: dict[str, Any], base: dict[str, Any], overrides: dict[str, Any]) -> Table:
     given, own = _split(entry, _TABLE_KEYS, "table")
     title = _text(own, "title", "")
     rows = _list("rows", own.get("rows"))
-    runs = tuple(_one({**base, **given, **_typed("rows", row, dict), **overrides}) for row in rows)
-    _check_distinct(runs)
+    jobs = tuple(_one({**base, **given, **_typed("rows", row, dict), **overrides}) for row in rows)
+    _check_distinct(jobs)
     if "published" not in own:
-        return _varied(title, runs)
+        return _varied(title, jobs)
     source = published.table(_typed("published", own["published"], int))
-    if len(source.rows) != len(runs):
+    if len(source.rows) != len(jobs):
         raise ArgumentError(
-            f"table {title!r} has {len(runs)} rows, the published one {len(source.rows)}"
+            f"table {title!r} has {len(jobs)} rows, the published one {len(source.rows)}"
         )
     header = own.get("labels", source.header)
     if len(header) != len(source.header):
@@ -290,19 +290,19 @@ def _table(entry: dict[str, Any], base: dict[str, Any], overrides: dict[str, Any
         tuple(header),
         source.quantities,
         source.labels,
-        runs,
+        jobs,
         source.rows,
         source.line,
     )
 
 
-def _varied(title: str, runs: tuple[Run, ...]) -> Table:
+def _varied(title: str, jobs: tuple[Job, ...]) -> Table:
     """Return a table of runs that are labelled with the settings in which they differ."""
-    listed = [run.as_dict() for run in runs]
+    listed = [job.as_dict() for job in jobs]
     names = [n for n in listed[0] if len({repr(entry[n]) for entry in listed}) > 1]
     names = names or ["activation"]
     labels = tuple(tuple(_label(entry[n]) for n in names) for entry in listed)
-    return Table(title, tuple(names), tuple(QUANTITIES), labels, runs)
+    return Table(title, tuple(names), tuple(QUANTITIES), labels, jobs)
 
 
 def _label(value: object) -> str:
@@ -325,12 +325,12 @@ def _figure(entry: dict[str, Any], base: dict[str, Any], overrides: dict[str, An
     for quantity in quantities:
         if quantity not in ("train_accuracy", "train_loss", "test_accuracy", "test_loss"):
             raise ArgumentError(f"unknown quantity {quantity!r} of a figure")
-    labels, runs = [], []
+    labels, jobs = [], []
     for row in _list("runs", own.get("runs")):
         row = dict(_typed("runs", row, dict))
         labels.append(_typed("label", row.pop("label", ""), str))
-        runs.append(_one({**base, **given, **row, **overrides}))
-    return Figure(title, about, tuple(quantities), tuple(labels), tuple(runs))
+        jobs.append(_one({**base, **given, **row, **overrides}))
+    return Figure(title, about, tuple(quantities), tuple(labels), tuple(jobs))
 
 
 def _log(entry: dict[str, Any], base: dict[str, Any], overrides: dict[str, Any]) -> Log:
@@ -352,13 +352,13 @@ def _split(
     return settings, own
 
 
-def _grid(settings: Mapping[str, Any]) -> tuple[Run, ...]:
+def _grid(settings: Mapping[str, Any]) -> tuple[Job, ...]:
     """Return a run for every combination of the lists' values."""
     choices = [_values(name, value) for name, value in settings.items()]
     product = itertools.product(*choices)
-    runs = tuple(_run(dict(zip(settings, values, strict=True))) for values in product)
-    _check_distinct(runs)
-    return runs
+    jobs = tuple(_job(dict(zip(settings, values, strict=True))) for values in product)
+    _check_distinct(jobs)
+    return jobs
 
 
 def _values(name: str, value: Any) -> list[Any]:
@@ -367,23 +367,23 @@ def _values(name: str, value: Any) -> list[Any]:
     return [_checked(name, v) for v in (_list(name, value) if isinstance(value, list) else [value])]
 
 
-def _one(settings: Mapping[str, Any]) -> Run:
+def _one(settings: Mapping[str, Any]) -> Job:
     for name in settings:
         if name not in KINDS:
             raise unknown("setting", name, KINDS)
-    return _run({name: _checked(name, value) for name, value in settings.items()})
+    return _job({name: _checked(name, value) for name, value in settings.items()})
 
 
-def _run(settings: Mapping[str, Any]) -> Run:
-    return Run.from_dict(settings)
+def _job(settings: Mapping[str, Any]) -> Job:
+    return Job.from_dict(settings)
 
 
-def _check_distinct(runs: Sequence[Run]) -> None:
-    seen: dict[str, Run] = {}
-    for run in runs:
-        other = seen.setdefault(repr(run.identity()), run)
-        if other is not run:
-            raise ArgumentError(f"two runs are the same: {run}")
+def _check_distinct(jobs: Sequence[Job]) -> None:
+    seen: dict[str, Job] = {}
+    for job in jobs:
+        other = seen.setdefault(repr(job.identity()), job)
+        if other is not job:
+            raise ArgumentError(f"two runs are the same: {job}")
 
 
 def _checked(name: str, value: Any) -> Any:

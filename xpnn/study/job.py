@@ -33,7 +33,7 @@ Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Run:
+class Job:
     """A training run, in plain text and numbers: it can be pickled, and written as JSON.
 
     Parameters
@@ -68,7 +68,7 @@ class Run:
         return {**dataclasses.asdict(self.settings), **own}
 
     @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> Run:
+    def from_dict(cls, given: Mapping[str, Any]) -> Job:
         """Return the run that `as_dict` described."""
         names = {f.name for f in dataclasses.fields(Settings)}
         settings = Settings(**{k: v for k, v in given.items() if k in names})
@@ -77,7 +77,7 @@ class Run:
         rest["parts"] = tuple(dict(rest.get("parts", {})).items())
         return cls(settings, **rest)
 
-    def replaced(self, **changes: Any) -> Run:
+    def replaced(self, **changes: Any) -> Job:
         """Return the run with some of what `as_dict` holds changed."""
         return self.from_dict({**self.as_dict(), **changes})
 
@@ -132,7 +132,7 @@ class Run:
 
     def __str__(self) -> str:
         """Return all that differs from the defaults, as text."""
-        plain = Run(Settings()).as_dict()
+        plain = Job(Settings()).as_dict()
         given = {k: v for k, v in self.as_dict().items() if v != plain[k]}
         for place in ("data", "parts"):
             given.pop(place, None)
@@ -199,7 +199,7 @@ class _Reporter(Callback):
         self.progress(epoch.epoch)
 
 
-def execute(run: Run, fingerprint: str, progress: Progress | None = None) -> dict[str, Any]:
+def execute(job: Job, fingerprint: str, progress: Progress | None = None) -> dict[str, Any]:
     """Train a run and return its result, as `write_result` takes it.
 
     A function of its arguments alone, for any executor: the worker needs xpnn and the data.
@@ -219,19 +219,19 @@ def execute(run: Run, fingerprint: str, progress: Progress | None = None) -> dic
         If the run can't be done, diverges, a part of the user's own raises, or the data or the
         parts are other ones.
     """
-    paths = [path for path, _ in run.parts]
-    if load_own(paths) != run.parts:
+    paths = [path for path, _ in job.parts]
+    if load_own(paths) != job.parts:
         raise DataError(f"{', '.join(paths)} changed after the study was started")
-    train, test, found = load_data(run.data)
+    train, test, found = load_data(job.data)
     if found != fingerprint:
-        raise DataError(f"the data in {run.data} are not those of the study")
+        raise DataError(f"the data in {job.data} are not those of the study")
     backend = get_backend(
-        run.backend, device=run.device, dtype=run.dtype, reproducible=run.reproducible
+        job.backend, device=job.device, dtype=job.dtype, reproducible=job.reproducible
     )
-    model = run.settings.make_model(train, test)
+    model = job.settings.make_model(train, test)
     callbacks = [_Reporter(progress)] if progress else []
     try:
-        history = run.settings.fit(model, train, test, backend=backend, callbacks=callbacks)
+        history = job.settings.fit(model, train, test, backend=backend, callbacks=callbacks)
     except XpnnError:
         raise
     except (Exception, SystemExit) as error:
@@ -242,7 +242,7 @@ def execute(run: Run, fingerprint: str, progress: Progress | None = None) -> dic
     return {
         "format": FORMAT,
         # the data are told by their fingerprint, not by where they lie
-        "run": {name: value for name, value in run.as_dict().items() if name != "data"},
+        "run": {name: value for name, value in job.as_dict().items() if name != "data"},
         "data": fingerprint,
         "weights_sha256": model.sha256(),
         "machine": describe(backend),
@@ -268,7 +268,7 @@ class Result:
         The data's fingerprint.
     """
 
-    run: Run
+    job: Job
     log: dict[str, list[float]]
     machine: dict[str, Any]
     weights_sha256: str
@@ -315,8 +315,8 @@ def read_result(path: Path) -> Result:
     if content.get("format") != FORMAT:
         raise DataError(f"{path} has format {content.get('format')!r}, not {FORMAT}")
     try:
-        run = Run.from_dict(content["run"])
+        job = Job.from_dict(content["run"])
     except (ArgumentError, TypeError) as error:
         raise DataError(f"{path} holds a run that this xpnn doesn't know: {error}") from None
     own = ("log", "machine", "weights_sha256", "data")
-    return Result(run, **{name: content[name] for name in own})
+    return Result(job, **{name: content[name] for name in own})

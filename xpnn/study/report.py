@@ -29,7 +29,7 @@ from xpnn.study.comparison import (
 )
 from xpnn.study.figures import slug
 from xpnn.study.grid import Experiment, unique
-from xpnn.study.job import Run
+from xpnn.study.job import Job
 from xpnn.study.runner import read_folder, read_study
 
 REPORT = "report.html"
@@ -76,7 +76,7 @@ def write_report(folder: PathLike, *, say: Callable[[str], None] = lambda messag
     for message in damaged:
         say(message)
     comparison = compare(study, results)
-    if not any(comparison.result(run) for e in study.experiments for run in e.runs):
+    if not any(comparison.result(job) for e in study.experiments for job in e.jobs):
         raise DataError(f"no results of {study.title!r} in {folder}")
     if figures.available():
         drawn = _draw(comparison)
@@ -100,9 +100,9 @@ def _write(path: Path, text: str) -> None:
 
 def headline(comparison: Comparison) -> str:
     """Return how many runs are done and how many published cells equal, in words."""
-    runs = [run for e in _shown(comparison) for run in e.runs]
-    done = sum(comparison.result(run) is not None for run in unique(runs))
-    words = f"{done} of {len(unique(runs))} runs done"
+    jobs = [job for e in _shown(comparison) for job in e.jobs]
+    done = sum(comparison.result(job) is not None for job in unique(jobs))
+    words = f"{done} of {len(unique(jobs))} runs done"
     equal, known, total = comparison.counts()
     missing = f" ({total - known} not run)" if known < total else ""
     return words + (f"; {equal} of {total} published cells equal{missing}" if total else "")
@@ -111,7 +111,7 @@ def headline(comparison: Comparison) -> str:
 def _shown(comparison: Comparison) -> list[Experiment]:
     """Return the experiments with a result."""
     study = comparison.study
-    return [e for e in study.experiments if any(comparison.result(run) for run in e.runs)]
+    return [e for e in study.experiments if any(comparison.result(job) for job in e.jobs)]
 
 
 def _draw(comparison: Comparison) -> dict[str, str]:
@@ -132,7 +132,7 @@ def _draw(comparison: Comparison) -> dict[str, str]:
                 drawn[name] = svg
     for quantity in QUANTITIES:
         found = [
-            ("\n".join(_named(comparison, spread.cell.run)), spread)
+            ("\n".join(_named(comparison, spread.cell.job)), spread)
             for spread in comparison.spreads
             if spread.cell.quantity == quantity and spread.draws
         ]
@@ -143,19 +143,19 @@ def _draw(comparison: Comparison) -> dict[str, str]:
     return drawn
 
 
-def _named(comparison: Comparison, run: Run) -> tuple[str, str]:
+def _named(comparison: Comparison, job: Job) -> tuple[str, str]:
     """Return the labels of a run's first row, and the title of the table where it stands."""
     for experiment in comparison.study.experiments:
         for compared in comparison.tables[experiment.name]:
             table = compared.table
-            for labels, other in zip(table.labels, table.runs, strict=True):
-                if key(other) == key(run):
+            for labels, other in zip(table.labels, table.jobs, strict=True):
+                if key(other) == key(job):
                     named = [
                         label if i == 0 else f"{head} {label}"
                         for i, (head, label) in enumerate(zip(table.header, labels, strict=True))
                     ]
                     return ", ".join(named), f"{experiment.title}: {table.title}"
-    return str(run), ""
+    return str(job), ""
 
 
 def _same_line(comparison: Comparison) -> list[str]:
@@ -175,7 +175,7 @@ def _same_line(comparison: Comparison) -> list[str]:
                 for quantity in compared.table.quantities:
                     own = [bool(cell.equal) for cell in cells if cell.quantity == quantity]
                     counts.append(f"{sum(own)} of {len(own)} in “{QUANTITIES[quantity]}”")
-                epochs = cells[0].run.settings.epochs
+                epochs = cells[0].job.settings.epochs
                 parts.append(f"of our figures after {epochs} epochs, {', '.join(counts)} are equal")
         if len(tables) > 1 and parts:
             title = tables[0].table.title
@@ -319,7 +319,7 @@ def _differing(comparison: Comparison, drawn: dict[str, str]) -> str:
         cell = spread.cell
         count, span, median, verdict = _draw_summary(spread)
         good = "same" if verdict == "ordinary draw" else "other" if spread.draws else ""
-        labels, title = _named(comparison, cell.run)
+        labels, title = _named(comparison, cell.job)
         apart = cell.difference.replace("-", "−") or "≠"
         rows.append(
             [
@@ -347,7 +347,7 @@ def _explanation(comparison: Comparison) -> str:
     spreads = comparison.spreads
     drawn = [spread for spread in spreads if spread.draws]
     text = (
-        f"{len(spreads)} different figures, of {len(comparison.differing_runs())} runs; a run that "
+        f"{len(spreads)} different figures, of {len(comparison.differing_jobs())} runs; a run that "
         "stands in several tables counts once here. If rounding is what parts them from the "
         "published ones, the same run must also part from itself where rounding differs: on other "
         "BLAS kernels, in other libraries, with other numbers of threads. So each was repeated "
@@ -374,14 +374,14 @@ def _explanation(comparison: Comparison) -> str:
 def _repeats(comparison: Comparison) -> str:
     """Return a table of the repeats: for each run that differs, the figures of every draw."""
     rows = []
-    for run in comparison.differing_runs():
-        labels, title = _named(comparison, run)
-        for variant in (run, *comparison.study.variants(run)):
+    for job in comparison.differing_jobs():
+        labels, title = _named(comparison, job)
+        for variant in (job, *comparison.study.variants(job)):
             result = comparison.result(variant)
             if result is None:
                 continue
             ours = published.figures(result.log)
-            how = "as in the tables" if variant == run else _how(variant.as_dict())
+            how = "as in the tables" if variant == job else _how(variant.as_dict())
             rows.append(
                 [
                     f"{escape(labels)}<small>{escape(title)}</small>",
@@ -393,10 +393,10 @@ def _repeats(comparison: Comparison) -> str:
     return _grid(["run", "where", *QUANTITIES.values(), "weights"], rows, 2)
 
 
-def _how(run: dict[str, object]) -> str:
-    environment = run["environment"]
+def _how(job: dict[str, object]) -> str:
+    environment = job["environment"]
     assert isinstance(environment, dict)
-    words = [str(run["backend"]), "reproducible" if run["reproducible"] else ""]
+    words = [str(job["backend"]), "reproducible" if job["reproducible"] else ""]
     return " ".join(filter(None, [*words, *(f"{k}={v}" for k, v in environment.items())]))
 
 
@@ -412,7 +412,7 @@ def _machines(comparison: Comparison) -> list[tuple[dict[str, str], int]]:
 
 def _html(comparison: Comparison, drawn: dict[str, str], fingerprint: str) -> str:
     study, shown = comparison.study, _shown(comparison)
-    runs = [run for run in study.runs if comparison.result(run)]
+    jobs = [job for job in study.jobs if comparison.result(job)]
     equal, _, total = comparison.counts()
     seconds = sum(result.seconds for result in comparison.results.values())
     epochs = sum(len(result.log["seconds"]) - 1 for result in comparison.results.values())
@@ -425,14 +425,14 @@ def _html(comparison: Comparison, drawn: dict[str, str], fingerprint: str) -> st
             )
             for log in comparison.logs[experiment.name]
         ]
-    repeats = len(comparison.results) - len(runs)
-    done = f"{len(runs)} + {repeats}" if repeats > 0 else str(len(runs))
+    repeats = len(comparison.results) - len(jobs)
+    done = f"{len(jobs)} + {repeats}" if repeats > 0 else str(len(jobs))
     tiles.append((done, "runs" + (" + repeats" if repeats > 0 else "") + f", {epochs} epochs"))
     tiles.append((_duration(seconds), "training, all runs added up"))
     links = [(slug(e.name), e.title) for e in shown]
     links += [("differing", "Cells that differ")] if comparison.spreads else []
     links.append(("machines", "What it ran on"))
-    missing = len([r for e in shown for r in e.runs if comparison.result(r) is None])
+    missing = len([r for e in shown for r in e.jobs if comparison.result(r) is None])
     notes = [*_same_line(comparison)]
     if missing:
         notes.append(f"{missing} runs of these experiments have no result yet.")
@@ -510,7 +510,7 @@ def _markdown(comparison: Comparison, drawn: dict[str, str]) -> str:
         head = ["run", "figure", "published", "ours", "repeats", "their range", "median"]
         rows = [
             [
-                " – ".join(_named(comparison, s.cell.run)),
+                " – ".join(_named(comparison, s.cell.job)),
                 QUANTITIES[s.cell.quantity],
                 s.cell.published or "",
                 s.cell.ours or "",

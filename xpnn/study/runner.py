@@ -25,7 +25,7 @@ from xpnn.callbacks import progress_bar
 from xpnn.errors import ArgumentError, BackendError, DataError, integer
 from xpnn.study.comparison import compare
 from xpnn.study.grid import Study, parse_study, source_of
-from xpnn.study.job import Result, Run, execute, load_data, read_result, write_result
+from xpnn.study.job import Job, Result, execute, load_data, read_result, write_result
 from xpnn.study.machine import cores
 from xpnn.study.worker import Processes, reason, threads_for
 
@@ -37,11 +37,11 @@ Say = Callable[[str], None]
 class Failure:
     """A run that failed, and why."""
 
-    run: Run
+    job: Job
     reason: str
 
     def __str__(self) -> str:
-        return f"failed: {self.run}: {self.reason}"
+        return f"failed: {self.job}: {self.reason}"
 
 
 @dataclass
@@ -138,12 +138,12 @@ def run(
     chosen = parse_study(source, study, **overrides).selected(only, long=long)
     if repeats and not chosen.repeats:
         raise ArgumentError(f"{study}: repeats need a [[repeat]]")
-    fingerprint = load_data(chosen.runs[0].data)[2]
+    fingerprint = load_data(chosen.jobs[0].data)[2]
     # hundreds of megabytes, which the runs read for themselves
     load_data.cache_clear()
-    runs = [_placed(one) for one in chosen.runs]
+    listed = [_placed(job) for job in chosen.jobs]
     if executor is None:
-        for place in dict.fromkeys((r.backend, r.device, r.dtype, r.reproducible) for r in runs):
+        for place in dict.fromkeys((j.backend, j.device, j.dtype, j.reproducible) for j in listed):
             get_backend(place[0], device=place[1], dtype=place[2], reproducible=place[3])
     folder = _folder(out)
     if chosen.parts:
@@ -152,7 +152,7 @@ def run(
     described = {"name": study, "source": source, "overrides": overrides}
     _describe(folder, described, chosen, fingerprint)
     work = _Work(folder, fingerprint, jobs, executor, progress, say)
-    outcome = work.do(runs)
+    outcome = work.do(listed)
     if repeats:
         missing = _missing(chosen, say) if executor is None else set()
         lists = [
@@ -167,9 +167,9 @@ def run(
     return outcome
 
 
-def _placed(run: Run) -> Run:
+def _placed(job: Job) -> Job:
     """Return the run with a path that holds wherever a worker was started."""
-    return run.replaced(data=str(Path(run.data).resolve()))
+    return job.replaced(data=str(Path(job.data).resolve()))
 
 
 def _missing(study: Study, say: Say) -> set[str]:
@@ -210,9 +210,9 @@ def _folder(out: str | Path) -> Path:
     return folder
 
 
-def differing(study: Study, folder: Path, fingerprint: str) -> list[Run]:
+def differing(study: Study, folder: Path, fingerprint: str) -> list[Job]:
     """Return the runs with a result in `folder`, for these data, that isn't what was published."""
-    return compare(study, read_folder(folder, fingerprint)[0]).differing_runs()
+    return compare(study, read_folder(folder, fingerprint)[0]).differing_jobs()
 
 
 def read_study(folder: str | Path) -> tuple[Study, str]:
@@ -269,16 +269,16 @@ class _Work:
         self.folder, self.fingerprint, self.jobs = folder, fingerprint, jobs
         self.executor, self.progress, self.say = executor, progress, say
 
-    def path(self, run: Run) -> Path:
-        return self.folder / run.file_name(self.fingerprint)
+    def path(self, job: Job) -> Path:
+        return self.folder / job.file_name(self.fingerprint)
 
-    def do(self, runs: Sequence[Run]) -> Outcome:
-        pending = [run for run in runs if not self.has(run)]
-        outcome = Outcome(finished=len(runs) - len(pending))
+    def do(self, jobs: Sequence[Job]) -> Outcome:
+        pending = [job for job in jobs if not self.has(job)]
+        outcome = Outcome(finished=len(jobs) - len(pending))
         if not pending:
             return outcome
         with self.submitting() as submit, _Bar(pending, outcome.finished, self.progress) as bar:
-            futures = {submit(run, bar): run for run in pending}
+            futures = {submit(job, bar): job for job in pending}
             remaining = set(futures)
             try:
                 while remaining:
@@ -292,9 +292,9 @@ class _Work:
                 raise
         return outcome
 
-    def has(self, run: Run) -> bool:
+    def has(self, job: Job) -> bool:
         """Return whether a run has a result; say so if its file is damaged."""
-        path = self.path(run)
+        path = self.path(job)
         if not path.exists():
             return False
         try:
@@ -305,23 +305,23 @@ class _Work:
         return True
 
     @contextlib.contextmanager
-    def submitting(self) -> Iterator[Callable[[Run, _Bar], Future[dict[str, Any]]]]:
+    def submitting(self) -> Iterator[Callable[[Job, _Bar], Future[dict[str, Any]]]]:
         """Give the function that hands a run to whoever does it."""
         if self.executor is not None:
             executor = self.executor
 
-            def remote(run: Run, bar: _Bar) -> Future[dict[str, Any]]:
+            def remote(job: Job, bar: _Bar) -> Future[dict[str, Any]]:
                 # an environment can't be set in a process that lives already
-                function = apart_from_worker if run.environment else execute
-                return executor.submit(function, run, self.fingerprint)
+                function = apart_from_worker if job.environment else execute
+                return executor.submit(function, job, self.fingerprint)
 
             yield remote
             return
         processes = Processes(threads_for(self.jobs, cores()))
         pool = ThreadPoolExecutor(self.jobs)
 
-        def local(run: Run, bar: _Bar) -> Future[dict[str, Any]]:
-            return pool.submit(processes.execute, run, self.fingerprint, bar.progress(run))
+        def local(job: Job, bar: _Bar) -> Future[dict[str, Any]]:
+            return pool.submit(processes.execute, job, self.fingerprint, bar.progress(job))
 
         try:
             yield local
@@ -329,33 +329,33 @@ class _Work:
             processes.end()
             pool.shutdown(cancel_futures=True)
 
-    def finish(self, run: Run, future: Future[dict[str, Any]], outcome: Outcome, bar: _Bar) -> None:
+    def finish(self, job: Job, future: Future[dict[str, Any]], outcome: Outcome, bar: _Bar) -> None:
         try:
             content = future.result()
         except (Exception, CancelledError) as error:
-            failure = Failure(run, reason(error))
+            failure = Failure(job, reason(error))
             outcome.failures.append(failure)
             bar.write(self.say, str(failure))
         else:
-            write_result(self.path(run), content)
+            write_result(self.path(job), content)
             outcome.finished += 1
-        bar.finish(run)
+        bar.finish(job)
 
 
-def apart_from_worker(run: Run, fingerprint: str) -> dict[str, Any]:
+def apart_from_worker(job: Job, fingerprint: str) -> dict[str, Any]:
     """Do what `execute` does, in a process that has the run's environment."""
-    return Processes().execute(run, fingerprint)
+    return Processes().execute(job, fingerprint)
 
 
 class _Bar:
     """A progress bar over the epochs of all runs."""
 
-    def __init__(self, runs: Sequence[Run], finished: int, shown: bool) -> None:
+    def __init__(self, jobs: Sequence[Job], finished: int, shown: bool) -> None:
         self._lock = threading.Lock()
-        self._seen: dict[Run, int] = {}
-        self._finished, self._runs = finished, finished + len(runs)
+        self._seen: dict[Job, int] = {}
+        self._finished, self._runs = finished, finished + len(jobs)
         self._bar = progress_bar(
-            total=sum(run.settings.epochs for run in runs),
+            total=sum(job.settings.epochs for job in jobs),
             unit="epoch",
             shown=shown,
             smoothing=0.02,
@@ -371,18 +371,18 @@ class _Bar:
     def _title(self) -> None:
         self._bar.set_description_str(f"run {self._finished} of {self._runs}")
 
-    def progress(self, run: Run) -> Callable[[int], None]:
+    def progress(self, job: Job) -> Callable[[int], None]:
         """Return what a run tells of its epochs; one that was begun anew starts at 0 again."""
-        return lambda epoch: self._at(run, epoch)
+        return lambda epoch: self._at(job, epoch)
 
-    def _at(self, run: Run, epoch: int) -> None:
+    def _at(self, job: Job, epoch: int) -> None:
         with self._lock:
-            self._bar.update(epoch - self._seen.get(run, 0))
-            self._seen[run] = epoch
+            self._bar.update(epoch - self._seen.get(job, 0))
+            self._seen[job] = epoch
 
-    def finish(self, run: Run) -> None:
+    def finish(self, job: Job) -> None:
         """Count a run as done, whatever it told."""
-        self._at(run, run.settings.epochs)
+        self._at(job, job.settings.epochs)
         self._finished += 1
         self._title()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from xpnn.errors import XpnnError
-from xpnn.study.job import Progress, Run, execute, load_own
+from xpnn.study.job import Job, Progress, execute, load_own
 from xpnn.study.machine import THREADS
 
 # processes that may die under a run before it counts as failed
@@ -49,7 +49,7 @@ class Processes:
         self._ended = False
 
     def execute(
-        self, run: Run, fingerprint: str, progress: Progress | None = None
+        self, job: Job, fingerprint: str, progress: Progress | None = None
     ) -> dict[str, Any]:
         """Train a run and return its result; a process that died is started again.
 
@@ -61,7 +61,7 @@ class Processes:
             If `end` was called.
         """
         for _ in range(ATTEMPTS):
-            outcome, died = self._attempt(run, fingerprint, progress)
+            outcome, died = self._attempt(job, fingerprint, progress)
             if self._ended:
                 raise StoppedError
             if outcome is None:
@@ -79,11 +79,11 @@ class Processes:
             process.kill()
 
     def _attempt(
-        self, run: Run, fingerprint: str, progress: Progress | None
+        self, job: Job, fingerprint: str, progress: Progress | None
     ) -> tuple[dict[str, Any] | None, str]:
         package = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-        environment = {**self.environment, **dict(run.environment), "PYTHONPATH": path}
+        environment = {**self.environment, **dict(job.environment), "PYTHONPATH": path}
         outcome = None
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(
@@ -101,7 +101,7 @@ class Processes:
             assert process.stdin is not None
             assert process.stdout is not None
             try:
-                order = {"run": run.as_dict(), "fingerprint": fingerprint}
+                order = {"job": job.as_dict(), "fingerprint": fingerprint}
                 # kept open after this: its end ends the process
                 process.stdin.write(json.dumps(order).encode() + b"\n")
                 process.stdin.flush()
@@ -144,9 +144,9 @@ def main() -> None:
 
         try:
             # a run's settings are checked by the parts that there are
-            load_own(order["run"]["parts"])
-            run = Run.from_dict(order["run"])
-            result = execute(run, order["fingerprint"], lambda epoch: write({"epoch": epoch}))
+            load_own(order["job"]["parts"])
+            job = Job.from_dict(order["job"])
+            result = execute(job, order["fingerprint"], lambda epoch: write({"epoch": epoch}))
         except Exception as error:
             write({"error": reason(error)})
         else:
