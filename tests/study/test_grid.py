@@ -8,7 +8,7 @@ import pytest
 from tests.helpers import ARTICLE, ROOT, run, write_folder
 from xpnn.errors import ArgumentError
 from xpnn.settings import FIELDS
-from xpnn.study import load_study
+from xpnn.study import load_study, quantities
 from xpnn.study.article import published
 from xpnn.study.grid import KINDS, parse_study
 
@@ -225,7 +225,7 @@ def test_published_tables_are_read_as_they_stand():
     ],
 )
 def test_an_accuracy_is_printed_as_the_article_does(accuracy, text):
-    assert published.percent(accuracy) == text
+    assert quantities.percent(accuracy) == text
 
 
 @pytest.mark.parametrize("name", published.LOGS)
@@ -237,7 +237,7 @@ def test_a_published_log_gives_the_row_of_its_table(name):
         "nesterov": (681, 2),
     }[name]
     printed = {k: v for k, v in published.table(line).rows[row].items() if k != "time"}
-    assert published.figures(published.log(name)) == printed
+    assert quantities.printed(published.log(name)) == printed
 
 
 def test_the_published_table_over_b_is_of_50_epochs():
@@ -249,4 +249,4 @@ def test_the_published_table_over_b_is_of_50_epochs():
         other = sweep.rows[sweep.labels.index(labels)]
         assert other == {name: row[name] for name in other}
     row = sweep.rows[sweep.labels.index(("b=0.01",))]
-    assert row.items() <= published.figures(log).items()
+    assert row.items() <= quantities.printed(log).items()

@@ -14,7 +14,8 @@ from xpnn import get_backend
 from xpnn.errors import DataError, DivergenceError, XpnnError
 from xpnn.settings import Settings
 from xpnn.study import Job, execute, read_result
-from xpnn.study.job import load_data, write_result
+from xpnn.study.job import load_data
+from xpnn.study.results import write_result
 from xpnn.study.worker import ATTEMPTS, Processes, RunError, StoppedError, threads_for
 
 SMALL = {"hidden": "6", "epochs": 2, "batch_size": 20, "optimizer": "sgd:lr=0.5"}

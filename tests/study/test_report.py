@@ -13,9 +13,9 @@ from xpnn.study.article import published
 from xpnn.study.comparison import Cell, Spread, compare
 from xpnn.study.figures import COLORS
 from xpnn.study.grid import load_study, parse_study
-from xpnn.study.job import FIGURES, write_result
+from xpnn.study.job import FIGURES
 from xpnn.study.report import _same_line
-from xpnn.study.runner import STUDY_FILE, read_folder
+from xpnn.study.results import STUDY_FILE, read_folder, write_result
 
 MACHINE = {"library": "numpy 9.9", "blas": "MadeUpBLAS 1.2 Kernel", "cpu": "An <Old> CPU"}
 

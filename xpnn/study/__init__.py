@@ -8,9 +8,10 @@
 from xpnn.study.comparison import Comparison, compare
 from xpnn.study.dask import cluster
 from xpnn.study.grid import Experiment, Study, load_study
-from xpnn.study.job import Job, Result, execute, read_result
+from xpnn.study.job import Job, execute
 from xpnn.study.report import REPORT, write_report
-from xpnn.study.runner import Failure, Outcome, read_folder, read_study, run
+from xpnn.study.results import Result, read_folder, read_result, read_study
+from xpnn.study.runner import Failure, Outcome, run
 
 __all__ = [
     "REPORT",

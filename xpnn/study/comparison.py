@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from xpnn.study.article import published
 from xpnn.study.grid import Experiment, Log, Study, Table, unique
-from xpnn.study.job import Job, Result
+from xpnn.study.job import Job
+from xpnn.study.quantities import printed
+from xpnn.study.results import Result
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,7 @@ def _compare_table(table: Table, found: Mapping[str, Result]) -> ComparedTable:
     rows = []
     for i, (labels, job) in enumerate(zip(table.labels, table.jobs, strict=True)):
         result = found.get(key(job))
-        ours = {} if result is None else published.figures(result.log)
+        ours = {} if result is None else printed(result.log)
         theirs = {} if table.published is None else table.published[i]
         cells = tuple(Cell(job, q, theirs.get(q), ours.get(q)) for q in table.quantities)
         seconds = None if result is None else result.seconds
@@ -237,5 +239,5 @@ def _spread(study: Study, cell: Cell, found: Mapping[str, Result]) -> Spread:
         result = found.get(key(variant))
         if result is not None and result.weights_sha256 not in seen:
             seen.add(result.weights_sha256)
-            draws.append((variant, published.figures(result.log)[cell.quantity]))
+            draws.append((variant, printed(result.log)[cell.quantity]))
     return Spread(cell, tuple(draws))

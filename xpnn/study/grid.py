@@ -14,8 +14,8 @@ from typing import Any
 from xpnn.errors import ArgumentError, unknown
 from xpnn.settings import Settings
 from xpnn.study.article import published
-from xpnn.study.article.published import QUANTITIES
 from xpnn.study.job import Job, load_own
+from xpnn.study.quantities import QUANTITIES
 
 ARTICLE = "article"
 

@@ -1,4 +1,4 @@
-"""A run of a study: what it is asked for, how it is done, and the file that keeps its result."""
+"""A job of a study: what it asks for, and how it is done."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from xpnn._core.files import replacing
 from xpnn._core.registry import load_parts, named, place_in
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import get_backend
@@ -248,75 +246,3 @@ def execute(job: Job, fingerprint: str, progress: Progress | None = None) -> dic
         "machine": describe(backend),
         "log": {name: history.column(name) for name in FIGURES},
     }
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a finished run left.
-
-    Attributes
-    ----------
-    run
-        What was asked for.
-    log
-        By name, a column of `Epoch`: a value per epoch, the untrained network's first.
-    machine
-        Versions, BLAS, and what it ran on.
-    weights_sha256
-        `Sequential.sha256` at the end.
-    data
-        The data's fingerprint.
-    """
-
-    job: Job
-    log: dict[str, list[float]]
-    machine: dict[str, Any]
-    weights_sha256: str
-    data: str
-
-    @property
-    def seconds(self) -> float:
-        """The time that all epochs took."""
-        return sum(self.log["seconds"])
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def write_result(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a result to its file, all of it or nothing."""
-    with replacing(path) as beside:
-        text = json.dumps({**content, "sha256": _digest(content)}, separators=(",", ":"))
-        beside.write_text(text + "\n", encoding="utf-8")
-        # what a reader finds after a crash of the machine is whole as well
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-
-
-def read_result(path: Path) -> Result:
-    """Read a result's file.
-
-    Raises
-    ------
-    DataError
-        If it is damaged, or isn't a result.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        digest = content.pop("sha256")
-    except OSError as error:
-        raise DataError(f"can't read {path}: {error.strerror}") from None
-    except (ValueError, KeyError, AttributeError, TypeError):
-        raise DataError(f"{path} is damaged: not a whole result") from None
-    if digest != _digest(content):
-        raise DataError(f"{path} is damaged: its content doesn't match its SHA-256")
-    if content.get("format") != FORMAT:
-        raise DataError(f"{path} has format {content.get('format')!r}, not {FORMAT}")
-    try:
-        job = Job.from_dict(content["run"])
-    except (ArgumentError, TypeError) as error:
-        raise DataError(f"{path} holds a run that this xpnn doesn't know: {error}") from None
-    own = ("log", "machine", "weights_sha256", "data")
-    return Result(job, **{name: content[name] for name in own})

@@ -14,8 +14,6 @@ from pathlib import Path
 from xpnn._core.files import PathLike, replacing
 from xpnn.errors import DataError
 from xpnn.study import figures
-from xpnn.study.article import published
-from xpnn.study.article.published import QUANTITIES
 from xpnn.study.comparison import (
     NOT_ROUNDING,
     Cell,
@@ -30,7 +28,8 @@ from xpnn.study.comparison import (
 from xpnn.study.figures import slug
 from xpnn.study.grid import Experiment, unique
 from xpnn.study.job import Job
-from xpnn.study.runner import read_folder, read_study
+from xpnn.study.quantities import QUANTITIES, printed
+from xpnn.study.results import read_folder, read_study
 
 REPORT = "report.html"
 
@@ -380,7 +379,7 @@ def _repeats(comparison: Comparison) -> str:
             result = comparison.result(variant)
             if result is None:
                 continue
-            ours = published.figures(result.log)
+            ours = printed(result.log)
             how = "as in the tables" if variant == job else _how(variant.as_dict())
             rows.append(
                 [

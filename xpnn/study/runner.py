@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
@@ -19,17 +18,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xpnn._core.files import replacing
 from xpnn.backends import get_backend
 from xpnn.callbacks import progress_bar
 from xpnn.errors import ArgumentError, BackendError, DataError, integer
 from xpnn.study.comparison import compare
 from xpnn.study.grid import Study, parse_study, source_of
-from xpnn.study.job import Job, Result, execute, load_data, read_result, write_result
+from xpnn.study.job import Job, execute, load_data
 from xpnn.study.machine import cores
+from xpnn.study.results import read_folder, read_result, write_result, write_study
 from xpnn.study.worker import Processes, reason, threads_for
 
-STUDY_FILE = "study.json"
 Say = Callable[[str], None]
 
 
@@ -150,7 +148,7 @@ def run(
         # where they lie, from wherever the report is asked for
         overrides["parts"] = [path for path, _ in chosen.parts]
     described = {"name": study, "source": source, "overrides": overrides}
-    _describe(folder, described, chosen, fingerprint)
+    write_study(folder, described, chosen, fingerprint)
     work = _Work(folder, fingerprint, jobs, executor, progress, say)
     outcome = work.do(listed)
     if repeats:
@@ -186,19 +184,6 @@ def _missing(study: Study, say: Say) -> set[str]:
     return missing
 
 
-def _describe(folder: Path, described: dict[str, Any], study: Study, fingerprint: str) -> None:
-    """Keep with the results what the report needs: the study, and which experiments were run."""
-    path = folder / STUDY_FILE
-    names = [experiment.name for experiment in study.experiments]
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if described.items() <= before.items():
-            names = list(dict.fromkeys([*before["experiments"], *names]))
-    content = {**described, "data": fingerprint, "experiments": names}
-    with replacing(path) as beside:
-        beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
 def _folder(out: str | Path) -> Path:
     folder = Path(out)
     try:
@@ -213,45 +198,6 @@ def _folder(out: str | Path) -> Path:
 def differing(study: Study, folder: Path, fingerprint: str) -> list[Job]:
     """Return the runs with a result in `folder`, for these data, that isn't what was published."""
     return compare(study, read_folder(folder, fingerprint)[0]).differing_jobs()
-
-
-def read_study(folder: str | Path) -> tuple[Study, str]:
-    """Return the study that was last run into `folder`, and the fingerprint of its data.
-
-    With those experiments alone that were ever run there.
-    """
-    path = Path(folder) / STUDY_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        study = parse_study(content["source"], content["name"], **content["overrides"])
-        return study.selected(content["experiments"]), content["data"]
-    except OSError as error:
-        raise DataError(f"no study in {folder}: can't read {path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, ArgumentError):
-            raise
-        raise DataError(f"{path} is damaged; run the study again") from None
-
-
-def read_folder(
-    folder: str | Path, fingerprint: str | None = None
-) -> tuple[dict[str, Result], list[str]]:
-    """Return the results in a folder by file name, and what is wrong with the damaged files.
-
-    With a fingerprint, those for other data are left out.
-    """
-    results, damaged = {}, []
-    for path in sorted(Path(folder).glob("*.json")):
-        if path.name == STUDY_FILE or path.name.startswith("."):
-            continue
-        try:
-            result = read_result(path)
-        except DataError as error:
-            damaged.append(str(error))
-        else:
-            if fingerprint in (None, result.data):
-                results[path.name] = result
-    return results, damaged
 
 
 class _Work:

@@ -1,4 +1,4 @@
-"""What the article published: its tables and logs, as data, and how a figure of ours is written."""
+"""What the article published: its tables and logs, as data."""
 
 from __future__ import annotations
 
@@ -7,22 +7,12 @@ import functools
 import importlib.resources
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
 
-from xpnn import metrics
 from xpnn.errors import unknown
+from xpnn.study.quantities import QUANTITIES
 
-# quantity: its heading in the article, and in ours
-QUANTITIES = {
-    "train": "train %",
-    "test": "test %",
-    "best": "best test %",
-    "ts95": "TS95",
-    "ts97": "TS97",
-    "ts98": "TS98",
-}
 _HEADINGS = {
     "学習正解": "train",
     "テスト正解": "test",
@@ -32,7 +22,6 @@ _HEADINGS = {
     "TS98%": "ts98",
     "所要時間": "time",
 }
-_LEVELS = {"ts95": 0.95, "ts97": 0.97, "ts98": 0.98}
 LOG_COLUMNS = ("train_accuracy", "train_loss", "test_accuracy", "test_loss")
 
 
@@ -102,23 +91,3 @@ def log(name: str) -> dict[str, list[float]]:
         raise unknown("published log", name, LOGS)
     rows = list(csv.DictReader(io.StringIO(text(f"{name}.csv"))))
     return {column: [float(row[column]) for row in rows] for column in LOG_COLUMNS}
-
-
-def percent(accuracy: float) -> str:
-    """Return an accuracy as the article prints it: in percent, two digits, ties away from zero."""
-    # 12 digits give back the decimal fraction that a count of samples made
-    exact = Decimal(f"{accuracy * 100:.12g}")
-    return str(exact.quantize(Decimal("0.01"), ROUND_HALF_UP))
-
-
-def figures(log: Mapping[str, Sequence[float]]) -> dict[str, str]:
-    """Return all of `QUANTITIES` for a log, as the article prints them; "-" if never reached."""
-    test = log["test_accuracy"]
-    best = metrics.best(test)
-    reached = {name: metrics.first_reached(test, level) for name, level in _LEVELS.items()}
-    return {
-        "train": percent(log["train_accuracy"][-1]),
-        "test": percent(test[-1]),
-        "best": "-" if best is None else percent(best[1]),
-        **{name: "-" if epoch is None else str(epoch) for name, epoch in reached.items()},
-    }

@@ -1,0 +1,39 @@
+"""The quantities of a run that a study's tables show, and how they are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_HALF_UP, Decimal
+
+from xpnn import metrics
+
+# quantity: its heading in the article, and in ours
+QUANTITIES = {
+    "train": "train %",
+    "test": "test %",
+    "best": "best test %",
+    "ts95": "TS95",
+    "ts97": "TS97",
+    "ts98": "TS98",
+}
+_LEVELS = {"ts95": 0.95, "ts97": 0.97, "ts98": 0.98}
+
+
+def percent(accuracy: float) -> str:
+    """Return an accuracy as the article prints it: in percent, two digits, ties away from zero."""
+    # 12 digits give back the decimal fraction that a count of samples made
+    exact = Decimal(f"{accuracy * 100:.12g}")
+    return str(exact.quantize(Decimal("0.01"), ROUND_HALF_UP))
+
+
+def printed(log: Mapping[str, Sequence[float]]) -> dict[str, str]:
+    """Return all of `QUANTITIES` for a log, as the article prints them; "-" if never reached."""
+    test = log["test_accuracy"]
+    best = metrics.best(test)
+    reached = {name: metrics.first_reached(test, level) for name, level in _LEVELS.items()}
+    return {
+        "train": percent(log["train_accuracy"][-1]),
+        "test": percent(test[-1]),
+        "best": "-" if best is None else percent(best[1]),
+        **{name: "-" if epoch is None else str(epoch) for name, epoch in reached.items()},
+    }
