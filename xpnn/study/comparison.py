@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xpnn.study.article import published
-from xpnn.study.grid import Experiment, Log, Study, Table, unique
+from xpnn.study.grid import Log, Study, Table, unique
 from xpnn.study.job import Job
-from xpnn.study.quantities import printed
+from xpnn.study.quantities import QUANTITIES, printed
 from xpnn.study.results import Result
+
+# up to this difference, a row of a log agrees with the published one
+AGREE = 1e-12
+
+NOT_ROUNDING = "not a matter of rounding"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure of a table.
+    """One quantity of one job.
 
     Attributes
     ----------
-    run, quantity
-        What it is of.
+    job, quantity
+        Which.
     published, ours
-        As printed; None where there is none.
+        As printed; None where there is no figure.
     """
 
     job: Job
@@ -32,24 +37,24 @@ class Cell:
 
     @property
     def equal(self) -> bool | None:
-        """Whether both are the same to the last digit; None if one is missing."""
+        """Whether both figures are the same to the last digit; None if one is missing."""
         if self.published is None or self.ours is None:
             return None
         return self.published == self.ours
 
     @property
     def difference(self) -> str:
-        """Ours minus the published one, signed; empty where there is nothing to subtract."""
+        """Our figure minus the published one, signed; empty where one of them isn't a number."""
         try:
-            apart = float(self.ours or "-") - float(self.published or "-")
+            difference = float(self.ours or "-") - float(self.published or "-")
         except ValueError:
             return ""
-        return f"{apart:+.2f}" if "." in (self.ours or "") else f"{apart:+.0f}"
+        return f"{difference:+.2f}" if "." in (self.ours or "") else f"{difference:+.0f}"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: labels, cells, and how long the run took, if it is there."""
+    """A row of a table: what names it, its cells, and the time that ours and the published took."""
 
     labels: tuple[str, ...]
     cells: tuple[Cell, ...]
@@ -64,6 +69,21 @@ class ComparedTable:
     table: Table
     rows: tuple[Row, ...]
 
+    @property
+    def head(self) -> list[str]:
+        """The headings of all columns."""
+        return [*self.table.header, *(QUANTITIES[q] for q in self.table.quantities)]
+
+    @property
+    def known(self) -> list[Cell]:
+        """The cells with a published figure."""
+        return [cell for row in self.rows for cell in row.cells if cell.published is not None]
+
+    @property
+    def equal(self) -> int:
+        """How many cells equal what was published."""
+        return sum(bool(cell.equal) for cell in self.known)
+
 
 @dataclass(frozen=True)
 class ComparedLog:
@@ -71,38 +91,34 @@ class ComparedLog:
 
     Attributes
     ----------
+    log, result
+        The published log, and the result of the same job.
     differences
-        By row, the largest absolute difference of its four figures.
+        For each row, the largest absolute difference of its columns.
     agreed
-        Rows from the first that agree to 1e-12.
-    accuracies, losses
-        By column, the largest difference in the rows after those.
+        How many rows agree, from the first one on, before one differs by more than `AGREE`.
+    beyond
+        For each column, its largest difference in the rows after those.
     """
 
     log: Log
     result: Result
-    published: Mapping[str, list[float]]
     differences: tuple[float, ...]
     agreed: int
     beyond: Mapping[str, float]
 
 
-AGREE = 1e-12
-
-NOT_ROUNDING = "not a matter of rounding"
-
-
 @dataclass(frozen=True)
 class Spread:
-    """A figure of a run, and the same figure of its repeats.
+    """A cell whose figures differ, and the same figure of the job's repeats.
 
     Attributes
     ----------
     cell
-        The figure that differs.
+        The cell.
     draws
-        For each repeat with a result, its run and the figure as printed; without those whose
-        weights are, bit for bit, another one's.
+        For each repeat with a result, its job and its figure as printed. A repeat that ended in
+        the same bits as another one is left out.
     """
 
     cell: Cell
@@ -110,14 +126,26 @@ class Spread:
 
     @property
     def values(self) -> list[float]:
-        """The draws as numbers; never reached is infinity."""
+        """The draws as numbers."""
         return [number(text) for _, text in self.draws]
+
+    @property
+    def span(self) -> str:
+        """The least and the greatest draw, as printed."""
+        texts = sorted((text for _, text in self.draws), key=number)
+        return texts[0] if texts[0] == texts[-1] else f"{texts[0]} to {texts[-1]}"
+
+    @property
+    def median(self) -> str:
+        """The median of the draws, as printed."""
+        middle = statistics.median(self.values)
+        digits = 0 if self.cell.quantity.startswith("ts") else 2
+        return "-" if middle == math.inf else f"{middle:.{digits}f}"
 
     @property
     def rank(self) -> tuple[int, int, int]:
         """How many draws are less than the published figure, equal to it, and more."""
-        target = number(self.cell.published or "-")
-        values = self.values
+        target, values = number(self.cell.published or "-"), self.values
         return (
             sum(v < target for v in values),
             sum(v == target for v in values),
@@ -128,8 +156,10 @@ class Spread:
     def verdict(self) -> str:
         """Whether the published figure is an ordinary draw: within the range of the draws.
 
-        Where all draws are ours, rounding changes nothing, and something else parts the two.
+        If all draws equal our figure, rounding can't explain the difference.
         """
+        if not self.draws:
+            return "not repeated"
         if all(text == self.cell.ours for _, text in self.draws):
             return NOT_ROUNDING
         below, same, above = self.rank
@@ -145,7 +175,19 @@ def number(text: str) -> float:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A study's results, and how they compare with what was published."""
+    """The results of a study, and how they compare with what was published.
+
+    Attributes
+    ----------
+    study
+        The study.
+    results
+        The results by the key of their jobs.
+    tables, logs
+        For each experiment, by name, its tables and its logs; a log without a result is left out.
+    spreads
+        The published cells that differ, each once.
+    """
 
     study: Study
     results: Mapping[str, Result]
@@ -154,58 +196,56 @@ class Comparison:
     spreads: tuple[Spread, ...]
 
     def result(self, job: Job) -> Result | None:
-        """Return the result of a run, if it is there."""
-        return self.results.get(key(job))
-
-    def cells(self, *, long: bool = False) -> list[Cell]:
-        """Return all cells of the experiments that are long, or aren't."""
-        return [
-            cell
-            for experiment in self.study.experiments
-            if experiment.long == long
-            for table in self.tables[experiment.name]
-            for row in table.rows
-            for cell in row.cells
-        ]
+        """Return the result of a job, or None."""
+        return self.results.get(job.key)
 
     def counts(self) -> tuple[int, int, int]:
         """Return how many published cells are equal, have a figure of ours, and are in all."""
-        cells = [cell for cell in self.cells() if cell.published is not None]
+        cells = [c for c in _cells(self.study, self.tables) if c.published is not None]
         known = [cell for cell in cells if cell.equal is not None]
         return sum(bool(cell.equal) for cell in known), len(known), len(cells)
 
     def differing_jobs(self) -> list[Job]:
-        """Return the runs with a cell that isn't what was published."""
-        return list(unique(cell.job for cell in self.cells() if cell.equal is False))
-
-
-def key(job: Job) -> str:
-    """Return what a run's result is found by."""
-    return repr(job.identity())
+        """Return the jobs with a cell that isn't what was published."""
+        return list(unique(spread.cell.job for spread in self.spreads))
 
 
 def compare(study: Study, results: Mapping[str, Result]) -> Comparison:
-    """Set results, by file name or any other key, beside what was published."""
-    found = {key(result.job): result for result in results.values()}
+    """Return a comparison of results, by the names of their files, with what was published."""
+    found = {result.job.key: result for result in results.values()}
     tables = {
         e.name: tuple(_compare_table(table, found) for table in e.tables) for e in study.experiments
     }
-    logs = {e.name: tuple(_logs(e, found)) for e in study.experiments}
-    comparison = Comparison(study, found, tables, logs, ())
-    spreads: list[Spread] = []
-    seen = set()
-    for cell in comparison.cells():
-        name = (key(cell.job), cell.quantity)
-        if cell.equal is False and name not in seen:
-            seen.add(name)
-            spreads.append(_spread(study, cell, found))
-    return Comparison(study, found, tables, logs, tuple(spreads))
+    logs = {
+        e.name: tuple(
+            _compare_log(log, found[log.job.key]) for log in e.logs if log.job.key in found
+        )
+        for e in study.experiments
+    }
+    differing: dict[tuple[str, str], Cell] = {}
+    for cell in _cells(study, tables):
+        if cell.equal is False:
+            differing.setdefault((cell.job.key, cell.quantity), cell)
+    spreads = tuple(_spread(study, cell, found) for cell in differing.values())
+    return Comparison(study, found, tables, logs, spreads)
+
+
+def _cells(study: Study, tables: Mapping[str, tuple[ComparedTable, ...]]) -> list[Cell]:
+    """Return all cells but those of the long experiments, of other lengths than was published."""
+    return [
+        cell
+        for experiment in study.experiments
+        if not experiment.long
+        for table in tables[experiment.name]
+        for row in table.rows
+        for cell in row.cells
+    ]
 
 
 def _compare_table(table: Table, found: Mapping[str, Result]) -> ComparedTable:
     rows = []
     for i, (labels, job) in enumerate(zip(table.labels, table.jobs, strict=True)):
-        result = found.get(key(job))
+        result = found.get(job.key)
         ours = {} if result is None else printed(result.log)
         theirs = {} if table.published is None else table.published[i]
         cells = tuple(Cell(job, q, theirs.get(q), ours.get(q)) for q in table.quantities)
@@ -214,29 +254,23 @@ def _compare_table(table: Table, found: Mapping[str, Result]) -> ComparedTable:
     return ComparedTable(table, tuple(rows))
 
 
-def _logs(experiment: Experiment, found: Mapping[str, Result]) -> list[ComparedLog]:
-    compared = []
-    for log in experiment.logs:
-        result = found.get(key(log.job))
-        if result is None:
-            continue
-        theirs = published.log(log.published)
-        columns = published.LOG_COLUMNS
-        rows = min(len(theirs["test_loss"]), len(result.log["test_loss"]))
-        apart = {c: [abs(result.log[c][i] - theirs[c][i]) for i in range(rows)] for c in columns}
-        differences = tuple(max(apart[c][i] for c in columns) for i in range(rows))
-        agreed = next((i for i, d in enumerate(differences) if d > AGREE), rows)
-        beyond = {c: max(apart[c][agreed:]) for c in columns} if agreed < rows else {}
-        compared.append(ComparedLog(log, result, theirs, differences, agreed, beyond))
-    return compared
+def _compare_log(log: Log, result: Result) -> ComparedLog:
+    pairs = {
+        name: zip(result.log[name], theirs, strict=False) for name, theirs in log.published.items()
+    }
+    apart = {name: [abs(a - b) for a, b in both] for name, both in pairs.items()}
+    differences = tuple(max(row) for row in zip(*apart.values(), strict=True))
+    agreed = next((i for i, d in enumerate(differences) if d > AGREE), len(differences))
+    beyond = {name: max(column[agreed:], default=0.0) for name, column in apart.items()}
+    return ComparedLog(log, result, differences, agreed, beyond)
 
 
 def _spread(study: Study, cell: Cell, found: Mapping[str, Result]) -> Spread:
     draws = []
     # a repeat that rounds as another one did is no draw of its own
-    seen = {found[key(cell.job)].weights_sha256}
+    seen = {found[cell.job.key].weights_sha256}
     for variant in study.variants(cell.job):
-        result = found.get(key(variant))
+        result = found.get(variant.key)
         if result is not None and result.weights_sha256 not in seen:
             seen.add(result.weights_sha256)
             draws.append((variant, printed(result.log)[cell.quantity]))

@@ -8,13 +8,18 @@ from concurrent.futures import Executor
 
 from xpnn.errors import ArgumentError
 
-# workers that may die under a run before it counts as failed
+# how many workers may die during a job before it counts as failed
 RETRIES = 3
 
 
 @contextlib.contextmanager
 def cluster(address: str) -> Iterator[Executor]:
-    """Give the executor of the Dask cluster whose scheduler listens at `address`.
+    """Connect to a Dask cluster and give its executor.
+
+    Parameters
+    ----------
+    address
+        That of the scheduler, such as "tcp://scheduler:8786".
 
     Raises
     ------

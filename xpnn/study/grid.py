@@ -1,4 +1,4 @@
-"""A study's definition: a TOML file becomes experiments, and these a list of runs."""
+"""The definition of a study: a TOML file becomes experiments, and these a list of jobs."""
 
 from __future__ import annotations
 
@@ -6,32 +6,34 @@ import dataclasses
 import itertools
 import tomllib
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpnn.errors import ArgumentError, unknown
+from xpnn._core.files import PathLike, as_path
+from xpnn.errors import ArgumentError, finite, unknown
 from xpnn.settings import Settings
 from xpnn.study.article import published
-from xpnn.study.job import Job, load_own
+from xpnn.study.job import Job, load_own_parts
 from xpnn.study.quantities import QUANTITIES
 
 ARTICLE = "article"
 
 
-def _kinds() -> dict[str, type]:
-    """Return the type of each setting, by name: those of `Settings`, then those of `Run`."""
-    hints = {**typing.get_type_hints(Settings), **typing.get_type_hints(Job)}
-    del hints["settings"], hints["parts"]
-    kinds = {}
-    for name, hint in hints.items():
-        options = [t for t in typing.get_args(hint) if t is not type(None)]
-        kinds[name] = options[0] if typing.get_origin(hint) is not tuple and options else hint
-    return {**kinds, "environment": dict}
+def _kind(hint: Any) -> type:
+    """Return the type that a setting has where it isn't None."""
+    options = [option for option in typing.get_args(hint) if option is not type(None)]
+    kind: type = options[0] if options else hint
+    return kind
 
 
-KINDS = _kinds()
+# each setting with its type: those of `Settings`, then those of `Job`
+KINDS: dict[str, type] = {
+    name: _kind(hint)
+    for name, hint in {**typing.get_type_hints(Settings), **typing.get_type_hints(Job)}.items()
+    if name not in ("settings", "parts")
+} | {"environment": dict}
 _WANTED = {
     str: "text",
     int: "a whole number",
@@ -43,12 +45,31 @@ _STUDY_KEYS = ("title", "about", "parts", "experiment", "repeat")
 _EXPERIMENT_KEYS = ("name", "title", "about", "long", "table", "figure", "log")
 _TABLE_KEYS = ("title", "published", "labels", "rows")
 _FIGURE_KEYS = ("title", "about", "quantities", "functions", "range", "runs")
+# rounding: for the reader, whether rounding alone parts the log from the published one
 _LOG_KEYS = ("title", "published", "rounding")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Runs, a row each, and what was published of them, if anything."""
+    """Jobs, a row each.
+
+    Attributes
+    ----------
+    title
+        What stands above it.
+    header
+        The headings of the columns that name a row.
+    quantities
+        Those of `QUANTITIES` that it shows.
+    labels
+        For each row, its texts in the columns that name it.
+    jobs
+        For each row, its job.
+    published
+        For each row, what was published, by quantity; None if nothing was.
+    line
+        The line of the article where the published table begins.
+    """
 
     title: str
     header: tuple[str, ...]
@@ -61,7 +82,23 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """Columns of runs' logs against the epoch, a line each; or activation functions."""
+    """Curves: columns of the jobs' logs against the epoch, or activation functions.
+
+    Attributes
+    ----------
+    title, about
+        What stands above it and below.
+    quantities
+        The columns of the logs.
+    labels
+        For each job, its name in the legend.
+    jobs
+        Whose logs are drawn.
+    functions
+        The activation functions that are drawn instead.
+    range
+        The lowest and the highest argument of the functions.
+    """
 
     title: str
     about: str = ""
@@ -74,16 +111,28 @@ class Figure:
 
 @dataclass(frozen=True)
 class Log:
-    """A run whose every row was published."""
+    """A job whose log was published: the columns of that log by name."""
 
     title: str
-    published: str
+    published: Mapping[str, Sequence[float]]
     job: Job
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Runs that belong together, and how the report shows them."""
+    """Jobs that belong together, and how the report shows them.
+
+    Attributes
+    ----------
+    name, title, about
+        What it is called, in commands and in the report, and a text on it.
+    long
+        Whether it is left out unless asked for.
+    jobs
+        All jobs of its tables, figures and logs, each once.
+    tables, figures, logs
+        What the report shows.
+    """
 
     name: str
     title: str
@@ -97,7 +146,19 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Study:
-    """Experiments, and the ways to repeat a run that doesn't give what was published."""
+    """Experiments, and the ways to repeat a job whose result isn't what was published.
+
+    Attributes
+    ----------
+    title, about
+        What stands at the top of the report.
+    experiments
+        In the order of the report.
+    repeats
+        For each way to repeat a job, the settings that it changes.
+    parts
+        The files of the user's own parts, each with its SHA-256.
+    """
 
     title: str
     about: str
@@ -107,15 +168,27 @@ class Study:
 
     @property
     def jobs(self) -> tuple[Job, ...]:
-        """All runs, each once, in order."""
+        """All jobs, each once, in order."""
         return unique(job for experiment in self.experiments for job in experiment.jobs)
 
     def selected(self, only: Sequence[str] | None = None, *, long: bool = False) -> Study:
-        """Return the study with the experiments called `only`, and the long ones only if asked.
+        """Return the study with some of its experiments.
 
-        A long one that is named is asked for.
+        Parameters
+        ----------
+        only
+            The names of the experiments, long or not; all if None.
+        long
+            Whether all means the long ones too.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no experiment of such a name.
         """
         names = [experiment.name for experiment in self.experiments]
+        if isinstance(only, str):
+            raise ArgumentError(f"only must be a list of names such as [{only!r}], got {only!r}")
         for name in only or ():
             if name not in names:
                 raise unknown("experiment", name, names)
@@ -125,59 +198,75 @@ class Study:
         return dataclasses.replace(self, experiments=chosen)
 
     def variants(self, job: Job) -> tuple[Job, ...]:
-        """Return the repeats of a run: the same run where rounding differs."""
+        """Return the repeats of a job: the same run on something that rounds otherwise."""
         return unique(job.replaced(**changes) for changes in self.repeats)
 
 
-def unique(jobs: typing.Iterable[Job]) -> tuple[Job, ...]:
-    """Return the runs without those that are the same as an earlier one."""
+def unique(jobs: Iterable[Job]) -> tuple[Job, ...]:
+    """Return the jobs without those that ask for the same as an earlier one."""
     found: dict[str, Job] = {}
     for job in jobs:
-        found.setdefault(repr(job.identity()), job)
+        found.setdefault(job.key, job)
     return tuple(found.values())
 
 
-def source_of(name: str) -> str:
+def source_of(study: PathLike) -> str:
     """Return the text of a study: "article", or the path of a TOML file."""
-    if name == ARTICLE:
+    if study == ARTICLE:
         return published.text("article.toml")
+    path = as_path("study", study)
     try:
-        return Path(name).read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise ArgumentError(f"study must be a TOML file, got {name!r}, which isn't text") from None
+        raise ArgumentError(
+            f"study must be a TOML file, got {str(study)!r}, which isn't text"
+        ) from None
     except OSError as error:
         raise ArgumentError(
-            f"study must be {ARTICLE!r} or a TOML file, got {name!r}: {error.strerror}"
+            f"study must be {ARTICLE!r} or a TOML file, got {str(study)!r}: {error.strerror}"
         ) from None
 
 
-def load_study(name: str, **overrides: Any) -> Study:
-    """Return the study called `name`: "article", or the path of a TOML file.
+def load_study(study: PathLike, **overrides: Any) -> Study:
+    """Read the definition of a study.
 
     Parameters
     ----------
-    name
-        What to read.
+    study
+        "article", or the path of a TOML file.
     overrides
-        Settings that take the place of the file's own, for every run; epochs leave the long
-        experiments alone.
+        Settings for every job, instead of the file's own. `epochs` doesn't change the long
+        experiments.
+
+    Returns
+    -------
+    study
+        With all its experiments, long ones too.
 
     Raises
     ------
     ArgumentError
         If the file can't be read or isn't TOML; a key is unknown; a value has the wrong type or
-        isn't allowed; a list is empty; or two runs are the same.
+        isn't allowed; a list is empty; or two jobs are the same.
     """
-    return parse_study(source_of(name), name, **overrides)
+    return parse_study(source_of(study), str(study), **overrides)
 
 
 def parse_study(
     text: str, name: str, *, parts: Sequence[str] | None = None, **overrides: Any
 ) -> Study:
-    """Return the study that `text` describes, and load the parts that it names.
+    """Return the study that a text describes, and load the parts that it names.
 
-    `name` is the path of its file, for messages and for `parts`, which are relative to it unless
-    they are given here.
+    Parameters
+    ----------
+    text
+        TOML.
+    name
+        The path of its file: messages begin with it, and the study's `parts` are relative to it.
+    parts
+        The files to load instead of those that the study names.
+    overrides
+        As for `load_study`.
     """
     try:
         content = tomllib.loads(text)
@@ -187,93 +276,71 @@ def parse_study(
         if parts is None:
             given = _list("parts", content["parts"]) if "parts" in content else []
             parts = [str((Path(name).parent / _typed("parts", p, str)).resolve()) for p in given]
-        own = load_own(parts)
-        study = _study(content, {k: v for k, v in overrides.items() if v is not None})
-        return _with_parts(study, own) if own else study
+        fixed = {k: _checked(k, v) for k, v in overrides.items() if v is not None}
+        return _study(content, fixed, load_own_parts(parts))
     except ArgumentError as error:
         raise ArgumentError(f"{name}: {error}") from None
 
 
-def _study(content: dict[str, Any], overrides: dict[str, Any]) -> Study:
+def _study(
+    content: dict[str, Any], fixed: dict[str, Any], parts: tuple[tuple[str, str], ...]
+) -> Study:
+    """Return the study of a file, with these settings in each of its jobs."""
     settings, own = _split(content, _STUDY_KEYS, "study")
-    title = _text(own, "title", "Study")
-    about = _text(own, "about", "")
+    title, about = _text(own, "title", "Study"), _text(own, "about", "")
     repeats = []
     for i, entry in enumerate(_tables(own, "repeat"), 1):
         changes, _ = _split(entry, (), f"repeat {i}")
         repeats.append({k: _checked(k, v) for k, v in changes.items()})
-    if "experiment" not in own:
-        jobs = _grid({**settings, **overrides})
-        only = Experiment("study", title, "", False, jobs, tables=(_varied(title, jobs),))
-        return Study(title, about, (only,), tuple(repeats))
+    fixed = {**fixed, "parts": dict(parts)}
     experiments: list[Experiment] = []
+    if "experiment" not in own:
+        jobs = _grid(settings, fixed)
+        experiments.append(Experiment("study", title, "", False, jobs, (_varied(title, jobs),)))
     for entry in _tables(own, "experiment"):
-        found = _experiment(entry, settings, overrides)
+        found = _experiment(entry, settings, fixed)
         if found.name in [e.name for e in experiments]:
             raise ArgumentError(f"two experiments have the name {found.name!r}")
         experiments.append(found)
     if not experiments:
         raise ArgumentError("experiment must not be empty")
-    places = sorted({job.data for experiment in experiments for job in experiment.jobs})
-    if len(places) > 1:
-        raise ArgumentError(f"data must be one folder for all runs, got {', '.join(places)}")
-    return Study(title, about, tuple(experiments), tuple(repeats))
-
-
-def _with_parts(study: Study, parts: tuple[tuple[str, str], ...]) -> Study:
-    """Return the study with these parts in each of its runs."""
-
-    def own(jobs: tuple[Job, ...]) -> tuple[Job, ...]:
-        return tuple(dataclasses.replace(job, parts=parts) for job in jobs)
-
-    experiments = tuple(
-        dataclasses.replace(
-            each,
-            jobs=own(each.jobs),
-            tables=tuple(dataclasses.replace(part, jobs=own(part.jobs)) for part in each.tables),
-            figures=tuple(dataclasses.replace(part, jobs=own(part.jobs)) for part in each.figures),
-            logs=tuple(dataclasses.replace(log, job=own((log.job,))[0]) for log in each.logs),
-        )
-        for each in study.experiments
-    )
-    return dataclasses.replace(study, experiments=experiments, parts=parts)
+    folders = sorted({job.data for experiment in experiments for job in experiment.jobs})
+    if len(folders) > 1:
+        raise ArgumentError(f"data must be one folder for all runs, got {', '.join(folders)}")
+    return Study(title, about, tuple(experiments), tuple(repeats), parts)
 
 
 def _experiment(
-    entry: dict[str, Any], settings: dict[str, Any], overrides: dict[str, Any]
+    entry: dict[str, Any], settings: dict[str, Any], fixed: dict[str, Any]
 ) -> Experiment:
     if "name" not in entry:
         raise ArgumentError("each experiment must have a name")
     name = _text(entry, "name", "")
     where = f"experiment {name!r}"
     given, own = _split(entry, _EXPERIMENT_KEYS, where)
-    title = _text(own, "title", name)
-    long = _typed("long", own.get("long", False), bool)
-    if long:
-        overrides = {k: v for k, v in overrides.items() if k != "epochs"}
     base = {**settings, **given}
-    parts = ("table", "figure", "log")
     try:
-        tables = [_table(e, base, overrides) for e in _tables(own, "table")]
-        figures = [_figure(e, base, overrides) for e in _tables(own, "figure")]
-        logs = [_log(e, base, overrides) for e in _tables(own, "log")]
-        jobs: tuple[Job, ...] = ()
-        if not any(part in own for part in parts):
-            jobs = _grid({**base, **overrides})
-            tables = [_varied(title, jobs)]
+        title, about = _text(own, "title", name), _text(own, "about", "")
+        long = _typed("long", own.get("long", False), bool)
+        if long:
+            fixed = {k: v for k, v in fixed.items() if k != "epochs"}
+        tables = [_table(e, base, fixed) for e in _tables(own, "table")]
+        figures = [_figure(e, base, fixed) for e in _tables(own, "figure")]
+        logs = [_log(e, base, fixed) for e in _tables(own, "log")]
+        if not {"table", "figure", "log"} & own.keys():
+            tables = [_varied(title, _grid(base, fixed))]
     except ArgumentError as error:
         raise ArgumentError(f"{where}: {error}") from None
     groups = [*(table.jobs for table in tables), *(figure.jobs for figure in figures)]
-    jobs = unique([*jobs, *itertools.chain(*groups), *(log.job for log in logs)])
-    about = _text(own, "about", "")
+    jobs = unique([*itertools.chain(*groups), *(log.job for log in logs)])
     return Experiment(name, title, about, long, jobs, tuple(tables), tuple(figures), tuple(logs))
 
 
-def _table(entry: dict[str, Any], base: dict[str, Any], overrides: dict[str, Any]) -> Table:
+def _table(entry: dict[str, Any], base: dict[str, Any], fixed: dict[str, Any]) -> Table:
     given, own = _split(entry, _TABLE_KEYS, "table")
     title = _text(own, "title", "")
     rows = _list("rows", own.get("rows"))
-    jobs = tuple(_one({**base, **given, **_typed("rows", row, dict), **overrides}) for row in rows)
+    jobs = tuple(_job({**base, **given, **_typed("rows", row, dict)}, fixed) for row in rows)
     _check_distinct(jobs)
     if "published" not in own:
         return _varied(title, jobs)
@@ -282,22 +349,16 @@ def _table(entry: dict[str, Any], base: dict[str, Any], overrides: dict[str, Any
         raise ArgumentError(
             f"table {title!r} has {len(jobs)} rows, the published one {len(source.rows)}"
         )
-    header = own.get("labels", source.header)
+    header = source.header
+    if "labels" in own:
+        header = tuple(_typed("labels", text, str) for text in _list("labels", own["labels"]))
     if len(header) != len(source.header):
-        raise ArgumentError(f"labels must be {len(source.header)} texts, got {header!r}")
-    return Table(
-        title,
-        tuple(header),
-        source.quantities,
-        source.labels,
-        jobs,
-        source.rows,
-        source.line,
-    )
+        raise ArgumentError(f"labels must be {len(source.header)} texts, got {list(header)!r}")
+    return Table(title, header, source.quantities, source.labels, jobs, source.rows, source.line)
 
 
 def _varied(title: str, jobs: tuple[Job, ...]) -> Table:
-    """Return a table of runs that are labelled with the settings in which they differ."""
+    """Return a table whose rows are labelled with the settings in which the jobs differ."""
     listed = [job.as_dict() for job in jobs]
     names = [n for n in listed[0] if len({repr(entry[n]) for entry in listed}) > 1]
     names = names or ["activation"]
@@ -311,7 +372,7 @@ def _label(value: object) -> str:
     return "–" if value is None else str(value)
 
 
-def _figure(entry: dict[str, Any], base: dict[str, Any], overrides: dict[str, Any]) -> Figure:
+def _figure(entry: dict[str, Any], base: dict[str, Any], fixed: dict[str, Any]) -> Figure:
     given, own = _split(entry, _FIGURE_KEYS, "figure")
     title, about = _text(own, "title", ""), _text(own, "about", "")
     if "functions" in own:
@@ -319,25 +380,27 @@ def _figure(entry: dict[str, Any], base: dict[str, Any], overrides: dict[str, An
         for name in names:
             Settings(activation=name)
         span = _list("range", own.get("range", [-5, 5]))
-        low, high = (float(_typed("range", limit, float)) for limit in span)
-        return Figure(title, about, functions=tuple(names), range=(low, high))
+        ends = tuple(finite("range", _typed("range", end, float)) for end in span)
+        if len(ends) != 2 or ends[0] >= ends[1]:
+            raise ArgumentError(f"range must be two numbers, the lower one first, got {span!r}")
+        return Figure(title, about, functions=tuple(names), range=ends)
     quantities = _list("quantities", own.get("quantities", ["test_accuracy"]))
     for quantity in quantities:
-        if quantity not in ("train_accuracy", "train_loss", "test_accuracy", "test_loss"):
+        if quantity not in published.LOG_COLUMNS:
             raise ArgumentError(f"unknown quantity {quantity!r} of a figure")
     labels, jobs = [], []
     for row in _list("runs", own.get("runs")):
         row = dict(_typed("runs", row, dict))
         labels.append(_typed("label", row.pop("label", ""), str))
-        jobs.append(_one({**base, **given, **row, **overrides}))
+        jobs.append(_job({**base, **given, **row}, fixed))
     return Figure(title, about, tuple(quantities), tuple(labels), tuple(jobs))
 
 
-def _log(entry: dict[str, Any], base: dict[str, Any], overrides: dict[str, Any]) -> Log:
+def _log(entry: dict[str, Any], base: dict[str, Any], fixed: dict[str, Any]) -> Log:
     given, own = _split(entry, _LOG_KEYS, "log")
     name = _typed("published", own.get("published"), str)
-    published.log(name)
-    return Log(_text(own, "title", name), name, _one({**base, **given, **overrides}))
+    columns = published.log(name)
+    return Log(_text(own, "title", name), columns, _job({**base, **given}, fixed))
 
 
 def _split(
@@ -352,11 +415,13 @@ def _split(
     return settings, own
 
 
-def _grid(settings: Mapping[str, Any]) -> tuple[Job, ...]:
-    """Return a run for every combination of the lists' values."""
-    choices = [_values(name, value) for name, value in settings.items()]
-    product = itertools.product(*choices)
-    jobs = tuple(_job(dict(zip(settings, values, strict=True))) for values in product)
+def _grid(settings: Mapping[str, Any], fixed: Mapping[str, Any]) -> tuple[Job, ...]:
+    """Return a job for every combination of the values in lists."""
+    free = {name: _values(name, v) for name, v in settings.items() if name not in fixed}
+    combinations = itertools.product(*free.values())
+    jobs = tuple(
+        Job.from_dict({**dict(zip(free, values, strict=True)), **fixed}) for values in combinations
+    )
     _check_distinct(jobs)
     return jobs
 
@@ -367,26 +432,22 @@ def _values(name: str, value: Any) -> list[Any]:
     return [_checked(name, v) for v in (_list(name, value) if isinstance(value, list) else [value])]
 
 
-def _one(settings: Mapping[str, Any]) -> Job:
-    for name in settings:
-        if name not in KINDS:
-            raise unknown("setting", name, KINDS)
-    return _job({name: _checked(name, value) for name, value in settings.items()})
-
-
-def _job(settings: Mapping[str, Any]) -> Job:
-    return Job.from_dict(settings)
+def _job(settings: Mapping[str, Any], fixed: Mapping[str, Any]) -> Job:
+    free = {name: _checked(name, v) for name, v in settings.items() if name not in fixed}
+    return Job.from_dict({**free, **fixed})
 
 
 def _check_distinct(jobs: Sequence[Job]) -> None:
     seen: dict[str, Job] = {}
     for job in jobs:
-        other = seen.setdefault(repr(job.identity()), job)
-        if other is not job:
+        if seen.setdefault(job.key, job) is not job:
             raise ArgumentError(f"two runs are the same: {job}")
 
 
 def _checked(name: str, value: Any) -> Any:
+    """Return the value of a setting if there is such a setting and it has the right type."""
+    if name not in KINDS:
+        raise unknown("setting", name, KINDS)
     value = _typed(name, value, KINDS[name])
     if name == "environment":
         return {k: _typed(f"environment variable {k}", v, str) for k, v in value.items()}

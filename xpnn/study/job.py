@@ -20,10 +20,11 @@ from xpnn.backends import get_backend
 from xpnn.datasets import Dataset, read_idx_folder
 from xpnn.errors import ArgumentError, DataError, XpnnError
 from xpnn.settings import Settings
-from xpnn.study.machine import describe
+from xpnn.study.machine import record
 from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
 
+# of a result's content, see `execute`
 FORMAT = 1
 FIGURES = Epoch._fields[1:]
 
@@ -32,22 +33,21 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Job:
-    """A training run, in plain text and numbers: it can be pickled, and written as JSON.
+    """A run that a study asks for, in plain text and numbers: it can be pickled and made JSON.
 
     Parameters
     ----------
     settings
         The network and its training.
     data
-        The folder with the data, as `read_idx_folder` reads it. The result's name depends on what
-        the data are, not on where they lie.
+        The folder with the data, as `read_idx_folder` reads it.
     backend, device, dtype, reproducible
         As for `get_backend`.
     environment
-        Environment variables that the run's process starts with, such as ``OPENBLAS_CORETYPE``.
+        Environment variables that the job's process starts with, such as ``OPENBLAS_CORETYPE``.
     parts
-        Files with parts of the user's own, in the order in which they are loaded, and the SHA-256
-        of each: see `load_own`. The result's name depends on what they hold, not on where they lie.
+        The files of the user's own parts, in the order in which they are loaded, each with its
+        SHA-256: see `load_own_parts`.
     """
 
     settings: Settings
@@ -60,14 +60,14 @@ class Job:
     parts: tuple[tuple[str, str], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the run as `from_dict` takes it: settings and the rest, side by side."""
+        """Return the job as `from_dict` takes it: the settings and the rest, side by side."""
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)[1:]}
         own["environment"], own["parts"] = dict(self.environment), dict(self.parts)
         return {**dataclasses.asdict(self.settings), **own}
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Job:
-        """Return the run that `as_dict` described."""
+        """Return the job that `as_dict` described."""
         names = {f.name for f in dataclasses.fields(Settings)}
         settings = Settings(**{k: v for k, v in given.items() if k in names})
         rest = {k: v for k, v in given.items() if k not in names}
@@ -76,23 +76,21 @@ class Job:
         return cls(settings, **rest)
 
     def replaced(self, **changes: Any) -> Job:
-        """Return the run with some of what `as_dict` holds changed."""
+        """Return the job with some of what `as_dict` holds changed."""
         return self.from_dict({**self.as_dict(), **changes})
 
     def identity(self) -> dict[str, Any]:
-        """Return what tells one run from another, however it was written.
+        """Return what tells one job from another, however its settings are written.
 
-        ``h_swish:n=6`` is ``h_swish``, whose default says so.
+        ``h_swish:n=6`` is ``h_swish``, whose default is 6. Where the data and the parts lie doesn't
+        count.
         """
         settings = self.settings
         name, given = ACTIVATIONS.parse(settings.activation)
         parameters = {**ACTIVATIONS.parameters(name), **given}
         return {
             "hidden": [int(width) for width in settings.hidden.split(",") if settings.hidden],
-            "activation": [
-                name,
-                {k: v if isinstance(v, str) else float(str(v)) for k, v in parameters.items()},
-            ],
+            "activation": [name, {k: _plain(v) for k, v in parameters.items()}],
             "optimizer": repr(settings.make_optimizer()),
             "loss": repr(settings.make_loss()),
             "epochs": settings.epochs,
@@ -103,26 +101,32 @@ class Job:
             "dtype": self.dtype,
             "reproducible": self.reproducible,
             "environment": dict(self.environment),
-            # what is left alone isn't named: results of earlier runs are found again
-            **{name: value for name, value in _added(settings).items() if value},
+            # an entry only for what was set: results from before these settings keep their names
+            **{name: value for name, value in _later(settings).items() if value},
             **({"parts": [digest for _, digest in self.parts]} if self.parts else {}),
         }
 
+    @functools.cached_property
+    def key(self) -> str:
+        """The `identity` as text: equal for jobs that ask for the same."""
+        return repr(self.identity())
+
     def file_name(self, fingerprint: str) -> str:
         """Return the name of the result's file, for data with this `fingerprint`."""
-        identity = json.dumps({**self.identity(), "data": fingerprint}, sort_keys=True)
-        digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
         own = self.identity()
+        identity = json.dumps({**own, "data": fingerprint}, sort_keys=True)
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
         activation, parameters = own["activation"]
         words = [
-            *(activation, *(f"{k}={v:g}" for k, v in parameters.items() if not isinstance(v, str))),
+            activation,
+            *(f"{k}={v:g}" for k, v in parameters.items() if isinstance(v, float)),
             *map(str, own["hidden"]),
-            *(
-                own["optimizer"],
-                f"flood={self.settings.flood}" if "Flooding" in own["loss"] else "",
-            ),
-            *(str(self.settings.epochs), self.backend, self.dtype),
-            *(["reproducible"] if self.reproducible else []),
+            own["optimizer"],
+            f"flood={self.settings.flood}" if "Flooding" in own["loss"] else "",
+            str(self.settings.epochs),
+            self.backend,
+            self.dtype,
+            "reproducible" if self.reproducible else "",
             *own["environment"].values(),
         ]
         plain = re.sub(r"[^A-Za-z0-9.=]+", "-", " ".join(filter(None, words)))
@@ -139,7 +143,13 @@ class Job:
         return " ".join(f"{k}={v}" for k, v in {**shown, **given}.items())
 
 
-def _added(settings: Settings) -> dict[str, Any]:
+def _plain(value: object) -> object:
+    """Return a parameter so that 6 and 6.0 are the same; only numbers are changed."""
+    return float(value) if isinstance(value, (int, float)) else value
+
+
+def _later(settings: Settings) -> dict[str, Any]:
+    """Return the identity of the settings that the first results didn't have."""
     schedule = settings.make_schedule()
     return {
         "batch_norm": settings.batch_norm,
@@ -150,7 +160,7 @@ def _added(settings: Settings) -> dict[str, Any]:
     }
 
 
-def load_own(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
+def load_own_parts(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """Load files with parts of the user's own, each once unless it has changed.
 
     Returns
@@ -163,24 +173,24 @@ def load_own(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
     ArgumentError
         As `load_parts` does.
     """
-    return tuple((path, _load_own(path, _sha256(path))) for path in paths)
+    return tuple((path, _load_once(path, _sha256(path))) for path in paths)
 
 
 @functools.cache
-def _load_own(path: str, digest: str) -> str:
+def _load_once(path: str, digest: str) -> str:
     load_parts(path)
     return digest
 
 
 def _sha256(path: str) -> str:
-    # `load_parts` says what is wrong with what can't be read
+    # `load_parts` says what is wrong with a file that can't be read
     content = Path(path).read_bytes() if Path(path).is_file() else b""
     return hashlib.sha256(content).hexdigest()
 
 
 @functools.lru_cache(maxsize=1)
 def load_data(folder: str) -> tuple[Dataset, Dataset, str]:
-    """Return training and test data and their fingerprint; the last folder's are kept."""
+    """Return training data, test data and their fingerprint, and keep those of the last folder."""
     train, test = read_idx_folder(folder)
     digest = hashlib.sha256()
     for array in (*train, *test):
@@ -198,27 +208,28 @@ class _Reporter(Callback):
 
 
 def execute(job: Job, fingerprint: str, progress: Progress | None = None) -> dict[str, Any]:
-    """Train a run and return its result, as `write_result` takes it.
+    """Do a job and return its result, as `write_result` takes it.
 
-    A function of its arguments alone, for any executor: the worker needs xpnn and the data.
+    It depends on nothing but its arguments, so that any executor can call it; the worker needs
+    xpnn, the data and the parts.
 
     Parameters
     ----------
-    run
-        Its environment isn't set here: see `xpnn.study.worker.Processes`. Its parts are loaded.
+    job
+        What to do. Its environment isn't set here: see `xpnn.study.worker.Processes`.
     fingerprint
-        Of the data that the run is meant for.
+        That of the data that the job is meant for.
     progress
-        Told the number of each finished epoch.
+        Called with the number of each finished epoch.
 
     Raises
     ------
     XpnnError
-        If the run can't be done, diverges, a part of the user's own raises, or the data or the
-        parts are other ones.
+        If the job can't be done, the run diverges, one of the user's parts raises, or the data or
+        the parts have changed.
     """
     paths = [path for path, _ in job.parts]
-    if load_own(paths) != job.parts:
+    if load_own_parts(paths) != job.parts:
         raise DataError(f"{', '.join(paths)} changed after the study was started")
     train, test, found = load_data(job.data)
     if found != fingerprint:
@@ -239,10 +250,10 @@ def execute(job: Job, fingerprint: str, progress: Progress | None = None) -> dic
         raise ArgumentError(f"{place}: {named(error)}") from error
     return {
         "format": FORMAT,
-        # the data are told by their fingerprint, not by where they lie
+        # the fingerprint stands for the data, wherever they lie
         "run": {name: value for name, value in job.as_dict().items() if name != "data"},
         "data": fingerprint,
         "weights_sha256": model.sha256(),
-        "machine": describe(backend),
+        "machine": record(backend),
         "log": {name: history.column(name) for name in FIGURES},
     }

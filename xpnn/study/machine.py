@@ -1,4 +1,4 @@
-"""What a run ran on, for the record."""
+"""The machine that a run was done on, for the record."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from xpnn._version import __version__
 from xpnn.backends import Backend
 
+# what the BLAS libraries take their number of threads from
 THREADS = (
     "OPENBLAS_NUM_THREADS",
     "OMP_NUM_THREADS",
@@ -18,8 +19,8 @@ THREADS = (
 )
 
 
-def describe(backend: Backend) -> dict[str, Any]:
-    """Return versions, BLAS and its kernel, CPU or card: what native results depend on."""
+def record(backend: Backend) -> dict[str, Any]:
+    """Return versions, BLAS and its kernel, CPU and card: what native results depend on."""
     inner = getattr(backend, "inner", backend)
     return {
         "xpnn": __version__,
@@ -35,7 +36,7 @@ def describe(backend: Backend) -> dict[str, Any]:
 
 
 def kernels() -> list[str]:
-    """Return the names of the BLAS kernels in use, as far as threadpoolctl tells them."""
+    """Return the names of the BLAS kernels in use; none without threadpoolctl, which reads them."""
     try:
         from threadpoolctl import threadpool_info
     except ImportError:
@@ -44,7 +45,7 @@ def kernels() -> list[str]:
 
 
 def cpu() -> str:
-    """Return the CPU's name."""
+    """Return the name of the CPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The quantities of a run that a study's tables show, and how they are printed."""
+"""The quantities of a run that the tables of a study show, and how they are printed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from xpnn import metrics
 
-# quantity: its heading in the article, and in ours
+# each quantity with its heading
 QUANTITIES = {
     "train": "train %",
     "test": "test %",
@@ -16,18 +16,23 @@ QUANTITIES = {
     "ts97": "TS97",
     "ts98": "TS98",
 }
+# the test accuracy whose first epoch is asked for
 _LEVELS = {"ts95": 0.95, "ts97": 0.97, "ts98": 0.98}
 
 
-def percent(accuracy: float) -> str:
-    """Return an accuracy as the article prints it: in percent, two digits, ties away from zero."""
-    # 12 digits give back the decimal fraction that a count of samples made
-    exact = Decimal(f"{accuracy * 100:.12g}")
-    return str(exact.quantize(Decimal("0.01"), ROUND_HALF_UP))
-
-
 def printed(log: Mapping[str, Sequence[float]]) -> dict[str, str]:
-    """Return all of `QUANTITIES` for a log, as the article prints them; "-" if never reached."""
+    """Return every quantity of a log as a table prints it.
+
+    Parameters
+    ----------
+    log
+        By name, a column of `Epoch`: a value per epoch.
+
+    Returns
+    -------
+    texts
+        A text for each of `QUANTITIES`, "-" for an accuracy that was never reached.
+    """
     test = log["test_accuracy"]
     best = metrics.best(test)
     reached = {name: metrics.first_reached(test, level) for name, level in _LEVELS.items()}
@@ -37,3 +42,10 @@ def printed(log: Mapping[str, Sequence[float]]) -> dict[str, str]:
         "best": "-" if best is None else percent(best[1]),
         **{name: "-" if epoch is None else str(epoch) for name, epoch in reached.items()},
     }
+
+
+def percent(accuracy: float) -> str:
+    """Return an accuracy as the article prints it: in percent, two digits, ties away from zero."""
+    # 12 digits give back the decimal fraction that a count of samples made
+    exact = Decimal(f"{accuracy * 100:.12g}")
+    return str(exact.quantize(Decimal("0.01"), ROUND_HALF_UP))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpnn._core.files import replacing
+from xpnn._core.files import PathLike, replacing
 from xpnn.errors import ArgumentError, DataError
 from xpnn.study.grid import Study, parse_study
 from xpnn.study.job import FORMAT, Job
@@ -21,20 +20,20 @@ STUDY_FILE = "study.json"
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished run left.
+    """What a finished job left.
 
     Attributes
     ----------
-    run
+    job
         What was asked for.
     log
         By name, a column of `Epoch`: a value per epoch, the untrained network's first.
     machine
-        Versions, BLAS, and what it ran on.
+        Versions, BLAS, CPU and card, as `xpnn.study.machine.record` returns them.
     weights_sha256
-        `Sequential.sha256` at the end.
+        `Sequential.sha256` of the trained model.
     data
-        The data's fingerprint.
+        The fingerprint of the data.
     """
 
     job: Job
@@ -49,31 +48,23 @@ class Result:
         return sum(self.log["seconds"])
 
 
-def _digest(content: Mapping[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def write_result(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a result to its file, all of it or nothing."""
+    """Write what `execute` returned to a file, all of it or nothing."""
     with replacing(path) as beside:
         text = json.dumps({**content, "sha256": _digest(content)}, separators=(",", ":"))
         beside.write_text(text + "\n", encoding="utf-8")
-        # what a reader finds after a crash of the machine is whole as well
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
 
 
-def read_result(path: Path) -> Result:
-    """Read a result's file.
+def read_result(path: PathLike) -> Result:
+    """Read the file of a result.
 
     Raises
     ------
     DataError
-        If it is damaged, or isn't a result.
+        If it is damaged, isn't a result, or is one that this xpnn doesn't know.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
         digest = content.pop("sha256")
     except OSError as error:
         raise DataError(f"can't read {path}: {error.strerror}") from None
@@ -91,43 +82,29 @@ def read_result(path: Path) -> Result:
     return Result(job, **{name: content[name] for name in own})
 
 
-def write_study(folder: Path, described: dict[str, Any], study: Study, fingerprint: str) -> None:
-    """Keep with the results what the report needs: the study, and which experiments were run."""
-    path = folder / STUDY_FILE
-    names = [experiment.name for experiment in study.experiments]
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if described.items() <= before.items():
-            names = list(dict.fromkeys([*before["experiments"], *names]))
-    content = {**described, "data": fingerprint, "experiments": names}
-    with replacing(path) as beside:
-        beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def read_study(folder: str | Path) -> tuple[Study, str]:
-    """Return the study that was last run into `folder`, and the fingerprint of its data.
-
-    With those experiments alone that were ever run there.
-    """
-    path = Path(folder) / STUDY_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        study = parse_study(content["source"], content["name"], **content["overrides"])
-        return study.selected(content["experiments"]), content["data"]
-    except OSError as error:
-        raise DataError(f"no study in {folder}: can't read {path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, ArgumentError):
-            raise
-        raise DataError(f"{path} is damaged; run the study again") from None
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_folder(
-    folder: str | Path, fingerprint: str | None = None
+    folder: PathLike, fingerprint: str | None = None
 ) -> tuple[dict[str, Result], list[str]]:
-    """Return the results in a folder by file name, and what is wrong with the damaged files.
+    """Read all results in a folder.
 
-    With a fingerprint, those for other data are left out.
+    Parameters
+    ----------
+    folder
+        Where they are.
+    fingerprint
+        Leave out the results for other data than those with this fingerprint.
+
+    Returns
+    -------
+    results
+        The results by the names of their files.
+    damaged
+        For each file that can't be read, what is wrong with it.
     """
     results, damaged = {}, []
     for path in sorted(Path(folder).glob("*.json")):
@@ -141,3 +118,52 @@ def read_folder(
             if fingerprint in (None, result.data):
                 results[path.name] = result
     return results, damaged
+
+
+def write_study(folder: Path, described: dict[str, Any], study: Study, fingerprint: str) -> None:
+    """Keep what the report needs to know: the study, and which experiments were run.
+
+    Parameters
+    ----------
+    folder
+        Where the results are.
+    described
+        The study's name, source and overrides, as `parse_study` takes them.
+    study
+        The experiments that are run now; those that were run before are kept if the study is the
+        same.
+    fingerprint
+        That of the data.
+    """
+    path = folder / STUDY_FILE
+    names = [experiment.name for experiment in study.experiments]
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if described.items() <= before.items():
+            names = list(dict.fromkeys([*before["experiments"], *names]))
+    content = {**described, "data": fingerprint, "experiments": names}
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def read_study(folder: PathLike) -> tuple[Study, str]:
+    """Return the study that was last run into a folder, and the fingerprint of its data.
+
+    The study has only the experiments that were run there.
+
+    Raises
+    ------
+    ArgumentError, DataError
+        If there is no study in the folder, or it can't be read.
+    """
+    path = Path(folder) / STUDY_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        study = parse_study(content["source"], content["name"], **content["overrides"])
+        return study.selected(content["experiments"]), content["data"]
+    except OSError as error:
+        raise DataError(f"no study in {folder}: can't read {path}: {error.strerror}") from None
+    except ArgumentError:
+        raise
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"{path} is damaged; run the study again") from None

@@ -1,4 +1,4 @@
-"""Runs of a study on this machine's cores or on any executor, and the folder of their results."""
+"""The jobs of a study, done on the cores of this machine or on any executor."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xpnn._core.files import PathLike, as_path
 from xpnn.backends import get_backend
 from xpnn.callbacks import progress_bar
 from xpnn.errors import ArgumentError, BackendError, DataError, integer
@@ -33,7 +34,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that failed, and why."""
+    """A job that failed, and why."""
 
     job: Job
     reason: str
@@ -44,14 +45,14 @@ class Failure:
 
 @dataclass
 class Outcome:
-    """What a study left.
+    """What became of the jobs of a study.
 
     Attributes
     ----------
     finished
-        How many runs have a result, those of earlier times included.
+        How many jobs have a result, with those that had one before.
     failures
-        The others.
+        The jobs that failed.
     """
 
     finished: int = 0
@@ -59,10 +60,10 @@ class Outcome:
 
 
 def run(
-    study: str = "article",
+    study: PathLike = "article",
     *,
-    out: str | Path = "runs",
-    data: str | Path | None = None,
+    out: PathLike = "runs",
+    data: PathLike | None = None,
     only: Sequence[str] | None = None,
     long: bool = False,
     repeats: bool = False,
@@ -76,44 +77,44 @@ def run(
     progress: bool = True,
     say: Say = lambda message: None,
 ) -> Outcome:
-    """Do all runs of a study that have no result yet.
+    """Do all jobs of a study that have no result yet.
 
     Parameters
     ----------
     study
         "article", or the path of a TOML file.
     out
-        The folder of the results, a file a run; made if need be. Runs with a result there aren't
-        done again.
+        The folder of the results, with a file for each job; created if there is none. A job that
+        has a result there isn't done again.
     data
-        The folder with the data, in place of the study's own.
+        The folder with the data, instead of the study's own.
     only, long
         Which experiments: see `Study.selected`.
     repeats
-        Whether to repeat, after that, each run that doesn't give what was published, in the ways
+        Whether to repeat afterwards each job whose result isn't what was published, in the ways
         that the study lists.
     epochs, backend, device, dtype, reproducible
-        In place of the study's own, for every run.
+        Settings for every job, instead of the study's own; see `load_study`.
     jobs
-        Runs at a time on this machine, each in a process of its own with its share of the cores;
-        as many as there are cores if None.
+        How many jobs to do at a time on this machine, each in a process of its own with its share
+        of the cores; as many as there are cores if None.
     executor
-        Where to run instead: anything with the interface of `concurrent.futures.Executor`, such as
-        a Dask client's ``get_executor()``. Not shut down here.
+        Where to do the jobs instead: anything with the interface of `concurrent.futures.Executor`,
+        such as a Dask client's ``get_executor()``. It isn't shut down.
     progress
-        Whether to show a progress bar where standard error is a terminal.
+        Whether to show a progress bar if standard error is a terminal.
     say
-        Told of damaged files and failed runs, a line each, as they are found.
+        Called with a line for each damaged file and each failed job, as they are found.
 
     Returns
     -------
     outcome
-        Failed runs don't stop the others.
+        A job that fails doesn't stop the others.
 
     Raises
     ------
     ArgumentError, DataError, BackendError
-        If the study, the data or an argument can't be used; nothing was started then.
+        If the study, the data or an argument can't be used; no job was started then.
 
     Examples
     --------
@@ -122,9 +123,10 @@ def run(
     """
     if jobs is not None and executor is not None:
         raise ArgumentError("jobs must not be given with an executor")
-    jobs = cores() if jobs is None else integer("jobs", jobs, minimum=1)
+    at_a_time = cores() if jobs is None else integer("jobs", jobs, minimum=1)
+    folder = as_path("out", out)
     overrides: dict[str, Any] = {
-        "data": None if data is None else str(data),
+        "data": None if data is None else str(as_path("data", data)),
         "epochs": epochs,
         "backend": backend,
         "device": device,
@@ -132,42 +134,50 @@ def run(
         "reproducible": reproducible,
     }
     overrides = {name: value for name, value in overrides.items() if value is not None}
-    source = source_of(study)
-    chosen = parse_study(source, study, **overrides).selected(only, long=long)
+    source, name = source_of(study), str(study)
+    chosen = parse_study(source, name, **overrides).selected(only, long=long)
     if repeats and not chosen.repeats:
-        raise ArgumentError(f"{study}: repeats need a [[repeat]]")
+        raise ArgumentError(f"{name}: repeats need a [[repeat]]")
     fingerprint = load_data(chosen.jobs[0].data)[2]
-    # hundreds of megabytes, which the runs read for themselves
+    # hundreds of megabytes, which each process reads for itself
     load_data.cache_clear()
     listed = [_placed(job) for job in chosen.jobs]
     if executor is None:
-        for place in dict.fromkeys((j.backend, j.device, j.dtype, j.reproducible) for j in listed):
-            get_backend(place[0], device=place[1], dtype=place[2], reproducible=place[3])
-    folder = _folder(out)
+        _check_backends(listed)
+    _create(folder)
     if chosen.parts:
-        # where they lie, from wherever the report is asked for
+        # as absolute paths, so that the report can be asked for from anywhere
         overrides["parts"] = [path for path, _ in chosen.parts]
-    described = {"name": study, "source": source, "overrides": overrides}
-    write_study(folder, described, chosen, fingerprint)
-    work = _Work(folder, fingerprint, jobs, executor, progress, say)
-    outcome = work.do(listed)
+    write_study(
+        folder, {"name": name, "source": source, "overrides": overrides}, chosen, fingerprint
+    )
+    work = _Work(folder, fingerprint, at_a_time, executor, progress, say)
+    work.do(listed)
     if repeats:
         missing = _missing(chosen, say) if executor is None else set()
-        lists = [
-            [v for v in chosen.variants(_placed(one)) if v.backend not in missing]
-            for one in differing(chosen, folder, fingerprint)
-        ]
-        # each run once, then each a second time: what is there at any moment is of all of them
-        rounds = itertools.chain(*itertools.zip_longest(*lists))
-        more = work.do([one for one in rounds if one is not None])
-        outcome.finished += more.finished
-        outcome.failures += more.failures
-    return outcome
+        work.do(_repeats(chosen, folder, fingerprint, missing))
+    return work.outcome
 
 
 def _placed(job: Job) -> Job:
-    """Return the run with a path that holds wherever a worker was started."""
+    """Return the job with an absolute path to its data, for workers that start anywhere."""
     return job.replaced(data=str(Path(job.data).resolve()))
+
+
+def _check_backends(jobs: Sequence[Job]) -> None:
+    for name, device, dtype, reproducible in dict.fromkeys(
+        (job.backend, job.device, job.dtype, job.reproducible) for job in jobs
+    ):
+        get_backend(name, device=device, dtype=dtype, reproducible=reproducible)
+
+
+def _create(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArgumentError(
+            f"out must be a folder that can be written, got {str(folder)!r}: {error.strerror}"
+        ) from None
 
 
 def _missing(study: Study, say: Say) -> set[str]:
@@ -184,62 +194,59 @@ def _missing(study: Study, say: Say) -> set[str]:
     return missing
 
 
-def _folder(out: str | Path) -> Path:
-    folder = Path(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArgumentError(
-            f"out must be a folder that can be written, got {str(out)!r}: {error.strerror}"
-        ) from None
-    return folder
-
-
-def differing(study: Study, folder: Path, fingerprint: str) -> list[Job]:
-    """Return the runs with a result in `folder`, for these data, that isn't what was published."""
-    return compare(study, read_folder(folder, fingerprint)[0]).differing_jobs()
+def _repeats(study: Study, folder: Path, fingerprint: str, missing: set[str]) -> list[Job]:
+    """Return the repeats of the jobs whose results differ from what was published."""
+    comparison = compare(study, read_folder(folder, fingerprint)[0])
+    lists = [
+        [v for v in study.variants(_placed(job)) if v.backend not in missing]
+        for job in comparison.differing_jobs()
+    ]
+    # first one repeat of each job, then a second: at any moment, all have about as many
+    rounds = itertools.chain(*itertools.zip_longest(*lists))
+    return [job for job in rounds if job is not None]
 
 
 class _Work:
-    """Does lists of runs, and keeps their results."""
+    """Does lists of jobs and keeps their results."""
 
     def __init__(
         self,
         folder: Path,
         fingerprint: str,
-        jobs: int,
+        at_a_time: int,
         executor: Executor | None,
         progress: bool,
         say: Say,
     ) -> None:
-        self.folder, self.fingerprint, self.jobs = folder, fingerprint, jobs
+        self.folder, self.fingerprint, self.at_a_time = folder, fingerprint, at_a_time
         self.executor, self.progress, self.say = executor, progress, say
+        self.outcome = Outcome()
 
     def path(self, job: Job) -> Path:
         return self.folder / job.file_name(self.fingerprint)
 
-    def do(self, jobs: Sequence[Job]) -> Outcome:
+    def do(self, jobs: Sequence[Job]) -> None:
         pending = [job for job in jobs if not self.has(job)]
-        outcome = Outcome(finished=len(jobs) - len(pending))
+        finished = len(jobs) - len(pending)
+        self.outcome.finished += finished
         if not pending:
-            return outcome
-        with self.submitting() as submit, _Bar(pending, outcome.finished, self.progress) as bar:
+            return
+        with self.submitting() as submit, _Bar(pending, finished, self.progress) as bar:
             futures = {submit(job, bar): job for job in pending}
             remaining = set(futures)
             try:
                 while remaining:
                     for future in wait(remaining, return_when=FIRST_COMPLETED).done:
-                        self.finish(futures[future], future, outcome, bar)
+                        self.finish(futures[future], future, bar)
                         remaining.discard(future)
             except BaseException:
                 for future in remaining:
                     if not future.cancel() and future.done():
-                        self.finish(futures[future], future, outcome, bar)
+                        self.finish(futures[future], future, bar)
                 raise
-        return outcome
 
     def has(self, job: Job) -> bool:
-        """Return whether a run has a result; say so if its file is damaged."""
+        """Return whether a job has a result; say so if its file is damaged."""
         path = self.path(job)
         if not path.exists():
             return False
@@ -252,19 +259,19 @@ class _Work:
 
     @contextlib.contextmanager
     def submitting(self) -> Iterator[Callable[[Job, _Bar], Future[dict[str, Any]]]]:
-        """Give the function that hands a run to whoever does it."""
+        """Give the function that hands a job to the executor or to a process."""
         if self.executor is not None:
             executor = self.executor
 
             def remote(job: Job, bar: _Bar) -> Future[dict[str, Any]]:
-                # an environment can't be set in a process that lives already
-                function = apart_from_worker if job.environment else execute
+                # a process that is running already can't be given an environment
+                function = execute_apart if job.environment else execute
                 return executor.submit(function, job, self.fingerprint)
 
             yield remote
             return
-        processes = Processes(threads_for(self.jobs, cores()))
-        pool = ThreadPoolExecutor(self.jobs)
+        processes = Processes(threads_for(self.at_a_time, cores()))
+        pool = ThreadPoolExecutor(self.at_a_time)
 
         def local(job: Job, bar: _Bar) -> Future[dict[str, Any]]:
             return pool.submit(processes.execute, job, self.fingerprint, bar.progress(job))
@@ -275,31 +282,31 @@ class _Work:
             processes.end()
             pool.shutdown(cancel_futures=True)
 
-    def finish(self, job: Job, future: Future[dict[str, Any]], outcome: Outcome, bar: _Bar) -> None:
+    def finish(self, job: Job, future: Future[dict[str, Any]], bar: _Bar) -> None:
         try:
             content = future.result()
         except (Exception, CancelledError) as error:
             failure = Failure(job, reason(error))
-            outcome.failures.append(failure)
+            self.outcome.failures.append(failure)
             bar.write(self.say, str(failure))
         else:
             write_result(self.path(job), content)
-            outcome.finished += 1
+            self.outcome.finished += 1
         bar.finish(job)
 
 
-def apart_from_worker(job: Job, fingerprint: str) -> dict[str, Any]:
-    """Do what `execute` does, in a process that has the run's environment."""
+def execute_apart(job: Job, fingerprint: str) -> dict[str, Any]:
+    """Do what `execute` does, in a process of its own that has the job's environment."""
     return Processes().execute(job, fingerprint)
 
 
 class _Bar:
-    """A progress bar over the epochs of all runs."""
+    """A progress bar over the epochs of all jobs."""
 
     def __init__(self, jobs: Sequence[Job], finished: int, shown: bool) -> None:
         self._lock = threading.Lock()
         self._seen: dict[Job, int] = {}
-        self._finished, self._runs = finished, finished + len(jobs)
+        self._finished, self._total = finished, finished + len(jobs)
         self._bar = progress_bar(
             total=sum(job.settings.epochs for job in jobs),
             unit="epoch",
@@ -315,10 +322,10 @@ class _Bar:
         self._bar.close()
 
     def _title(self) -> None:
-        self._bar.set_description_str(f"run {self._finished} of {self._runs}")
+        self._bar.set_description_str(f"run {self._finished} of {self._total}")
 
     def progress(self, job: Job) -> Callable[[int], None]:
-        """Return what a run tells of its epochs; one that was begun anew starts at 0 again."""
+        """Return what to call after each epoch; a job that is started anew is at 0 again."""
         return lambda epoch: self._at(job, epoch)
 
     def _at(self, job: Job, epoch: int) -> None:
@@ -327,7 +334,7 @@ class _Bar:
             self._seen[job] = epoch
 
     def finish(self, job: Job) -> None:
-        """Count a run as done, whatever it told."""
+        """Count a job as done, however far it came."""
         self._at(job, job.settings.epochs)
         self._finished += 1
         self._title()

@@ -1,4 +1,4 @@
-"""A run in a process of its own, whose environment is set before any library is imported."""
+"""A process for a job, whose environment is set before any library is imported."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from xpnn.errors import XpnnError
-from xpnn.study.job import Job, Progress, execute, load_own
+from xpnn.study.job import Job, Progress, execute, load_own_parts
 from xpnn.study.machine import THREADS
 
-# processes that may die under a run before it counts as failed
+# how many processes may die during a job before it counts as failed
 ATTEMPTS = 3
 
 
 class RunError(XpnnError, RuntimeError):
-    """A run that failed; the message is the reason."""
+    """A job failed in its process; the message is the reason."""
 
 
 class StoppedError(Exception):
-    """The study was stopped while a run was under way."""
+    """The study was stopped during a job."""
 
 
 def threads_for(jobs: int, cores: int) -> dict[str, str]:
@@ -35,12 +35,12 @@ def threads_for(jobs: int, cores: int) -> dict[str, str]:
 
 
 class Processes:
-    """Does what `execute` does, each run in a process of its own.
+    """Does what `execute` does, each job in a process of its own.
 
     Parameters
     ----------
     environment
-        Variables that every process starts with; a run's own come on top.
+        Variables for every process; a job's own come on top.
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
@@ -51,12 +51,12 @@ class Processes:
     def execute(
         self, job: Job, fingerprint: str, progress: Progress | None = None
     ) -> dict[str, Any]:
-        """Train a run and return its result; a process that died is started again.
+        """Do a job and return its result; if its process dies, it is started again.
 
         Raises
         ------
         RunError
-            If the run failed, or its process died `ATTEMPTS` times.
+            If the job failed, or its process died `ATTEMPTS` times.
         StoppedError
             If `end` was called.
         """
@@ -73,7 +73,7 @@ class Processes:
         raise RunError(f"its process ended {ATTEMPTS} times, the last time {died}")
 
     def end(self) -> None:
-        """End all processes, now."""
+        """Kill all processes."""
         self._ended = True
         for process in list(self._alive):
             process.kill()
@@ -81,19 +81,22 @@ class Processes:
     def _attempt(
         self, job: Job, fingerprint: str, progress: Progress | None
     ) -> tuple[dict[str, Any] | None, str]:
+        """Return what a process wrote last, None if it died, and how it ended."""
+        environment = {**os.environ, **self.environment, **dict(job.environment)}
         package = str(Path(__file__).parents[2])
-        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-        environment = {**self.environment, **dict(job.environment), "PYTHONPATH": path}
+        paths = [package, environment.get("PYTHONPATH")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         outcome = None
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(
-                [sys.executable, "-c", "from xpnn.study.worker import main; main()"],
+                # -P: no file in the working folder takes the place of a library's module
+                [sys.executable, "-P", "-c", "from xpnn.study.worker import main; main()"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                # Ctrl-C at a terminal is for the study, which ends its processes itself
+                # Ctrl-C in a terminal is for the study, which ends its processes itself
                 start_new_session=True,
-                env={**os.environ, **environment},
+                env=environment,
             )
             self._alive.add(process)
             if self._ended:
@@ -102,7 +105,7 @@ class Processes:
             assert process.stdout is not None
             try:
                 order = {"job": job.as_dict(), "fingerprint": fingerprint}
-                # kept open after this: its end ends the process
+                # left open: the process ends when its standard input does
                 process.stdin.write(json.dumps(order).encode() + b"\n")
                 process.stdin.flush()
                 for line in process.stdout:
@@ -128,9 +131,10 @@ class Processes:
 
 
 def main() -> None:
-    """Read an order from standard input, train, and write a line of JSON an epoch and the result.
+    """Read a job from standard input and do it; write a line of JSON per epoch, then the result.
 
-    The process ends when standard input does: with the study that started it, however that ended.
+    The process ends when its standard input does, and so with the study that started it, however
+    that ended.
     """
     # what libraries print goes to standard error
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as output:
@@ -143,8 +147,8 @@ def main() -> None:
             output.flush()
 
         try:
-            # a run's settings are checked by the parts that there are
-            load_own(order["job"]["parts"])
+            # first the parts, whose names a job's settings may hold
+            load_own_parts(order["job"]["parts"])
             job = Job.from_dict(order["job"])
             result = execute(job, order["fingerprint"], lambda epoch: write({"epoch": epoch}))
         except Exception as error:
@@ -154,12 +158,12 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    # sys.stdin's lock, held by a thread, would stop the interpreter from ending
+    # not sys.stdin: a thread that holds its lock would stop the interpreter from ending
     os.read(0, 1)
     os._exit(1)
 
 
 def reason(error: BaseException) -> str:
-    """Return why a run failed, in one line."""
+    """Return why a job failed, in one line."""
     text = " ".join(str(error).split())
     return text if isinstance(error, XpnnError) else f"{type(error).__name__}: {text}".rstrip(": ")

@@ -1,1 +1,1 @@
-"""The published study that xpnn reproduces: its figures, and how ours compare."""
+"""The published study that xpnn reproduces: its definition, and what was published of it."""

@@ -22,6 +22,7 @@ _HEADINGS = {
     "TS98%": "ts98",
     "所要時間": "time",
 }
+LOGS = ("h_swish", "tanhexp", "flooding_b0.01", "nesterov")
 LOG_COLUMNS = ("train_accuracy", "train_loss", "test_accuracy", "test_loss")
 
 
@@ -32,11 +33,13 @@ class PublishedTable:
     Attributes
     ----------
     line
-        Where it begins in the article.
-    header, labels
-        What names a row: the headings, and a tuple of texts for each row.
+        The line of the article where it begins.
+    header
+        The headings of the columns that name a row.
+    labels
+        For each row, its texts in those columns.
     quantities
-        Which of `QUANTITIES` it has.
+        Those of `QUANTITIES` that it has.
     rows
         For each row, what was printed, by quantity; "time" too, where there is one.
     """
@@ -49,7 +52,7 @@ class PublishedTable:
 
 
 def text(name: str) -> str:
-    """Return the text of a file that came with the study: "article.toml", or published data."""
+    """Return the text of a file of the article: its study, "article.toml", or published data."""
     folder = importlib.resources.files("xpnn.study.article")
     place = folder if name == "article.toml" else folder.joinpath("published")
     return place.joinpath(name).read_text("utf-8")
@@ -82,11 +85,8 @@ def table(line: int) -> PublishedTable:
     return tables()[line]
 
 
-LOGS = ("h_swish", "tanhexp", "flooding_b0.01", "nesterov")
-
-
 def log(name: str) -> dict[str, list[float]]:
-    """Return a published log by column."""
+    """Return the columns of a published log."""
     if name not in LOGS:
         raise unknown("published log", name, LOGS)
     rows = list(csv.DictReader(io.StringIO(text(f"{name}.csv"))))
