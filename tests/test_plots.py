@@ -47,6 +47,14 @@ def test_a_picture_is_written(ending, begin, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_picture_that_is_a_link(tmp_path):
+    path, kept = tmp_path / "run.png", tmp_path / "kept.data"
+    path.symlink_to(kept)
+    plots.plot_history(ROWS, path)
+    assert path.is_symlink()
+    assert kept.read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_size_of_a_png(tmp_path):
     path = tmp_path / "run.png"
     plots.plot_history(ROWS, path)
@@ -183,7 +191,9 @@ def test_no_two_of_many_series_look_alike(drawn, tmp_path):
 def test_no_runs_or_activations():
     with pytest.raises(xpnn.ArgumentError, match="histories must hold at least one run"):
         plots.plot_histories({}, "runs.svg")
-    for given in ([], "relu"):
+    with pytest.raises(xpnn.ArgumentError, match=r"histories must be a mapping .* got a list"):
+        plots.plot_histories([ROWS], "runs.svg")
+    for given in ([], "relu", None, [1]):
         with pytest.raises(xpnn.ArgumentError, match="activations must be a list of names"):
             plots.plot_activations(given, "activations.svg")
 

@@ -1,10 +1,11 @@
-"""Pictures, drawn with matplotlib: of runs, activations, and what a model got wrong."""
+"""Pictures of runs, of activations, and of what a model got wrong, drawn with matplotlib."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from xpnn.training.history import Epoch
 
 Array = Any
 
-# each on white and on black; the series stay apart for colour-blind readers
+# each colour for white paper and for black; colour-blind readers can tell the series apart
 COLORS = {
     "ink": ("#1d2330", "#e8eaf0"),
     "soft": ("#5c6475", "#a3abbd"),
@@ -38,14 +39,14 @@ COLORS = {
 SERIES = tuple(name for name in COLORS if name[0] == "s" and name[1:].isdigit())
 _LIGHT = {name: pair[0] for name, pair in COLORS.items()}
 
-# a series has one of these beside its colour; their numbers and that of the colours, 7, have no
-# common divisor, so that many series go by before two look alike
+# a series has one of these beside its colour; their numbers, 6 and 4, have no common divisor with
+# that of the colours, 7, so that 42 or 28 series go by before two look alike
 _MARKERS = ("o", "s", "^", "D", "v", "X")
 _DASHES = ("-", "--", "-.", (0, (1, 1)))
 
 _PARTS = {"train": ("training", ":"), "test": ("test", "-")}
 
-# classes up to which a confusion matrix has its counts in it
+# the most classes with which a confusion matrix shows its counts
 _NUMBERED = 30
 
 
@@ -67,11 +68,13 @@ def style(ink: str, soft: str, grid: str) -> Any:
         "legend.frameon": False,
         "legend.fontsize": 9.5,
         "lines.linewidth": 1.5,
+        # in names, dollars are dollars
+        "text.parse_math": False,
     }
 
 
 def check(path: PathLike, name: str = "plot") -> None:
-    """Raise `ArgumentError`, which calls it `name`, unless a picture can be drawn to `path`."""
+    """Raise an ArgumentError for the argument `name` unless a picture can be drawn to `path`."""
     supported = _figure(1, 1).canvas.get_supported_filetypes()
     suffix = check_writable(name, path).suffix[1:].lower()
     if suffix not in supported:
@@ -93,18 +96,19 @@ def _figure(width: float, height: float) -> Any:
 
 @contextlib.contextmanager
 def _picture(path: PathLike, width: float, height: float) -> Iterator[Any]:
-    """Give a figure to draw on, and write it to `path` once it is drawn."""
+    """Give a figure to draw on, and write it to `path` afterwards."""
     check(path)
     import matplotlib
 
-    # a user's dark style would leave dark ink on black; in names, dollars are dollars
-    paper = {"figure.facecolor": "white", "axes.facecolor": "white", "text.parse_math": False}
+    # a user's dark style would leave dark ink on black
+    paper = {"figure.facecolor": "white", "axes.facecolor": "white"}
     ink, soft, grid = (_LIGHT[name] for name in ("ink", "soft", "grid"))
     with matplotlib.rc_context(style(ink, soft, grid) | paper):
         figure = _figure(width, height)
         yield figure
         with replacing(path) as beside:
-            figure.savefig(beside, dpi=150)
+            # the ending of `path`: that of a file which it links to may be another one
+            figure.savefig(beside, dpi=150, format=Path(path).suffix[1:].lower())
 
 
 def plot_history(history: Sequence[Epoch], path: PathLike) -> None:
@@ -115,7 +119,7 @@ def plot_history(history: Sequence[Epoch], path: PathLike) -> None:
     history
         What `fit` returned, or some of its rows.
     path
-        The file's ending says the format.
+        The file; its ending says the format.
 
     Raises
     ------
@@ -132,20 +136,25 @@ def plot_history(history: Sequence[Epoch], path: PathLike) -> None:
 def plot_histories(histories: Mapping[str, Sequence[Epoch]], path: PathLike) -> None:
     """Draw accuracy and loss per epoch of several runs in one picture, with one legend.
 
-    A run has a colour and a marker; its training figures are dotted.
+    Each run has a colour and a marker; its training curves are dotted.
 
     Parameters
     ----------
     histories
-        What `fit` or `read_log` returned, by name.
+        For each run, by its name in the legend, what `fit` or `read_log` returned.
     path
-        The file's ending says the format.
+        The file; its ending says the format.
 
     Raises
     ------
     ArgumentError
-        If there is no run, or as for `plot_history`.
+        If there is no run, or as in `plot_history`.
     """
+    if not isinstance(histories, Mapping):
+        raise ArgumentError(
+            "histories must be a mapping of names to histories such as {'run 1': history}, got a "
+            f"{type(histories).__name__}"
+        )
     if not histories:
         raise ArgumentError("histories must hold at least one run, got none")
     entries: list[tuple[str, dict[str, Any]]] = []
@@ -158,7 +167,7 @@ def plot_histories(histories: Mapping[str, Sequence[Epoch]], path: PathLike) -> 
             looks["test"] |= {
                 "marker": _MARKERS[i % len(_MARKERS)],
                 "markersize": 4,
-                # each run at epochs of its own, so that none hides another
+                # at other epochs for each run, so that no marker hides another
                 "markevery": (0.02 * (i % 5), 0.1) if len(history) > 20 else 1,
             }
             drawn |= _draw_history(axes, history, looks)
@@ -180,7 +189,7 @@ def _looks(**colors: str) -> dict[str, dict[str, Any]]:
 def _draw_history(
     both: Iterable[Any], history: Sequence[Epoch], looks: Mapping[str, dict[str, Any]]
 ) -> set[str]:
-    """Draw a run's accuracy and loss; return the parts, train and test, that it has."""
+    """Draw the accuracy and the loss of a run; return which of train and test it has."""
     drawn = set()
     for axes, quantity in zip(both, ("accuracy", "loss"), strict=True):
         for part, look in looks.items():
@@ -202,7 +211,7 @@ def _zoom_all(figure: Any) -> None:
 
 
 def zoom(axes: Any, columns: Iterable[Sequence[float]], skip: int = 1) -> None:
-    """Leave the first `skip` epochs, which would squash all else, out of the vertical view."""
+    """Fit the vertical view to all epochs but the first `skip`, which would squash the others."""
     seen = [v for y in columns for v in y[min(skip, len(y) - 1) :] if math.isfinite(v)]
     if seen:
         margin = 0.06 * (max(seen) - min(seen)) or 0.05 * abs(max(seen)) or 1.0
@@ -215,7 +224,7 @@ def _legend(figure: Any, entries: Sequence[tuple[str, dict[str, Any]]]) -> None:
 
     if entries:
         handles = [Line2D([], [], **{**look, "markevery": None}) for _, look in entries]
-        # in letters: what a row of 10 inches holds, the piece of line before a name counted
+        # a row of 10 inches holds 130 letters; the piece of line before a name takes 9
         widths = [len(name) + 9 for name, _ in entries]
         columns = len(widths) if sum(widths) <= 130 else max(1, 130 // max(widths))
         names = [name for name, _ in entries]
@@ -223,19 +232,19 @@ def _legend(figure: Any, entries: Sequence[tuple[str, dict[str, Any]]]) -> None:
 
 
 def sampled(activation: str, low: float, high: float) -> tuple[Array, Array, Array]:
-    """Return u from `low` to `high`, an activation's values there, and its derivatives.
+    """Return points from `low` to `high`, an activation's values there, and its derivatives.
 
     Parameters
     ----------
     activation
         A registered name with parameters: "swish:beta=2".
     low, high
-        The ends, both in `u`.
+        The first and the last point.
 
     Returns
     -------
     u, z, slope
-        Arrays of 301 float64; the slope is what the activation's own pullback makes of ones.
+        Arrays of shape (301,), float64; the slope is what the activation's own pullback returns.
     """
     name, parameters = ACTIVATIONS.parse(activation)
     u = np.linspace(low, high, 301)
@@ -253,18 +262,19 @@ def plot_activations(
     activations
         Registered names with parameters: ``["relu", "swish:beta=2"]``.
     path
-        The file's ending says the format.
+        The file; its ending says the format.
     low, high
         The range of u, low < high.
 
     Raises
     ------
     ArgumentError
-        If there is no activation, a name or a parameter is unknown, the range is empty, or as for
+        If there is no activation, a name or a parameter is unknown, the range is empty, or as in
         `plot_history`.
     """
     low, high = finite("low", low), finite("high", high)
-    if isinstance(activations, str) or not activations:
+    named = not isinstance(activations, str) and activations
+    if not named or not all(isinstance(name, str) for name in activations):
         raise ArgumentError(
             f"activations must be a list of names such as ['relu'], got {activations!r}"
         )
@@ -292,23 +302,23 @@ def plot_activations(
 def plot_confusion(matrix: Array, path: PathLike, *, names: Sequence[str] | None = None) -> None:
     """Draw a confusion matrix: a row per true class, a column per predicted one.
 
-    A cell shows its count (up to 30 classes); its colour is its share of the row, on a scale of
-    square roots, so that what is rare among many is still seen.
+    With up to 30 classes, each cell shows its count. Its colour is its share of the row, on a scale
+    of square roots, so that rare mistakes can be seen too.
 
     Parameters
     ----------
     matrix
-        Counts of shape (classes, classes), as `metrics.confusion_matrix` returns them.
+        Integers of shape (classes, classes), as `metrics.confusion_matrix` returns them.
     path
-        The file's ending says the format.
+        The file; its ending says the format.
     names
-        Of the classes; their numbers if None.
+        The names of the classes; their numbers if None.
 
     Raises
     ------
     ArgumentError
-        If matrix isn't square or holds something else than counts, names don't fit it, or as for
-        `plot_history`.
+        If the matrix isn't square or doesn't hold counts, there aren't as many names as classes,
+        or as in `plot_history`.
     """
     counts = np.asarray(matrix)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
@@ -350,30 +360,29 @@ def plot_confusion(matrix: Array, path: PathLike, *, names: Sequence[str] | None
 def plot_errors(
     model: Sequential, data: Dataset | tuple[Array, Array], path: PathLike, *, count: int = 25
 ) -> None:
-    """Draw the images that a model gets wrong, those first that it was surest of.
+    """Draw the images that a model gets wrong, the surest predictions first.
 
-    Above each stand the true and the predicted class, and the probability of the latter (its
-    output, where the model was trained with a squared error). Images that are equally sure keep
-    their order.
+    Above each image stand the true class, the predicted class and its probability, or its output if
+    the model was trained with a squared error. Images of equal probability keep their order.
 
     Parameters
     ----------
     model
         A trained classifier.
     data
-        Images, one a row of x, and their labels. Their shape is that which files of images say, or
-        else that of the images that the model was trained on; bytes of neither are square ones of
-        greys.
+        Images, a row of x each, and their labels. The shape of the images is that of the data if
+        they have one, else that of the images that the model was trained on; else bytes are taken
+        for square images of greys.
     path
-        The file's ending says the format.
+        The file; its ending says the format.
     count
-        The most images that are drawn.
+        The largest number of images to draw.
 
     Raises
     ------
     ArgumentError, DataError
-        If the model has no classes, the data don't fit it or aren't images of a shape that is
-        known, or as for `plot_history`.
+        If the model has no classes, the data don't fit it or aren't images of a known shape, or as
+        in `plot_history`.
     """
     count = integer("count", count, minimum=1)
     if model.task.classes is None:
@@ -417,7 +426,7 @@ def plot_errors(
 
 
 def _drawn_shape(x: Array, known: tuple[int, int, int] | None) -> tuple[int, ...]:
-    """Return what the rows of x are to be drawn as."""
+    """Return the shape of an image for matplotlib: (height, width) or (height, width, channels)."""
     features = x.shape[1]
     if known is not None and math.prod(known) == features:
         return known if known[2] > 1 else known[:2]

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+import xpnn.study
 from tests.helpers import ARTICLE, ROOT, run, write_folder
 from xpnn.errors import ArgumentError
 from xpnn.settings import FIELDS
@@ -55,6 +56,13 @@ def test_what_is_said_nearest_holds():
     assert {r.settings.epochs for r in runs(text, epochs=1)} == {1}
 
 
+EXPERIMENT = "[[experiment]]\nname='a'\n"
+TABLE = (
+    f"{EXPERIMENT}[[experiment.table]]\npublished=149\nrows=[{{seed=1}},{{seed=2}},{{seed=3}}]\n"
+)
+FUNCTIONS = f"{EXPERIMENT}[[experiment.figure]]\nfunctions=['relu']\n"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -85,6 +93,14 @@ def test_what_is_said_nearest_holds():
         ("[[experiment]]\nname='a'\nseed=[]", "experiment 'a': seed must not be an empty list"),
         ("[[experiment]]\nname='a'\n[[experiment.table]]\nrows=[{sed=1}]", "unknown setting 'sed'"),
         ("[[experiment]]\nname='a'\n[[experiment.table]]\npublished=1\nrows=[{}]", "published tab"),
+        (f"{TABLE}labels='n'", "experiment 'a': labels must be a list, got 'n'"),
+        (f"{TABLE}labels=3", "labels must be a list, got 3"),
+        (f"{TABLE}labels=[3]", "labels must be text, got 3"),
+        (f"{TABLE}labels=['a', 'b']", "labels must be 1 texts, got"),
+        (f"{FUNCTIONS}range=[1]", "range must be two numbers, the lower one first, got"),
+        (f"{FUNCTIONS}range=[2, 1]", "range must be two numbers, the lower one first, got"),
+        (f"{FUNCTIONS}range=[0, inf]", "range must be a finite number, got inf"),
+        ("[[experiment]]\nname='a'\ntitle=3", "experiment 'a': title must be text, got 3"),
     ],
 )
 def test_a_mistake_costs_one_line_and_starts_nothing(text, message, tmp_path, capsys):
@@ -98,6 +114,22 @@ def test_a_mistake_costs_one_line_and_starts_nothing(text, message, tmp_path, ca
     assert len(captured.err.splitlines()) == 1
     assert captured.err.startswith(f"xpnn: error: {path}: ")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: load_study(3), "study must be a path, got 3"),
+        (lambda: xpnn.study.run(3), "study must be a path, got 3"),
+        (lambda: xpnn.study.run("article", out=3), "out must be a path, got 3"),
+        (lambda: xpnn.study.run("article", data=3), "data must be a path, got 3"),
+        (lambda: load_study("article", sed=3), "unknown setting 'sed'.*'seed'"),
+        (lambda: load_study("article").selected("nesterov"), r"only must be .* \['nesterov'\]"),
+    ],
+)
+def test_arguments_of_the_wrong_type(call, message):
+    with pytest.raises(ArgumentError, match=message):
+        call()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 from tests.helpers import environment, write_folder
 from xpnn import get_backend
+from xpnn.activations import ACTIVATIONS
 from xpnn.errors import DataError, DivergenceError, XpnnError
 from xpnn.settings import Settings
 from xpnn.study import Job, execute, read_result
@@ -94,6 +95,16 @@ def test_a_name_tells_what_was_run_and_nothing_else(small, folder, tmp_path):
     assert all(len(name) < 130 for name in names)
 
 
+def test_a_parameter_without_a_number(small, monkeypatch):
+    """An activation of one's own may have a default that isn't a number."""
+
+    def soft(u, *, xp, limit=None, sharp=True):
+        return u, lambda dz: dz
+
+    monkeypatch.setattr(ACTIVATIONS, "_parts", {**ACTIVATIONS._parts, "soft": soft})
+    assert small.replaced(activation="soft").file_name("data").startswith("soft-sharp=1-6-SGD")
+
+
 def test_the_fingerprint_is_that_of_the_data(folder, tmp_path):
     same = load_data(str(write_folder(tmp_path / "gzipped", ".gz")))[2]
     assert load_data(str(folder))[2] == same
@@ -153,6 +164,19 @@ def test_a_process_has_its_environment_from_the_start(small):
 @pytest.mark.parametrize(("jobs", "cores", "threads"), [(1, 8, 8), (2, 8, 4), (3, 8, 2), (4, 2, 1)])
 def test_jobs_times_threads_fit_the_cores(jobs, cores, threads):
     assert set(threads_for(jobs, cores).values()) == {str(threads)}
+
+
+def test_a_process_keeps_the_path_of_its_environment(small, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import os\nos.environ['OMP_NUM_THREADS'] = '7'")
+    variables = {"PYTHONPATH": str(tmp_path), "OPENBLAS_NUM_THREADS": ""}
+    job = small.replaced(environment=variables)
+    assert Processes().execute(job, fingerprint(job))["machine"]["threads"] == "7"
+
+
+def test_a_process_takes_no_module_from_the_working_folder(small, tmp_path, monkeypatch):
+    (tmp_path / "csv.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    assert Processes().execute(small, fingerprint(small))["data"] == fingerprint(small)
 
 
 def test_a_failed_run_says_why(small):

@@ -1,6 +1,7 @@
 """The report, from results made by hand."""
 
 import csv
+import importlib.util
 import json
 import re
 from html.parser import HTMLParser
@@ -228,6 +229,86 @@ def test_without_matplotlib_there_is_a_report_without_figures(folder, monkeypatc
     (message,) = said
     assert "pip install matplotlib" in message
     assert "<svg" not in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_without_jinja2_there_are_the_tables_and_the_figures(folder, monkeypatch, capsys):
+    find_spec = importlib.util.find_spec
+
+    def found(name, *rest):
+        return None if name == "jinja2" else find_spec(name, *rest)
+
+    monkeypatch.setattr(importlib.util, "find_spec", found)
+    assert run("study", "report", folder) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("2 of 3 runs done")
+    assert "report.html and report.md are not written: they need Jinja2" in captured.err
+    assert len((folder / "tables.csv").read_text().splitlines()) == 1 + 18
+    assert not (folder / "report.html").exists()
+
+
+def written(tmp_path, text, **logs):
+    """A folder with the study in `text`, and a made-up result for each of its jobs."""
+    content = {"name": "mine.toml", "source": text, "overrides": {}, "data": "0" * 64}
+    study = parse_study(text, "mine.toml")
+    names = [experiment.name for experiment in study.experiments]
+    (tmp_path / STUDY_FILE).write_text(json.dumps({**content, "experiments": names}))
+    for job in study.jobs:
+        keep(tmp_path, job, a_log(1.0, 0.9, 0.95))
+    write_report(tmp_path)
+    return (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def curves(title, *labels):
+    rows = [f"{{ label = {json.dumps(label)}, seed = {i} }}" for i, label in enumerate(labels)]
+    return f"[[experiment.figure]]\ntitle = {json.dumps(title)}\nruns = [{', '.join(rows)}]\n"
+
+
+def test_each_figure_has_a_name_of_its_own(tmp_path):
+    pytest.importorskip("matplotlib")
+    experiments = ("main", "Main", "machines", "活性化", "学習率")
+    figures = "".join(curves(title, "a") for title in ("", "検証", "n = 1", "n ≠ 1"))
+    text = "".join(f"[[experiment]]\nname = '{name}'\n{figures}" for name in experiments)
+    page = Page(written(tmp_path, text))
+    assert len(list((tmp_path / "figures").iterdir())) == 4 * len(experiments)
+    assert len(page.ids) == len(set(page.ids))
+    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
+
+
+def test_a_figure_shows_each_of_many_runs(tmp_path):
+    pytest.importorskip("matplotlib")
+    labels = [f"run {i}" for i in range(14)]
+    text = f"[[experiment]]\nname = 'a'\n{curves('Many', *labels)}"
+    (svg,) = re.findall(r"<svg.*?</svg>", written(tmp_path, text), re.DOTALL)
+    assert all(f">{label}<" in svg for label in labels)
+    looks = re.findall(r'<g id="[^"]*line2d_\d+">\s*<path [^>]*style="fill: none; ([^"]*)"', svg)
+    drawn = [look for look in looks if "stroke-width: 1.2" in look or "stroke-width:1.2" in look]
+    assert len(set(drawn)) == 14
+
+
+@pytest.mark.parametrize("name", ["$\\frac$", "_private", "a$b$c", '<b> & "q"'])
+def test_odd_names_are_shown_as_they_are(name, tmp_path):
+    pytest.importorskip("matplotlib")
+    text = f"[[experiment]]\nname = 'a'\ntitle = {json.dumps(name)}\n{curves(name, name, 'b')}"
+    page = Page(written(tmp_path, text))
+    assert page.words.count(name) >= 4  # title of the experiment, link, caption and legend
+
+
+def test_a_bar_ends_no_cell_of_the_markdown(tmp_path):
+    text = "seed = [1, 2]\nclass_weight = ['a|b=1', 'balanced']"
+    written(tmp_path, text)
+    (row,) = [
+        line for line in (tmp_path / "report.md").read_text().splitlines() if "a\\|b=1 | 1" in line
+    ]
+    assert row.replace("\\|", "").count("|") == 2 + 6 + 1
+
+
+def test_a_figure_that_fails_leaves_matplotlib_as_it_was(folder, monkeypatch):
+    matplotlib = pytest.importorskip("matplotlib")
+    before = matplotlib.rcParams["svg.hashsalt"]
+    monkeypatch.setattr("xpnn.study.figures.sampled", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_report(folder)
+    assert matplotlib.rcParams["svg.hashsalt"] == before
 
 
 def test_the_markdown_has_the_same_tables(folder):

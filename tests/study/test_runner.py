@@ -57,6 +57,12 @@ def test_a_study_from_beginning_to_end(six, tmp_path, capsys):
     assert first.items() <= second.items()
 
 
+def test_paths_are_taken(six, data, tmp_path):
+    outcome = xpnn.study.run(Path(six), out=tmp_path / "out", data=Path(data), epochs=0)
+    assert outcome.finished == 6
+    assert len(xpnn.study.read_study(tmp_path / "out")[0].jobs) == 6
+
+
 def test_a_damaged_file_is_named_and_run_again(six, tmp_path, capsys):
     out = tmp_path / "out"
     xpnn.study.run(str(six), out=out)

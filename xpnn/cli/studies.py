@@ -7,22 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from xpnn.backends import BACKENDS, DTYPES
-from xpnn.cli.shared import (
-    FAILED,
-    Help,
-    complain,
-    listed,
-    names_of,
-)
+from xpnn.cli.shared import FAILED, Help, complain, listed, names_of
 from xpnn.errors import ArgumentError
-from xpnn.study import REPORT, Study, cluster, load_study, write_report
+from xpnn.study import REPORT, cluster, load_study, write_report
 from xpnn.study import run as run_study
 
 
 def add(commands: Any) -> None:
     """Add the command."""
-    parser = commands.add_parser("study", help="run a grid of runs, and report on it")
-    parser.description = "Run a grid of runs, and report on it."
+    parser = commands.add_parser("study", help="do a grid of runs, and report on it")
+    parser.description = "Do a grid of runs, and report on it."
     kinds = parser.add_subparsers(dest="study_command", required=True, metavar="COMMAND")
     what = "article, or a TOML file"
 
@@ -37,17 +31,17 @@ def add(commands: Any) -> None:
     add = start.add_argument
     add("study", metavar="STUDY", help=what)
     add("--only", metavar="NAME,...", help="experiments; `xpnn study list` names them")
-    add("--long", action="store_true", help="the experiments of many epochs too")
-    add("--repeats", action="store_true", help="repeat the runs that differ from what's published")
+    add("--long", action="store_true", help="do the long experiments, too")
+    add("--repeats", action="store_true", help="repeat the runs that aren't as published")
     add("--data", metavar="DATA", help="folder with the data, instead of the study's")
-    add("--epochs", metavar="N", type=int, help="instead of the study's, as all that follow")
+    add("--epochs", metavar="N", type=int, help="instead of the study's")
     add("--backend", metavar="NAME", help=names_of(BACKENDS))
     add("--device", metavar="NAME", help="such as cuda:0")
     add("--dtype", metavar="NAME", help=names_of(DTYPES))
     add("--reproducible", action="store_true", help="the same bits on every backend")
-    add("--jobs", metavar="N", type=int, help="runs at a time; as many as cores if left out")
-    add("--cluster", metavar="ADDRESS", help="of a Dask scheduler: run there, not here")
-    add("--out", metavar="FOLDER", default="runs", help="of results and report")
+    add("--jobs", metavar="N", type=int, help="runs at a time; one for each core if left out")
+    add("--cluster", metavar="ADDRESS", help="Dask scheduler whose workers do the runs")
+    add("--out", metavar="FOLDER", default="runs", help="folder of the results and the report")
     add("--quiet", action="store_true", help="print nothing but errors")
 
     report = kinds.add_parser(
@@ -57,10 +51,12 @@ def add(commands: Any) -> None:
         "was last run into a folder.",
     )
     report.set_defaults(run=_study_report)
-    report.add_argument("out", metavar="FOLDER", help="of the results")
+    report.add_argument("out", metavar="FOLDER", help="folder of the results")
 
     listing = kinds.add_parser(
-        "list", help="list a study's runs", description="List a study's experiments and runs."
+        "list",
+        help="list the runs of a study",
+        description="List the experiments of a study and their runs.",
     )
     listing.set_defaults(run=_study_list)
     listing.add_argument("study", metavar="STUDY", help=what)
@@ -83,7 +79,8 @@ def _study_run(args: argparse.Namespace) -> int:
     headline = write_report(args.out, say=complain)
     if not args.quiet:
         print(headline)
-        print(f"report: {Path(args.out) / REPORT}")
+        if (page := Path(args.out) / REPORT).exists():
+            print(f"report: {page}")
     return FAILED if outcome.failures else 0
 
 
@@ -93,7 +90,7 @@ def _study_report(args: argparse.Namespace) -> int:
 
 
 def _study_list(args: argparse.Namespace) -> int:
-    study: Study = load_study(args.study)
+    study = load_study(args.study)
     print(f"{study.title}: {len(study.selected().jobs)} runs")
     for experiment in study.experiments:
         long = ", with --long" if experiment.long else ""

@@ -1,4 +1,4 @@
-"""Studies: grids of runs, done in parallel or on a cluster, and a report of what came out.
+"""Studies: grids of jobs, done in parallel or on a cluster, and a report of the results.
 
 >>> import xpnn.study
 >>> outcome = xpnn.study.run("article", out="runs", jobs=2)  # doctest: +SKIP

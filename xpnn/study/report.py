@@ -111,7 +111,7 @@ def write_report(folder: PathLike, *, say: Callable[[str], None] = lambda messag
         _write(folder / "figures" / f"{picture.name}.svg", figures.standalone(picture.svg))
     _write(folder / "tables.csv", _csv(comparison))
     if importlib.util.find_spec("jinja2") is None:
-        say(f"there is no {REPORT} and no {_MARKDOWN}: they need Jinja2; pip install jinja2")
+        say(f"{REPORT} and {_MARKDOWN} are not written: they need Jinja2; pip install jinja2")
         return headline
     values = {
         "comparison": comparison,
