@@ -1,6 +1,7 @@
 import math
 import struct
 import sys
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -305,9 +306,11 @@ def classifier(weights, backend="numpy", loss=None, classes=None):
     parameters = [{"weight": weights, "bias": np.zeros(weights.shape[1])}]
     place = xpnn.get_backend(backend, dtype="float64") if isinstance(backend, str) else backend
     model.place(parameters, inputs=len(weights), backend=place)
-    model.task = Task(loss=loss or xpnn.CrossEntropy())
-    model.task.classes = classes or weights.shape[1]
-    model.task.image_shape = {4: (2, 2, 1), 1: (1, 1, 1)}[len(weights)]
+    model.task = Task(
+        loss=loss or xpnn.CrossEntropy(),
+        classes=classes or weights.shape[1],
+        image_shape={4: (2, 2, 1), 1: (1, 1, 1)}[len(weights)],
+    )
     return model
 
 
@@ -357,7 +360,7 @@ def test_errors_are_drawn_in_their_shape(shape, drawn, tmp_path):
 
 def test_bytes_of_no_known_shape_are_square_images(drawn, tmp_path):
     model = classifier(np.eye(4, 3))
-    model.task.image_shape = None
+    model.task = replace(model.task, image_shape=None)
     plots.plot_errors(model, (X.astype(np.uint8), (Y + 1) % 3), tmp_path / "e.svg")
     assert all(np.shape(image) == (2, 2) for _, image in shown(drawn[-1]))
 
@@ -416,9 +419,9 @@ def test_errors_that_cannot_be_drawn(change, error, message, tmp_path):
     model = classifier(np.eye(4, 3))
     change = dict(change)
     if "classes" in change:
-        model.task.classes = change.pop("classes")
+        model.task = replace(model.task, classes=change.pop("classes"))
     if "shape" in change:
-        model.task.image_shape = change.pop("shape")
+        model.task = replace(model.task, image_shape=change.pop("shape"))
     options = {"data": (X, Y), "path": tmp_path / "e.svg", **change}
     with pytest.raises(error, match=message):
         plots.plot_errors(model, **options)
