@@ -216,18 +216,18 @@ def test_first_layer_is_asked_for_no_input_gradient():
     [
         (xpnn.Dense(7), {"units": 7, "weight": "he_normal"}),
         (xpnn.Dense(7, weight="zeros", bias=False), {"units": 7, "weight": "zeros", "bias": False}),
-        (xpnn.Activation("relu"), {"name": "relu"}),
-        (xpnn.Activation("h_swish", n=4), {"name": "h_swish", "n": 4}),
+        (xpnn.Activation("relu"), {"name": "relu", "parameters": {}}),
+        (xpnn.Activation("h_swish", n=4), {"name": "h_swish", "parameters": {"n": 4}}),
         (
             xpnn.Activation("gelu", approximate="tanh"),
-            {"name": "gelu", "approximate": "tanh"},
+            {"name": "gelu", "parameters": {"approximate": "tanh"}},
         ),
     ],
     ids=repr,
 )
 def test_config_makes_an_equal_layer(layer, config):
     assert layer.config() == config
-    again = LAYERS[type(layer).__name__](**layer.config())
+    again = LAYERS[type(layer).__name__].from_config(layer.config())
     assert type(again) is type(layer)
     assert (again.config(), repr(again)) == (config, repr(layer))
     assert (again.outputs(3), again.shapes(3)) == (layer.outputs(3), layer.shapes(3))
