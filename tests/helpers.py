@@ -319,6 +319,22 @@ def hashes_of_study(folder):
     return {name: result.weights_sha256 for name, result in results.items()}
 
 
+# files that are damaged
+
+
+def shortened(raw):
+    """Yield the bytes of a file cut off in its header, at its end, and at places between."""
+    for length in [*range(0, len(raw), 7), *range(16), len(raw) - 1]:
+        yield raw[:length]
+
+
+def flipped(raw, bit):
+    """Return the bytes of a file with one bit changed."""
+    changed = bytearray(raw)
+    changed[bit // 8] ^= 1 << bit % 8
+    return changed
+
+
 # reproducible arithmetic
 
 NUMPY = array_api_compat.numpy

@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import xpnn
-from tests.helpers import BACKEND_NAMES, open_backend
+from tests.helpers import BACKEND_NAMES, flipped, open_backend, shortened
 from xpnn._core.files import SEAL, sealed
 from xpnn._core.tree import flatten
 from xpnn.activations import ACTIVATIONS
@@ -223,9 +223,7 @@ def test_a_flipped_bit_anywhere(tiny):
     at = raw.index(SEAL.encode())
     bits = {*range(512), *range(8 * at, 8 * (at + 80)), *RNG.randint(0, 8 * len(raw), 2000)}
     for bit in bits:
-        flipped = bytearray(raw)
-        flipped[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(flipped)
+        path.write_bytes(flipped(raw, bit))
         with pytest.raises(xpnn.DataError, match=UNREAD) as caught:
             xpnn.load(path)
         assert "\n" not in str(caught.value)
@@ -235,8 +233,8 @@ def test_a_flipped_bit_anywhere(tiny):
 
 def test_a_file_that_is_cut_off_anywhere(tiny):
     raw, path = tiny
-    for length in [*range(0, len(raw), 7), *range(16), len(raw) - 1]:
-        path.write_bytes(raw[:length])
+    for part in shortened(raw):
+        path.write_bytes(part)
         with pytest.raises(xpnn.DataError, match=UNREAD):
             xpnn.load(path)
     path.write_bytes(raw + b"\0")

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load, load_file, save
 
 import xpnn
-from tests.helpers import CLASSES, SAMPLES, figures, stopped, train_small
+from tests.helpers import CLASSES, SAMPLES, figures, flipped, shortened, stopped, train_small
 from xpnn._core.files import SEAL, sealed
 from xpnn.training import checkpoint
 
@@ -46,8 +46,8 @@ UNREAD = r"run\.ckpt( is damaged|: it is no safetensors file| is no checkpoint, 
 
 def test_a_file_that_is_cut_off_anywhere(tiny):
     raw, path = tiny
-    for length in [*range(0, len(raw), 7), *range(16), len(raw) - 1]:
-        path.write_bytes(raw[:length])
+    for part in shortened(raw):
+        path.write_bytes(part)
         with pytest.raises(xpnn.DataError, match=UNREAD):
             checkpoint.read(path)
     path.write_bytes(raw + b"\0")
@@ -62,9 +62,7 @@ def test_a_flipped_bit_anywhere(tiny):
     others = np.random.RandomState(1).randint(0, 8 * len(raw), 2000)
     bits = {*range(64), *range(8 * at, 8 * (at + 80)), *others}
     for bit in bits:
-        flipped = bytearray(raw)
-        flipped[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(flipped)
+        path.write_bytes(flipped(raw, bit))
         with pytest.raises(xpnn.DataError, match=UNREAD):
             checkpoint.read(path)
     path.write_bytes(raw)

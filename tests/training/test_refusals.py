@@ -115,3 +115,109 @@ def test_what_a_backend_has_is_not_given_beside_it():
     for wrong in ({"device": "cpu"}, {"reproducible": True}):
         with pytest.raises(ArgumentError, match="the backend's own"):
             xpnn.fit(xpnn.Sequential(xpnn.Dense(2)), data, epochs=0, backend=place, **wrong)
+
+
+# Runs that are refused once they have begun
+
+PLAIN = np.random.RandomState(5).randn(23, 4)
+THIRDS = np.arange(23) % 3
+
+
+class Notes(xpnn.Callback):
+    """Notes which hooks were called, in a list that several share."""
+
+    def __init__(self, name, notes):
+        self.name, self.notes = name, notes
+
+    def on_start(self, run):
+        self.notes.append(f"{self.name} starts")
+
+    def on_end(self):
+        self.notes.append(f"{self.name} ends")
+
+
+class Refuses(Notes):
+    def on_start(self, run):
+        super().on_start(run)
+        raise xpnn.ArgumentError("refused")
+
+    def on_end(self):
+        raise RuntimeError("ended, and never started")
+
+
+def normed():
+    return xpnn.Sequential(xpnn.Dense(5), xpnn.BatchNorm(), xpnn.Dense(3))
+
+
+def train(model, *callbacks, x=PLAIN, **options):
+    options = {"epochs": 3, "batch_size": 5, "seed": 1, **options}
+    return xpnn.fit(model, (x, THIRDS), callbacks=callbacks, **options)
+
+
+REFUSALS = {
+    "a callback": {"callbacks": [Refuses("b", [])]},
+    "a figure that the run hasn't": {"callbacks": [xpnn.EarlyStopping()]},
+    "features too large": {"x": PLAIN * 1e300},
+    "a schedule": {"schedule": xpnn.schedules.Plateau()},
+    "another loss": {"loss": xpnn.BinaryCrossEntropy(), "labels": ["a", "b", "c", "d"]},
+    "other arrays": {"optimizer": xpnn.Adam(), "resume": "saved"},
+}
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_refused_run_leaves_the_model_as_it_was(refusal, trained, tmp_path):
+    options = dict(REFUSALS[refusal])
+    callbacks = options.pop("callbacks", [])
+    model = normed()
+    if trained:
+        train(model)
+    if "resume" in options:
+        path = tmp_path / "run.ckpt"
+        train(normed(), xpnn.Checkpoint(path))
+        options["resume"] = path
+    before, arrays = dict(vars(model)), model.sha256() if trained else None
+    with pytest.raises((xpnn.ArgumentError, xpnn.DataError)):
+        train(model, *callbacks, **options)
+    assert vars(model) == before
+    if trained:
+        assert model.sha256() == arrays
+        assert len(model.history) == 4
+
+
+def test_a_resumed_run_that_is_refused_leaves_the_files(tmp_path):
+    path, log = tmp_path / "run.ckpt", tmp_path / "run.csv"
+    train(normed(), xpnn.Checkpoint(path, every=2), xpnn.CSVLogger(log))
+    # a row that the checkpoint doesn't have, and one that it has and the log lost
+    lines = log.read_text().splitlines(keepends=True)
+    for text in ("".join([*lines, "4,0,0,0,0,0\n"]), "".join(lines[:2])):
+        log.write_text(text)
+        folder = tmp_path / "events"
+        with pytest.raises(xpnn.ArgumentError, match="refused"):
+            train(
+                normed(), xpnn.CSVLogger(log), xpnn.TensorBoard(folder), Refuses("b", []),
+                resume=path,
+            )  # fmt: skip
+        assert log.read_text() == text
+        assert not folder.exists()
+
+
+def test_only_callbacks_that_started_are_ended():
+    notes = []
+    callbacks = [Notes("a", notes), Refuses("b", notes), Refuses("c", notes)]
+    with pytest.raises(xpnn.ArgumentError, match="refused"):
+        train(normed(), *callbacks)
+    assert notes == ["a starts", "b starts", "a ends"]
+
+
+def test_callbacks_are_ended_in_their_order_whatever_one_raises():
+    notes = []
+
+    class Raises(Notes):
+        def on_end(self):
+            super().on_end()
+            raise RuntimeError(self.name)
+
+    with pytest.raises(RuntimeError, match="a"):
+        train(normed(), Raises("a", notes), Notes("b", notes))
+    assert notes == ["a starts", "b starts", "a ends", "b ends"]
