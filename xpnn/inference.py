@@ -111,11 +111,8 @@ def predict_proba(model: Sequential, x: Array, *, where: Where | None = None) ->
             )
         else:
             values = loss.predict(outputs, xp=namespace(outputs))
-        return (
-            values
-            if model.task.target_normalizer is None
-            else model.task.target_normalizer.invert(values)
-        )
+        normalizer = model.task.target_normalizer
+        return values if normalizer is None else normalizer.invert(values)
 
 
 def outputs_of(model: Sequential, x: Array, *, where: Where | None = None) -> Array:

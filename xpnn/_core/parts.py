@@ -1,7 +1,7 @@
 """What a part is: its class and its settings.
 
-A part is a layer, loss, optimizer, schedule, normalizer or callback. Its `Part.config` is what a
-model file keeps, what a resumed run is compared by, and what a compiled program is found by.
+Layers, losses, optimizers, schedules and normalizers extend `Part`. `Part.config` is what a model
+file keeps, what a resumed run is compared by, and what a compiled program is found by.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Part:
         Values are numbers, texts, lists, arrays, or other parts. By default these are the public
         attributes; a class whose attributes have other names than its arguments overrides this.
         """
-        return {name: value for name, value in _attributes(self).items() if name[0] != "_"}
+        return public_attributes(self)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
@@ -42,9 +42,9 @@ def _attributes(part: Any) -> dict[str, Any]:
     }
 
 
-def plain_attributes(value: Any) -> dict[str, Any]:
-    """Return those attributes of any object that are numbers, texts, parts, or lists of them."""
-    return {name: own for name, own in _attributes(value).items() if _is_plain(own)}
+def public_attributes(value: Any) -> dict[str, Any]:
+    """Return what was set on any object under public names."""
+    return {name: own for name, own in _attributes(value).items() if name[0] != "_"}
 
 
 def identity(value: Any) -> Any:
@@ -54,9 +54,11 @@ def identity(value: Any) -> Any:
     out count as well where they are plain: a class may compute with them.
     """
     if isinstance(value, Part):
-        # all that a class of a user's own may compute with
-        hidden = {} if _is_own(type(value)) else plain_attributes(value)
-        settings = {**hidden, **value.config()}
+        settings = value.config()
+        if not _is_own(type(value)):
+            # all that a class of a user's own may compute with
+            hidden = {name: own for name, own in _attributes(value).items() if is_plain(own)}
+            settings = {**hidden, **settings}
         return {
             "name": type(value).__name__,
             "parameters": {name: identity(own) for name, own in settings.items()},
@@ -75,9 +77,10 @@ def identity(value: Any) -> Any:
     return getattr(value, "__qualname__", type(value).__name__)
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
+    """Return whether a value is a number, a text, None, a part, or a list of such."""
     if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
+        return all(map(is_plain, value))
     return value is None or isinstance(value, str | bool | int | float | np.generic | Part)
 
 
@@ -119,8 +122,7 @@ def key_of(value: Any) -> Hashable:
     if isinstance(value, types.FunctionType) and _is_own(value):
         return value
     if isinstance(value, Part) and _is_own(type(value)):
-        public = {name: own for name, own in _attributes(value).items() if name[0] != "_"}
-        return type(value), key_of(public)
+        return type(value), key_of(public_attributes(value))
     raise UnknownPartError
 
 

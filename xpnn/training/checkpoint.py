@@ -2,9 +2,9 @@
 
 A checkpoint is a safetensors file with everything that a run needs to go on. Its arrays are the
 run's carry (``carry.…``), those that callbacks keep (``callbacks.…``) and the Mersenne twister's
-key (``random_state``). The metadata hold "checkpoint", a JSON text of all the
-rest, and the SHA-256 of the whole file: see `xpnn._core.files.sealed`. The one before is kept
-beside each file, as ``FILE.previous``.
+key (``random_state``). The metadata hold "checkpoint", a JSON text of all the rest, and the SHA-256
+of the whole file: see `xpnn._core.files.sealed`. The one before is kept beside each file, as
+``FILE.previous``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from xpnn._core.files import SEAL, PathLike, as_path, replacing, sealed, unsealed
 from xpnn._core.mapped import blocks
-from xpnn._core.parts import as_plain, identity, plain_attributes, shown
+from xpnn._core.parts import as_plain, identity, is_plain, public_attributes, shown
 from xpnn._core.tree import paths, rebuilt
 from xpnn._version import __version__
 from xpnn.backends import Backend
@@ -109,7 +109,7 @@ def taken(run: Run, *, of_the_model: bool = False) -> SavedRun:
     }
     return SavedRun(
         settings=as_plain(run.settings),
-        parts=parts_of(run),
+        parts=run.parts,
         history=[list(row) for row in run.history],
         data={} if of_the_model else run.fingerprints,
         random_state=run.rng.get_state(legacy=False),
@@ -201,11 +201,11 @@ _NAMES = ("feature_names", "target_name")
 
 def _compared(run: Run, saved: SavedRun) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the settings and parts of a saved run, and those of this one in the same terms."""
-    settings, parts = as_plain(run.settings), parts_of(run)
+    now = as_plain(run.settings) | run.parts
     if saved.parts is not None:
-        return saved.settings | saved.parts, settings | parts
+        return saved.settings | saved.parts, now
     # format 1 had the text of each part, with what the text doesn't show after "with"
-    was, now = dict(saved.settings), settings | parts
+    was = dict(saved.settings)
     now["layers"] = list(map(_text, run.model.layers))
     for name, part in _parts(run).items():
         text = type(part).__name__ if repr(part).startswith("<") else repr(part)
@@ -274,7 +274,7 @@ def told_apart(callback: Callback) -> Any:
     """Return what tells a callback from others of its class, given as it was made."""
     kind = type(callback)
     attributes = {
-        name: identity(own) for name, own in plain_attributes(callback).items() if name[0] != "_"
+        name: identity(own) for name, own in public_attributes(callback).items() if is_plain(own)
     }
     return as_plain({"class": f"{kind.__module__}.{kind.__qualname__}", "attributes": attributes})
 

@@ -187,8 +187,7 @@ def fit(
     )  # fmt: skip
     run = Run(
         model, plan, method, samples, History(described(plan, method, samples, place)),
-        place.random_state(plan.seed), callbacks, tuple(map(checkpoint.told_apart, callbacks)),
-        path,
+        place.random_state(plan.seed), callbacks, path,
     )  # fmt: skip
     if saved is not None and path is not None:
         checkpoint.check(run, saved)

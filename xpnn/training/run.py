@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,10 @@ class Run:
         The checkpoint that the run was resumed from, None if it began at its beginning.
     finished
         Whether all epochs are done, or the run was stopped; False if an error or Ctrl-C ended it.
-    identities
-        What tells each callback from others of its class; see `xpnn.training.checkpoint`.
     carry
         What a training step hands on to the next, on the device; None within an epoch.
+    identities
+        What tells each callback from others of its class, when the run is made.
     """
 
     model: Sequential
@@ -57,10 +57,13 @@ class Run:
     history: History
     rng: np.random.RandomState
     callbacks: tuple[Callback, ...] = ()
-    identities: tuple[Any, ...] = ()
     resumed: Path | None = None
     finished: bool = False
     carry: Any = None
+    identities: tuple[Any, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.identities = tuple(map(checkpoint.told_apart, self.callbacks))
 
     @property
     def epochs(self) -> int:
@@ -86,6 +89,11 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """What the run was asked for, with the seed that was drawn."""
         return self.history.settings
+
+    @functools.cached_property
+    def parts(self) -> dict[str, Any]:
+        """What tells the parts of the run, and the names in its data, from those of others."""
+        return checkpoint.parts_of(self)
 
     @functools.cached_property
     def fingerprints(self) -> dict[str, Any]:

@@ -134,6 +134,11 @@ class TrainingStep(_Keyed):
         """The indices of the layers that draw random numbers."""
         return tuple(i for i, layer in enumerate(self.network.layers) if layer.draws)
 
+    @property
+    def _heads(self) -> bool:
+        """Whether a row of samples is headed by the step's number and its layers' keys."""
+        return bool(self.drawing) or self.scheduled
+
     def __call__(self, carry: Carry, row: Array, *context: Any) -> tuple[Carry, Sums]:
         parameters, buffers, state = carry
         data, batch = Context(*context), self._batch(row)
@@ -157,7 +162,7 @@ class TrainingStep(_Keyed):
         It is handed the mini-batches in order, as matrices with a mini-batch a row, and heads each
         row with its number and a key for each seed, where a step needs them.
         """
-        if not (self.drawing or self.scheduled):
+        if not self._heads:
             return lambda rows: rows
         numbers = itertools.count()
         moment = np.array([epoch])
@@ -171,7 +176,7 @@ class TrainingStep(_Keyed):
 
     def _batch(self, row: Array) -> Batch:
         """Return the mini-batch of a row that `headed` made."""
-        if not (self.drawing or self.scheduled):
+        if not self._heads:
             return Batch(row, None, {})
         keys = {layer: row[k : k + 1] for k, layer in enumerate(self.drawing, 1)}
         return Batch(row[1 + len(keys) :], row[:1], keys)
