@@ -1,6 +1,6 @@
 """Break xpnn on CuPy alone, in one way after another, and see that the tests notice.
 
-    python scripts/checks/break_cupy.py [--only WORDS] [--data data/mnist]
+    python scripts/checks/break_cupy.py [--only WORDS ...] [--data data/mnist]
 
 Each fault is a change of a few lines in a scratch copy of this checkout, as it is, edits and new
 files included. It acts where the library is CuPy: a wrong dtype, an array of the host, a device
@@ -650,10 +650,12 @@ def check(place, faults):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--only", default="", help="faults with these words in their names alone")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], help="faults with any of these in their names alone"
+    )
     parser.add_argument("--data", default=ROOT / "data" / "mnist", type=Path)
     options = parser.parse_args()
-    faults = [fault for fault in FAULTS if options.only in fault.name]
+    faults = [fault for fault in FAULTS if any(words in fault.name for words in options.only)]
     begun = time.monotonic()
     try:
         with tempfile.TemporaryDirectory() as place:
