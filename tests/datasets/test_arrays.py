@@ -35,7 +35,7 @@ def test_arrays_in_files(place, y, expected, here):
 
 
 def test_large_arrays_are_mapped(here, monkeypatch):
-    monkeypatch.setattr("xpnn.datasets.dataset._READ_BYTES", 1000)
+    monkeypatch.setattr("xpnn.datasets.readers.arrays._READ_BYTES", 1000)
     np.save("x.npy", FLOWERS.reshape(90, 2, 2))
     np.save("y.npy", CODES)
     data = load("x.npy,y.npy")

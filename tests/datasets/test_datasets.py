@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import ROOT, open_backend
-from xpnn import datasets
-from xpnn.datasets import Dataset, as_dataset, mnist, read_idx, read_idx_folder
+from xpnn.datasets import Dataset, as_dataset, mnist, read_idx, read_idx_folder, readers
 from xpnn.errors import ArgumentError, DataError
 
 CODES = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}
@@ -304,8 +303,7 @@ def test_mnist_comes_from_the_network_into_the_cache(pooch, monkeypatch, folder,
     np.testing.assert_array_equal(train.y, LABELS)
     assert (tmp_path / "xpnn" / "mnist" / "t10k-images-idx3-ubyte.gz").exists()
     assert asked == {
-        datasets.dataset._MNIST_URL + name: f"md5:{md5}"
-        for name, md5 in datasets.dataset._MNIST_MD5.items()
+        readers.idx._MNIST_URL + name: f"md5:{md5}" for name, md5 in readers.idx._MNIST_MD5.items()
     }
     assert {url.rpartition("/")[2].removesuffix(".gz") for url in asked} == set(MD5)
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xpnn.datasets.dataset import place
 from xpnn.errors import ArgumentError, DataError, unknown
 
 TASKS = ("classification", "regression")
@@ -189,12 +190,6 @@ def read_csv(
 def count_columns(path: str | os.PathLike[str]) -> int:
     """Return how many cells the first row of a CSV file has."""
     return len(next(_records(Path(path)), (0, []))[1])
-
-
-def place(path: str | os.PathLike[str], line: int, column: str | None) -> str:
-    """Return where a cell is, or a row, for messages."""
-    row = f"{path}, line {line}"
-    return row if column is None else f"{row}, column {column!r}"
 
 
 def finite_number(cell: str) -> float:

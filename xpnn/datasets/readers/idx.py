@@ -1,0 +1,183 @@
+"""IDX files, MNIST's format, and MNIST itself."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from xpnn._core.files import as_path
+from xpnn._core.mapped import scaled
+from xpnn.datasets.dataset import Dataset, NamedDataset
+from xpnn.errors import DataError
+
+_IDX_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+
+_MOST_DIMENSIONS = 64
+
+# as `_find` looks for them
+_IDX_NAME = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?$")
+
+PARTS = ("train", "test")
+
+# of the gzipped files, as they have been served since 2018
+_MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+
+_MNIST_MD5 = {
+    "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+    "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+    "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+}
+
+
+def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read an IDX file, gzipped or not.
+
+    The format (LeCun, Cortes and Burges 1998): two zero bytes, a code for the dtype, the number of
+    dimensions, each dimension as a big-endian 32-bit integer, then the values in C order.
+
+    Returns
+    -------
+    array
+        In the machine's own byte order.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or it is not a whole IDX file.
+    """
+    path = Path(path)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"can't read {path}: {error.strerror}") from None
+    if raw[:2] == b"\x1f\x8b":
+        import gzip
+
+        try:
+            raw = gzip.decompress(raw)
+        except (EOFError, OSError, zlib.error) as error:
+            raise DataError(f"{path} is a damaged gzip file: {error}") from None
+    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in _IDX_DTYPES:
+        begin = raw[:4].hex(" ") or "nothing"
+        raise DataError(f"{path} is not an IDX file: it begins with {begin}")
+    ndim = raw[3]
+    if ndim > _MOST_DIMENSIONS:
+        raise DataError(f"{path} has {ndim} dimensions, more than NumPy's {_MOST_DIMENSIONS}")
+    start = 4 + 4 * ndim
+    if len(raw) < start:
+        raise DataError(f"{path} is cut off in its header: {len(raw)} of {start} bytes")
+    shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", ndim, 4))
+    dtype = np.dtype(_IDX_DTYPES[raw[2]])
+    size = start + math.prod(shape) * dtype.itemsize
+    if len(raw) != size:
+        raise DataError(f"{path} must have {size} bytes for shape {shape}, got {len(raw)}")
+    return np.frombuffer(raw, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def read_idx_folder(folder: str | os.PathLike[str]) -> tuple[NamedDataset, NamedDataset]:
+    """Read a folder of IDX files laid out as MNIST's: training and test, images and labels.
+
+    Images become rows of ``float32(pixel / 255)``; labels are integers from 0 on.
+
+    Returns
+    -------
+    train, test
+        Each with the `NamedDataset.image_shape`.
+
+    Raises
+    ------
+    DataError
+        If a file is missing, damaged, or holds something else than its name says, or images and
+        labels differ in number.
+    """
+    folder = as_path("folder", folder)
+    if not folder.is_dir():
+        raise DataError(f"no folder {folder}")
+    return _read_part(folder, "train"), _read_part(folder, "t10k")
+
+
+def _read_part(folder: Path, part: str) -> NamedDataset:
+    images_path = _find(folder, f"{part}-images", 3)
+    labels_path = _find(folder, f"{part}-labels", 1)
+    images, labels = read_idx(images_path), read_idx(labels_path)
+    for path, array, ndim, kind in (
+        (images_path, images, 3, "images"),
+        (labels_path, labels, 1, "labels"),
+    ):
+        if array.ndim != ndim or array.dtype != np.uint8:
+            raise DataError(
+                f"{path} must hold {kind}, {ndim}-dimensional and unsigned bytes, "
+                f"got {array.ndim}-dimensional {array.dtype}"
+            )
+    if len(images) != len(labels):
+        raise DataError(
+            f"{images_path} holds {len(images)} images, but {labels_path} {len(labels)} labels"
+        )
+    height, width = images.shape[1:]
+    return NamedDataset(
+        scaled(images.reshape(len(images), height * width)),
+        labels.astype(np.int64),
+        path=str(folder),
+        image_shape=(height, width, 1),
+    )
+
+
+def _find(folder: Path, stem: str, ndim: int) -> Path:
+    names = [
+        f"{stem}{mark}idx{ndim}-ubyte{ending}" for ending in ("", ".gz") for mark in ("-", ".")
+    ]
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise DataError(f"no {names[0]} (or {names[2]}) in {folder}")
+
+
+def is_idx_folder(folder: Path) -> bool:
+    """Return whether a folder holds a file that is named as one of MNIST's IDX files."""
+    return any(_IDX_NAME.match(path.name) and path.is_file() for path in folder.iterdir())
+
+
+def mnist(path: str | os.PathLike[str] | None = None) -> tuple[Dataset, Dataset]:
+    """Return MNIST (LeCun, Cortes and Burges 1998), 60,000 training and 10,000 test images.
+
+    Parameters
+    ----------
+    path
+        The folder with the four IDX files, gzipped or not. If None, the user's cache, which is
+        filled from the network first if need be (needs pooch); the files' MD5 sums are checked.
+
+    Returns
+    -------
+    train, test
+        Each with ``x`` of shape (n, 784), ``float32(pixel / 255)``, and ``y`` of shape (n,).
+
+    Raises
+    ------
+    DataError
+        If a file is missing or damaged, or can't be had.
+    """
+    if path is None:
+        path = _fetch_mnist()
+    return read_idx_folder(path)
+
+
+def _fetch_mnist() -> Path:
+    try:
+        import pooch
+    except ImportError:
+        raise DataError(
+            "no path to MNIST given, and downloading it needs pooch: pip install pooch"
+        ) from None
+    folder = Path(pooch.os_cache("xpnn")) / "mnist"
+    for name, md5 in _MNIST_MD5.items():
+        try:
+            pooch.retrieve(_MNIST_URL + name, f"md5:{md5}", fname=name, path=folder)
+        except (OSError, ValueError) as error:
+            raise DataError(f"can't download {name} to {folder}: {error}") from None
+    return folder
