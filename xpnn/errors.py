@@ -17,6 +17,7 @@ __all__ = [
     "fraction",
     "integer",
     "nonnegative",
+    "position",
     "positive",
     "unknown",
 ]
@@ -31,7 +32,44 @@ class ArgumentError(XpnnError, ValueError):
 
 
 class DataError(XpnnError, ValueError):
-    """A data set, or a file that should hold one, can't be used."""
+    """A data set, or a file that should hold one, can't be used.
+
+    A check of an array says the row and column; `xpnn.datasets.dataset.located`, which knows the
+    file, turns them into file, line and column.
+
+    Parameters
+    ----------
+    problem
+        What is wrong, without its place.
+    part
+        The array with the problem, "x" or "y"; None if the problem is in no single row or column.
+    row, column
+        The row and column of that array, counted from 0; None where there is none.
+    place
+        The place in words, which the message begins with. If None, the message ends with the row
+        and the column.
+
+    Attributes
+    ----------
+    problem, part, row, column
+        As given.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        part: str | None = None,
+        row: int | None = None,
+        column: int | None = None,
+        place: str | None = None,
+    ) -> None:
+        numbers = position(None, row, column)
+        if place is not None:
+            super().__init__(f"{place}: {problem}")
+        else:
+            super().__init__(f"{problem} in {numbers}" if numbers else problem)
+        self.problem, self.part, self.row, self.column = problem, part, row, column
 
 
 class BackendError(XpnnError, RuntimeError):
@@ -44,6 +82,14 @@ class DivergenceError(XpnnError, ArithmeticError):
 
 class CheckpointWarning(UserWarning):
     """A checkpoint is damaged, and a run goes on from the one before it."""
+
+
+def position(name: str | None, row: int | None = None, column: int | None = None) -> str:
+    """Return a position in an array in words, such as "x, row 2, column 1"."""
+    words = [] if name is None else [name]
+    words += [] if row is None else [f"row {row}"]
+    words += [] if column is None else [f"column {column}"]
+    return ", ".join(words)
 
 
 def unknown(kind: str, given: object, allowed: Iterable[str]) -> ArgumentError:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnn.backends import Backend, backend_of, get_backend, to_numpy
-from xpnn.datasets import as_labels
+from xpnn.datasets.labels import as_labels
 from xpnn.errors import (
     ArgumentError,
     DataError,

@@ -8,8 +8,9 @@ import numpy as np
 
 from xpnn._core.mapped import scaled
 from xpnn.backends import namespace, to_numpy
-from xpnn.datasets import Dataset, Where, as_inputs
-from xpnn.errors import DataError
+from xpnn.datasets.checks import as_inputs
+from xpnn.datasets.dataset import Dataset
+from xpnn.errors import DataError, position
 from xpnn.losses import CrossEntropy, Loss, labels
 from xpnn.model import Sequential
 from xpnn.training import loop
@@ -48,7 +49,7 @@ def evaluate(
         return evaluated(moved(data, place, model.task.normalizer, model.task.target_normalizer), 0)
 
 
-def predict(model: Sequential, x: Array, *, where: Where | None = None) -> Array:
+def predict(model: Sequential, x: Array) -> Array:
     """Return what the model says of `x`: class labels, or what its loss takes the outputs for.
 
     Parameters
@@ -59,9 +60,6 @@ def predict(model: Sequential, x: Array, *, where: Where | None = None) -> Array
         Shape (n, features); unsigned bytes are pixels, as for `fit`. An array of the model's own
         library is answered with one; any other array, which may be mapped from a file, with a
         NumPy array.
-    where
-        ``where(row, "x", column)`` says in words where a feature is, or for None a row, for
-        messages.
 
     Returns
     -------
@@ -76,8 +74,8 @@ def predict(model: Sequential, x: Array, *, where: Where | None = None) -> Array
         model's own library, if a feature is too large for the dtype, or an output isn't finite.
     """
     if model.task.classes is None:
-        return predict_proba(model, x, where=where)
-    outputs = outputs_of(model, x, where=where)
+        return predict_proba(model, x)
+    outputs = outputs_of(model, x)
     place = model.placed()[0]
     with place.scope():
         indices = labels(outputs)
@@ -88,7 +86,7 @@ def predict(model: Sequential, x: Array, *, where: Where | None = None) -> Array
         return place.xp.take(place.asarray(model.task.labels), indices)
 
 
-def predict_proba(model: Sequential, x: Array, *, where: Where | None = None) -> Array:
+def predict_proba(model: Sequential, x: Array) -> Array:
     """Return probabilities (cross entropies) or values (squared error), shape (n, outputs).
 
     Parameters, errors and arrays are as for `predict`. Probabilities are in the order of
@@ -96,7 +94,7 @@ def predict_proba(model: Sequential, x: Array, *, where: Where | None = None) ->
     float64.
     """
     loss = model.task.loss or CrossEntropy()
-    outputs = outputs_of(model, x, where=where)
+    outputs = outputs_of(model, x)
     place = model.placed()[0]
     with place.scope():
         if isinstance(outputs, np.ndarray) and place.options().get("reproducible"):
@@ -115,7 +113,7 @@ def predict_proba(model: Sequential, x: Array, *, where: Where | None = None) ->
         return values if normalizer is None else normalizer.invert(values)
 
 
-def outputs_of(model: Sequential, x: Array, *, where: Where | None = None) -> Array:
+def outputs_of(model: Sequential, x: Array) -> Array:
     """Return the network's outputs for `x`, shape (n, outputs): logits, or normalized values.
 
     Parameters, errors and arrays are as for `predict`.
@@ -123,13 +121,13 @@ def outputs_of(model: Sequential, x: Array, *, where: Where | None = None) -> Ar
     place, arrays = model.placed()
     own = place.owns(x) and not isinstance(x, np.ndarray)
     if not own:
-        x = as_inputs("x", x, where)
+        x = as_inputs("x", x)
     if x.ndim != 2 or x.shape[1] != model.inputs:
         raise DataError(f"x must have shape (n, {model.inputs}), got {tuple(x.shape)}")
     xp, normalizer = place.xp, model.task.normalizer
     with place.scope():
         parts = []
-        source = None if own else features(x, place.dtype_name, normalizer, where)
+        source = None if own else features(x, place.dtype_name, normalizer)
         for start in range(0, max(x.shape[0], 1), loop.EVALUATION_ROWS):
             stop = min(start + loop.EVALUATION_ROWS, x.shape[0])
             if source is not None:
@@ -144,15 +142,16 @@ def outputs_of(model: Sequential, x: Array, *, where: Where | None = None) -> Ar
             part = model.apply(arrays, part)
             if not own:
                 part = place.to_numpy(part)
-                _check_outputs_finite(part, start, where)
+                _check_outputs_finite(part, start)
             parts.append(part)
         return xp.concat(parts) if own else np.concatenate(parts)
 
 
-def _check_outputs_finite(outputs: np.ndarray, start: int, where: Where | None) -> None:
+def _check_outputs_finite(outputs: np.ndarray, start: int) -> None:
     finite = np.isfinite(outputs).all(axis=1)
     if not finite.all():
         row = int(np.argmin(finite))
-        place = f"x, row {start + row}" if where is None else where(start + row, "x", None)
         value = outputs[row][~np.isfinite(outputs[row])][0]
-        raise DataError(f"{place}: an output of the model is {value}; its features are too large")
+        problem = f"an output of the model is {value}; its features are too large"
+        row += start
+        raise DataError(problem, part="x", row=row, place=position("x", row))

@@ -76,7 +76,7 @@ def confusion_matrix(true: Array, predicted: Array, *, classes: int | None = Non
         if outside.any():
             row = int(np.argmax(outside))
             raise DataError(
-                f"{name} must hold labels from 0 to {classes - 1}, got {array[row]} in row {row}"
+                f"{name} must hold labels from 0 to {classes - 1}, got {array[row]}", row=row
             )
     pairs = arrays["true"].astype(np.int64) * classes + arrays["predicted"].astype(np.int64)
     return np.bincount(pairs, minlength=classes**2).astype(np.int64).reshape(classes, classes)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from xpnn._core.mapped import Source
+from xpnn._core.mapped import EXACT, Source
 from xpnn._core.parts import Part
 from xpnn._core.registry import Registry
 from xpnn.backends import device, namespace, to_numpy
-from xpnn.errors import ArgumentError, DataError
+from xpnn.errors import ArgumentError, DataError, position
 
 __all__ = [
     "NORMALIZERS",
@@ -33,8 +33,6 @@ register = NORMALIZERS.register
 
 # values that are in memory at a time
 _BLOCK_VALUES = 1 << 16
-
-_EXACT = 2**53
 
 
 class Normalizer(Part, ABC):
@@ -84,7 +82,7 @@ class Normalizer(Part, ABC):
     def statistics(self, x: Blocks) -> tuple[np.ndarray, np.ndarray]:
         """Return offset and scale for data; scale may be 0, or whatever, for a constant column."""
 
-    def fit(self, x: Array, *, name: str = "x", columns: Sequence[str] | None = None) -> Self:
+    def fit(self, x: Array) -> Self:
         """Return a normalizer of this kind for a data set, and leave this one as it is.
 
         Parameters
@@ -92,8 +90,6 @@ class Normalizer(Part, ABC):
         x
             Shape (n, features) with n > 0, of any library, or mapped from a file. Bytes are pixels
             and count as ``float32(x / 255)``.
-        name, columns
-            Of the data and of their columns, for messages.
 
         Raises
         ------
@@ -103,11 +99,11 @@ class Normalizer(Part, ABC):
         """
         host = x if isinstance(x, np.ndarray) else to_numpy(x)
         if host.ndim != 2:
-            raise DataError(f"{name} must have shape (n, features), got shape {host.shape}")
+            raise DataError(f"x must have shape (n, features), got shape {host.shape}")
         data = Blocks(host)
         if not len(host):
-            raise DataError(f"{name} must hold at least one row to normalize, got none")
-        low, high = data.extremes(name, columns)
+            raise DataError("x must hold at least one row to normalize, got none")
+        low, high = data.extremes()
         with np.errstate(over="ignore", invalid="ignore"):
             offset, scale = self.statistics(data)
         # an average of equal numbers needn't be that number
@@ -116,10 +112,9 @@ class Normalizer(Part, ABC):
         wrong = ~np.isfinite(offset) | ~np.isfinite(scale) | (scale == 0)
         if wrong.any():
             column = int(np.argmax(wrong))
-            raise DataError(
-                f"{name} can't be normalized in float64: column {_label(column, columns)} goes "
-                f"from {low[column]} to {high[column]}"
-            )
+            problem = f"values from {low[column]} to {high[column]} can't be normalized in float64"
+            place = position("x", column=column)
+            raise DataError(problem, part="x", column=column, place=place)
         return type(self)(offset, scale)
 
     def apply(self, x: Array, *, xp: Any = None) -> Array:
@@ -159,18 +154,16 @@ class Blocks:
             rows = self._source.rows(start, min(start + self._step, self.rows))
             yield rows.astype(np.float64)
 
-    def extremes(
-        self, name: str = "x", columns: Sequence[str] | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def extremes(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the smallest and the largest value of each column."""
         lows, highs = zip(*((rows.min(axis=0), rows.max(axis=0)) for rows in self), strict=True)
         low, high = np.min(lows, axis=0), np.max(highs, axis=0)
-        outside = np.maximum(-low, high) >= _EXACT
+        outside = np.maximum(-low, high) >= EXACT
         if self._x.dtype.kind in "iu" and outside.any():
-            raise DataError(
-                f"{name} must hold integers below 2**53 to be normalized, got larger ones in "
-                f"column {_label(int(np.argmax(outside)), columns)}"
-            )
+            column = int(np.argmax(outside))
+            problem = "must hold integers below 2**53 to be normalized, got larger ones"
+            place = position("x", column=column)
+            raise DataError(problem, part="x", column=column, place=place)
         return low, high
 
     def mean(self, function: Any = None) -> np.ndarray:
@@ -178,10 +171,6 @@ class Blocks:
         sums = [_total(rows if function is None else function(rows)) for rows in self]
         mean: np.ndarray = _total(np.stack(sums)) / self.rows
         return mean
-
-
-def _label(column: int, columns: Sequence[str] | None) -> str:
-    return str(column) if columns is None else repr(columns[column])
 
 
 def _total(rows: np.ndarray) -> np.ndarray:

@@ -13,8 +13,8 @@ import numpy as np
 from xpnn._core.files import PathLike, check_writable, replacing
 from xpnn.activations import ACTIVATIONS, bind
 from xpnn.backends import get_backend
-from xpnn.datasets import Dataset, NamedDataset, as_dataset
-from xpnn.datasets.readers import images
+from xpnn.datasets.checks import as_dataset, check_images
+from xpnn.datasets.dataset import Dataset, NamedDataset, located
 from xpnn.errors import ArgumentError, DataError, finite, integer
 from xpnn.inference import predict, predict_proba
 from xpnn.losses import is_labels
@@ -388,15 +388,16 @@ def plot_errors(
     if model.task.classes is None:
         raise ArgumentError("model must have been trained on class labels, got one that wasn't")
     given = data.image_shape if isinstance(data, NamedDataset) else None
-    if isinstance(data, NamedDataset):
-        images.check_size(data.path, given, model.task.image_shape)
+    check_images(data, model.task.image_shape)
     data = as_dataset("data", data, model.task.labels)
     if not is_labels(data.y):
         raise DataError(
             f"data.y must hold integer class labels of shape (n,), got {data.y.dtype} of shape "
             f"{data.y.shape}"
         )
-    predicted = as_dataset("predictions", (data.x, predict(model, data.x)), model.task.labels).y
+    with located(data):
+        found = predict(model, data.x)
+    predicted = as_dataset("predictions", (data.x, found), model.task.labels).y
     shape = _drawn_shape(data.x, given or model.task.image_shape)
     names = np.arange(model.task.classes) if model.task.labels is None else model.task.labels
     wrong = np.flatnonzero(predicted != data.y)

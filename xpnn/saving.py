@@ -21,7 +21,7 @@ from xpnn._core.tree import flatten
 from xpnn._version import __version__
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import get_backend
-from xpnn.datasets import as_labels
+from xpnn.datasets.labels import as_labels
 from xpnn.errors import ArgumentError, DataError, XpnnError
 from xpnn.layers import LAYERS, Activation
 from xpnn.losses import LOSSES, Flooding, Loss

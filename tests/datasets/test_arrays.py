@@ -7,6 +7,7 @@ import xpnn
 from tests.helpers import BACKEND_NAMES, CODES, FLOWERS, NAMES, VALUES, failed, open_backend, run
 from xpnn._core.mapped import is_mapped
 from xpnn.datasets import Dataset, load, load_training, split
+from xpnn.datasets.checks import as_inputs
 from xpnn.errors import ArgumentError, DataError
 
 
@@ -109,9 +110,9 @@ def test_arrays_say_where_they_are_wrong(kind, spoil, place, here, capsys):
 
 def test_integers_that_float64_holds_are_taken():
     big = np.array([[2**53], [-(2**60)], [2**62 + 2**20]])
-    np.testing.assert_array_equal(xpnn.datasets.as_inputs("x", big), big, strict=True)
+    np.testing.assert_array_equal(as_inputs("x", big), big, strict=True)
     with pytest.raises(DataError, match=f"got {-(2**53) - 1} in row 1, column 0"):
-        xpnn.datasets.as_inputs("x", np.array([[1], [-(2**53) - 1]]))
+        as_inputs("x", np.array([[1], [-(2**53) - 1]]))
 
 
 @pytest.mark.parametrize("backend", BACKEND_NAMES)

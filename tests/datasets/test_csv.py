@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xpnn.datasets.readers.csv import finite_number, read_csv, read_target
+from xpnn.datasets.readers import csv as tables
+from xpnn.datasets.readers.cells import finite_number
+from xpnn.datasets.readers.reader import Request
 from xpnn.errors import ArgumentError, DataError
 
 
@@ -23,6 +25,10 @@ def file(tmp_path):
         return path
 
     return write
+
+
+def read_csv(path, **options):
+    return tables.read_csv(path, Request(**options))
 
 
 EXPECTED = np.array([[1.5, 2.0], [3.0, -4e-3]])
@@ -46,16 +52,17 @@ PLAIN = "a,b,y\n1.5,2,u\n3,-4e-3,v\n"
 )
 def test_one_table_in_many_spellings(content, file):
     table = read_csv(file(content))
-    assert (table.names, table.target_name, table.target) == (("a", "b"), "y", ["u", "v"])
-    np.testing.assert_array_equal(table.values, EXPECTED, strict=True)
+    assert (table.feature_names, table.target_name) == (("a", "b"), "y")
+    np.testing.assert_array_equal(table.y, np.array(["u", "v"]), strict=True)
+    np.testing.assert_array_equal(table.x, EXPECTED, strict=True)
 
 
 def test_a_delimiter_in_quotes_is_text(file):
     table = read_csv(file('"a;1","b,2",y\n1,2,"u;\n""v"""\n3,4,w\n'))
-    assert table.names == ("a;1", "b,2")
-    assert table.target == ['u;\n"v"', "w"]
+    assert table.feature_names == ("a;1", "b,2")
+    assert table.y.tolist() == ['u;\n"v"', "w"]
     # the second row begins two lines further down
-    assert table.lines.tolist() == [2, 4]
+    assert table.rows.tolist() == [2, 4]
 
 
 @pytest.mark.parametrize(
@@ -72,23 +79,25 @@ def test_a_delimiter_in_quotes_is_text(file):
     ],
 )
 def test_what_is_a_header(content, header, file):
-    def names(given):
-        return (
-            read_csv(file(content.replace(",,", ",0,")), header=given).header,
-            read_csv(file(content.replace(",,", ",0,")), header=given).target_name,
-        )
+    def found(given):
+        table = read_csv(file(content.replace(",,", ",0,")), header=given)
+        return table.rows[0] == 2, table.target_name
 
-    assert names(None) == names(header)
-    assert names(header)[0] is header
+    assert found(None) == found(header)
+    assert found(header)[0] == header
 
 
 def test_without_a_header_columns_are_numbered(file):
     table = read_csv(file("1,2,u\n3,4,v\n"))
-    assert (table.names, table.target_name, table.lines.tolist()) == (("1", "2"), "3", [1, 2])
+    assert (table.feature_names, table.target_name, table.rows.tolist()) == (
+        ("1", "2"),
+        "3",
+        [1, 2],
+    )
 
 
 def test_a_first_row_may_be_said_to_be_one_of_names(file):
-    assert read_csv(file("1,2\n3,4\n"), header=True).names == ("1",)
+    assert read_csv(file("1,2\n3,4\n"), header=True).feature_names == ("1",)
     with pytest.raises(DataError, match="line 1, column '1': 'a' is not a number"):
         read_csv(file("a,b\n3,4\n5,6\n"), header=False)
 
@@ -105,22 +114,22 @@ def test_a_first_row_may_be_said_to_be_one_of_names(file):
 )
 def test_the_target_by_name_and_number(target, name, names, file):
     table = read_csv(file("a,b,c\n1,2,3\n4,5,6\n"), target=target)
-    assert (table.target_name, table.names) == (name, names)
+    assert (table.target_name, table.feature_names) == (name, names)
     columns = ["abc".index(n) for n in names]
-    np.testing.assert_array_equal(table.values, np.array([[1.0, 2, 3], [4, 5, 6]])[:, columns])
+    np.testing.assert_array_equal(table.x, np.array([[1.0, 2, 3], [4, 5, 6]])[:, columns])
 
 
 def test_columns_may_be_ignored_or_asked_for(file):
     path = file("id,a,town,b,y\nx1,1,Rome,2,u\nx2,3,Oslo,4,v\n")
-    assert read_csv(path, ignore=["town", 1]).names == ("a", "b")
+    assert read_csv(path, ignore=["town", 1]).feature_names == ("a", "b")
     asked = read_csv(path, features=["b", "a"], target=None)
-    np.testing.assert_array_equal(asked.values, [[2, 1], [4, 3]])
+    np.testing.assert_array_equal(asked.x, [[2, 1], [4, 3]])
     assert asked.target_name is None
 
 
 def test_features_alone_need_no_header(file):
     table = read_csv(file("1,2\n3,4\n"), features=["2", "5"], target=None)
-    np.testing.assert_array_equal(table.values, [[1, 2], [3, 4]])
+    np.testing.assert_array_equal(table.x, [[1, 2], [3, 4]])
 
 
 UTF = " is not UTF-8 text; save the file as UTF-8"
@@ -210,7 +219,7 @@ def test_floats_come_back(tmp_path_factory, rows):
     text = io.StringIO()
     csv.writer(text).writerows([["a", "b", "c"], *rows])
     path.write_text(text.getvalue())
-    np.testing.assert_array_equal(read_csv(path, target=None).values, np.array(rows), strict=True)
+    np.testing.assert_array_equal(read_csv(path, target=None).x, np.array(rows), strict=True)
 
 
 @given(st.integers(-(2**70), 2**70))
@@ -226,7 +235,7 @@ def test_integers_are_exact_or_refused(number):
 def target(file, *cells, task=None):
     rows = "".join(f'{i}.5,"{cell}"\n' for i, cell in enumerate(cells))
     path = file("a,y\n" + rows)
-    return read_target(path, read_csv(path, header=True), task)
+    return read_csv(path, header=True, task=task).y
 
 
 @pytest.mark.parametrize(

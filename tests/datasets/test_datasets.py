@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.helpers import ROOT, open_backend
-from xpnn.datasets import Dataset, as_dataset, mnist, read_idx, read_idx_folder, readers
+from xpnn.datasets import Dataset, mnist, read_idx, read_idx_folder, readers
+from xpnn.datasets.checks import as_dataset
 from xpnn.errors import ArgumentError, DataError
 
 CODES = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}

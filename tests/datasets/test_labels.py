@@ -15,7 +15,7 @@ from tests.helpers import (
     open_backend,
 )
 from xpnn.backends import to_numpy
-from xpnn.datasets import encode
+from xpnn.datasets.labels import label_indices
 from xpnn.errors import ArgumentError, DataError
 
 
@@ -99,7 +99,7 @@ def test_labels_that_can_not_be_used(y, options, kind, message):
 
 
 def test_integers_may_be_looked_up_as_strings():
-    found = encode("y", [1, 2, 1], np.array(["2", "1"]))
+    found = label_indices("y", [1, 2, 1], np.array(["2", "1"]))
     assert found.tolist() == [1, 0, 1]
     with pytest.raises(DataError, match="y, row 0: 'a' is not one of the classes"):
-        encode("y", ["a"], np.array([1, 2]))
+        label_indices("y", ["a"], np.array([1, 2]))

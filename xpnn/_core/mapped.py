@@ -14,7 +14,10 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from xpnn.errors import DataError
+from xpnn.errors import DataError, position
+
+# integers up to this one are all float64s
+EXACT = 2**53
 
 # rows that are read at once: long enough for a disk to be quick
 BLOCK_BYTES = 1 << 19
@@ -105,8 +108,8 @@ class Source:
         Whether unsigned bytes are pixels, see `scaled`.
     transform
         What the rows, pixels as float32, become before they are rounded to `dtype`, if anything.
-    where
-        ``where(row, column)`` says in words where a value is, for messages.
+    part
+        What the array is called in errors, "x" or "y".
     """
 
     def __init__(
@@ -116,9 +119,9 @@ class Source:
         *,
         pixels: bool = False,
         transform: Callable[[np.ndarray], np.ndarray] | None = None,
-        where: Callable[[int, int | None], str] | None = None,
+        part: str = "x",
     ) -> None:
-        self.array, self.where = array, where
+        self.array, self.part = array, part
         self.pixels = pixels and array.dtype == np.uint8
         self.transform = transform
         self._release = releaser(array)
@@ -169,15 +172,16 @@ class Source:
         """Raise if one of the values `given`, in `rows` as they were read, has overflowed."""
         finite = np.isfinite(rows)
         if not finite.all():
-            place = tuple(int(i) for i in np.argwhere(~finite)[0])
-            row, column = start + place[0], place[1] if len(place) > 1 else None
-            spot = (
-                self.where(row, column)
-                if self.where is not None
-                else f"row {row}" + ("" if column is None else f", column {column}")
-            )
+            index = tuple(int(i) for i in np.argwhere(~finite)[0])
+            row, column = start + index[0], index[1] if len(index) > 1 else None
             change = "" if self.transform is None else ", normalized,"
-            raise DataError(f"{spot}: {given[place]}{change} is too large for {self.dtype}")
+            raise DataError(
+                f"{given[index]}{change} is too large for {self.dtype}",
+                part=self.part,
+                row=row,
+                column=column,
+                place=position(self.part, row, column),
+            )
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Return rows; those of an array in memory as they are, where they need no change."""

@@ -13,11 +13,8 @@ from xpnn.cli.shared import (
     header_of,
     names_of,
 )
-from xpnn.datasets import (
-    Dataset,
-    load,
-)
-from xpnn.datasets.readers import images
+from xpnn.datasets import Dataset, load
+from xpnn.datasets.checks import check_images
 from xpnn.model import Sequential
 
 
@@ -60,5 +57,5 @@ def known_data(args: argparse.Namespace, model: Sequential) -> Dataset:
         features=model.task.feature_names,
         part="test",
     )
-    images.check_size(args.data, data.image_shape, model.task.image_shape)
+    check_images(data, model.task.image_shape)
     return data

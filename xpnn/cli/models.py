@@ -27,13 +27,11 @@ from xpnn.cli.shared import (
     summary,
     table,
 )
-from xpnn.datasets import (
-    NamedDataset,
-    as_inputs,
-    load,
-)
+from xpnn.datasets import NamedDataset, load
+from xpnn.datasets.checks import as_inputs, check_images, size_of
+from xpnn.datasets.dataset import located
 from xpnn.datasets.readers import csv as tables
-from xpnn.datasets.readers import images
+from xpnn.datasets.readers import reader_of
 from xpnn.errors import ArgumentError
 from xpnn.export import onnx
 from xpnn.inference import evaluate, predict, predict_proba
@@ -94,7 +92,7 @@ def _show(args: argparse.Namespace) -> int:
         ("classes", None if labels is None else ", ".join(map(str, labels))),
         ("features", model.task.feature_names and ", ".join(model.task.feature_names)),
         ("target", model.task.target_name),
-        ("images", model.task.image_shape and images.size_of(model.task.image_shape)),
+        ("images", model.task.image_shape and size_of(model.task.image_shape)),
         ("loss", model.task.loss),
         ("dtype", about["dtype"]),
     ]
@@ -137,26 +135,22 @@ def _predict(args: argparse.Namespace) -> int:
     if args.proba and model.task.classes is None:
         raise ArgumentError("proba is for models of classes, and this one gives values")
     data = _inputs(args, model)
-    images.check_size(args.data, data.image_shape, model.task.image_shape)
+    check_images(data, model.task.image_shape)
     # before anything is written
-    as_inputs("x", data.x, data.where)
-    files = data.files
+    with located(data):
+        as_inputs("x", data.x)
     with _written(args.out) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*([] if files is None else ["file"]), *_columns(model, args.proba)])
+        writer.writerow([*([] if data.files is None else ["file"]), *_columns(model, args.proba)])
         for start in range(0, len(data.x), EVALUATION_ROWS):
-            part = slice(start, start + EVALUATION_ROWS)
-            rows = data.x[part]
-
-            def where(row: int, part: str, column: int | None, start: int = start) -> str:
-                return data.where(start + row, part, column)
-
-            columns = [] if files is None else [files[part]]
-            columns.append(predict(model, rows, where=where))
-            if args.proba:
-                proba = predict_proba(model, rows, where=where)
-                columns.append(np.hstack([1 - proba, proba]) if proba.shape[1] == 1 else proba)
-            table = [column.reshape(len(rows), -1) for column in columns]
+            rows = data.part(slice(start, start + EVALUATION_ROWS))
+            columns = [] if rows.files is None else [rows.files]
+            with located(rows):
+                columns.append(predict(model, rows.x))
+                if args.proba:
+                    proba = predict_proba(model, rows.x)
+                    columns.append(np.hstack([1 - proba, proba]) if proba.shape[1] == 1 else proba)
+            table = [column.reshape(len(rows.x), -1) for column in columns]
             for cells in zip(*table, strict=True):
                 # all the digits, and no more, of either dtype
                 writer.writerow([str(cell) for group in cells for cell in group])
@@ -170,10 +164,10 @@ def _inputs(args: argparse.Namespace, model: Sequential) -> NamedDataset:
     )
     if model.task.feature_names is not None:
         return read(features=model.task.feature_names)
-    if not Path(args.data).is_file() or Path(args.data).suffix in (".npy", ".npz"):
+    if reader_of(Path(args.data)) is not tables.FILE:
         return read()
     # nothing says which columns are the features: all, or all but the target
-    if args.target is None and tables.count_columns(args.data) == model.inputs:
+    if args.target is None and tables.count_columns(Path(args.data)) == model.inputs:
         return read()
     return read(ignore=[-1 if args.target is None else args.target])
 

@@ -17,9 +17,7 @@ from xpnn.cli.shared import (
     check_different,
     names_of,
 )
-from xpnn.datasets import (
-    as_dataset,
-)
+from xpnn.datasets.checks import as_dataset
 from xpnn.errors import ArgumentError
 from xpnn.inference import predict
 

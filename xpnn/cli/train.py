@@ -45,7 +45,7 @@ from xpnn.datasets import (
     NamedDataset,
     load_training,
 )
-from xpnn.datasets.readers import csv as tables
+from xpnn.datasets.labels import TASKS
 from xpnn.errors import ArgumentError, CheckpointWarning, DivergenceError, unknown
 from xpnn.losses import LOSSES
 from xpnn.model import Sequential
@@ -71,7 +71,7 @@ def add(commands: Any) -> None:
     add = train.add_argument
     add("data", metavar="DATA", help=DATA)
     add_table(train)
-    add("--task", metavar="NAME", help=f"{names_of(tables.TASKS)}; by the target if left out")
+    add("--task", metavar="NAME", help=f"{names_of(TASKS)}; by the target if left out")
     add("--ignore", metavar="NAME,...", help="columns that are not features")
     add(
         "--weights",

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from xpnn._core.mapped import blocks, is_mapped, plain
+from xpnn._core.mapped import EXACT, blocks, is_mapped, plain
 from xpnn.backends import to_numpy
-from xpnn.datasets.dataset import Dataset, NamedDataset, Where
-from xpnn.datasets.labels import encode
+from xpnn.datasets.dataset import Dataset, NamedDataset, located
+from xpnn.datasets.labels import label_indices
 from xpnn.errors import ArgumentError, DataError
 
-# integers up to here are all float64s
-_EXACT = 2**53
+
+def as_pair(name: str, data: Any) -> tuple[Any, Any]:
+    """Return x and y of `data`, or raise an ArgumentError if it isn't a pair."""
+    try:
+        x, y = data
+    except (TypeError, ValueError):
+        raise ArgumentError(
+            f"{name} must be a pair of arrays (x, y), got {type(data).__name__}"
+        ) from None
+    return x, y
 
 
 def as_dataset(name: str, data: Any, labels: np.ndarray | None = None) -> Dataset:
@@ -29,76 +37,90 @@ def as_dataset(name: str, data: Any, labels: np.ndarray | None = None) -> Datase
         dimensions, either isn't numeric, or there is a NaN, an infinity, or among the features an
         integer that float64 can't hold.
     """
-    named = data if isinstance(data, NamedDataset) else None
-    where = None if named is None else named.where
-    try:
-        x, y = data
-    except (TypeError, ValueError):
-        raise ArgumentError(
-            f"{name} must be a pair of arrays (x, y), got {type(data).__name__}"
-        ) from None
-    if labels is not None:
-        y = encode(f"{name}.y", y, labels, where)
-    x, y = as_inputs(f"{name}.x", x, where), _numeric(f"{name}.y", y, where)
+    x, y = as_pair(name, data)
+    with located(data):
+        if labels is not None:
+            y = label_indices(f"{name}.y", y, labels)
+        x, y = as_inputs(f"{name}.x", x), _numeric(f"{name}.y", y)
     if is_mapped(y) and y.ndim == 1:
         y = np.array(y)
     if y.ndim not in (1, 2):
         raise DataError(f"{name}.y must have shape (n,) or (n, outputs), got shape {y.shape}")
-    if x.shape[0] != y.shape[0]:
-        raise DataError(
-            f"{name}.x and {name}.y must have the same length, got {x.shape[0]} and {y.shape[0]}"
-        )
-    return Dataset(x, y) if named is None else type(named)(x, y, **vars(named))
+    check_lengths(name, x, y)
+    return data._replace(x=x, y=y) if isinstance(data, NamedDataset) else Dataset(x, y)
 
 
-def as_inputs(name: str, x: Any, where: Where | None = None) -> np.ndarray:
+def as_inputs(name: str, x: Any) -> np.ndarray:
     """Return `x`, of any library, as a checked two-dimensional array on the host.
 
-    One that is mapped from a file stays so.
+    An array that is mapped from a file stays mapped.
     """
-    inputs = _numeric(name, x, where)
+    inputs = _numeric(name, x)
     if inputs.ndim != 2:
         raise DataError(f"{name} must have shape (n, features), got shape {inputs.shape}")
     return inputs
 
 
-def _numeric(name: str, values: Any, where: Where | None = None) -> np.ndarray:
+def check_lengths(name: str, x: np.ndarray, y: np.ndarray) -> None:
+    """Raise a DataError if x and y differ in length."""
+    if x.shape[0] != y.shape[0]:
+        raise DataError(
+            f"{name}.x and {name}.y must have the same length, got {x.shape[0]} and {y.shape[0]}"
+        )
+
+
+def check_images(data: object, shape: Sequence[int] | None) -> None:
+    """Raise a DataError if `data` are images of another shape than those a model is for.
+
+    Nothing is checked where either shape isn't known.
+    """
+    if not isinstance(data, NamedDataset) or data.image_shape is None or shape is None:
+        return
+    if tuple(data.image_shape) != tuple(shape):
+        raise DataError(
+            f"{data.path} must hold images of {size_of(shape)} as the training data do, "
+            f"got {size_of(data.image_shape)}"
+        )
+
+
+def size_of(shape: Sequence[int]) -> str:
+    """Return in words what images of (height, width, channels) are like."""
+    height, width, channels = shape
+    return f"{width} × {height} {'grey' if channels == 1 else 'colour'}"
+
+
+def _numeric(name: str, values: Any) -> np.ndarray:
     array: np.ndarray = values if is_mapped(values) else to_numpy(values)
     if array.dtype.kind not in "biuf":
         raise DataError(f"{name} must be an array of numbers, got dtype {array.dtype}")
     if array.dtype.kind == "f" and array.ndim:
-        _check(name, array, lambda rows: ~np.isfinite(rows), "finite", where)
+        _check(name, array, lambda rows: ~np.isfinite(rows), "finite")
     elif array.dtype.kind in "iu" and array.dtype.itemsize == 8 and array.ndim == 2:
-        _check(name, array, _inexact, "integers that float64 can hold", where)
+        _check(name, array, _inexact, "integers that float64 can hold")
     if not is_mapped(array):
         array = array.astype(plain(array.dtype), copy=False)
     return array
 
 
 def _check(
-    name: str,
-    array: np.ndarray,
-    wrong: Callable[[np.ndarray], np.ndarray],
-    wanted: str,
-    where: Where | None,
+    name: str, array: np.ndarray, wrong: Callable[[np.ndarray], np.ndarray], wanted: str
 ) -> None:
     for first, rows in blocks(array):
         found = wrong(rows)
         if found.any():
-            place = tuple(int(i) for i in np.argwhere(found)[0])
-            value, row = rows[place], first + place[0]
-            if where is None:
-                numbers = ", column ".join(map(str, (row, *place[1:])))
-                raise DataError(f"{name} must be {wanted}, got {value} in row {numbers}")
-            column = place[1] if len(place) > 1 else None
-            spot = where(row, name.rpartition(".")[2], column)
-            raise DataError(f"{spot}: {name} must be {wanted}, got {value}")
+            index = tuple(int(i) for i in np.argwhere(found)[0])
+            raise DataError(
+                f"{name} must be {wanted}, got {rows[index]}",
+                part=name.rpartition(".")[2],
+                row=first + index[0],
+                column=index[1] if len(index) > 1 else None,
+            )
 
 
 def _inexact(rows: np.ndarray) -> np.ndarray:
     """Return which integers float64 can't hold."""
-    far = rows > _EXACT
+    far = rows > EXACT
     if rows.dtype.kind == "i":
-        far |= rows < -_EXACT
+        far |= rows < -EXACT
     far[far] = [int(float(value)) != value for value in rows[far].tolist()]
     return far

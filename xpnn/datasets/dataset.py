@@ -1,12 +1,15 @@
-"""Data sets: pairs of inputs and targets, and where they come from."""
+"""Data sets: pairs of inputs and targets, which may know the file that they are from."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+
+from xpnn.errors import DataError, position
 
 
 class Dataset(NamedTuple):
@@ -16,8 +19,8 @@ class Dataset(NamedTuple):
     ----------
     x
         Shape (n, features). Unsigned bytes are pixels, and enter the network as
-        ``float32(x / 255)``; floats and other integers as they are. May be mapped from a file, as
-        by ``numpy.load("x.npy", mmap_mode="r")``; see `fit`.
+        ``float32(x / 255)``; floats and other integers enter as they are. May be mapped from a
+        file, as by ``numpy.load("x.npy", mmap_mode="r")``; see `xpnn.fit`.
     y
         Class labels of shape (n,), integers or strings, or an array of floats or one-hot rows of
         shape (n, outputs).
@@ -28,24 +31,24 @@ class Dataset(NamedTuple):
 
 
 class NamedDataset(Dataset):
-    """A data set from a file, which knows what its columns are called and where its rows are.
+    """A data set from a file, which knows the names of its columns and the place of its rows.
 
     Parameters
     ----------
     x, y
         As for `Dataset`.
     path
-        What it was read from.
+        The file or folder that it is from.
     feature_names, target_name
-        Of the columns of a table.
+        The names of the columns of a table.
     rows
-        Where each row is: lines of the file, or files of their own; rows of arrays, if they aren't
-        counted from 0.
+        The place of each row: its line in a table, its number in an array, or the file that it is.
+        If None, rows are counted from 0.
     image_shape
-        Height, width and channels, where the rows of x are images.
+        Height, width and channels, if the rows of x are images.
     weights
-        What each row counts, shape (n,), if the file says so: the `sample_weight` for `fit`, which
-        doesn't take it by itself.
+        The weight of each row, shape (n,), if the file has weights. `xpnn.fit` doesn't use them
+        unless it is given them as `sample_weight`.
 
     Attributes
     ----------
@@ -71,7 +74,7 @@ class NamedDataset(Dataset):
         rows: np.ndarray | None = None,
         image_shape: tuple[int, int, int] | None = None,
         weights: np.ndarray | None = None,
-    ) -> NamedDataset:
+    ) -> Self:
         """Return the pair (x, y) with the rest as attributes."""
         self = super().__new__(cls, x, y)
         self.path, self.rows, self.image_shape = path, rows, image_shape
@@ -79,38 +82,60 @@ class NamedDataset(Dataset):
         self.weights = weights
         return self
 
+    def _replace(self, **arrays: Any) -> Self:
+        """Return the data set with another x or y; it keeps its attributes."""
+        return type(self)(**{**self._asdict(), **arrays}, **vars(self))
+
     @property
     def files(self) -> np.ndarray | None:
         """The file that each row is, if each is one."""
         return self.rows if self.rows is not None and self.rows.dtype.kind == "U" else None
 
-    def where(self, row: int, part: str = "y", column: int | None = None) -> str:
-        """Return in words where a row of x or y is, or what stands in one of its columns."""
+    def where(self, row: int | None, part: str = "y", column: int | None = None) -> str:
+        """Return in words where a row or a column of x or y is in the file, or one value of it."""
         if self.files is not None:
-            return str(self.files[row])
-        number = row if self.rows is None else int(self.rows[row])
-        if self.feature_names is not None:
-            if part == "y":
-                assert self.target_name is not None
-                return place(self.path, number, self.target_name)
-            name = None if column is None else self.feature_names[column]
-            return place(self.path, number, name)
-        spot = f"{self.path}, {part}, row {number}"
-        return spot if column is None else f"{spot}, column {column}"
+            return self.path if row is None else str(self.files[row])
+        if row is not None and self.rows is not None:
+            row = int(self.rows[row])
+        if self.feature_names is None:
+            return f"{self.path}, {position(part, row, column)}"
+        if part == "y":
+            return place(self.path, row, self.target_name)
+        return place(self.path, row, None if column is None else self.feature_names[column])
 
-    def part(self, rows: np.ndarray) -> NamedDataset:
-        """Return some rows."""
-        about = {**vars(self), "rows": rows if self.rows is None else self.rows[rows]}
+    def part(self, rows: np.ndarray | slice) -> Self:
+        """Return some of the rows, by their numbers or as a slice."""
+        about = vars(self).copy()
+        if self.rows is not None:
+            about["rows"] = self.rows[rows]
+        elif isinstance(rows, slice):
+            about["rows"] = np.arange(*rows.indices(len(self.x)))
+        else:
+            about["rows"] = rows
         if self.weights is not None:
             about["weights"] = self.weights[rows]
         return type(self)(self.x[rows], self.y[rows], **about)
 
 
-# in words, where a row of x or of y is, or one of its columns: `NamedDataset.where`
-Where = Callable[[int, str, int | None], str]
+def place(path: str | os.PathLike[str], line: int | None, column: str | None = None) -> str:
+    """Return in words where a cell of a table is, or where a line or a column is."""
+    words = [str(path)]
+    words += [] if line is None else [f"line {line}"]
+    words += [] if column is None else [f"column {column!r}"]
+    return ", ".join(words)
 
 
-def place(path: str | os.PathLike[str], line: int, column: str | None) -> str:
-    """Return where a cell is, or a row, for messages."""
-    row = f"{path}, line {line}"
-    return row if column is None else f"{row}, column {column!r}"
+@contextlib.contextmanager
+def located(data: object) -> Iterator[None]:
+    """Add the place in the file of `data` to a DataError about one of their rows or columns.
+
+    An error about data that are not from a file stays as it is.
+    """
+    try:
+        yield
+    except DataError as error:
+        if error.part is None or not isinstance(data, NamedDataset) or not data.path:
+            raise
+        part, row, column = error.part, error.row, error.column
+        spot = data.where(row, part, column)
+        raise DataError(error.problem, part=part, row=row, column=column, place=spot) from None

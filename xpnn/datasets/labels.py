@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from xpnn.backends import to_numpy
-from xpnn.errors import ArgumentError, DataError
+from xpnn.errors import ArgumentError, DataError, position
+
+TASKS = ("classification", "regression")
+
+# integers are classes, unless there are many different ones and few of each
+_MOST_CLASSES, _FEWEST_EACH = 20, 10
 
 # labels that a message lists
 _LISTED = 10
@@ -46,26 +50,21 @@ def check_labels(labels: Any) -> np.ndarray:
     return array
 
 
-def distinct(y: Any, where: str) -> np.ndarray:
+def distinct(name: str, y: Any) -> np.ndarray:
     """Return the different labels in `y`, sorted: the classes of a set to train on.
 
     Raises
     ------
     DataError
-        If there is but one, or y isn't class labels.
+        If y isn't class labels, or there is only one class.
     """
-    found = as_labels(y)
-    if found is None:
-        raise DataError(f"{where} must hold integers or strings of shape (n,) as class labels")
-    labels = np.unique(found)
+    labels = np.unique(_labels(name, y))
     if len(labels) == 1:
-        raise DataError(f"{where} must hold two classes or more, got {labels[0].item()!r} alone")
+        raise DataError(f"{name} must hold two classes or more, got {labels[0].item()!r} alone")
     return labels
 
 
-def encode(
-    name: str, y: Any, labels: np.ndarray, where: Callable[[int], str] | None = None
-) -> np.ndarray:
+def label_indices(name: str, y: Any, labels: np.ndarray) -> np.ndarray:
     """Return the index of each label of `y` in `labels`.
 
     Integers in y are looked up as strings where `labels` are strings.
@@ -73,11 +72,9 @@ def encode(
     Raises
     ------
     DataError
-        If y isn't class labels, or one isn't among `labels`; with its row in words of `where`.
+        If y isn't class labels, or one of them isn't among `labels`.
     """
-    found = as_labels(y)
-    if found is None:
-        raise DataError(f"{name} must hold integers or strings of shape (n,) as class labels")
+    found = _labels(name, y)
     if labels.dtype.kind == "U":
         found = found.astype(str)
     known = np.zeros(len(found), bool)
@@ -91,8 +88,28 @@ def encode(
         row = int(np.argmin(known))
         listed = ", ".join(repr(label.item()) for label in labels[:_LISTED])
         raise DataError(
-            f"{f'{name}, row {row}' if where is None else where(row)}: {found[row].item()!r} is "
-            f"not one of the classes of the training data "
-            f"({listed}{', …' if len(labels) > _LISTED else ''})"
+            f"{found[row].item()!r} is not one of the classes of the training data "
+            f"({listed}{', …' if len(labels) > _LISTED else ''})",
+            part="y",
+            row=row,
+            place=position(name, row),
         )
     return indices
+
+
+def check_count(kind: str, distinct: int, rows: int) -> None:
+    """Raise if "integers" or "texts" may not be classes: many different ones, and few of each."""
+    if distinct > _MOST_CLASSES and rows < _FEWEST_EACH * distinct:
+        ask = (
+            "may be classes or values; say which: task classification or regression"
+            if kind == "integers"
+            else "are many for classes; if they are, say task classification"
+        )
+        raise DataError(f"{distinct} different {kind} in {rows} rows {ask}", part="y")
+
+
+def _labels(name: str, y: Any) -> np.ndarray:
+    labels = as_labels(y)
+    if labels is None:
+        raise DataError(f"{name} must hold integers or strings of shape (n,) as class labels")
+    return labels

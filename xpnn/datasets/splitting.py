@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+from numbers import Real
+from typing import Any
+
 import numpy as np
 
 from xpnn._core.mapped import is_mapped
+from xpnn.backends import to_numpy
+from xpnn.datasets.checks import as_pair, check_lengths
 from xpnn.datasets.dataset import Dataset, NamedDataset
 from xpnn.datasets.labels import as_labels
-from xpnn.errors import ArgumentError, integer
+from xpnn.errors import ArgumentError, DataError, integer
 
 
-def split(data: Dataset, fraction: float, *, seed: int = 0) -> tuple[Dataset, Dataset]:
+def split(
+    data: Dataset | tuple[Any, Any], fraction: float, *, seed: int = 0
+) -> tuple[Dataset, Dataset]:
     """Cut a validation part of ``round(fraction * n)`` rows off a data set, at random.
 
     Class labels are stratified: each class gives its share, by the method of the largest
-    remainder, and keeps a row or more for training. Both parts keep their order. The stream that
-    is drawn from is one of its own, so that a run's own random numbers stay what they were.
+    remainder, and keeps at least one row for training. Both parts keep the order of the rows. The
+    random numbers are a stream of their own, so that those of a run stay what they would be without
+    a split.
 
     Parameters
     ----------
     data
-        In memory.
+        A pair (x, y) in memory.
     fraction
         A number > 0 and < 1.
     seed
-        The same seed gives the same parts, everywhere.
+        The same seed gives the same parts on every machine.
 
     Returns
     -------
@@ -33,17 +41,31 @@ def split(data: Dataset, fraction: float, *, seed: int = 0) -> tuple[Dataset, Da
     Raises
     ------
     ArgumentError
-        If the fraction leaves one part empty, or the data are mapped from a file.
+        If data isn't a pair, the fraction or the seed isn't such a number, the fraction leaves
+        one part empty, or the data are mapped from a file.
+    DataError
+        If x or y has no axis of rows, or they differ in length.
     """
     seed = integer("seed", seed, minimum=0, maximum=2**32 - 1)
-    count = len(data.x)
-    if not 0 < fraction < 1:
+    # not so float(): a text that is a number is a mistake here
+    given: object = fraction
+    if isinstance(given, bool) or not (isinstance(given, Real) and 0 < fraction < 1):
         raise ArgumentError(f"validation must be a fraction > 0 and < 1, got {fraction!r}")
-    if is_mapped(data.x):
+    fraction = float(fraction)
+    x, y = as_pair("data", data)
+    if is_mapped(x):
         raise ArgumentError(
             "validation must be files of its own for data that are mapped from a file, got "
             f"{fraction!r}"
         )
+    if not isinstance(data, NamedDataset):
+        data = Dataset(to_numpy(x), to_numpy(y))
+    if not (data.x.ndim and data.y.ndim):
+        raise DataError(
+            f"data must be arrays with rows, got shapes {data.x.shape} and {data.y.shape}"
+        )
+    check_lengths("data", data.x, data.y)
+    count = len(data.x)
     if not count:
         raise ArgumentError(f"validation must be a share of one row or more, got {fraction!r} of 0")
     wanted = round(fraction * count)
@@ -69,7 +91,7 @@ def split(data: Dataset, fraction: float, *, seed: int = 0) -> tuple[Dataset, Da
 def _stratified(
     labels: np.ndarray, order: np.ndarray, fraction: float, wanted: int
 ) -> list[np.ndarray]:
-    """Return for each class those of its rows, in a random order, that are for validation."""
+    """Return for each class which of its rows are for validation, in a random order."""
     _, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     shares = fraction * sizes
     counts = np.floor(shares).astype(int)

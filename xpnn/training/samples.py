@@ -9,16 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnn.backends import to_numpy
-from xpnn.datasets import (
-    Dataset,
-    NamedDataset,
-    as_dataset,
-    as_labels,
-    check_labels,
-    distinct,
-)
-from xpnn.datasets.readers import images
-from xpnn.errors import ArgumentError, DataError, nonnegative, unknown
+from xpnn.datasets.checks import as_dataset, check_images
+from xpnn.datasets.dataset import Dataset, NamedDataset, located
+from xpnn.datasets.labels import as_labels, check_labels, distinct
+from xpnn.errors import ArgumentError, DataError, nonnegative, position, unknown
 from xpnn.losses import Loss, is_labels
 from xpnn.model import Sequential
 from xpnn.normalizers import Normalizer, as_normalizer
@@ -65,8 +59,8 @@ def as_samples(
     table = train if isinstance(train, NamedDataset) else None
     shape = model.task.image_shape if model.parameters is not None else None
     for data in (train, validation):
+        check_images(data, shape)
         if isinstance(data, NamedDataset):
-            images.check_size(data.path, data.image_shape, shape)
             shape = shape or data.image_shape
     names = _find_labels(model, train, labels)
     train = as_dataset("train", train, names)
@@ -83,10 +77,8 @@ def as_samples(
         loss=loss,
         classes=classes,
         labels=names,
-        normalizer=_normalizer("normalizer", normalizer, model, train.x, table),
-        target_normalizer=_normalizer(
-            "target_normalizer", target_normalizer, model, train.y, table
-        ),
+        normalizer=_normalizer("normalizer", normalizer, model, train),
+        target_normalizer=_normalizer("target_normalizer", target_normalizer, model, train),
         # a table's names stay where a trained model is given a set without any
         feature_names=model.task.feature_names if table is None else table.feature_names,
         target_name=model.task.target_name if table is None else table.target_name,
@@ -101,8 +93,7 @@ def as_samples(
 
 def as_test_set(model: Sequential, loss: Loss, data: Any) -> Dataset:
     """Return data that a trained model is to be evaluated on; errors are those of `evaluate`."""
-    if isinstance(data, NamedDataset):
-        images.check_size(data.path, data.image_shape, model.task.image_shape)
+    check_images(data, model.task.image_shape)
     test = _as_targets(as_dataset("data", data, model.task.labels), loss, model)
     _check_fit(model, loss, {"data": test})
     return test
@@ -117,7 +108,7 @@ def _find_labels(model: Sequential, train: Any, labels: Any) -> np.ndarray | Non
     if not isinstance(train, Sequence) or len(train) != 2:
         return None
     found = as_labels(train[1])
-    return distinct(found, "train.y") if found is not None and found.dtype.kind == "U" else None
+    return distinct("train.y", found) if found is not None and found.dtype.kind == "U" else None
 
 
 def _check_outputs(model: Sequential, loss: Loss, features: int, labels: np.ndarray) -> None:
@@ -161,7 +152,8 @@ def _check_fit(model: Sequential, loss: Loss, sets: dict[str, Dataset | None]) -
         if is_labels(data.y) != (classes is not None):
             raise DataError("train.y and validation.y must both be class labels, or neither")
         if classes is not None:
-            _check_labels(name, data.y, classes)
+            with located(data):
+                _check_labels(name, data.y, classes)
         elif (data.y.shape[1] if data.y.ndim == 2 else 1) != outputs:
             raise DataError(
                 f"{name}.y must have shape (n, {outputs}) for {outputs} outputs of the model, or "
@@ -177,14 +169,14 @@ def _check_labels(name: str, y: np.ndarray, classes: int) -> None:
         row = int(np.argmax(outside))
         raise DataError(
             f"{name}.y must hold labels from 0 to {classes - 1} for the model's outputs, "
-            f"got {y[row]} in row {row}"
+            f"got {y[row]}",
+            part="y",
+            row=row,
         )
 
 
-def _normalizer(
-    name: str, given: Any, model: Sequential, values: np.ndarray, named: NamedDataset | None
-) -> Normalizer | None:
-    """Return the normalizer that a run is to have, fitted to `values` if need be."""
+def _normalizer(name: str, given: Any, model: Sequential, train: Dataset) -> Normalizer | None:
+    """Return the normalizer that a run is to have, fitted to the training set if need be."""
     own: Normalizer | None = getattr(model.task, name)
     normalizer = as_normalizer(name, given)
     if model.parameters is not None and (normalizer is None or type(own) is type(normalizer)):
@@ -195,20 +187,19 @@ def _normalizer(
         raise ArgumentError(
             f"{name} of a model that is trained already must be its own, {own!r}, got {given!r}"
         )
-    of_targets = name == "target_normalizer"
-    if of_targets and is_labels(values):
+    part, values = ("y", train.y) if name == "target_normalizer" else ("x", train.x)
+    if part == "y" and is_labels(values):
         raise ArgumentError(f"{name} is for values, and train.y holds class labels; got {given!r}")
-    columns = values.reshape(len(values), -1) if of_targets else values
+    columns = values.reshape(len(values), -1)
     if not normalizer.fitted:
-        part = "train.y" if of_targets else "train.x"
-        if named is None:
-            return normalizer.fit(columns, name=part)
-        target = None if named.target_name is None else (named.target_name,)
-        return normalizer.fit(
-            columns,
-            name=f"{named.path}: {part}",
-            columns=target if of_targets else named.feature_names,
-        )
+        with located(train):
+            try:
+                return normalizer.fit(columns)
+            except DataError as error:
+                # what is y here is x there
+                column = error.column
+                place = position(f"train.{part}", column=column)
+                raise DataError(error.problem, part=part, column=column, place=place) from None
     assert normalizer.offset is not None
     if len(normalizer.offset) != columns.shape[1]:
         raise ArgumentError(

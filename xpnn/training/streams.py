@@ -9,7 +9,7 @@ import numpy as np
 
 from xpnn._core.mapped import BLOCK_BYTES, Source, is_mapped
 from xpnn.backends import Backend
-from xpnn.datasets import Dataset, NamedDataset, Where
+from xpnn.datasets.dataset import Dataset, located
 from xpnn.normalizers import Normalizer
 
 Array = Any
@@ -63,20 +63,29 @@ class Stream:
     Parameters
     ----------
     x, y
-        Of which the rows are read.
+        The arrays whose rows are read.
     backend
-        Where they go.
+        Where the rows go.
     batch_size
-        A chunk holds at least so many rows, whatever they take.
+        A chunk holds at least this many rows, whatever memory they take.
     weights
-        Of the samples, if any.
+        The weights of the samples, if any.
+    data
+        The data set of the arrays, which knows the file of a value that can't be used.
     """
 
     def __init__(
-        self, x: Source, y: Source, backend: Backend, batch_size: int, weights: Source | None = None
+        self,
+        x: Source,
+        y: Source,
+        backend: Backend,
+        batch_size: int,
+        weights: Source | None = None,
+        *,
+        data: Dataset | None = None,
     ) -> None:
         self.sources = (x, y) if weights is None else (x, y, weights)
-        self.backend = backend
+        self.backend, self.data = backend, data
         row_bytes = sum(source.row_bytes for source in self.sources)
         self.row_bytes = max(1, row_bytes + np.dtype(np.int64).itemsize)
         self.capacity = min(len(x), max(CHUNK_BYTES // self.row_bytes, batch_size))
@@ -119,7 +128,8 @@ class Stream:
                 yield self._moved(*ahead)
 
     def _moved(self, reading: Any, buffers: list[np.ndarray], order: np.ndarray) -> Chunk:
-        reading.result()
+        with located(self.data):
+            reading.result()
         x, y, *weights = (move(part) for move, part in zip(self._moves, buffers, strict=True))
         return Chunk(x, y, order, *weights)
 
@@ -173,27 +183,21 @@ def moved(
 ) -> Whole | Stream:
     """Return data on the device; if they are mapped from a file and large, chunk by chunk."""
     name = backend.dtype_name
-    where = data.where if isinstance(data, NamedDataset) else None
-    x = features(data.x, name, normalizer, where)
-    y = Source(data.y, name, transform=_transform(target_normalizer), where=_spot(where, "y"))
-    own = [] if weights is None else [Source(weights, name)]
-    if (is_mapped(data.x) or is_mapped(data.y)) and not fits(x, y, *own):
-        return Stream(x, y, backend, batch_size, *own)
-    sources = (x, y, *own)
-    move = backend.dataset()
-    return Whole(*(move(source.rows(0, len(source))) for source in sources))
+    x = features(data.x, name, normalizer)
+    y = Source(data.y, name, transform=_transform(target_normalizer), part="y")
+    own = None if weights is None else Source(weights, name, part="weights")
+    sources = (x, y) if own is None else (x, y, own)
+    with located(data):
+        if (is_mapped(data.x) or is_mapped(data.y)) and not fits(*sources):
+            return Stream(x, y, backend, batch_size, own, data=data)
+        move = backend.dataset()
+        return Whole(*(move(source.rows(0, len(source))) for source in sources))
 
 
-def features(
-    x: np.ndarray, dtype: str, normalizer: Normalizer | None, where: Where | None
-) -> Source:
+def features(x: np.ndarray, dtype: str, normalizer: Normalizer | None) -> Source:
     """Return features as the device will hold them; bytes are pixels."""
-    return Source(x, dtype, pixels=True, transform=_transform(normalizer), where=_spot(where, "x"))
+    return Source(x, dtype, pixels=True, transform=_transform(normalizer))
 
 
 def _transform(normalizer: Normalizer | None) -> Callable[[np.ndarray], np.ndarray] | None:
     return None if normalizer is None else normalizer.apply
-
-
-def _spot(where: Where | None, part: str) -> Callable[[int, int | None], str] | None:
-    return None if where is None else lambda row, column: where(row, part, column)

@@ -1,1 +1,50 @@
-"""Files that data sets are read from."""
+"""The formats that data sets are read from, a file for each, in one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xpnn.datasets.readers import arrays, csv, idx, images
+from xpnn.datasets.readers.reader import Reader
+from xpnn.errors import DataError
+
+__all__ = ["READERS", "Reader", "arrays", "csv", "idx", "images", "reader_of"]
+
+# the first that takes a path reads it; a CSV file may have any name
+READERS: tuple[Reader, ...] = (
+    arrays.PAIR,
+    arrays.FOLDER,
+    idx.FOLDER,
+    images.FOLDER,
+    arrays.NPY,
+    arrays.NPZ,
+    csv.FILE,
+)
+
+
+def reader_of(path: Path) -> Reader:
+    """Return the reader that takes a file or folder.
+
+    Raises
+    ------
+    DataError
+        If there is no such file or folder, or the folder holds no data.
+    """
+    reader = _taking(path)
+    if reader is not None:
+        return reader
+    if not path.is_dir():
+        raise DataError(f"no file or folder {path}")
+    hint = ""
+    stray = images.stray_image(path)
+    within = next((p for p in sorted(path.iterdir()) if p.is_dir() and _taking(p)), None)
+    if stray is not None:
+        hint = f"; {stray} is no PNG image"
+    elif within is not None:
+        hint = f"; give {within}, which does"
+    held = ", nor ".join(reader.folder for reader in READERS if reader.folder is not None)
+    raise DataError(f"{path} holds neither {held}{hint}")
+
+
+def _taking(path: Path) -> Reader | None:
+    return next((reader for reader in READERS if reader.takes(path)), None)

@@ -2,77 +2,124 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from xpnn.datasets.dataset import NamedDataset
-from xpnn.datasets.labels import as_labels
-from xpnn.datasets.readers import csv as tables
-from xpnn.errors import ArgumentError, DataError
+from xpnn._core.mapped import EXACT
+from xpnn.datasets.dataset import NamedDataset, located
+from xpnn.datasets.labels import as_labels, check_count
+from xpnn.datasets.readers.reader import Reader, Request, no_target, reading
+from xpnn.errors import ArgumentError, DataError, position
 
-# NPY files up to here are read at once
+# larger NPY files are mapped
 _READ_BYTES = 1 << 26
 
 
-def _no_target(x: np.ndarray) -> np.ndarray:
-    return np.empty((len(x), 0))
+def _is_pair(path: Path) -> bool:
+    names = str(path).split(",")
+    npy = all(Path(name).suffix.lower() == ".npy" for name in names)
+    return len(names) == 2 and npy and not path.exists()
+
+
+def _read_pair(path: Path, request: Request) -> NamedDataset:
+    x, y = map(_read_npy, str(path).split(","))
+    return _dataset(path, x, y, request)
+
+
+def _read_folder(path: Path, request: Request) -> NamedDataset:
+    lacking = request.target is None and not (path / "y.npy").exists()
+    x, y = _read_npy(path / "x.npy"), None if lacking else _read_npy(path / "y.npy")
+    return _dataset(path, x, y, request)
+
+
+def _read_file(path: Path, request: Request) -> NamedDataset:
+    if request.target is not None:
+        raise DataError(f"{path} has no targets; give two files, as x.npy,y.npy")
+    return _dataset(path, _read_npy(path), None, request)
+
+
+def _read_archive(path: Path, request: Request) -> NamedDataset:
+    arrays = _read_npz(path, request)
+    data = _dataset(path, arrays["x"], arrays.get("y"), request)
+    if request.weights is not None:
+        name = str(request.weights)
+        data.weights = _weights(f"{path}", name, arrays[name], len(data.x))
+    return data
+
+
+PAIR = Reader(_is_pair, _read_pair)
+FOLDER = Reader(lambda path: (path / "x.npy").is_file(), _read_folder, "x.npy and y.npy")
+NPY = Reader(lambda path: path.is_file() and path.suffix.lower() == ".npy", _read_file)
+NPZ = Reader(
+    lambda path: path.is_file() and path.suffix.lower() == ".npz", _read_archive, weighted=True
+)
+
+
+@contextlib.contextmanager
+def _parsing(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
+    """Raise a DataError if NumPy can't make arrays of the bytes of a file.
+
+    What NumPy raises then is of many classes, those of its parser and its archives.
+    """
+    try:
+        yield
+    except (DataError, OSError):
+        raise
+    except Exception as error:
+        raise DataError(f"{path} is not an {kind} file of numbers or strings: {error}") from None
 
 
 def _read_npy(path: str | os.PathLike[str]) -> np.ndarray:
-    try:
-        with open(path, "rb") as file:
-            if file.read(6) != b"\x93NUMPY":
-                raise DataError(f"{path} is not an NPY file")
-            file.seek(0)
-            if os.path.getsize(path) <= _READ_BYTES:
-                small: np.ndarray = np.load(file, allow_pickle=False)
-                return small
-        mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except DataError:
-        raise
-    except OSError as error:
-        raise DataError(f"can't read {path}: {error.strerror or error}") from None
-    except (EOFError, ValueError) as error:
-        raise DataError(f"{path} is not an NPY file of numbers or strings: {error}") from None
-    return mapped
+    with reading(path), open(path, "rb") as file, _parsing(path, "NPY"):
+        if file.read(6) != b"\x93NUMPY":
+            raise DataError(f"{path} is not an NPY file")
+        file.seek(0)
+        large = os.path.getsize(path) > _READ_BYTES
+        array: np.ndarray = np.load(
+            path if large else file, mmap_mode="r" if large else None, allow_pickle=False
+        )
+    return array
 
 
-def _read_npz(
-    path: Path, *, needs_target: bool, weights: str | int | None
-) -> dict[str, np.ndarray]:
-    """Return x, y if it is there, and under "weights" the array of that name if one is given."""
+def _read_npz(path: Path, request: Request) -> dict[str, np.ndarray]:
+    """Return x, y if it is there or is needed, and the weights under their name if asked for."""
     import zipfile
 
-    if weights in ("x", "y"):
-        raise ArgumentError(f"weights must be another array than x and y, got {weights!r}")
-
-    try:
-        # NumPy leaves a file that it opened itself open where it isn't an archive
-        with path.open("rb") as file, zipfile.ZipFile(file):
+    own = [] if request.weights is None else [str(request.weights)]
+    if own in (["x"], ["y"]):
+        raise ArgumentError(f"weights must be another array than x and y, got {own[0]!r}")
+    with reading(path), path.open("rb") as file, _parsing(path, "NPZ"):
+        # NumPy leaves a file that it opened itself open if that isn't an archive
+        with zipfile.ZipFile(file):
             file.seek(0)
             archive = np.load(file, allow_pickle=False)
-            own = [] if weights is None else [str(weights)]
-            wanted = ["x", *(["y"] if needs_target else []), *own]
-            if not set(wanted) <= set(archive.files):
-                has = ", ".join(archive.files) or "none"
-                names = ["x", "y", *own]
-                listed = f"{', '.join(names[:-1])} and {names[-1]}"
-                raise DataError(f"{path} must hold arrays {listed}, got {has}")
-            arrays = {name: archive[name] for name in ("x", "y") if name in archive.files}
-            return {**arrays, **({"weights": archive[own[0]]} if own else {})}
-    except DataError:
-        raise
-    except (EOFError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} is not an NPZ file of numbers or strings: {error}") from None
+        names, found = ["x", "y", *own], archive.files
+        if not set(names) - {"y"} <= set(found) or (
+            request.target is not None and "y" not in found
+        ):
+            has = ", ".join(found) or "none"
+            raise DataError(
+                f"{path} must hold arrays {', '.join(names[:-1])} and {names[-1]}, got {has}"
+            )
+        return {name: _member(archive, name) for name in names if name in found}
 
 
-def _named_arrays(path: str, x: np.ndarray, y: np.ndarray | None, task: str | None) -> NamedDataset:
+def _member(archive: Any, name: str) -> np.ndarray:
+    array = archive[name]
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name} is no array")
+    return array
+
+
+def _dataset(path: Path, x: np.ndarray, y: np.ndarray | None, request: Request) -> NamedDataset:
     if x.ndim > 2:
-        x = x.reshape(len(x), -1) if len(x) else x.reshape(0, math.prod(x.shape[1:]))
+        x = x.reshape(len(x), math.prod(x.shape[1:]))
     if x.dtype.kind not in "biuf" or x.ndim != 2:
         raise DataError(
             f"{path}: x must be numbers of shape (n, features), got {x.dtype} of shape {x.shape}"
@@ -80,17 +127,19 @@ def _named_arrays(path: str, x: np.ndarray, y: np.ndarray | None, task: str | No
     if not len(x):
         raise DataError(f"{path}: x has no rows")
     if y is None:
-        return NamedDataset(x, _no_target(x), path=path)
+        return NamedDataset(x, no_target(x), path=str(path))
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim not in (1, 2) or len(x) != len(y):
         raise DataError(
             f"{path}: y must have a row for each of the {len(x)} rows of x, got shape {y.shape}"
         )
-    return NamedDataset(x, _array_target(path, np.array(y), task), path=path)
+    data = NamedDataset(x, y, path=str(path))
+    with located(data):
+        return data._replace(y=_target(path, np.array(y), request.task))
 
 
-def _array_weights(path: str, name: str, weights: np.ndarray, count: int) -> np.ndarray:
+def _weights(path: str, name: str, weights: np.ndarray, count: int) -> np.ndarray:
     if weights.shape not in ((count,), (count, 1)) or weights.dtype.kind not in "biuf":
         raise DataError(
             f"{path}: {name} must be {count} numbers of shape ({count},), got {weights.dtype} of "
@@ -101,22 +150,25 @@ def _array_weights(path: str, name: str, weights: np.ndarray, count: int) -> np.
     if wrong.any():
         row = int(np.argmax(wrong))
         raise DataError(
-            f"{path}, {name}, row {row}: a weight must be finite and >= 0, got {values[row]}"
+            f"a weight must be finite and >= 0, got {values[row]}",
+            part="weights",
+            row=row,
+            place=f"{path}, {position(name, row)}",
         )
     return values
 
 
-def _array_target(path: str, y: np.ndarray, task: str | None) -> np.ndarray:
+def _target(path: Path, y: np.ndarray, task: str | None) -> np.ndarray:
     if task is None:
         if y.dtype.kind in "iuUT" and y.ndim == 1:
             kind = "integers" if y.dtype.kind in "iu" else "texts"
-            tables.check_count(f"{path}, y", kind, len(np.unique(y)), len(y))
+            check_count(kind, len(np.unique(y)), len(y))
         task = "regression" if y.dtype.kind == "f" or y.ndim == 2 else "classification"
     if task == "regression":
         if y.dtype.kind not in "biuf":
             raise DataError(f"{path}: y must be numbers for a regression, got {y.dtype}")
         return y.astype(np.float64)
-    if y.dtype.kind == "f" and np.array_equal(y, np.round(y)):
+    if y.dtype.kind == "f" and (np.abs(y) < EXACT).all() and np.array_equal(y, np.round(y)):
         y = y.astype(np.int64)
     labels = as_labels(y)
     if labels is None:

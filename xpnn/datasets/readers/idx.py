@@ -1,4 +1,4 @@
-"""IDX files, MNIST's format, and MNIST itself."""
+"""IDX files, the format of MNIST, and MNIST itself."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import numpy as np
 from xpnn._core.files import as_path
 from xpnn._core.mapped import scaled
 from xpnn.datasets.dataset import Dataset, NamedDataset
+from xpnn.datasets.readers.reader import Reader, Request, reading
 from xpnn.errors import DataError
 
-_IDX_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 _MOST_DIMENSIONS = 64
 
 # as `_find` looks for them
-_IDX_NAME = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?$")
+_NAME = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?$")
+_STEMS = {"train": "train", "test": "t10k"}
 
-PARTS = ("train", "test")
-
-# of the gzipped files, as they have been served since 2018
 _MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 
+# MD5 of the gzipped files, as they have been served since 2018
 _MNIST_MD5 = {
     "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
     "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
@@ -51,11 +51,9 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     DataError
         If there is no such file, or it is not a whole IDX file.
     """
-    path = Path(path)
-    try:
+    path = as_path("path", path)
+    with reading(path):
         raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"can't read {path}: {error.strerror}") from None
     if raw[:2] == b"\x1f\x8b":
         import gzip
 
@@ -63,7 +61,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
             raw = gzip.decompress(raw)
         except (EOFError, OSError, zlib.error) as error:
             raise DataError(f"{path} is a damaged gzip file: {error}") from None
-    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in _IDX_DTYPES:
+    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in _DTYPES:
         begin = raw[:4].hex(" ") or "nothing"
         raise DataError(f"{path} is not an IDX file: it begins with {begin}")
     ndim = raw[3]
@@ -73,7 +71,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     if len(raw) < start:
         raise DataError(f"{path} is cut off in its header: {len(raw)} of {start} bytes")
     shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", ndim, 4))
-    dtype = np.dtype(_IDX_DTYPES[raw[2]])
+    dtype = np.dtype(_DTYPES[raw[2]])
     size = start + math.prod(shape) * dtype.itemsize
     if len(raw) != size:
         raise DataError(f"{path} must have {size} bytes for shape {shape}, got {len(raw)}")
@@ -88,23 +86,56 @@ def read_idx_folder(folder: str | os.PathLike[str]) -> tuple[NamedDataset, Named
     Returns
     -------
     train, test
-        Each with the `NamedDataset.image_shape`.
+        Each has an `image_shape`, see `NamedDataset`.
 
     Raises
     ------
     DataError
-        If a file is missing, damaged, or holds something else than its name says, or images and
+        If a file is missing or damaged, holds something else than its name says, or images and
         labels differ in number.
     """
     folder = as_path("folder", folder)
     if not folder.is_dir():
         raise DataError(f"no folder {folder}")
-    return _read_part(folder, "train"), _read_part(folder, "t10k")
+    return _read_part(folder, "train"), _read_part(folder, "test")
+
+
+def mnist(path: str | os.PathLike[str] | None = None) -> tuple[Dataset, Dataset]:
+    """Return MNIST (LeCun, Cortes and Burges 1998), 60,000 training and 10,000 test images.
+
+    Parameters
+    ----------
+    path
+        The folder with the four IDX files, gzipped or not. If None, the user's cache, into which
+        they are downloaded first if they aren't there (needs pooch); their MD5 sums are checked.
+
+    Returns
+    -------
+    train, test
+        Each with ``x`` of shape (n, 784), ``float32(pixel / 255)``, and ``y`` of shape (n,).
+
+    Raises
+    ------
+    DataError
+        If a file is missing or damaged, or can't be downloaded.
+    """
+    return read_idx_folder(_fetch_mnist() if path is None else as_path("path", path))
+
+
+def _takes(folder: Path) -> bool:
+    return folder.is_dir() and any(_NAME.match(p.name) and p.is_file() for p in folder.iterdir())
+
+
+def _read(folder: Path, request: Request) -> NamedDataset:
+    return _read_part(folder, request.part)
+
+
+FOLDER = Reader(_takes, _read, "IDX files such as train-images-idx3-ubyte.gz", parts=True)
 
 
 def _read_part(folder: Path, part: str) -> NamedDataset:
-    images_path = _find(folder, f"{part}-images", 3)
-    labels_path = _find(folder, f"{part}-labels", 1)
+    images_path = _find(folder, f"{_STEMS[part]}-images", 3)
+    labels_path = _find(folder, f"{_STEMS[part]}-labels", 1)
     images, labels = read_idx(images_path), read_idx(labels_path)
     for path, array, ndim, kind in (
         (images_path, images, 3, "images"),
@@ -136,35 +167,6 @@ def _find(folder: Path, stem: str, ndim: int) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise DataError(f"no {names[0]} (or {names[2]}) in {folder}")
-
-
-def is_idx_folder(folder: Path) -> bool:
-    """Return whether a folder holds a file that is named as one of MNIST's IDX files."""
-    return any(_IDX_NAME.match(path.name) and path.is_file() for path in folder.iterdir())
-
-
-def mnist(path: str | os.PathLike[str] | None = None) -> tuple[Dataset, Dataset]:
-    """Return MNIST (LeCun, Cortes and Burges 1998), 60,000 training and 10,000 test images.
-
-    Parameters
-    ----------
-    path
-        The folder with the four IDX files, gzipped or not. If None, the user's cache, which is
-        filled from the network first if need be (needs pooch); the files' MD5 sums are checked.
-
-    Returns
-    -------
-    train, test
-        Each with ``x`` of shape (n, 784), ``float32(pixel / 255)``, and ``y`` of shape (n,).
-
-    Raises
-    ------
-    DataError
-        If a file is missing or damaged, or can't be had.
-    """
-    if path is None:
-        path = _fetch_mnist()
-    return read_idx_folder(path)
 
 
 def _fetch_mnist() -> Path:
