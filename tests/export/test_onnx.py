@@ -270,6 +270,7 @@ FUNCTIONS = [
     ("reshape", lambda xp, x: xp.reshape(xp.reshape(x, (x.shape[0], 3, 1)), (-1, 3)) + x),
     ("squeeze", lambda xp, x: x * xp.squeeze(xp.reshape(x, (x.shape[0], 1, 3)), axis=1)),
     ("transpose", lambda xp, x: (xp.matrix_transpose(x) * 2).T),
+    ("integers", lambda xp, x: x + xp.astype(xp.astype(x > 1, xp.int32) * 0.5, x.dtype)),
 ]  # fmt: skip
 
 
@@ -298,9 +299,20 @@ def test_every_function_of_the_namespace(name, function, dtype, path):
         (lambda xp, x: xp.sort(x), r"own1 can't be exported to ONNX: xp\.sort has no counterpart"),
         (lambda xp, x: x / x.shape[0], r"own1 can't .*: it computes with the number of samples"),
         (lambda xp, x: xp.sum(x, axis=0) * x if x.shape[0] == 2 else x, r"the number of samples"),
+        (lambda xp, x: x if x.shape[0] == 1 else -x, r"own1 can't .*: .* the number of samples"),
+        (lambda xp, x: xp.reshape(x.T, x.shape), r"own1 can't .*: .* the number of samples"),
         (lambda xp, x: x if x[0, 0] > 0 else -x, r"own1 can't .*: an array's values aren't known"),
         (lambda xp, x: np.ones((2, 3)), r"own1 can't be exported to ONNX: it returns ndarray"),
+        (lambda xp, x: xp.asarray([[1.0, 2.0, 3.0]]), r"own1 can't .*: it returns shape \(1, 3\)"),
         (lambda xp, x: x @ x, r"own1 can't be exported to ONNX: matmul"),
+        (
+            lambda xp, x: x + xp.asarray([1.0, 2.0]),
+            r"own1 can't be exported to ONNX: .*ncompatible",
+        ),
+        (lambda xp, x: xp.exp(x > 0), r"own1 can't be exported to ONNX: .*unsupported type"),
+        (lambda xp, x: x * x.size, r"own1 can't .*: it computes with the number of samples"),
+        (lambda xp, x: xp.sum(x), r"own1 can't .*: it returns shape \(\)"),
+        (lambda xp, x: np.add.reduce(x), r"own1 can't be exported to ONNX: "),
     ],
 )
 def test_what_cannot_be_exported_is_named(function, message, path):
@@ -318,6 +330,24 @@ def test_what_cannot_be_exported_is_named(function, message, path):
         xpnn.export_onnx(placed(Own(), inputs=3), path)
     assert path.read_text() == "old"
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_network_runs_once(path):
+    calls = []
+
+    class Own(xpnn.Layer):
+        kind = "own"
+
+        def config(self):
+            return {}
+
+        def forward(self, parameters, x, *, xp):
+            calls.append(x.shape)
+            return x, None
+
+    xpnn.export_onnx(placed(xpnn.Dense(4), Own(), xpnn.Dense(2)), path)
+    ((samples, features),) = calls
+    assert (repr(samples), features) == ("batch", 4)
 
 
 def test_a_model_without_parameters(path):

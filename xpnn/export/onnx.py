@@ -1,49 +1,51 @@
-"""ONNX: a network's own formulas, run on symbols that note each operation as a node of a graph.
+"""ONNX: a network's own formulas, run once on symbols that note each operation as a node.
 
-There is no second copy of a formula: whatever a layer or a loss computes through ``xp``, one's own
-too, is exported as it is. The operations are those that ONNX Runtime has in both dtypes.
+There is no second copy of a formula: whatever a layer or a loss computes through ``xp`` is exported
+as it is, in layers and losses of your own too. Shapes and dtypes are inferred by the onnx package.
+Only operations that ONNX Runtime has in both dtypes are used.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+import math
+import operator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from xpnn._core.files import PathLike, check_writable, replacing
 from xpnn._version import __version__
-from xpnn.backends import namespace, to_numpy
+from xpnn.backends import to_numpy
 from xpnn.errors import ArgumentError
 from xpnn.losses import CrossEntropy
 from xpnn.model import Sequential
 
 Array = Any
 
-# what ONNX Runtime from 1.14 on (2023) runs; the first whose reductions all take axes as input
+# the first opset whose reductions all take their axes as an input; ONNX Runtime from 1.14 on (2023)
 OPSET, IR_VERSION = 18, 8
-
-# numbers of samples that a network is traced with: graphs that differ have one of them inside
-_SAMPLES = (2, 3)
 
 
 def export_onnx(model: Sequential, path: PathLike) -> None:
-    """Write a trained model to an ONNX file, in place of one that is there.
+    """Write a trained model to an ONNX file, replacing one that exists.
 
-    The graph's input is `x`, shape (batch, features), of the dtype that the model has (its
-    parameters are written as they are); the batch's size is free. Unsigned bytes must be divided
-    by 255 first, as `predict` does; the model's normalizers are part of the graph. The outputs,
-    of shape (batch, outputs), are both `logits` and `probabilities` where the loss makes the one
-    of the other, and one `outputs` where it takes the network's outputs for what they are, as mean
-    squared error does. A runtime computes only those that it is asked for.
+    The graph's input is `x`, of shape (batch, features) and the model's dtype; the size of the
+    batch is free. Divide pixels by 255 first, as `predict` does; the model's normalizers are part
+    of the graph. All outputs have shape (batch, outputs). If the loss makes probabilities of the
+    network's outputs, both are there, as `logits` and `probabilities`; otherwise, as with mean
+    squared error, there is one output, `outputs`. A runtime computes only the outputs that it is
+    asked for.
 
     Parameters
     ----------
     model
-        Its layers, one's own too, may use whatever of the array API has a node in opset 18; not
-        the size of the batch, and not an array's values in Python's own ``if``.
+        Its layers and loss may use whatever of the array API has a node in opset 18, but not the
+        number of samples in a computation, nor an array's values in Python's ``if``.
     path
         The file.
 
@@ -55,26 +57,13 @@ def export_onnx(model: Sequential, path: PathLike) -> None:
 
     Notes
     -----
-    The file's metadata: `xpnn` (version), `model`, `loss`, `classes` (their number, where the
-    targets were class labels), `labels` (as JSON, where they have names of their own).
+    The file's metadata are `xpnn` (the version), `model`, `loss`, `classes` (their number, if the
+    targets were class labels) and `labels` (as JSON, if the classes have names).
     """
-    check()
     path = check_writable("path", path)
-    graph, other = (_traced(model, samples) for samples in _SAMPLES)
-    # the outputs are last, so that graphs of different lengths differ before one ends
-    for (place, step), (_, same) in zip(graph.steps, other.steps, strict=False):
-        if step != same:
-            raise ArgumentError(
-                f"{place} can't be exported to ONNX: it computes with the number of samples"
-            )
-    content = graph.model(model).SerializeToString()
+    content = _traced(model).finished(model).SerializeToString()
     with replacing(path) as beside:
         beside.write_bytes(content)
-
-
-def check() -> None:
-    """Raise `ArgumentError` unless the onnx package is installed."""
-    _onnx()
 
 
 def _onnx() -> Any:
@@ -87,209 +76,249 @@ def _onnx() -> Any:
     return onnx
 
 
-def _traced(model: Sequential, samples: int) -> Graph:
+def _traced(model: Sequential) -> Namespace:
     """Return the graph of a model and its loss."""
-    parameters = model.host_parameters()
+    task, arrays = model.task, model.host_parameters()
     dtype = np.dtype(model.placed()[0].dtype_name)
-    graph = Graph(dtype)
-    x = graph.input("x", np.zeros((samples, model.inputs or 0), dtype))
-    rows = model.summary()
-    if model.task.normalizer is not None:
-        with graph.at("normalizer"):
-            x = graph.xp.astype(model.task.normalizer.apply(x, xp=graph.xp), dtype)
-    for layer, row, own in zip(model.layers, rows, parameters, strict=True):
-        symbols = {
-            name: graph.parameter(array, f"{row.layer}.{name}") for name, array in own.items()
-        }
-        with graph.at(row.layer):
-            x = graph.checked(layer.forward(symbols, x, xp=graph.xp)[0])
-    loss = model.task.loss or CrossEntropy()
-    with graph.at("loss"):
-        predicted = graph.checked(loss.predict(x, xp=graph.xp))
-    if model.task.target_normalizer is not None:
-        with graph.at("target normalizer"):
-            predicted = model.task.target_normalizer.invert(predicted, xp=graph.xp)
-            graph.output("outputs", graph.xp.astype(predicted, dtype))
-        return graph
-    if predicted is x:
-        graph.output("outputs", x)
+    xp = Namespace(dtype)
+    x = xp.input("x", model.inputs)
+    if task.normalizer is not None:
+        with xp.at("normalizer"):
+            x = xp.astype(task.normalizer.apply(x, xp=xp), dtype)
+    for layer, row, own in zip(model.layers, model.summary(), arrays, strict=True):
+        symbols = {name: xp.parameter(array, f"{row.layer}.{name}") for name, array in own.items()}
+        with xp.at(row.layer):
+            x = xp.checked(layer.forward(symbols, x, xp=xp)[0])
+    with xp.at("loss"):
+        predicted = xp.checked((task.loss or CrossEntropy()).predict(x, xp=xp))
+    if task.target_normalizer is not None:
+        with xp.at("target normalizer"):
+            predicted = task.target_normalizer.invert(predicted, xp=xp)
+            xp.output("outputs", xp.astype(predicted, dtype))
+    elif predicted is x:
+        xp.output("outputs", x)
     else:
-        graph.output("logits", x)
-        graph.output("probabilities", predicted)
-    return graph
+        xp.output("logits", x)
+        xp.output("probabilities", predicted)
+    return xp
 
 
 class Graph:
-    """Nodes and constants of an ONNX graph, in the order in which they are computed."""
+    """Nodes and constants of an ONNX graph, in the order in which they are computed.
+
+    Parameters
+    ----------
+    dtype
+        The model's.
+    """
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
-        self.onnx = _onnx()
-        self.dtype = dtype
-        self.xp = Namespace(self)
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-        # what each node does, constants and all, and for which layer
-        self.steps: list[tuple[str, tuple[Any, ...]]] = []
+        self.dtype, self.onnx = dtype, _onnx()
+        self._place = ""
+        self._nodes: list[Any] = []
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
+        self._constants: dict[str, Any] = {}
         self._known: dict[tuple[Any, ...], Symbol] = {}
-        self._place = ""
 
     @contextlib.contextmanager
     def at(self, place: str) -> Iterator[None]:
-        """Name nodes after `place` within a ``with`` block, and what can't be exported too."""
+        """Name the nodes of a ``with`` block after `place`, and what can't be exported too."""
         self._place = place
+        plain = AttributeError, IndexError, NotImplementedError, TypeError, ValueError
+        onnx = self.onnx
+        own = onnx.shape_inference.InferenceError, onnx.checker.ValidationError
         try:
-            # the values are stand-ins
-            with np.errstate(all="ignore"):
-                yield
-        except (AttributeError, IndexError, NotImplementedError, TypeError, ValueError) as error:
+            yield
+        except (*plain, *own) as error:
             raise ArgumentError(f"{place} can't be exported to ONNX: {error}") from error
 
     def checked(self, y: Any) -> Symbol:
-        """Return `y` if it belongs to the graph."""
+        """Return `y` if it is an array of the graph with a row per sample."""
         if not isinstance(y, Symbol):
             raise TypeError(f"it returns {type(y).__name__}")
+        if not y.shape or y.shape[0] is not SAMPLES:
+            raise ValueError(f"it returns shape {y.shape} for any number of samples")
         return y
 
-    def input(self, name: str, value: np.ndarray) -> Symbol:
-        """Add an input of free batch size."""
-        self._inputs.append(self._typed(name, value))
-        return Symbol(self, name, value)
+    def input(self, name: str, features: int | None) -> Symbol:
+        """Add an input with a row per sample."""
+        kind = self._kind(self.dtype, ["batch", features])
+        self._inputs.append(self.onnx.helper.make_value_info(name, kind))
+        return Symbol(self, name, kind)
 
     def output(self, name: str, symbol: Symbol) -> None:
-        """Add an output of free batch size."""
-        self.nodes.append(self.onnx.helper.make_node("Identity", [symbol.name], [name], name=name))
-        self.steps.append((name, (name, symbol.name)))
-        self._outputs.append(self._typed(name, symbol.value))
+        """Add an output with a row per sample."""
+        self._nodes.append(self.onnx.helper.make_node("Identity", [symbol.name], [name], name=name))
+        kind = self._kind(symbol.dtype, ["batch", *symbol.shape[1:]])
+        self._outputs.append(self.onnx.helper.make_value_info(name, kind))
 
-    def _typed(self, name: str, value: np.ndarray) -> Any:
-        kind = self.onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
-        shape = ["batch", *value.shape[1:]]
-        return self.onnx.helper.make_tensor_value_info(name, kind, shape)
+    def _kind(self, dtype: np.dtype[Any], shape: Sequence[Any]) -> Any:
+        helper = self.onnx.helper
+        return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(dtype), shape)
 
     def parameter(self, value: np.ndarray, name: str) -> Symbol:
         """Return the symbol of a named constant."""
-        self.constants.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return Symbol(self, name, value)
+        value = np.ascontiguousarray(value)
+        self._constants[name] = self.onnx.numpy_helper.from_array(value, name)
+        return Symbol(self, name, self._kind(value.dtype, value.shape))
 
     def constant(self, value: Any) -> Symbol:
-        """Return the symbol of a constant; equal ones are one."""
+        """Return the symbol of a constant, the same one for equal constants."""
         value = np.asarray(value)
-        key = _key(value)
+        key = value.dtype, value.shape, value.tobytes()
         if key not in self._known:
             self._known[key] = self.parameter(value, f"constant{len(self._known)}")
         return self._known[key]
 
-    def node(self, kind: str, value: Any, *inputs: Any, **attributes: Any) -> Symbol:
-        """Add a node for `inputs`, symbols or constants, whose output is like `value`."""
-        name = f"{self._place}/{kind}{len(self.nodes)}".replace(" ", "_")
-        names = [(i if isinstance(i, Symbol) else self.constant(i)).name for i in inputs]
-        self.nodes.append(self.onnx.helper.make_node(kind, names, [name], name=name, **attributes))
-        about = (i.name if isinstance(i, Symbol) else _key(i) for i in inputs)
-        self.steps.append((self._place, (kind, *about, *map(str, attributes.items()))))
-        return Symbol(self, name, np.asarray(value))
-
-    def model(self, model: Sequential) -> Any:
-        """Return the checked model."""
-        helper = self.onnx.helper
-        used = {name for node in self.nodes for name in node.input}
-        graph = helper.make_graph(
-            self.nodes,
-            "xpnn",
-            self._inputs,
-            self._outputs,
-            [constant for constant in self.constants if constant.name in used],
+    def node(self, kind: str, *inputs: Any, **attributes: Any) -> Symbol:
+        """Add a node for `inputs`, symbols or constants, and return its output."""
+        onnx, make_node = self.onnx, self.onnx.helper.make_node
+        name = f"{self._place}/{kind}{len(self._nodes)}".replace(" ", "_")
+        symbols = [i if isinstance(i, Symbol) else self.constant(i) for i in inputs]
+        names = [symbol.name for symbol in symbols]
+        self._nodes.append(make_node(kind, names, [name], name=name, **attributes))
+        # older versions of onnx (1.19) infer nothing for GreaterOrEqual and LessOrEqual
+        alike = kind.removesuffix("OrEqual")
+        inferred = onnx.shape_inference.infer_node_outputs(
+            onnx.defs.get_schema(alike, OPSET),
+            make_node(alike, names, [name], **attributes),
+            {symbol.name: symbol.kind for symbol in symbols},
+            {name: self._constants[name] for name in names if name in self._constants},
         )
+        return Symbol(self, name, inferred[name])
+
+    def finished(self, model: Sequential) -> Any:
+        """Return the content of the file, checked."""
+        helper, task = self.onnx.helper, model.task
+        used = {name for node in self._nodes for name in node.input}
+        constants = [constant for name, constant in self._constants.items() if name in used]
         made = helper.make_model(
-            graph,
+            helper.make_graph(self._nodes, "xpnn", self._inputs, self._outputs, constants),
             producer_name="xpnn",
             producer_version=__version__,
             opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
             doc_string=repr(model),
         )
-        about = {"xpnn": __version__, "model": repr(model), "loss": repr(model.task.loss)}
-        if model.task.classes is not None:
-            about["classes"] = json.dumps(model.task.classes)
-        if model.task.labels is not None:
-            about["labels"] = json.dumps(model.task.labels.tolist())
+        about = {"xpnn": __version__, "model": repr(model), "loss": repr(task.loss)}
+        if task.classes is not None:
+            about["classes"] = json.dumps(task.classes)
+        if task.labels is not None:
+            about["labels"] = json.dumps(task.labels.tolist())
         helper.set_model_props(made, about)
         self.onnx.checker.check_model(made, full_check=True)
         return made
 
 
-def _key(value: Any) -> tuple[Any, ...]:
-    value = np.asarray(value)
-    return value.dtype, value.shape, value.tobytes()
+class _Samples(NDArrayOperatorsMixin):
+    """The number of samples, which isn't known: only `reshape` takes it, as a length."""
 
+    def _unknown(self, *_: Any, **__: Any) -> Any:
+        raise TypeError("it computes with the number of samples")
 
-class Symbol:
-    """An array of a graph that is being traced; its value is a stand-in for shape and dtype."""
-
-    def __init__(self, graph: Graph, name: str, value: np.ndarray) -> None:
-        self.graph, self.name, self.value = graph, name, value
-        self.dtype, self.shape, self.ndim = value.dtype, value.shape, value.ndim
-        self.size, self.device = value.size, "cpu"
+    __array_ufunc__ = __array__ = _unknown
+    __bool__ = __float__ = __int__ = __index__ = _unknown
 
     def __repr__(self) -> str:
-        return f"<ONNX {self.name}, {self.dtype} of shape {self.shape}>"
+        return "batch"
 
-    def __array_namespace__(self, api_version: str | None = None) -> Any:
-        return self.graph.xp
 
-    def _no_value(self, *_: Any) -> Any:
+SAMPLES = _Samples()
+
+# NumPy's names of operators, where they aren't those of the array API's functions
+_OPERATORS = {
+    "absolute": "abs",
+    "power": "pow",
+    "invert": "logical_not",
+    "bitwise_and": "logical_and",
+    "bitwise_or": "logical_or",
+    "bitwise_xor": "logical_xor",
+}
+
+
+class Symbol(NDArrayOperatorsMixin):
+    """An array of a graph, known by its name, dtype and shape; operators add nodes.
+
+    Parameters
+    ----------
+    xp
+        The graph, which is also the namespace.
+    name
+        The name by which nodes refer to it.
+    kind
+        Its dtype and shape, as ONNX writes them.
+    """
+
+    def __init__(self, xp: Any, name: str, kind: Any) -> None:
+        self.xp, self.name, self.kind = xp, name, kind
+        tensor = kind.tensor_type
+        self.dtype: np.dtype[Any] = xp.onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+        self.shape: tuple[Any, ...] = tuple(
+            length.dim_value if length.HasField("dim_value") else SAMPLES
+            for length in tensor.shape.dim
+        )
+        self.ndim, self.device = len(self.shape), "cpu"
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        return self.xp
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *operands: Any, **out: Any) -> Any:
+        # an operator in place gives a new array too: Python binds the name to it
+        if method != "__call__":
+            return NotImplemented
+        return getattr(self.xp, _OPERATORS.get(ufunc.__name__, ufunc.__name__))(*operands)
+
+    def _no_value(self, *_: Any, **__: Any) -> Any:
         raise TypeError("an array's values aren't known before the network runs")
 
     __bool__ = __float__ = __int__ = __index__ = __iter__ = __array__ = _no_value
 
     @property
+    def size(self) -> int:
+        """The number of elements, unknown where it depends on the number of samples."""
+        return math.prod(self.shape)
+
+    @property
     def T(self) -> Array:  # noqa: N802
         """The transpose of a matrix."""
-        return self.graph.xp.matrix_transpose(self)
+        return self.xp.matrix_transpose(self)
 
     def __getitem__(self, index: Any) -> Symbol:
         """Return a part by slices, whole numbers and None."""
-        items = index if isinstance(index, tuple) else (index,)
-        if Ellipsis in items:
-            missing = self.ndim - sum(item is not None for item in items) + 1
-            at = items.index(Ellipsis)
-            items = items[:at] + (slice(None),) * missing + items[at + 1 :]
-        axis, squeezed, x = 0, [], self
-        expanded, out = [], 0
+        items = list(index) if isinstance(index, tuple) else [index]
         for item in items:
-            if item is None:
-                expanded.append(out)
-                out += 1
-                continue
-            if isinstance(item, slice):
-                x = x._sliced(axis, item)
-                out += 1
-            elif isinstance(item, int):
-                x = x._sliced(axis, slice(item, item + 1 or None))
-                squeezed.append(axis)
-            else:
+            if not (item is None or item is Ellipsis or isinstance(item, (int, slice))):
                 raise TypeError(f"index {item!r} must be a slice, a whole number or None")
-            axis += 1
-        graph = self.graph
-        if squeezed:
-            value = np.squeeze(x.value, axis=tuple(squeezed))
-            x = graph.node("Squeeze", value, x, np.asarray(squeezed, np.int64))
-        if expanded:
-            value = np.expand_dims(x.value, tuple(expanded))
-            x = graph.node("Unsqueeze", value, x, np.asarray(expanded, np.int64))
+        if Ellipsis in items:
+            at = items.index(Ellipsis)
+            missing = self.ndim - sum(isinstance(item, (int, slice)) for item in items)
+            items[at : at + 1] = [slice(None)] * missing
+        own = [item for item in items if item is not None]
+        cuts = [(axis, *_bounds(item)) for axis, item in enumerate(own) if item != slice(None)]
+        removed = [axis for axis, item in enumerate(own) if isinstance(item, int)]
+        left = [item for item in items if not isinstance(item, int)]
+        added = [axis for axis, item in enumerate(left) if item is None]
+        x, node = self, self.xp.node
+        if cuts:
+            axes, starts, stops, steps = np.asarray(cuts, np.int64).T
+            x = node("Slice", x, starts, stops, axes, steps)
+        if removed:
+            x = node("Squeeze", x, np.asarray(removed, np.int64))
+        if added:
+            x = node("Unsqueeze", x, np.asarray(added, np.int64))
         return x
 
-    def _sliced(self, axis: int, item: slice) -> Symbol:
-        if item == slice(None):
-            return self
-        step = 1 if item.step is None else item.step
-        far = np.iinfo(np.int64).max
-        start = (0 if step > 0 else far) if item.start is None else item.start
-        stop = (far if step > 0 else -far) if item.stop is None else item.stop
-        value = self.value[(slice(None),) * axis + (item,)]
-        bounds = (np.asarray([number], np.int64) for number in (start, stop, axis, step))
-        return self.graph.node("Slice", value, self, *bounds)
+
+def _bounds(item: int | slice) -> tuple[int, int, int]:
+    """Return start, stop and step of an index, as ONNX takes them."""
+    far = np.iinfo(np.int64).max
+    if isinstance(item, int):
+        return item, item + 1 or far, 1
+    step = 1 if item.step is None else item.step
+    start = (0 if step > 0 else far) if item.start is None else item.start
+    stop = (far if step > 0 else -far) if item.stop is None else item.stop
+    return start, stop, step
 
 
 # array API name: ONNX's
@@ -333,128 +362,85 @@ _REDUCTIONS = {
     "prod": "ReduceProd",
     "sum": "ReduceSum",
 }
-_OPERATORS = {
-    "add": "add",
-    "sub": "subtract",
-    "mul": "multiply",
-    "truediv": "divide",
-    "pow": "pow",
-    "matmul": "matmul",
-    "and": "logical_and",
-    "or": "logical_or",
-    "xor": "logical_xor",
-}
-_COMPARISONS = {
-    "eq": "equal",
-    "ne": "not_equal",
-    "lt": "less",
-    "le": "less_equal",
-    "gt": "greater",
-    "ge": "greater_equal",
-}
-# they bring nothing into the graph
+# these add nothing to the graph
 _PLAIN = ("bool", "float32", "float64", "int32", "int64", "e", "inf", "nan", "newaxis", "pi")
 
 
-class Namespace:
-    """The part of the array API that a graph can hold, as functions of symbols."""
-
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
-        self._numpy = namespace(np.empty(0))
-        for name in _PLAIN:
-            setattr(self, name, getattr(self._numpy, name))
+class Namespace(Graph):
+    """The functions of the array API that have counterparts in ONNX; each adds its nodes."""
 
     def __getattr__(self, name: str) -> Any:
-        if name in _UNARY:
-            return lambda x: self._same(name, _UNARY[name], x)
-        if name in _BINARY:
-            return lambda a, b: self._same(name, _BINARY[name], a, b)
+        if kind := _UNARY.get(name) or _BINARY.get(name):
+            return partial(self._elementwise, kind)
         if name in _REDUCTIONS:
-            return lambda x, **how: self._reduced(name, x, **how)
+            return partial(self._reduced, _REDUCTIONS[name])
+        if name in _PLAIN:
+            return getattr(np, name)
         raise AttributeError(f"xp.{name} has no counterpart here")
 
-    def _value(self, x: Any) -> Any:
-        return x.value if isinstance(x, Symbol) else x
+    def _elementwise(self, kind: str, *operands: Any) -> Array:
+        return self.node(kind, *self._promoted(*operands))
 
-    def _operands(self, *operands: Any) -> list[Any]:
-        """Return operands of one dtype: a Python number takes that of the array beside it."""
-        arrays = [x for x in operands if isinstance(x, Symbol)]
-        dtype = np.result_type(*(x.dtype for x in arrays))
-        if dtype == np.bool_ and any(type(x) in (int, float) for x in operands):
-            dtype = self._graph.dtype
+    def _promoted(self, *operands: Any) -> list[Any]:
+        """Return operands in their common dtype; Python numbers beside arrays take theirs."""
+        dtypes = [x.dtype for x in operands if isinstance(x, (Symbol, np.ndarray))]
+        numbers = [x for x in operands if type(x) in (int, float)]
+        if numbers and all(dtype == np.bool_ for dtype in dtypes):
+            dtypes = [self.dtype]
+        dtype = np.result_type(*dtypes, *numbers)
         return [
             self.astype(x, dtype) if isinstance(x, Symbol) else np.asarray(x, dtype)
             for x in operands
         ]
 
-    def _same(self, name: str, kind: str, *operands: Any) -> Array:
-        operands = tuple(self._operands(*operands))
-        value = getattr(self._numpy, name)(*map(self._value, operands))
-        return self._graph.node(kind, value, *operands)
-
-    def _reduced(
-        self, name: str, x: Array, axis: Any = None, keepdims: bool = False, **dtype: Any
-    ) -> Array:
-        if dtype:
-            raise TypeError(f"xp.{name} can't take {', '.join(dtype)} here")
-        value = getattr(self._numpy, name)(x.value, axis=axis, keepdims=keepdims)
+    def _reduced(self, kind: str, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
         axes = range(x.ndim) if axis is None else np.atleast_1d(axis)
-        axes = np.asarray([a % x.ndim for a in axes], np.int64)
-        return self._graph.node(_REDUCTIONS[name], value, x, axes, keepdims=int(keepdims))
-
-    def astype(self, x: Array, dtype: Any, **_: Any) -> Array:
-        """Return `x` in another dtype."""
-        dtype = np.dtype(dtype)
-        if x.dtype == dtype:
-            return x
-        kind = self._graph.onnx.helper.np_dtype_to_tensor_dtype(dtype)
-        return self._graph.node("Cast", x.value.astype(dtype), x, to=kind)
+        return self.node(kind, x, np.asarray(axes, np.int64), keepdims=int(keepdims))
 
     def isdtype(self, dtype: Any, kind: Any) -> bool:
         """Return whether a dtype is of a kind."""
-        return bool(self._numpy.isdtype(dtype, kind))
+        return bool(np.isdtype(dtype, kind))
 
     def asarray(self, x: Any, *, dtype: Any = None, device: Any = None) -> Array:
-        """Return a constant."""
+        """Return a constant, or `x` if it is an array of the graph."""
         if isinstance(x, Symbol):
             return x if dtype is None else self.astype(x, dtype)
-        default = self._graph.dtype if isinstance(x, float) else None
-        return self._graph.constant(np.asarray(to_numpy(x), dtype=dtype or default))
+        default = self.dtype if isinstance(x, float) else None
+        return self.constant(np.asarray(to_numpy(x), dtype=dtype or default))
+
+    def astype(self, x: Array, dtype: Any, *, copy: bool = True, device: Any = None) -> Array:
+        """Return `x` in another dtype."""
+        kind = self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        return x if x.dtype == dtype else self.node("Cast", x, to=kind)
 
     def zeros_like(self, x: Array, **_: Any) -> Array:
-        """Return an array of 0 of the shape of `x`."""
+        """Return 0 in the shape of `x`."""
         return self.where(self.equal(x, x), 0.0, x)
 
     def ones_like(self, x: Array, **_: Any) -> Array:
-        """Return an array of 1 of the shape of `x`."""
-        return self.zeros_like(x) + 1.0
+        """Return 1 in the shape of `x`."""
+        return self.add(self.zeros_like(x), 1.0)
 
     def where(self, condition: Array, a: Any, b: Any) -> Array:
         """Return `a` where the condition holds, else `b`."""
-        if isinstance(a, Symbol) or isinstance(b, Symbol):
-            a, b = self._operands(a, b)
-        else:
-            a, b = (np.asarray(x, self._graph.dtype) for x in (a, b))
-        value = np.where(condition.value, self._value(a), self._value(b))
-        return self._graph.node("Where", value, condition, a, b)
+        return self.node("Where", condition, *self._promoted(a, b))
 
     def not_equal(self, a: Any, b: Any) -> Array:
         """Return where two arrays differ."""
-        return self._same("logical_not", "Not", self.equal(a, b))
+        return self.logical_not(self.equal(a, b))
 
     def clip(self, x: Array, min: Any = None, max: Any = None) -> Array:  # noqa: A002
-        """Return `x`, and a bound where it is beyond it."""
+        """Return `x` within its bounds."""
         x = x if min is None else self.maximum(x, min)
         return x if max is None else self.minimum(x, max)
-
-    def square(self, x: Array) -> Array:
-        """Return ``x²``."""
-        return self.multiply(x, x)
 
     def positive(self, x: Array) -> Array:
         """Return `x`."""
         return x
+
+    def square(self, x: Array) -> Array:
+        """Return ``x²``."""
+        return self.multiply(x, x)
 
     def expm1(self, x: Array) -> Array:
         """Return ``exp(x) - 1``; near 0, ``2 t / (1 - t)`` with t = tanh(x / 2)."""
@@ -464,11 +450,14 @@ class Namespace:
     def log1p(self, x: Array) -> Array:
         """Return ``log(1 + x)``: with w = 1 + x as rounded, ``log(w) x / (w - 1)`` (Kahan)."""
         w = x + 1.0
-        return self.where(self.equal(w, 1.0), x, self.log(w) * (x / (w - 1.0)))
+        return self.where(w == 1.0, x, self.log(w) * (x / (w - 1.0)))
 
     def matmul(self, a: Array, b: Array) -> Array:
         """Return the matrix product."""
-        return self._graph.node("MatMul", a.value @ b.value, a, b)
+        # ONNX would let the number of samples be any length
+        if (a.shape[-1] is SAMPLES) != (b.shape[-2:][0] is SAMPLES):
+            raise ValueError(f"matmul of shapes {a.shape} and {b.shape}")
+        return self.node("MatMul", *self._promoted(a, b))
 
     def matrix_transpose(self, x: Array) -> Array:
         """Return the transpose of a matrix."""
@@ -476,45 +465,25 @@ class Namespace:
 
     def permute_dims(self, x: Array, axes: Sequence[int]) -> Array:
         """Return `x` with its axes in another order."""
-        return self._graph.node("Transpose", np.transpose(x.value, axes), x, perm=list(axes))
+        return self.node("Transpose", x, perm=list(axes))
 
     def expand_dims(self, x: Array, *, axis: int = 0) -> Array:
-        """Return `x` with an axis of length 1."""
-        axes = np.asarray([axis], np.int64)
-        return self._graph.node("Unsqueeze", np.expand_dims(x.value, axis), x, axes)
+        """Return `x` with one more axis, of length 1."""
+        return self.node("Unsqueeze", x, np.asarray([axis], np.int64))
 
     def squeeze(self, x: Array, axis: int) -> Array:
         """Return `x` without an axis of length 1."""
-        axes = np.asarray([axis], np.int64)
-        return self._graph.node("Squeeze", np.squeeze(x.value, axis), x, axes)
+        return self.node("Squeeze", x, np.asarray([axis], np.int64))
 
-    def reshape(self, x: Array, shape: Sequence[int]) -> Array:
-        """Return `x` in another shape; its first length, if it is the batch's, stays free."""
-        value = np.reshape(x.value, shape)
-        fixed = [0 if i == 0 and n == x.shape[0] else n for i, n in enumerate(shape)]
-        return self._graph.node("Reshape", value, x, np.asarray(fixed, np.int64))
+    def reshape(self, x: Array, shape: Sequence[Any]) -> Array:
+        """Return `x` in another shape, in which the number of samples may stay where it is."""
+        # ONNX keeps a length for 0
+        lengths = [
+            0 if length is SAMPLES and x.shape[axis] is SAMPLES else operator.index(length)
+            for axis, length in enumerate(shape)
+        ]
+        return self.node("Reshape", x, np.asarray(lengths, np.int64))
 
     def concat(self, arrays: Sequence[Array], *, axis: int = 0) -> Array:
         """Return arrays one after the other."""
-        value = np.concatenate([x.value for x in arrays], axis=axis)
-        return self._graph.node("Concat", value, *self._operands(*arrays), axis=axis)
-
-
-def _operator(name: str, reflected: bool = False) -> Callable[[Symbol, Any], Array]:
-    def operator(a: Symbol, b: Any) -> Array:
-        if not isinstance(b, (Symbol, int, float)):
-            return NotImplemented
-        function = getattr(a.graph.xp, name)
-        return function(b, a) if reflected else function(a, b)
-
-    return operator
-
-
-for _name, _function in _OPERATORS.items():
-    setattr(Symbol, f"__{_name}__", _operator(_function))
-    setattr(Symbol, f"__r{_name}__", _operator(_function, reflected=True))
-for _name, _function in _COMPARISONS.items():
-    setattr(Symbol, f"__{_name}__", _operator(_function))
-for _name, _function in (("neg", "negative"), ("abs", "abs"), ("invert", "logical_not")):
-    setattr(Symbol, f"__{_name}__", lambda x, f=_function: getattr(x.graph.xp, f)(x))
-Symbol.__hash__ = object.__hash__  # type: ignore[method-assign]
+        return self.node("Concat", *self._promoted(*arrays), axis=axis)
