@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnn._core.parts import Part
+from xpnn._core.scopes import Place, enter, where
 from xpnn._core.tree import Tree, flatten
 from xpnn.backends import Backend, get_backend
 from xpnn.errors import ArgumentError
@@ -26,19 +29,6 @@ class SummaryRow(NamedTuple):
     inputs: int
     outputs: int
     parameters: int
-
-
-def _pullback(pullbacks: Sequence[Pullback]) -> Callable[[Array], Tree]:
-    """Return the pullback of a network from those of its layers."""
-
-    def pullback(dy: Array) -> Tree:
-        gradients = []
-        for i in reversed(range(len(pullbacks))):
-            dy, own = pullbacks[i](dy, input_gradient=i > 0)
-            gradients.append(own)
-        return gradients[::-1]
-
-    return pullback
 
 
 class Network(Part):
@@ -64,6 +54,24 @@ class Network(Part):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.layers))})"
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """What summaries, `xpnn verify` and errors call the layers: "dense1", "relu1", "dense2"."""
+        counts: collections.Counter[str] = collections.Counter()
+        names = []
+        for layer in self.layers:
+            counts[layer.kind] += 1
+            names.append(f"{layer.kind}{counts[layer.kind]}")
+        return tuple(names)
+
+    @functools.cached_property
+    def _forward(self) -> tuple[Place, ...]:
+        return tuple(Place(name, "forward") for name in self.names)
+
+    @functools.cached_property
+    def _backward(self) -> tuple[Place, ...]:
+        return tuple(Place(name, "backward") for name in self.names)
 
     def outputs(self, inputs: int) -> int:
         """Return the number of the network's outputs for so many features."""
@@ -100,11 +108,13 @@ class Network(Part):
         The pullback takes the loss's gradient with respect to the outputs and returns that with
         respect to the parameters. The first layer computes none for its input.
         """
-        pullbacks = []
-        for layer, own in zip(self.layers, arrays, strict=True):
+        outer, pullbacks = where(), []
+        for place, layer, own in zip(self._forward, self.layers, arrays, strict=True):
+            enter(place)
             x, pullback = layer.forward(own, x, xp=xp)
             pullbacks.append(pullback)
-        return x, _pullback(pullbacks)
+        enter(outer)
+        return x, self._pullback(pullbacks)
 
     def train(
         self, parameters: Tree, buffers: Tree, x: Array, keys: Mapping[int, Array], *, xp: Any
@@ -113,12 +123,29 @@ class Network(Part):
 
         `keys` has the random numbers' key for each layer that draws some, by its place from 0 on.
         """
-        pullbacks, moved = [], []
+        outer, pullbacks, moved = where(), [], []
         for i, (layer, own, kept) in enumerate(zip(self.layers, parameters, buffers, strict=True)):
+            enter(self._forward[i])
             x, pullback, after = layer.train(own, kept, x, keys.get(i), xp=xp)
             pullbacks.append(pullback)
             moved.append(after)
-        return x, _pullback(pullbacks), moved
+        enter(outer)
+        return x, self._pullback(pullbacks), moved
+
+    def _pullback(self, pullbacks: Sequence[Pullback]) -> Callable[[Array], Tree]:
+        """Return the pullback of the network from those of its layers."""
+        places = self._backward
+
+        def pullback(dy: Array) -> Tree:
+            outer, gradients = where(), []
+            for i in reversed(range(len(pullbacks))):
+                enter(places[i])
+                dy, own = pullbacks[i](dy, input_gradient=i > 0)
+                gradients.append(own)
+            enter(outer)
+            return gradients[::-1]
+
+        return pullback
 
 
 class Sequential(Network):
@@ -245,10 +272,8 @@ class Sequential(Network):
         features = inputs if inputs is not None else self.inputs
         if features is None:
             raise ArgumentError("inputs must be given for a model that has seen no data yet")
-        rows: list[SummaryRow] = []
-        for layer, width in self.widths(features):
-            number = 1 + sum(row.kind == layer.kind for row in rows)
+        rows = []
+        for name, (layer, width) in zip(self.names, self.widths(features), strict=True):
             size = sum(math.prod(shape) for shape in layer.shapes(width).values())
-            name = f"{layer.kind}{number}"
             rows.append(SummaryRow(name, layer.kind, width, layer.outputs(width), size))
         return rows

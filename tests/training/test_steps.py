@@ -8,6 +8,7 @@ import pytest
 import xpnn
 from tests.helpers import open_backend
 from xpnn import backends
+from xpnn._core.scopes import where
 from xpnn.backends import JaxBackend
 from xpnn.training.steps import EvaluationStep, InitialState, TrainingStep
 
@@ -171,3 +172,68 @@ def test_a_layer_that_is_changed_later_changes_no_other_network(layer, change):
     backends.jax._kept.cache_clear()
     change(fitted(8).layers[1])
     assert fitted(7).sha256() == expected
+
+
+class Seen(xpnn.Dense):
+    """A layer that notes where it is computed."""
+
+    def __init__(self, units, places):
+        super().__init__(units)
+        self.places = places
+
+    def forward(self, parameters, x, *, xp):
+        self.places.append(str(where()))
+        y, pullback = super().forward(parameters, x, xp=xp)
+
+        def seen(dy, input_gradient=True):
+            self.places.append(str(where()))
+            return pullback(dy, input_gradient)
+
+        return y, seen
+
+
+@pytest.mark.parametrize("weights", [None, np.arange(1.0, 24.0)])
+@pytest.mark.parametrize("library", ["numpy", "strict", "torch", "jax"])
+def test_parts_know_where_they_are_computed(library, weights):
+    places = []
+
+    class SeenLoss(xpnn.CrossEntropy):
+        def samples(self, outputs, targets, *, xp):
+            places.append(str(where()))
+            return super().samples(outputs, targets, xp=xp)
+
+        def hits(self, outputs, targets, *, xp):
+            places.append(str(where()))
+            return super().hits(outputs, targets, xp=xp)
+
+    class SeenOptimizer(xpnn.SGD):
+        def update(self, parameters, gradients, state, *, xp=None):
+            places.append(str(where()))
+            return super().update(parameters, gradients, state, xp=xp)
+
+    model = xpnn.Sequential(Seen(4, places), xpnn.Activation("tanh"), Seen(3, places))
+    xpnn.fit(
+        model, (X, Y), epochs=1, batch_size=23, seed=1, loss=SeenLoss(),
+        optimizer=SeenOptimizer(), clip_norm=1.0, sample_weight=weights,
+        backend=open_backend(library, "float32"),
+    )  # fmt: skip
+    assert model.names == ("dense1", "tanh1", "dense2")
+    assert places[-7:] == [
+        *("dense1 forward", "dense2 forward", "loss", "accuracy"),
+        *("dense2 backward", "dense1 backward", "optimizer"),
+    ]
+    # the untrained network is evaluated first, where nothing goes backward
+    assert places[:4] == ["dense1 forward", "dense2 forward", "loss", "accuracy"]
+    assert where() is None
+
+
+def test_an_error_in_a_part_names_the_layer():
+    class Broken(xpnn.Dense):
+        def forward(self, parameters, x, *, xp):
+            y, _ = super().forward(parameters, x, xp=xp)
+            return y, lambda dy, input_gradient=True: 1 / 0
+
+    model = xpnn.Sequential(xpnn.Dense(4), Broken(3))
+    with pytest.raises(ZeroDivisionError) as caught:
+        xpnn.fit(model, (X, Y), epochs=1, seed=1)
+    assert caught.value.__notes__ == ["in dense2 backward"]

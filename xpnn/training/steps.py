@@ -16,6 +16,7 @@ import numpy as np
 
 from xpnn._core import random_bits
 from xpnn._core.parts import UnknownPartError, key_of
+from xpnn._core.scopes import Place, enter, scope
 from xpnn._core.tree import Tree, leaves
 from xpnn.backends import Backend, namespace
 from xpnn.errors import ArgumentError
@@ -65,6 +66,11 @@ class Batch(NamedTuple):
     rows: Array
     number: Array | None
     keys: dict[int, Array]
+
+
+# where operations of a step happen that are neither the network's nor its mini-batch's
+_LOSS, _ACCURACY = Place("loss"), Place("accuracy")
+_CLIP_NORM, _OPTIMIZER = Place("clip_norm"), Place("optimizer")
 
 
 class _Keyed:
@@ -140,20 +146,23 @@ class TrainingStep(_Keyed):
         return bool(self.drawing) or self.scheduled
 
     def __call__(self, carry: Carry, row: Array, *context: Any) -> tuple[Carry, Sums]:
+        xp, optimizer = namespace(row), self.optimizer
         parameters, buffers, state = carry
         data, batch = Context(*context), self._batch(row)
-        xp, optimizer = namespace(row), self.optimizer
-        if self.scheduled:
-            optimizer = optimizer.at(xp.take(data.rates, batch.number, axis=0)[0])
-        inputs = _taken(data.x, batch.rows, self.dtype, xp)
-        outputs, pullback, buffers = self.network.train(
-            parameters, buffers, inputs, batch.keys, xp=xp
-        )
-        gradient, sums = _criticized(self.loss, outputs, batch.rows, data, xp=xp)
-        gradients = pullback(gradient)
-        if self.clip_norm is not None:
-            gradients = clipped(gradients, self.clip_norm, xp=xp)
-        parameters, state = optimizer.update(parameters, gradients, state, xp=xp)
+        with scope("data"):
+            if self.scheduled:
+                optimizer = optimizer.at(xp.take(data.rates, batch.number, axis=0)[0])
+            inputs = _taken(data.x, batch.rows, self.dtype, xp)
+            outputs, pullback, buffers = self.network.train(
+                parameters, buffers, inputs, batch.keys, xp=xp
+            )
+            gradient, sums = _criticized(self.loss, outputs, batch.rows, data, xp=xp)
+            gradients = pullback(gradient)
+            if self.clip_norm is not None:
+                enter(_CLIP_NORM)
+                gradients = clipped(gradients, self.clip_norm, xp=xp)
+            enter(_OPTIMIZER)
+            parameters, state = optimizer.update(parameters, gradients, state, xp=xp)
         return (parameters, buffers, state), sums
 
     def headed(self, epoch: int, seeds: Sequence[int]) -> Callable[[np.ndarray], np.ndarray]:
@@ -195,8 +204,9 @@ class EvaluationStep(_Keyed):
 
     def __call__(self, arrays: Tree, row: Array, *context: Any) -> tuple[Tree, Sums]:
         xp, data = namespace(row), Context(*context)
-        outputs, _ = self.network.forward(arrays, _taken(data.x, row, self.dtype, xp), xp=xp)
-        _, sums = _criticized(self.loss, outputs, row, data, xp=xp)
+        with scope("data"):
+            outputs, _ = self.network.forward(arrays, _taken(data.x, row, self.dtype, xp), xp=xp)
+            _, sums = _criticized(self.loss, outputs, row, data, xp=xp)
         return arrays, sums
 
 
@@ -211,15 +221,18 @@ def _criticized(
     """Return the gradient of the loss, and the sums that the log's figures are made of."""
     targets, weights = xp.take(data.y, rows, axis=0), None
     if isinstance(data.weights, tuple):
+        enter(_LOSS)
         samples, gradient = loss.samples(outputs, targets, xp=xp)
     else:
         weights = xp.take(data.weights, rows, axis=0)
+        enter(_LOSS)
         samples, gradient = loss.weighted(outputs, targets, weights, xp=xp)
 
     def total(part: Array) -> Array:
         return xp.sum(part if weights is None else weights * part)
 
     losses = total(loss.reported(samples, xp=xp))
+    enter(_ACCURACY)
     hits = loss.hits(outputs, targets, xp=xp)
     return gradient, (losses,) if hits is None else (losses, total(hits))
 
