@@ -7,11 +7,10 @@ Only operations that ONNX Runtime has in both dtypes are used.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from xpnn._core.files import PathLike, check_writable, replacing
+from xpnn._core.scopes import Place, enter, scope, where
 from xpnn._version import __version__
 from xpnn.backends import to_numpy
 from xpnn.errors import ArgumentError
@@ -76,31 +76,50 @@ def _onnx() -> Any:
     return onnx
 
 
+def _place() -> str:
+    """Return the name of the layer, or the other part of a model, that is being traced."""
+    place = where()
+    assert place is not None
+    return place.name
+
+
 def _traced(model: Sequential) -> Namespace:
     """Return the graph of a model and its loss."""
-    task, arrays = model.task, model.host_parameters()
-    dtype = np.dtype(model.placed()[0].dtype_name)
-    xp = Namespace(dtype)
+    xp = Namespace(np.dtype(model.placed()[0].dtype_name))
+    plain = AttributeError, IndexError, NotImplementedError, TypeError, ValueError
+    own = xp.onnx.shape_inference.InferenceError, xp.onnx.checker.ValidationError
+    with scope("model"):
+        try:
+            _trace(model, xp)
+        except (*plain, *own) as error:
+            raise ArgumentError(f"{_place()} can't be exported to ONNX: {error}") from error
+    return xp
+
+
+def _trace(model: Sequential, xp: Namespace) -> None:
+    task = model.task
+    arrays = [
+        {name: xp.parameter(array, f"{layer}.{name}") for name, array in own.items()}
+        for layer, own in zip(model.names, model.host_parameters(), strict=True)
+    ]
     x = xp.input("x", model.inputs)
     if task.normalizer is not None:
-        with xp.at("normalizer"):
-            x = xp.astype(task.normalizer.apply(x, xp=xp), dtype)
-    for layer, row, own in zip(model.layers, model.summary(), arrays, strict=True):
-        symbols = {name: xp.parameter(array, f"{row.layer}.{name}") for name, array in own.items()}
-        with xp.at(row.layer):
-            x = xp.checked(layer.forward(symbols, x, xp=xp)[0])
-    with xp.at("loss"):
-        predicted = xp.checked((task.loss or CrossEntropy()).predict(x, xp=xp))
+        enter(Place("normalizer"))
+        x = xp.astype(task.normalizer.apply(x, xp=xp), xp.dtype)
+    # `forward` enters the layers by itself; what it returns is the last one's
+    enter(Place(model.names[-1]))
+    x = xp.checked(model.forward(arrays, x, xp=xp)[0])
+    enter(Place("loss"))
+    predicted = xp.checked((task.loss or CrossEntropy()).predict(x, xp=xp))
     if task.target_normalizer is not None:
-        with xp.at("target normalizer"):
-            predicted = task.target_normalizer.invert(predicted, xp=xp)
-            xp.output("outputs", xp.astype(predicted, dtype))
+        enter(Place("target normalizer"))
+        predicted = task.target_normalizer.invert(predicted, xp=xp)
+        xp.output("outputs", xp.astype(predicted, xp.dtype))
     elif predicted is x:
         xp.output("outputs", x)
     else:
         xp.output("logits", x)
         xp.output("probabilities", predicted)
-    return xp
 
 
 class Graph:
@@ -114,24 +133,11 @@ class Graph:
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype, self.onnx = dtype, _onnx()
-        self._place = ""
         self._nodes: list[Any] = []
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
         self._constants: dict[str, Any] = {}
         self._known: dict[tuple[Any, ...], Symbol] = {}
-
-    @contextlib.contextmanager
-    def at(self, place: str) -> Iterator[None]:
-        """Name the nodes of a ``with`` block after `place`, and what can't be exported too."""
-        self._place = place
-        plain = AttributeError, IndexError, NotImplementedError, TypeError, ValueError
-        onnx = self.onnx
-        own = onnx.shape_inference.InferenceError, onnx.checker.ValidationError
-        try:
-            yield
-        except (*plain, *own) as error:
-            raise ArgumentError(f"{place} can't be exported to ONNX: {error}") from error
 
     def checked(self, y: Any) -> Symbol:
         """Return `y` if it is an array of the graph with a row per sample."""
@@ -174,7 +180,7 @@ class Graph:
     def node(self, kind: str, *inputs: Any, **attributes: Any) -> Symbol:
         """Add a node for `inputs`, symbols or constants, and return its output."""
         onnx, make_node = self.onnx, self.onnx.helper.make_node
-        name = f"{self._place}/{kind}{len(self._nodes)}".replace(" ", "_")
+        name = f"{_place()}/{kind}{len(self._nodes)}".replace(" ", "_")
         symbols = [i if isinstance(i, Symbol) else self.constant(i) for i in inputs]
         names = [symbol.name for symbol in symbols]
         self._nodes.append(make_node(kind, names, [name], name=name, **attributes))
