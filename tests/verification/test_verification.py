@@ -12,6 +12,7 @@ import pytest
 import xpnn
 from tests.helpers import ROOT, environment, open_backend
 from xpnn import reproducible, verification
+from xpnn._core.scopes import scope
 from xpnn.backends import BACKENDS, get_backend
 from xpnn.cli import main
 from xpnn.settings import Settings
@@ -25,7 +26,7 @@ from xpnn.verification import (
     usable_backends,
     verify,
 )
-from xpnn.verification.tracing import Trace, TracedBackend, TracedLoss, TracedOptimizer, traced
+from xpnn.verification.tracing import Trace, TracedBackend
 
 DATA = generated(samples=80, features=6, classes=3)
 SETTINGS = Settings(
@@ -183,22 +184,50 @@ def test_a_traced_run_ends_with_the_same_weights(library, reproducible):
     plain = settings.make_model(*DATA)
     settings.fit(plain, DATA[0], None, backend=place)
 
-    trace = Trace()
-    model = traced(settings.make_model(*DATA), trace)
-    xpnn.fit(
-        model,
-        DATA[0],
-        loss=TracedLoss(settings.make_loss(), trace),
-        optimizer=TracedOptimizer(settings.make_optimizer(), trace),
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        backend=TracedBackend(place, trace),
-    )
+    model = settings.make_model(*DATA)
+    settings.fit(model, DATA[0], None, backend=TracedBackend(place, Trace()))
     for layer, own in zip(plain.host_parameters(), model.host_parameters(), strict=True):
         assert set(layer) == set(own)
         for name in layer:
             np.testing.assert_allclose(own[name], layer[name], rtol=0, atol=tolerance, strict=True)
+
+
+def test_a_traced_regression_has_whole_numbers_for_values():
+    """The loss says whether targets are classes, and what outputs mean, of a traced run too."""
+    x = np.arange(12.0).reshape(6, 2)
+    y = np.array([0, 5, 2, 7, 1, 3])
+
+    def trained(backend):
+        model = xpnn.Sequential(xpnn.Dense(1))
+        loss = xpnn.MeanSquaredError()
+        history = xpnn.fit(model, (x, y), loss=loss, epochs=1, seed=1, backend=backend)
+        return (
+            model.task.classes,
+            model.sha256(),
+            history[-1].train_loss,
+            xpnn.predict(model, x).tolist(),
+        )
+
+    backend = get_backend("strict", dtype="float64")
+    assert trained(TracedBackend(backend, Trace())) == trained(backend)
+
+    model = xpnn.Sequential(xpnn.Dense(3))
+    xpnn.fit(model, (x, y % 3), epochs=1, seed=1, backend=TracedBackend(backend, Trace()))
+    probabilities = xpnn.predict_proba(model, x)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("library", ["numpy", "strict", "torch"])
+def test_a_traced_array_is_transposed_and_has_its_truth(library):
+    backend, trace = open_backend(library), Trace()
+    traced = TracedBackend(backend, trace)
+    x = traced.asarray(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    with scope("own1", "forward"):
+        product = x.T @ x
+    np.testing.assert_array_equal(traced.to_numpy(product), [[10.0, 14.0], [14.0, 20.0]])
+    assert [str(event) for event in trace.events] == ["step 0, own1 forward, matmul"]
+    assert traced.xp.all(x > 0)
+    assert not traced.xp.all(x > 1)
 
 
 @pytest.mark.parametrize("library", ["numpy", "strict", "torch"])

@@ -18,18 +18,10 @@ from xpnn.backends import BACKENDS, Backend, get_backend
 from xpnn.datasets import Dataset
 from xpnn.errors import ArgumentError, BackendError, DivergenceError
 from xpnn.settings import Settings
-from xpnn.training import fit
 from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
 from xpnn.training.run import Run
-from xpnn.verification.tracing import (
-    Event,
-    Trace,
-    TracedBackend,
-    TracedLoss,
-    TracedOptimizer,
-    traced,
-)
+from xpnn.verification.tracing import Event, Trace, TracedBackend
 
 
 class Difference(NamedTuple):
@@ -271,22 +263,15 @@ def _epoch_of(step: int, settings: Settings, train: Dataset) -> int:
 def _trace(settings: Settings, data: _Data, backend: Backend, epochs: int) -> Trace:
     trace = Trace()
     train, validation = data
-    model = traced(settings.make_model(*filter(None, data)), trace)
-    arguments = settings.arguments()
-    arguments |= {
-        "loss": TracedLoss(arguments["loss"], trace),
-        "optimizer": TracedOptimizer(arguments["optimizer"], trace),
-    }
     # an epoch that diverges is traced to its end
     with contextlib.suppress(DivergenceError, _EnoughError):
-        fit(
-            model,
+        settings.fit(
+            settings.make_model(*filter(None, data)),
             train,
             # a schedule may look at its figures
-            validation=validation if settings.schedule else None,
+            validation if settings.schedule else None,
             backend=TracedBackend(backend, trace),
             callbacks=[_Training(trace, epochs)],
-            **arguments,
         )
     return trace
 
