@@ -14,7 +14,7 @@ from xpnn.settings import Settings
 from xpnn.training import streams
 from xpnn.training.samples import class_weights, sample_weights
 from xpnn.verification import generated, verify
-from xpnn.verification.compare import _trace
+from xpnn.verification.tracing import trace_of
 
 RNG = np.random.RandomState(6)
 
@@ -398,7 +398,7 @@ def test_verify_of_all_of_it():
     assert "differ first at epoch 1, step 1, " in found.parted
     # the part of a longer run that is traced is that run's
     parts = [
-        _trace(settings.replaced(schedule="cosine", epochs=3), data, native[0], epochs=epochs)
+        trace_of(settings.replaced(schedule="cosine", epochs=3), data, native[0], epochs=epochs)
         for epochs in (1, 3)
     ]
     short, long = (trace.events for trace in parts)

@@ -26,7 +26,7 @@ from xpnn.verification import (
     usable_backends,
     verify,
 )
-from xpnn.verification.tracing import Trace, TracedBackend
+from xpnn.verification.tracing import Trace, TracedBackend, trace_of
 
 DATA = generated(samples=80, features=6, classes=3)
 SETTINGS = Settings(
@@ -234,7 +234,7 @@ def test_a_traced_array_is_transposed_and_has_its_truth(library):
 def test_events_name_their_place(library):
     open_backend(library)
     backend = get_backend(library, dtype="float64", reproducible=True)
-    events = verification.compare._trace(SETTINGS, DATA, backend, epochs=1).events
+    events = trace_of(SETTINGS, DATA, backend, epochs=1).events
     assert sorted({event.step for event in events}) == list(range(1, BATCHES + 1))
     first = [event for event in events if event.step == 1]
     places = list(dict.fromkeys(event.place for event in first))
@@ -255,7 +255,7 @@ def test_events_name_their_place(library):
 def test_traces_of_two_libraries_are_equal():
     open_backend("torch")
     numpys, torchs = (
-        verification.compare._trace(SETTINGS, DATA, backend, epochs=2).events
+        trace_of(SETTINGS, DATA, backend, epochs=2).events
         for backend in usable_backends(["numpy", "torch"], dtype="float64", reproducible=True)
     )
     assert len(numpys) > 100 * BATCHES
@@ -475,7 +475,9 @@ def test_standard_runs_are_written_and_read(monkeypatch, tmp_path):
         Canonical("b", "generated", "float64", Settings(), ("2c",), ("0 0",)),
     ]
     (tmp_path / "canonical.json").write_text(as_json(runs))
-    monkeypatch.setattr(verification.compare.importlib.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(
+        verification.canonical.importlib.resources, "files", lambda package: tmp_path
+    )
     assert verification.canonical_runs() == runs
 
 

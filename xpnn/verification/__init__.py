@@ -1,18 +1,14 @@
 """Whether all backends on this machine give the same bits."""
 
-from xpnn.verification.compare import (
+from xpnn.verification.canonical import (
     Canonical,
-    Difference,
-    Record,
-    Verification,
     as_json,
     canonical_runs,
     generated,
-    record,
     run_canonical,
-    usable_backends,
-    verify,
 )
+from xpnn.verification.compare import Difference, Verification, usable_backends, verify
+from xpnn.verification.record import Record, record
 
 __all__ = [
     "Canonical",

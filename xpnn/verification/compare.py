@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import importlib.resources
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnn._core.tree import flatten
 from xpnn.backends import BACKENDS, Backend, get_backend
 from xpnn.datasets import Dataset
-from xpnn.errors import ArgumentError, BackendError, DivergenceError
+from xpnn.errors import ArgumentError, BackendError
 from xpnn.settings import Settings
-from xpnn.training.callback import Callback
-from xpnn.training.history import Epoch
-from xpnn.training.run import Run
-from xpnn.verification.tracing import Event, Trace, TracedBackend
+from xpnn.verification.record import Record, record
+from xpnn.verification.tracing import Event, trace_of
 
 
 class Difference(NamedTuple):
@@ -89,66 +83,6 @@ def usable_backends(names: Sequence[str] | None = None, **options: Any) -> list[
             refused.append(str(error))
     if not found:
         raise BackendError("; ".join(refused))
-    return found
-
-
-def generated(
-    samples: int = 2000, features: int = 64, classes: int = 10
-) -> tuple[Dataset, Dataset]:
-    """Return a small classification problem, training and test, alike on every platform.
-
-    A class is a random pattern of bytes, a sample the mean of it and three patterns of noise; as
-    MNIST's, features are ``float32(byte / 255)``. Only integers are drawn.
-    """
-    rng = np.random.RandomState(0)
-    patterns = rng.randint(0, 256, (classes, features))
-    y = rng.randint(0, classes, samples)
-    noise = rng.randint(0, 256, (3, samples, features)).sum(axis=0)
-    x = (((patterns[y] + noise) // 4) / 255).astype(np.float32)
-    cut = samples * 3 // 4
-    return Dataset(x[:cut], y[:cut]), Dataset(x[cut:], y[cut:])
-
-
-class Record(Callback):
-    """What a run left after each epoch, and the untrained network before it.
-
-    Attributes
-    ----------
-    hashes
-        `Sequential.sha256`.
-    log
-        Epoch, training accuracy and loss, test accuracy and loss, with all their digits.
-    weights
-        On the host, by name.
-    diverged
-        What became of the loss, and where, if the run ended so.
-    """
-
-    def __init__(self) -> None:
-        self.hashes: list[str] = []
-        self.log: list[str] = []
-        self.weights: list[dict[str, np.ndarray]] = []
-        self.diverged: str | None = None
-
-    def on_start(self, run: Run) -> None:
-        self.model = run.model
-
-    def on_epoch(self, epoch: Epoch) -> None:
-        self.hashes.append(self.model.sha256())
-        self.log.append(" ".join(map(repr, epoch[:5])))
-        self.weights.append(flatten(self.model.host_parameters()))
-
-
-def record(
-    settings: Settings, train: Dataset, validation: Dataset | None, backend: Backend
-) -> Record:
-    """Train on a backend and return what the run left, also where it diverged."""
-    found = Record()
-    model = settings.make_model(train, *([] if validation is None else [validation]))
-    try:
-        settings.fit(model, train, validation, backend=backend, callbacks=[found])
-    except DivergenceError as error:
-        found.diverged = str(error)
     return found
 
 
@@ -250,7 +184,7 @@ def _first_event(
     settings: Settings, data: _Data, pair: Sequence[Backend], epochs: int
 ) -> Event | None:
     """Return the first operation of training whose result two backends disagree on."""
-    traces = [_trace(settings, data, backend, epochs) for backend in pair]
+    traces = [trace_of(settings, data, backend, epochs) for backend in pair]
     events = zip(*(trace.events for trace in traces), strict=False)
     return next((a for a, b in events if a != b), None)
 
@@ -258,111 +192,3 @@ def _first_event(
 def _epoch_of(step: int, settings: Settings, train: Dataset) -> int:
     batches = -(-len(train.x) // settings.batch_size)
     return 1 + (step - 1) // batches
-
-
-def _trace(settings: Settings, data: _Data, backend: Backend, epochs: int) -> Trace:
-    trace = Trace()
-    train, validation = data
-    # an epoch that diverges is traced to its end
-    with contextlib.suppress(DivergenceError, _EnoughError):
-        settings.fit(
-            settings.make_model(*filter(None, data)),
-            train,
-            # a schedule may look at its figures
-            validation if settings.schedule else None,
-            backend=TracedBackend(backend, trace),
-            callbacks=[_Training(trace, epochs)],
-        )
-    return trace
-
-
-class _EnoughError(Exception):
-    """As many epochs as are wanted were traced."""
-
-
-class _Training(Callback):
-    """Forgets the events of evaluations, so that steps are those of training; ends the run.
-
-    A run of fewer epochs wouldn't be the same: a schedule may depend on their number.
-    """
-
-    def __init__(self, trace: Trace, epochs: int) -> None:
-        self.trace, self.epochs = trace, epochs
-        self.events = self.step = 0
-
-    def on_batches(self, count: int) -> None:
-        self.events, self.step = len(self.trace.events), self.trace.step
-
-    def on_epoch(self, epoch: Epoch) -> None:
-        del self.trace.events[self.events :]
-        self.trace.step = self.step
-        if epoch.epoch == self.epochs:
-            raise _EnoughError
-
-
-class Canonical(NamedTuple):
-    """A standard run, and the hashes that its weights have on every backend.
-
-    Attributes
-    ----------
-    name
-        What it shows.
-    data
-        "generated", or "mnist".
-    dtype, settings
-        The run.
-    hashes
-        `Sequential.sha256` after each epoch, the untrained network's first.
-    log
-        The lines of the log: epoch, training accuracy and loss, test accuracy and loss.
-    """
-
-    name: str
-    data: str
-    dtype: str
-    settings: Settings
-    hashes: tuple[str, ...] = ()
-    log: tuple[str, ...] = ()
-
-
-def canonical_runs() -> list[Canonical]:
-    """Return the standard runs whose hashes are written down with xpnn."""
-    folder = importlib.resources.files("xpnn.verification")
-    text = folder.joinpath("canonical.json").read_text("utf-8")
-    return [
-        Canonical(
-            run["name"],
-            run["data"],
-            run["dtype"],
-            Settings(**run["settings"]),
-            tuple(run["hashes"]),
-            tuple(run["log"]),
-        )
-        for run in json.loads(text)
-    ]
-
-
-def run_canonical(
-    run: Canonical, data: tuple[Dataset, Dataset], name: str, *, device: str | None = None
-) -> Canonical:
-    """Return a standard run with the hashes and the log that the backend called `name` gives."""
-    backend = get_backend(name, device=device, dtype=run.dtype, reproducible=True)
-    found = record(run.settings, *data, backend)
-    return run._replace(hashes=tuple(found.hashes), log=tuple(found.log))
-
-
-def as_json(runs: Sequence[Canonical]) -> str:
-    """Return the text of ``canonical.json`` for `runs`."""
-    default = dataclasses.asdict(Settings())
-    listed = [
-        {
-            **run._asdict(),
-            "settings": {
-                name: value
-                for name, value in dataclasses.asdict(run.settings).items()
-                if value != default[name]
-            },
-        }
-        for run in runs
-    ]
-    return json.dumps(listed, indent=1) + "\n"

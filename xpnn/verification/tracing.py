@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import operator
 from collections.abc import Callable, Iterable
@@ -11,6 +12,11 @@ import numpy as np
 
 from xpnn._core.scopes import where
 from xpnn.backends import Backend, Step, WrappedBackend
+from xpnn.datasets import Dataset
+from xpnn.errors import DivergenceError
+from xpnn.settings import Settings
+from xpnn.training.callback import Callback
+from xpnn.training.history import Epoch
 
 Array = Any
 
@@ -152,3 +158,49 @@ class TracedBackend(WrappedBackend):
             return step(carry, row, *context)
 
         return super().fold(counted)
+
+
+def trace_of(
+    settings: Settings,
+    data: tuple[Dataset, Dataset | None],
+    backend: Backend,
+    epochs: int,
+) -> Trace:
+    """Return the trace of so many epochs of a run on training and validation data."""
+    trace = Trace()
+    train, validation = data
+    # an epoch that diverges is traced to its end
+    with contextlib.suppress(DivergenceError, _EnoughError):
+        settings.fit(
+            settings.make_model(*filter(None, data)),
+            train,
+            # a schedule may look at its figures
+            validation if settings.schedule else None,
+            backend=TracedBackend(backend, trace),
+            callbacks=[_Training(trace, epochs)],
+        )
+    return trace
+
+
+class _EnoughError(Exception):
+    """As many epochs as are wanted were traced."""
+
+
+class _Training(Callback):
+    """Forgets the events of evaluations, so that steps are those of training; ends the run.
+
+    A run of fewer epochs wouldn't be the same: a schedule may depend on their number.
+    """
+
+    def __init__(self, trace: Trace, epochs: int) -> None:
+        self.trace, self.epochs = trace, epochs
+        self.events = self.step = 0
+
+    def on_batches(self, count: int) -> None:
+        self.events, self.step = len(self.trace.events), self.trace.step
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        del self.trace.events[self.events :]
+        self.trace.step = self.step
+        if epoch.epoch == self.epochs:
+            raise _EnoughError

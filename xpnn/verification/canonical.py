@@ -1,0 +1,101 @@
+"""Standard runs whose hashes are published with xpnn, and the data that some of them have."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.resources
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from xpnn.backends import get_backend
+from xpnn.datasets import Dataset
+from xpnn.settings import Settings
+from xpnn.verification.record import record
+
+
+def generated(
+    samples: int = 2000, features: int = 64, classes: int = 10
+) -> tuple[Dataset, Dataset]:
+    """Return a small classification problem, training and test, alike on every platform.
+
+    A class is a random pattern of bytes, a sample the mean of it and three patterns of noise; as
+    MNIST's, features are ``float32(byte / 255)``. Only integers are drawn.
+    """
+    rng = np.random.RandomState(0)
+    patterns = rng.randint(0, 256, (classes, features))
+    y = rng.randint(0, classes, samples)
+    noise = rng.randint(0, 256, (3, samples, features)).sum(axis=0)
+    x = (((patterns[y] + noise) // 4) / 255).astype(np.float32)
+    cut = samples * 3 // 4
+    return Dataset(x[:cut], y[:cut]), Dataset(x[cut:], y[cut:])
+
+
+class Canonical(NamedTuple):
+    """A standard run, and the hashes that its weights have on every backend.
+
+    Attributes
+    ----------
+    name
+        What it shows.
+    data
+        "generated", or "mnist".
+    dtype, settings
+        The run.
+    hashes
+        `Sequential.sha256` after each epoch, the untrained network's first.
+    log
+        The lines of the log: epoch, training accuracy and loss, test accuracy and loss.
+    """
+
+    name: str
+    data: str
+    dtype: str
+    settings: Settings
+    hashes: tuple[str, ...] = ()
+    log: tuple[str, ...] = ()
+
+
+def canonical_runs() -> list[Canonical]:
+    """Return the standard runs whose hashes are written down with xpnn."""
+    folder = importlib.resources.files("xpnn.verification")
+    text = folder.joinpath("canonical.json").read_text("utf-8")
+    return [
+        Canonical(
+            run["name"],
+            run["data"],
+            run["dtype"],
+            Settings(**run["settings"]),
+            tuple(run["hashes"]),
+            tuple(run["log"]),
+        )
+        for run in json.loads(text)
+    ]
+
+
+def run_canonical(
+    run: Canonical, data: tuple[Dataset, Dataset], name: str, *, device: str | None = None
+) -> Canonical:
+    """Return a standard run with the hashes and the log that the backend called `name` gives."""
+    backend = get_backend(name, device=device, dtype=run.dtype, reproducible=True)
+    found = record(run.settings, *data, backend)
+    return run._replace(hashes=tuple(found.hashes), log=tuple(found.log))
+
+
+def as_json(runs: Sequence[Canonical]) -> str:
+    """Return the text of ``canonical.json`` for `runs`."""
+    default = dataclasses.asdict(Settings())
+    listed = [
+        {
+            **run._asdict(),
+            "settings": {
+                name: value
+                for name, value in dataclasses.asdict(run.settings).items()
+                if value != default[name]
+            },
+        }
+        for run in runs
+    ]
+    return json.dumps(listed, indent=1) + "\n"
