@@ -1,4 +1,4 @@
-"""Standard runs whose hashes are published with xpnn, and the data that some of them have."""
+"""Standard runs whose hashes are published with xpnn, and data made for them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,20 @@ from xpnn.verification.record import record
 def generated(
     samples: int = 2000, features: int = 64, classes: int = 10
 ) -> tuple[Dataset, Dataset]:
-    """Return a small classification problem, training and test, alike on every platform.
+    """Return a small classification problem that is the same on every platform.
 
-    A class is a random pattern of bytes, a sample the mean of it and three patterns of noise; as
-    MNIST's, features are ``float32(byte / 255)``. Only integers are drawn.
+    A class is a random pattern of bytes, a sample the mean of its class and three patterns of
+    noise. Only integers are drawn; features are ``float32(byte / 255)``, as MNIST's are.
+
+    Parameters
+    ----------
+    samples, features, classes
+        How many of each there are. Three quarters of the samples are for training.
+
+    Returns
+    -------
+    train, test
+        Features of shape (n, features) and labels of shape (n,).
     """
     rng = np.random.RandomState(0)
     patterns = rng.randint(0, 256, (classes, features))
@@ -34,18 +44,18 @@ def generated(
 
 
 class Canonical(NamedTuple):
-    """A standard run, and the hashes that its weights have on every backend.
+    """A standard run, and the hashes that it must give on every backend.
 
     Attributes
     ----------
     name
-        What it shows.
+        What the run shows.
     data
-        "generated", or "mnist".
+        "generated", for `generated`, or "mnist".
     dtype, settings
-        The run.
+        Those of the run.
     hashes
-        `Sequential.sha256` after each epoch, the untrained network's first.
+        `Sequential.sha256` after each epoch; first, that of the untrained model.
     log
         The lines of the log: epoch, training accuracy and loss, test accuracy and loss.
     """
@@ -59,7 +69,7 @@ class Canonical(NamedTuple):
 
 
 def canonical_runs() -> list[Canonical]:
-    """Return the standard runs whose hashes are written down with xpnn."""
+    """Return the standard runs with their published hashes."""
     folder = importlib.resources.files("xpnn.verification")
     text = folder.joinpath("canonical.json").read_text("utf-8")
     return [
@@ -78,7 +88,17 @@ def canonical_runs() -> list[Canonical]:
 def run_canonical(
     run: Canonical, data: tuple[Dataset, Dataset], name: str, *, device: str | None = None
 ) -> Canonical:
-    """Return a standard run with the hashes and the log that the backend called `name` gives."""
+    """Run a standard run again; return it with the hashes and the log that this gives.
+
+    Parameters
+    ----------
+    run
+        Its hashes and its log are replaced.
+    data
+        Training and test data.
+    name, device
+        The backend's; see `xpnn.backends.get_backend`.
+    """
     backend = get_backend(name, device=device, dtype=run.dtype, reproducible=True)
     found = record(run.settings, *data, backend)
     return run._replace(hashes=tuple(found.hashes), log=tuple(found.log))

@@ -1,4 +1,4 @@
-"""`verify`: whether backends agree bit for bit, and the operation where they part if not."""
+"""`verify`: whether backends agree bit for bit, and if not, the first operation that differs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from xpnn.datasets import Dataset
 from xpnn.errors import ArgumentError, BackendError
 from xpnn.settings import Settings
 from xpnn.verification.record import Record, record
-from xpnn.verification.tracing import Event, trace_of
+from xpnn.verification.tracing import trace_of
 
 
 class Difference(NamedTuple):
-    """How far two sets of weights are apart: the largest, over all of them."""
+    """The largest difference between the arrays of two models, and between them relatively."""
 
     absolute: float
     relative: float
@@ -32,16 +32,18 @@ class Verification:
     Attributes
     ----------
     hashes
-        For each backend, `Sequential.sha256` after each epoch, the untrained network's first.
+        For each backend, `Sequential.sha256` after each epoch; first, that of the untrained model.
     differences
-        For each epoch that all backends reached, between any one's weights and the first one's.
+        For each epoch that all backends reached, the largest difference from the first backend's
+        parameters and buffers.
     parted
-        Where the first backend that differs leaves the first one, in words; None if all agree.
+        The first operation, log line or epoch at which a backend differs from the first backend,
+        in words; None if all agree.
     logs
         For each backend, the lines of the log: epoch, accuracies and losses.
     diverged
-        For each backend whose loss became NaN or infinite, and whose run ended there, the epoch
-        and batch in words.
+        For each backend whose loss became NaN or infinite, the epoch and batch in words. Its run
+        ends there.
     """
 
     hashes: Mapping[str, Sequence[str]]
@@ -52,9 +54,9 @@ class Verification:
 
     @property
     def agree(self) -> bool:
-        """Whether all hashes and all lines of the log are equal, and all diverged or none did.
+        """Whether all hashes and log lines are equal, and all backends diverged or none did.
 
-        Backends that diverged agree if it was in the same batch, with the same loss.
+        Backends that diverged agree if they did so in the same batch, with the same loss.
         """
         found = (
             (tuple(own), tuple(self.logs.get(name, ())), self.diverged.get(name))
@@ -64,12 +66,21 @@ class Verification:
 
 
 def usable_backends(names: Sequence[str] | None = None, **options: Any) -> list[Backend]:
-    """Return the backends called `names`, or all that can be used here; options as `get_backend`.
+    """Return backends by their names, or all that can be used on this machine.
+
+    Parameters
+    ----------
+    names
+        Different names; those of all usable backends if None.
+    **options
+        Those of `xpnn.backends.get_backend`.
 
     Raises
     ------
-    ArgumentError, BackendError
-        If one that was named is unknown or can't be used.
+    ArgumentError
+        If a name is unknown or given twice.
+    BackendError
+        If a named backend can't be used, or none can.
     """
     if names is not None:
         if len(set(names)) != len(names):
@@ -89,32 +100,49 @@ def usable_backends(names: Sequence[str] | None = None, **options: Any) -> list[
 def verify(
     settings: Settings, train: Dataset, validation: Dataset | None, backends: Sequence[Backend]
 ) -> Verification:
-    """Train on each backend, and compare the weights after each epoch.
+    """Train on each backend, and compare the models after each epoch.
+
+    Where a backend differs, the run is repeated operation by operation to find the first one whose
+    result is another.
 
     Parameters
     ----------
     settings
-        The run.
+        Those of the run.
     train, validation
         The data.
     backends
-        Native or reproducible ones; the first is what the others are compared with.
+        Native or reproducible ones. The others are compared with the first.
+
+    Returns
+    -------
+    verification
+        What agrees and what doesn't.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no backend, or settings and data don't fit together.
     """
     if not backends:
         raise ArgumentError("backends must hold at least one, got none")
     records = {backend.name: record(settings, train, validation, backend) for backend in backends}
     reference, *others = records.values()
-    everywhere = min(len(found.weights) for found in records.values())
+    reached = min(len(found.arrays) for found in records.values())
     differences = [
-        _difference(reference.weights[epoch], [other.weights[epoch] for other in others])
-        for epoch in range(everywhere)
+        _difference(reference.arrays[epoch], [other.arrays[epoch] for other in others])
+        for epoch in range(reached)
     ]
-    parted = None
-    for backend in backends[1:]:
-        pair = (reference, records[backend.name])
-        parted = _part(settings, (train, validation), (backends[0], backend), pair)
-        if parted is not None:
-            break
+    found_apart = (
+        _first_apart(
+            settings,
+            (train, validation),
+            (backends[0], backend),
+            (reference, records[backend.name]),
+        )
+        for backend in backends[1:]
+    )
+    parted = next(filter(None, found_apart), None)
     return Verification(
         {name: found.hashes for name, found in records.items()},
         differences,
@@ -142,36 +170,34 @@ def _difference(
 _Data = tuple[Dataset, Dataset | None]
 
 
-def _part(
+def _first_apart(
     settings: Settings, data: _Data, pair: Sequence[Backend], records: Sequence[Record]
 ) -> str | None:
-    """Return in words the first thing that two backends disagree on; None if there is none."""
-    between = " and ".join(backend.name for backend in pair)
-    apart = f"{between} differ"
+    """Return in words the first thing that two backends disagree on; None if they agree."""
     a, b = records
-    ends = [found.diverged or "its loss is finite there" for found in records]
-    ended = "; ".join(f"{backend.name}: {end}" for backend, end in zip(pair, ends, strict=True))
+    differ = " and ".join(backend.name for backend in pair) + " differ"
     epoch = _first_difference(a.hashes, b.hashes)
-    if epoch is None and a.diverged != b.diverged:
-        epoch = len(a.hashes)
+    ended = ""
+    if a.diverged != b.diverged:
+        epoch = len(a.hashes) if epoch is None else epoch
+        ends = [found.diverged or "its loss is finite there" for found in records]
+        told = (f"{backend.name}: {end}" for backend, end in zip(pair, ends, strict=True))
+        ended = f" ({'; '.join(told)})"
     if epoch is None:
         line = _first_difference(a.log, b.log)
         if line is None:
             return None
-        lines = f"{apart} in the log: {a.log[line]!r} and {b.log[line]!r}"
-        event = _first_event(settings, data, pair, max(line, 1))
-        if event is None:
-            return lines
-        return f"{lines}; first at epoch {_epoch_of(event.step, settings, data[0])}, {event}"
+        lines = f"{differ} in the log: {a.log[line]!r} and {b.log[line]!r}"
+        operation = _first_operation(settings, data, pair, max(line, 1))
+        return lines if operation is None else f"{lines}; first at {operation}"
     if epoch == 0 and a.hashes and b.hashes:
-        return f"{apart} in the initial weights"
-    event = _first_event(settings, data, pair, epoch) if epoch else None
-    if event is not None:
-        where = f"{apart} first at epoch {_epoch_of(event.step, settings, data[0])}, {event}"
-        return where if a.diverged == b.diverged else f"{where} ({ended})"
-    if a.diverged != b.diverged:
-        return f"{apart} at epoch {epoch} ({ended})"
-    return f"{apart} at epoch {epoch}, but not operation by operation: by a compiler"
+        return f"{differ} in the initial weights"
+    operation = _first_operation(settings, data, pair, epoch) if epoch else None
+    if operation is not None:
+        return f"{differ} first at {operation}{ended}"
+    # a compiler may have fused what agrees one by one
+    compiled = ", but not operation by operation: by a compiler"
+    return f"{differ} at epoch {epoch}{ended or compiled}"
 
 
 def _first_difference(first: Sequence[str], second: Sequence[str]) -> int | None:
@@ -180,15 +206,13 @@ def _first_difference(first: Sequence[str], second: Sequence[str]) -> int | None
     return next((i for i, (a, b) in pairs if a != b), None)
 
 
-def _first_event(
+def _first_operation(
     settings: Settings, data: _Data, pair: Sequence[Backend], epochs: int
-) -> Event | None:
-    """Return the first operation of training whose result two backends disagree on."""
+) -> str | None:
+    """Return in words the first operation of training whose result two backends disagree on."""
     traces = [trace_of(settings, data, backend, epochs) for backend in pair]
-    events = zip(*(trace.events for trace in traces), strict=False)
-    return next((a for a, b in events if a != b), None)
-
-
-def _epoch_of(step: int, settings: Settings, train: Dataset) -> int:
-    batches = -(-len(train.x) // settings.batch_size)
-    return 1 + (step - 1) // batches
+    for a, b in zip(*(trace.events for trace in traces), strict=False):
+        if a != b:
+            batches = -(-len(data[0].x) // settings.batch_size)
+            return f"epoch {1 + (a.step - 1) // batches}, {a}"
+    return None

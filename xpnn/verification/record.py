@@ -1,4 +1,4 @@
-"""What a run leaves that must be the same on every backend."""
+"""The record of a run: what must be the same on every backend."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from xpnn.training.run import Run
 
 
 class Record(Callback):
-    """What a run left after each epoch, and the untrained network before it.
+    """Record the model and the log line after each epoch; first, those before training.
 
     Attributes
     ----------
     hashes
-        `Sequential.sha256`.
+        `Sequential.sha256` of each.
     log
         Epoch, training accuracy and loss, test accuracy and loss, with all their digits.
-    weights
-        On the host, by name.
+    arrays
+        Parameters and buffers on the host, by layer and name.
     diverged
-        What became of the loss, and where, if the run ended so.
+        If the loss became NaN or infinite, where it did so; the run ends there.
     """
 
     def __init__(self) -> None:
         self.hashes: list[str] = []
         self.log: list[str] = []
-        self.weights: list[dict[str, np.ndarray]] = []
+        self.arrays: list[dict[str, np.ndarray]] = []
         self.diverged: str | None = None
 
     def on_start(self, run: Run) -> None:
@@ -41,13 +41,13 @@ class Record(Callback):
     def on_epoch(self, epoch: Epoch) -> None:
         self.hashes.append(self.model.sha256())
         self.log.append(" ".join(map(repr, epoch[:5])))
-        self.weights.append(flatten(self.model.host_parameters()))
+        self.arrays.append(flatten(self.model.host_parameters()))
 
 
 def record(
     settings: Settings, train: Dataset, validation: Dataset | None, backend: Backend
 ) -> Record:
-    """Train on a backend and return what the run left, also where it diverged."""
+    """Train on a backend; return the record of the run, up to where it diverged if it did."""
     found = Record()
     model = settings.make_model(train, *([] if validation is None else [validation]))
     try:

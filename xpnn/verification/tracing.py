@@ -166,15 +166,17 @@ def trace_of(
     backend: Backend,
     epochs: int,
 ) -> Trace:
-    """Return the trace of so many epochs of a run on training and validation data."""
+    """Return the trace of a run's first epochs, on training and validation data.
+
+    A run that diverges is traced to the end of that epoch.
+    """
     trace = Trace()
     train, validation = data
-    # an epoch that diverges is traced to its end
     with contextlib.suppress(DivergenceError, _EnoughError):
         settings.fit(
             settings.make_model(*filter(None, data)),
             train,
-            # a schedule may look at its figures
+            # a schedule may depend on its figures
             validation if settings.schedule else None,
             backend=TracedBackend(backend, trace),
             callbacks=[_Training(trace, epochs)],
@@ -183,13 +185,13 @@ def trace_of(
 
 
 class _EnoughError(Exception):
-    """As many epochs as are wanted were traced."""
+    """All epochs that are wanted were traced."""
 
 
 class _Training(Callback):
-    """Forgets the events of evaluations, so that steps are those of training; ends the run.
+    """Keep only the events of training steps, and end the run after some epochs.
 
-    A run of fewer epochs wouldn't be the same: a schedule may depend on their number.
+    A run with fewer epochs wouldn't be the same run: a schedule may depend on their number.
     """
 
     def __init__(self, trace: Trace, epochs: int) -> None:
