@@ -1,6 +1,8 @@
-"""Checks of parts of your own: gradients and optimizers, in every library."""
+"""Checks of parts of your own: gradients and optimizers, on every backend."""
 
-from xpnn.testing.gradients import PartError, Report, Row, check_gradients, check_optimizer
+from xpnn.testing.gradients import check_gradients
+from xpnn.testing.optimizers import check_optimizer
+from xpnn.testing.report import PartError, Report, Row
 
 __all__ = [
     "PartError",
