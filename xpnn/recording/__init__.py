@@ -17,8 +17,9 @@ runs eagerly.
 from __future__ import annotations
 
 from xpnn.recording.fold import MOST_PROGRAMS, PLAIN, Fold, Leaf
+from xpnn.recording.nodes import RecordingError
 from xpnn.recording.program import Operation, Program
-from xpnn.recording.recorder import Namespace, Recorded, RecordingError, namespace
+from xpnn.recording.recorder import Namespace, Recorded, namespace
 
 __all__ = [
     "MOST_PROGRAMS",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xpnn.recording.layout import is_packed
-from xpnn.recording.recorder import CheckError, Node, resolve
+from xpnn.recording.nodes import CheckError, Node, resolve
 
 Array = np.ndarray
 Call = tuple[Callable[..., object], tuple[Any, ...]]

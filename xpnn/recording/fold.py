@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnn._core.tree import leaves, rebuilt, structure
+from xpnn.recording.digests import signature_of
 from xpnn.recording.layout import is_packed
+from xpnn.recording.nodes import RecordingError
 from xpnn.recording.program import Program
-from xpnn.recording.recorder import Namespace, Recorded, Recording, RecordingError, signature_of
+from xpnn.recording.recorder import Namespace, Recorded, Recording
 
 Array = np.ndarray
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xpnn.recording.recorder import Node, Recording, Ref, copied, refs_in, told
+from xpnn.recording.nodes import Node, Ref, copied, refs_in, told
+from xpnn.recording.recorder import Recording
 
 # of zeros of either sign, which they return depends on the place in the array
 _BY_PLACE = (np.fmax, np.fmin)

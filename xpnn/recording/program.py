@@ -11,16 +11,8 @@ import numpy as np
 from xpnn.recording.calls import call_of, take
 from xpnn.recording.joining import joined
 from xpnn.recording.layout import aligned, order, packed
-from xpnn.recording.recorder import (
-    CheckError,
-    Node,
-    Recorded,
-    Recording,
-    RecordingError,
-    copying,
-    refs_in,
-    resolve,
-)
+from xpnn.recording.nodes import CheckError, Node, RecordingError, copying, refs_in, resolve
+from xpnn.recording.recorder import Recorded, Recording
 
 Array = np.ndarray
 

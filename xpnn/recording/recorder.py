@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from xpnn.recording.layout import adjoining, aligned, is_packed
+from xpnn.recording.nodes import Node, RecordingError, Ref, copying, refs_in, resolve, told
 
 Array = np.ndarray
-
-
-class RecordingError(Exception):
-    """A step did what a program can't do again."""
-
-
-class CheckError(Exception):
-    """A truth came out otherwise than when the program was recorded."""
 
 
 class Recorded:
@@ -222,28 +214,6 @@ def namespace(xp: Any) -> Namespace:
     return Namespace(xp)
 
 
-class Node(NamedTuple):
-    """An operation: `function` of `args`, of which a `Ref` stands for an array.
-
-    `out` is the array that it makes; `kind` is "call" (fills a buffer of its own), "part" (fills a
-    part of a block), "view" (the same memory), "mutate" (changes its first operand) or "check".
-    `name` is the array API's.
-    """
-
-    kind: str
-    name: str
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    out: int
-
-
-class Ref(NamedTuple):
-    """An array of a recording, by its number."""
-
-    key: int
-
-
 class Recording:
     """The operations of one step so far, on arrays that are known by number."""
 
@@ -435,77 +405,3 @@ def _refuse(
 
 def _part(function: Callable[..., Any], index: int, *args: Any, **kwargs: Any) -> Any:
     return function(*args, **kwargs)[index]
-
-
-def copying(target: int, source: int) -> Node:
-    """Return the node that gives one array the values of another."""
-    return Node("mutate", "", copied, (Ref(target), Ref(source)), {}, target)
-
-
-def copied(target: Array, source: Array, out: Array) -> None:
-    """Give `out`, which is `target`, the values of `source`."""
-    np.copyto(out, source)
-
-
-def resolve(value: Any, arrays: Sequence[Array]) -> Any:
-    """Return `value` with arrays for references."""
-    if isinstance(value, Ref):
-        return arrays[value.key]
-    if isinstance(value, (list, tuple)):
-        return type(value)(resolve(v, arrays) for v in value)
-    if isinstance(value, dict):
-        return {k: resolve(v, arrays) for k, v in value.items()}
-    return value
-
-
-def refs_in(value: Any) -> Iterator[int]:
-    """Yield the numbers of the arrays that a node, or a part of one, refers to."""
-    if isinstance(value, Ref):
-        yield value.key
-    elif isinstance(value, Node):
-        yield from refs_in((value.args, value.kwargs))
-    elif isinstance(value, (list, tuple)):
-        for v in value:
-            yield from refs_in(v)
-    elif isinstance(value, dict):
-        for v in value.values():
-            yield from refs_in(v)
-
-
-def told(arg: Any) -> Hashable:
-    """Return what tells an argument of an operation from others: every bit of a number."""
-    if isinstance(arg, Ref):
-        return arg
-    if isinstance(arg, np.ndarray):
-        return arg.dtype.str, arg.shape, arg.tobytes()  # repr rounds
-    return type(arg), repr(arg)
-
-
-def signature_of(recording: Recording, results: Sequence[Recorded]) -> bytes:
-    """Return a digest of what a recording does, constants included, whatever it began with."""
-    numbers: dict[int, int] = {}
-    digest = hashlib.sha256()
-
-    def note(value: Any) -> None:
-        if isinstance(value, Ref):
-            if value.key not in numbers and recording.sources[value.key] == "constant":
-                array = recording.arrays[value.key]
-                digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
-            digest.update(str(numbers.setdefault(value.key, len(numbers))).encode())
-        elif isinstance(value, dict):
-            note(list(value.items()))
-        elif isinstance(value, (list, tuple)):
-            for part in value:
-                note(part)
-        else:
-            digest.update(repr(told(value)).encode())
-
-    for node in recording.nodes:
-        function = node.function
-        if isinstance(function, partial):
-            note(function.args[1:])  # a part's number
-        note((node.kind, node.name, getattr(function, "__name__", ""), node.args, node.kwargs))
-        note(Ref(node.out))
-    for array in results:
-        note(Ref(recording.key(array)))
-    return digest.digest()
