@@ -476,7 +476,7 @@ def numpy_deviates_hash():
 
 # recorded steps
 
-RECORDER = recording.namespace(NUMPY)
+RECORDER = recording.recording_namespace(NUMPY)
 
 
 def rng(seed=0):

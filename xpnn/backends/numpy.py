@@ -50,4 +50,4 @@ class NumpyBackend(Backend):
     def fold(self, step: Step) -> Step:
         from xpnn import recording
 
-        return recording.Fold(step, recording.namespace(self.xp))
+        return recording.Fold(step, recording.recording_namespace(self.xp))

@@ -124,10 +124,10 @@ class ReproducibleBackend(WrappedBackend):
             return super().fold(step)
         from xpnn import recording
 
-        recorder = recording.namespace(self.inner.xp)
+        recorder = recording.recording_namespace(self.inner.xp)
         return recording.Fold(step, recorder, self._leaf(recorder))
 
-    def _leaf(self, recorder: recording.Namespace) -> recording.Leaf:
+    def _leaf(self, recorder: recording.RecordingNamespace) -> recording.Leaf:
         from xpnn import recording, reproducible
 
         recorded = reproducible.namespace(recorder, precision=self.xp.precision)

@@ -2,16 +2,21 @@
 
 A small network spends much of its time between the operations: in Python, and in the allocator.
 So a pure function of arrays is run once with arrays that note every operation (`Recorded`), and
-what they noted becomes a `Program`: a straight list of calls, each writing into its own buffer.
-Buffers are reused as soon as nothing reads them any more, so that they stay in the cache; what
-depends on nothing that changes from step to step is computed once a run. The operations, their
-order and their operands' layouts are the eager ones, hence so are the bits.
+what they noted becomes a `Program`: a list of calls without branches, each writing into its own
+buffer. Buffers are reused as soon as nothing reads them any more, so that they stay in the cache,
+and what is the same in all steps is computed once before them. The operations, their order and the
+layouts of their operands are those of an eager step, hence so are the bits.
 
-What can't be recorded (a branch on a value, a library beside NumPy) raises `RecordingError`, and
-the step goes on eagerly. So does one that doesn't do twice the same, such as one that counts its
-calls in Python: a program is played once a second step has given the same one. A truth that was
-asked for (``if bool(xp.all(...))``) becomes a check: where it comes out otherwise, that one step
-runs eagerly.
+A program is played only after a second recording did the same: a step may count its calls in
+Python, or draw random numbers. What can't be recorded, such as a call of a library other than
+NumPy, raises `RecordingError` within the step; the step runs eagerly then, and `Fold.reason` and
+the log say why. The truth of an array (``if bool(xp.all(...))``) becomes a check: a step where it
+comes out otherwise runs eagerly.
+
+Modules, each of which imports only from those before it: `layout` and `origin` (memory, and lines
+of code), `nodes` (an operation as a value), `recorder` (arrays that record), `digests` (what two
+recordings are compared by), `calls` (an operation as a call), `joining` (optimizers' operations on
+all parameters at once), `program`, `fold` (which recordings there are, and when one is played).
 """
 
 from __future__ import annotations
@@ -19,17 +24,17 @@ from __future__ import annotations
 from xpnn.recording.fold import MOST_PROGRAMS, PLAIN, Fold, Leaf
 from xpnn.recording.nodes import RecordingError
 from xpnn.recording.program import Operation, Program
-from xpnn.recording.recorder import Namespace, Recorded, namespace
+from xpnn.recording.recorder import Recorded, RecordingNamespace, recording_namespace
 
 __all__ = [
     "MOST_PROGRAMS",
     "PLAIN",
     "Fold",
     "Leaf",
-    "Namespace",
     "Operation",
     "Program",
     "Recorded",
     "RecordingError",
-    "namespace",
+    "RecordingNamespace",
+    "recording_namespace",
 ]

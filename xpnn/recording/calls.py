@@ -1,4 +1,10 @@
-"""Operations as calls that cost least: NumPy's own functions, their arguments by position."""
+"""Operations as the cheapest calls that give the same bits.
+
+An operation of a small network takes a few microseconds, so what surrounds it counts: wrappers in
+Python, arguments by keyword, results in new memory. A node therefore becomes a call of NumPy's own
+function, its arguments by position, that writes straight into the node's buffer. Where NumPy has
+two ways to the same bits, the call takes the faster one.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +20,12 @@ import numpy as np
 
 from xpnn.recording.layout import is_packed
 from xpnn.recording.nodes import CheckError, Node, resolve
+from xpnn.recording.origin import Origin
 
 Array = np.ndarray
 Call = tuple[Callable[..., object], tuple[Any, ...]]
 
-# NumPy's own for some names, without Python between
+# what these functions of the array API come down to, without the wrappers in Python
 _REDUCTIONS = {
     "sum": np.add.reduce,
     "max": np.maximum.reduce,
@@ -30,17 +37,17 @@ _ELEMENTWISE = {"matmul": np.matmul, "floor": np.floor, "ceil": np.ceil, "trunc"
 
 
 def call_of(node: Node, arrays: list[Array]) -> Call:
-    """Return the node as a function and its arguments, by position, which costs least."""
+    """Return a node as a function and its arguments, which writes to ``arrays[node.out]``."""
     args, kwargs = resolve(node.args, arrays), resolve(node.kwargs, arrays)
     name, out = node.name, arrays[node.out]
     function = _ELEMENTWISE.get(name, node.function)
     if node.kind == "check":
-        return _checked, args
+        return _check, (*args, node.origin)
     if function is np.matmul and not kwargs and [a.ndim for a in (*args, out)] == [2, 2, 2]:
         return _product(args[0], args[1], out)
     if node.kind == "mutate" or (isinstance(function, np.ufunc) and not kwargs):
-        if function in (np.maximum, np.minimum):  # would rather not have it by position
-            # with a number, NumPy has no vector loop: half as fast as with an array of it
+        if function in (np.maximum, np.minimum):  # for them, NumPy deprecated out by position
+            # their vector loops need two arrays: with a number they take twice the time
             full = (a if isinstance(a, np.ndarray) else np.full_like(out, a) for a in args)
             return partial(function, out=out), tuple(full)
         return function, (*_as_arrays(function, args), out)
@@ -61,9 +68,13 @@ def call_of(node: Node, arrays: list[Array]) -> Call:
 
 
 def _as_arrays(function: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return operands with numbers as arrays of no dimension, which take half the time."""
+    """Return operands with 0-d arrays for numbers: converted once, not in each step.
+
+    A number takes the dtype of the arrays beside it, so these must agree. NumPy's power looks
+    whether its exponent is a number, and has other bits then.
+    """
     dtypes = {a.dtype for a in args if isinstance(a, np.ndarray)}
-    if len(dtypes) != 1 or function is np.power:  # whose bits depend on that
+    if len(dtypes) != 1 or function is np.power:
         return args
     (dtype,) = dtypes
     if dtype.kind != "f":
@@ -71,15 +82,20 @@ def _as_arrays(function: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(np.array(a, dtype) if type(a) in (int, float) else a for a in args)
 
 
-# multiplications of a product for which OpenBLAS has, on some processors, kernels of its own
+# on some processors OpenBLAS has faster kernels for products of up to so many multiplications,
+# which don't pack their operands first
 _SMALL_PRODUCT = 1_000_000
-# of a block of fewer rows, packing the other operand is most of the work
+# in blocks of fewer rows, most of the work would be to go through the other operand again
 _LEAST_ROWS = 32
 _TRIALS = 5
 
 
 def _product(a: Array, b: Array, out: Array) -> Call:
-    """Return a matrix product, by blocks of rows where that is faster and changes no bit."""
+    """Return a matrix product, by blocks of rows where that is faster and changes no bit.
+
+    A row of the product is the same sums whether it is computed with the others or in a block, but
+    the BLAS may add them up in another order: hence `_blocks_are_better` looks.
+    """
     rows = _SMALL_PRODUCT // max(b.size, 1)
     count = -(-len(a) // max(rows, 1))
     orders = tuple("C" if array.flags.c_contiguous else "F" for array in (a, b))
@@ -88,7 +104,7 @@ def _product(a: Array, b: Array, out: Array) -> Call:
         return np.matmul, (a, b, out)
     few = rows < _LEAST_ROWS or count < 2
     if few or not _blocks_are_better((*a.shape, b.shape[1]), out.dtype, orders, count):
-        # the same routine of the BLAS for matrices, half a microsecond earlier
+        # for matrices it calls the same routine of the BLAS, with half a microsecond less around it
         return np.dot, (a, b, out)
     return _by_blocks, (_row_blocks(a, out, count), b)
 
@@ -107,9 +123,10 @@ def _by_blocks(blocks: list[tuple[Array, Array]], b: Array) -> None:
 def _blocks_are_better(
     shape: tuple[int, int, int], dtype: Any, orders: tuple[str, ...], count: int
 ) -> bool:
-    """Return whether this BLAS makes a product faster by blocks of rows, in the same bits.
+    """Return whether this BLAS is faster by blocks of rows, and gives the same bits.
 
-    That is tried, with numbers of its own: so which way is taken never changes a result.
+    It is tried out with random numbers. As blocks are taken only if the bits are the same, the
+    time that was measured, which is another one in each process, never changes a result.
     """
     m, k, n = shape
     stream = np.random.RandomState(0)
@@ -119,7 +136,7 @@ def _blocks_are_better(
     )
     whole, blocks = np.empty((m, n), dtype), np.empty((m, n), dtype)
     alike = True
-    # and where products underflow, to zeros of either sign
+    # the small scale makes products underflow, to zeros of either sign
     for scale in (1e-3 * math.sqrt(np.finfo(dtype).tiny), 1.0):
         np.matmul(a * scale, b * scale, whole)
         _by_blocks(_row_blocks(a * scale, blocks, count), b * scale)
@@ -138,7 +155,12 @@ def _blocks_are_better(
 
 
 def _where_call(out: Array, condition: Any, x: Any, y: Any) -> Call:
-    """Return ``where``, by bits if all arrays lie alike: without a branch for each element."""
+    """Return ``where``, on the bits of its operands if all arrays lie alike.
+
+    NumPy's own takes a branch for each element. Integers do without: ``y + (x - y) * condition`` is
+    exact, as integers wrap around, and where `y` is a number whose bits are all zero,
+    ``x * condition`` is enough.
+    """
     bits = {4: np.int32, 8: np.int64}.get(out.itemsize)
     choices = [v if isinstance(v, np.ndarray) else np.full_like(out, v) for v in (x, y)]
     alike = [(a.shape, a.strides) == (out.shape, out.strides) for a in choices]
@@ -162,24 +184,27 @@ def _where(out: Array, condition: Array, x: Any, y: Any) -> None:
 
 
 def _select(out: Array, condition: Array, x: Array, y: Array, difference: Array) -> None:
-    # of integers, which wrap around
     np.subtract(x, y, difference)
     np.multiply(difference, condition, difference)
     np.add(y, difference, out)
 
 
-def take(x: Array, places: Array, axis: int | None, out: Array) -> None:
-    """Take from `x` as NumPy does, but straight into `out` where no place is negative."""
+def take(x: Array, indices: Array, axis: int | None, out: Array) -> None:
+    """Take from `x` as NumPy does, but straight into `out` unless an index is out of bounds.
+
+    NumPy's mode "raise" fills a copy of `out` first, lest it be half written when it raises.
+    """
     count = x.size if axis is None else x.shape[axis]
-    if places.size and places.view(np.uint64).max() >= count:  # or negative
-        out[...] = x.take(places, axis)
+    # as an unsigned integer, a negative index is larger than any count
+    if indices.size and indices.view(np.uint64).max() >= count:
+        out[...] = x.take(indices, axis)
     else:
-        x.take(places, axis, out, "clip")  # mode "raise" goes through a copy
+        x.take(indices, axis, out, "clip")
 
 
-def _checked(array: Array, expected: bool) -> None:
+def _check(array: Array, expected: bool, origin: Origin | None) -> None:
     if bool(array) is not expected:
-        raise CheckError
+        raise CheckError(origin)
 
 
 def _assign(
@@ -187,5 +212,7 @@ def _assign(
 ) -> None:
     result = function(*args, **kwargs)
     if np.shape(result) != out.shape:
-        raise ValueError(f"a step's shapes must be the same in each, got {np.shape(result)}")
+        raise ValueError(
+            f"an operation must return shape {out.shape} again, got {np.shape(result)}"
+        )
     out[...] = result

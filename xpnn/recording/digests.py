@@ -1,4 +1,4 @@
-"""What a recording does, as a digest that is compared."""
+"""What a recording does, as digests: two recordings are compared by them."""
 
 from __future__ import annotations
 
@@ -7,35 +7,53 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from xpnn.recording.nodes import Ref, told
+from xpnn.recording.nodes import Ref, exact
 from xpnn.recording.recorder import Recorded, Recording
 
 
-def signature_of(recording: Recording, results: Sequence[Recorded]) -> bytes:
-    """Return a digest of what a recording does, constants included, whatever it began with."""
-    numbers: dict[int, int] = {}
-    digest = hashlib.sha256()
+def digests_of(recording: Recording, results: Sequence[Recorded]) -> list[bytes]:
+    """Return a digest of the operations up to each, and last one of the results as well.
 
-    def note(value: Any) -> None:
+    It covers what is done, constants included, but not the values that a step begins with: the
+    digests of two recordings are equal as far as these do the same. Arrays are told apart by when
+    they first appear, as their numbers depend on what else was recorded.
+    """
+    numbers: dict[int, int] = {}
+    digest, digests = hashlib.sha256(), []
+
+    def add(value: Any) -> None:
         if isinstance(value, Ref):
             if value.key not in numbers and recording.sources[value.key] == "constant":
                 array = recording.arrays[value.key]
                 digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
             digest.update(str(numbers.setdefault(value.key, len(numbers))).encode())
         elif isinstance(value, dict):
-            note(list(value.items()))
+            add(list(value.items()))
         elif isinstance(value, (list, tuple)):
             for part in value:
-                note(part)
+                add(part)
         else:
-            digest.update(repr(told(value)).encode())
+            digest.update(repr(exact(value)).encode())
 
     for node in recording.nodes:
         function = node.function
         if isinstance(function, partial):
-            note(function.args[1:])  # a part's number
-        note((node.kind, node.name, getattr(function, "__name__", ""), node.args, node.kwargs))
-        note(Ref(node.out))
+            add(function.args[1:])  # which of the arrays that it returns
+        add((node.kind, node.name, getattr(function, "__name__", ""), node.args, node.kwargs))
+        add(Ref(node.out))
+        digests.append(digest.digest())
     for array in results:
-        note(Ref(recording.key(array)))
-    return digest.digest()
+        add(Ref(recording.key(array)))
+    return [*digests, digest.digest()]
+
+
+def first_difference(one: Sequence[bytes], other: Sequence[bytes]) -> int | None:
+    """Return the number of the first operation in which two recordings differ, None if in none.
+
+    The number of operations stands for the results, and for operations that one has and the other
+    hasn't.
+    """
+    for i, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return i
+    return None

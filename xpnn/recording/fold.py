@@ -1,27 +1,56 @@
-"""`Fold`: steps that are recorded, and played once they are known."""
+"""`Fold`: goes through the rows of a matrix, a step each, and plays a step once it is known.
+
+A step meets one of three things, by its form (`_Given.form`) and the arrays that it carries:
+
+1. The first time, it is carried out with arrays that record, and what they recorded becomes a
+   program. It isn't trusted yet: a step that counts its calls in Python, or draws from
+   `numpy.random`, records a program too, but one that would repeat the first step.
+2. The second time, it is recorded again. If both recordings do the same, the program is sure. If
+   not, the next time is a second time again; after too many of them the step is given up.
+3. From then on, the program is played. Where the step asked for the truth of an array, the program
+   checks it; if it is another one, that step is carried out eagerly.
+
+A step that is given up runs eagerly from then on, and `Fold.reason` says why.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpnn._core.tree import leaves, rebuilt, structure
-from xpnn.recording.digests import signature_of
+from xpnn.recording.digests import digests_of, first_difference
 from xpnn.recording.layout import is_packed
-from xpnn.recording.nodes import RecordingError
+from xpnn.recording.nodes import Node, RecordingError
+from xpnn.recording.origin import Origin, origin_of_error
 from xpnn.recording.program import Program
-from xpnn.recording.recorder import Namespace, Recorded, Recording
+from xpnn.recording.recorder import Recorded, Recording, RecordingNamespace
 
 Array = np.ndarray
 
+_LOG = logging.getLogger("xpnn.recording")
+
+# programs that a fold keeps: for the first steps of a run, the last batch, another data set
+MOST_PROGRAMS = 12
+
+# recordings that differ before a step is taken for one that never repeats itself
+MOST_DIFFERENCES = 3
+
 
 class Leaf(NamedTuple):
-    """How carry, rows and context hold NumPy's arrays: by themselves, or wrapped.
+    """How carry, rows and context hold NumPy's arrays: as they are, or wrapped.
 
-    `raw` returns the array in a leaf and what else is known of it, `wrapped` a leaf of a
-    recording, and `restored` one of the caller's.
+    Attributes
+    ----------
+    raw
+        ``array, facts = raw(leaf)``: the array in a leaf, and what else the leaf knows of it.
+    wrapped
+        ``leaf = wrapped(array, facts)``: a leaf for the step that is recorded.
+    restored
+        ``leaf = restored(array, facts)``: a leaf such as the caller's.
     """
 
     raw: Callable[[Any], tuple[Any, Any]]
@@ -35,32 +64,58 @@ PLAIN = Leaf(
     restored=lambda raw, _: raw,
 )
 
-# of one fold, kept: for the first steps of a run, the last batch, another data set
-MOST_PROGRAMS = 12
-
-# recordings that differ before a step is taken for one that will always be another
-MOST_DIFFERENCES = 3
-
 
 class _Given(NamedTuple):
-    """What a fold was called with, and the arrays in it."""
+    """What a fold goes on from.
+
+    Attributes
+    ----------
+    carry, rows, context
+        As the step would be given them.
+    arrays, facts
+        The carry's arrays, none of which shares memory with another, and what is known of them.
+    indices
+        The array in `rows`.
+    form
+        What a program depends on besides the carry's arrays. The context's arrays are among it by
+        their ids: a program reads them where they are.
+    """
 
     carry: Any
-    raw: list[Array]  # the carry's, apart from each other
-    known: list[Any]
+    arrays: list[Array]
+    facts: list[Any]
     rows: Any
     indices: Array
     context: tuple[Any, ...]
-    form: Any  # two calls with the same one, and the same raw arrays, have the same program
+    form: Any
 
 
 class _Played(NamedTuple):
+    """A program and what a fold must know of it.
+
+    Attributes
+    ----------
+    program
+        The program.
+    facts
+        What is known of the carry's arrays after the step.
+    dtypes
+        The dtypes of the outputs.
+    held
+        The arrays that are known by their ids, which are theirs only while they live.
+    digests, nodes
+        What was recorded, see `digests_of`.
+    sure
+        Whether a second recording did the same.
+    """
+
     program: Program
-    after: list[Any]
+    facts: list[Any]
     dtypes: list[Any]
-    held: Any  # what the key names by id
-    signature: bytes
-    sure: bool  # a second step gave the same program
+    held: Any
+    digests: list[bytes]
+    nodes: list[Node]
+    sure: bool
 
 
 class Fold:
@@ -69,19 +124,28 @@ class Fold:
     Parameters
     ----------
     step
-        ``carry, outputs = step(carry, row, *context)``, a pure function, but that it may change
-        the carry in place.
+        ``carry, outputs = step(carry, row, *context)``: a pure function, except that it may change
+        the arrays of the carry in place.
     xp
-        Of `namespace`.
+        The `recording_namespace`.
     leaf
         How carry, rows and context hold their arrays.
+
+    Attributes
+    ----------
+    reason
+        Why the step can't be recorded, with the line of code that is to blame; None as long as it
+        can. It is also logged as a warning, once, when the step first runs eagerly.
     """
 
-    def __init__(self, step: Callable[..., Any], xp: Namespace, leaf: Leaf = PLAIN) -> None:
+    def __init__(
+        self, step: Callable[..., Any], xp: RecordingNamespace, leaf: Leaf = PLAIN
+    ) -> None:
         self._step, self._xp, self._leaf = step, xp, leaf
         self._programs: dict[Any, _Played] = {}
-        self._recordable = True
         self._differences = 0
+        self._told: set[str] = set()
+        self.reason: str | None = None
 
     def __call__(self, carry: Any, rows: Any, *context: Any) -> tuple[Any, tuple[Any, ...]]:
         """Step through the rows; return the last carry and each output's values.
@@ -89,7 +153,7 @@ class Fold:
         The arrays of `carry` are taken over: they are written to.
         """
         if self._xp.records():
-            raise RecordingError("a fold within a step")
+            raise RecordingError("a step runs steps of its own")
         figures: list[Array] = []
         start, count = 0, rows.shape[0]
         while start < count:
@@ -106,78 +170,150 @@ class Fold:
     def _run(
         self, carry: Any, rows: Any, start: int, context: tuple[Any, ...], figures: list[Array]
     ) -> tuple[Any, int]:
-        """Go on from `start`; return the carry and the number of steps done."""
+        """Go on from step `start`; return the carry and the number of steps done."""
+        given = self._given(carry, rows, context)
+        played = self._programs.get((given.form, *map(id, given.arrays)))
+        if played is not None and played.sure:
+            return self._play(given, played, start, figures)
+        if self.reason is None:
+            return self._record(given, played, start, figures)
+        carry = self._eagerly(carry, rows, start, context, figures)
+        self._tell(logging.WARNING, "can't be recorded and runs more slowly", self.reason)
+        return carry, 1
+
+    def _given(self, carry: Any, rows: Any, context: tuple[Any, ...]) -> _Given:
         held = [self._leaf.raw(leaf) for leaf in leaves(carry)]
         around = [self._leaf.raw(leaf) for leaf in leaves(context)]
         contexts = [array for array, _ in around]
-        raw = _apart([array for array, _ in held], contexts)
-        known = [fact for _, fact in held]
+        facts = [fact for _, fact in held]
         indices, _ = self._leaf.raw(rows)
         form = (
-            *(tuple(known), tuple(fact for _, fact in around)),
+            *(tuple(facts), tuple(fact for _, fact in around)),
             *(structure(carry), structure(context)),
             *(indices.shape[1:], indices.strides[1:], indices.dtype),
             tuple(map(id, contexts)),
         )
-        given = _Given(carry, raw, known, rows, indices, context, form)
-        played = self._programs.get((form, *map(id, raw)))
-        if played is not None and played.sure:
-            return self._play(given, played, start, figures)
-        if self._recordable:
-            return self._noted(given, played, start, figures)
-        return self._eagerly(carry, rows, start, context, figures), 1
+        arrays = _apart([array for array, _ in held], contexts)
+        return _Given(carry, arrays, facts, rows, indices, context, form)
 
     def _play(
         self, given: _Given, played: _Played, start: int, figures: list[Array]
     ) -> tuple[Any, int]:
-        """Play a program for all steps from `start`, or one where it changes what is known."""
-        carry, raw, known, rows, indices, context, _ = given
+        """Play a program for all steps from `start`, or for one if what is known changes by it."""
+        carry, arrays, facts, rows, indices, context, _ = given
         _begin(figures, played.dtypes, len(indices))
-        end = len(indices) if played.after == known else start + 1
+        end = len(indices) if played.facts == facts else start + 1
 
-        def eager(i: int) -> None:
-            own = rebuilt(carry, map(self._leaf.restored, raw, known))
+        def eager(i: int, origin: Origin | None) -> None:
+            why = f"a condition came out otherwise than in the recorded one, in {origin}"
+            self._tell(logging.INFO, "runs more slowly in some steps", why)
+            own = rebuilt(carry, map(self._leaf.restored, arrays, facts))
             after = self._eagerly(own, rows, start + i, context, figures)
             if structure(after) != structure(carry):
-                raise ValueError("a step's carry must keep its structure")
+                raise ValueError("a step must return a carry of the same structure")
             values = [np.array(self._leaf.raw(leaf)[0]) for leaf in leaves(after)]
-            for array, value in zip(raw, values, strict=True):
+            for array, value in zip(arrays, values, strict=True):
                 if (array.shape, array.dtype) != (value.shape, value.dtype):
-                    raise ValueError("a step's carry must keep its shapes and dtypes")
+                    raise ValueError("a step must return a carry of the same shapes and dtypes")
                 np.copyto(array, value)
 
         played.program.play(indices[start:end], [f[start:end] for f in figures], eager)
-        return self._carry(carry, raw, played), end - start
+        return self._carry(carry, arrays, played), end - start
 
-    def _noted(
+    def _record(
         self, given: _Given, before: _Played | None, start: int, figures: list[Array]
     ) -> tuple[Any, int]:
-        """Do the step at `start` and keep its program; none is done where that fails."""
-        carry, raw, known, rows, indices, context, form = given
+        """Do step `start` and keep its program; do none if it can't be recorded."""
         try:
-            played, outputs = self._record(carry, raw, rows, start, context)
-        except Exception:  # an error of the step's own is raised again eagerly
-            self._recordable = False
-            return rebuilt(carry, map(self._leaf.restored, raw, known)), 0
+            played, outputs = self._recorded(given, start)
+        except Exception as error:  # an error of the step itself will be raised again eagerly
+            self.reason = _reason(error)
+            return rebuilt(given.carry, map(self._leaf.restored, given.arrays, given.facts)), 0
         if before is not None:
-            sure = played.signature == before.signature
-            self._differences += not sure
-            self._recordable = self._differences < MOST_DIFFERENCES
-            played = played._replace(sure=sure)
+            position = first_difference(before.digests, played.digests)
+            played = played._replace(sure=position is None)
+            if position is not None:
+                self._differ(position, played.nodes, before.nodes)
         elif len(self._programs) == MOST_PROGRAMS:
             del self._programs[next(iter(self._programs))]
-        self._programs[(form, *map(id, played.program.carry))] = played
-        _begin(figures, played.dtypes, len(indices))
+        self._programs[(given.form, *map(id, played.program.carry))] = played
+        _begin(figures, played.dtypes, len(given.indices))
         for figure, output in zip(figures, outputs, strict=True):
             figure[start] = output
-        return self._carry(carry, played.program.carry, played), 1
+        return self._carry(given.carry, played.program.carry, played), 1
 
-    def _carry(self, carry: Any, raw: Sequence[Array], played: _Played) -> Any:
-        return rebuilt(carry, map(self._leaf.restored, raw, played.after))
+    def _recorded(self, given: _Given, start: int) -> tuple[_Played, list[Array]]:
+        """Do step `start`; return its program, not sure yet, and its outputs.
+
+        It is done on copies, so that the carry is as before if anything fails.
+        """
+        recording = Recording(self._xp)
+        self._xp.record(recording)
+        try:
+            return self._noted(recording, given, start)
+        finally:
+            self._xp.record(None)
+
+    def _noted(
+        self, recording: Recording, given: _Given, start: int
+    ) -> tuple[_Played, list[Array]]:
+        raw, wrapped = self._leaf.raw, self._leaf.wrapped
+        index = given.indices[start]
+        if not all(map(is_packed, (*given.arrays, index))):
+            raise RecordingError("an array of the carry, or a row, has gaps in memory")
+        own = [recording.give(array.copy(order="K")) for array in given.arrays]
+        row = recording.give(index)
+        around = [(recording.give(array), fact) for array, fact in map(raw, leaves(given.context))]
+        carry, outputs = self._step(
+            rebuilt(given.carry, map(wrapped, own, given.facts)),
+            wrapped(row, raw(given.rows)[1]),
+            *rebuilt(given.context, (wrapped(array, fact) for array, fact in around)),
+        )
+        if structure(carry) != structure(given.carry):
+            raise RecordingError("the step changes the structure of its carry")
+        after = [raw(leaf)[0] for leaf in leaves(carry)]
+        facts = [raw(leaf)[1] for leaf in leaves(carry)]
+        figures = [raw(output)[0] for output in outputs]
+        for new, old in zip((*after, *figures), (*own, *figures), strict=True):
+            if not isinstance(new, Recorded):
+                raise RecordingError("the step returns something other than an array it computed")
+            if (new.shape, new.dtype) != (old.shape, old.dtype):
+                raise RecordingError("the step changes the shape or dtype of its carry")
+        for array, original in zip(own, given.arrays, strict=True):
+            # the program is to work on the carry itself
+            recording.arrays[recording.key(array)] = original
+        digests = digests_of(recording, (*after, *figures))
+        program = Program(recording, row, list(zip(own, after, strict=True)), figures)
+        for kept, new in zip(program.carry, after, strict=True):
+            np.copyto(kept, new.value)
+        dtypes = [figure.dtype for figure in figures]
+        held = (program.carry, [raw(leaf)[0] for leaf in leaves(given.context)])
+        played = _Played(program, facts, dtypes, held, digests, recording.nodes, False)
+        return played, [figure.value for figure in figures]
+
+    def _differ(self, position: int, *recordings: list[Node]) -> None:
+        """Note that recordings differ from an operation on; give up if that happens too often."""
+        self._differences += 1
+        if self._differences == MOST_DIFFERENCES:
+            # the results differ where neither has such an operation
+            nodes = [nodes[position] for nodes in recordings if position < len(nodes)]
+            what = f"by {nodes[0].title}, in {nodes[0].origin}" if nodes else "in its results"
+            self.reason = f"recordings of the step differ, first {what}"
+
+    def _tell(self, level: int, what: str, why: str) -> None:
+        """Log what happens to the step and why, once."""
+        if what not in self._told:
+            self._told.add(what)
+            name = getattr(self._step, "__qualname__", type(self._step).__name__)
+            _LOG.log(level, "%s %s: %s", name, what, why)
+
+    def _carry(self, carry: Any, arrays: Sequence[Array], played: _Played) -> Any:
+        return rebuilt(carry, map(self._leaf.restored, arrays, played.facts))
 
     def _eagerly(
         self, carry: Any, rows: Any, i: int, context: tuple[Any, ...], figures: list[Array]
     ) -> Any:
+        """Do step i without a recording, write its outputs, and return its carry."""
         carry, outputs = self._step(carry, rows[i, :], *context)
         values = [self._leaf.raw(output)[0] for output in outputs]
         _begin(figures, [value.dtype for value in values], rows.shape[0])
@@ -187,64 +323,27 @@ class Fold:
             figures[k][i] = value
         return carry
 
-    def _record(
-        self,
-        carry: Any,
-        originals: Sequence[Array],
-        rows: Any,
-        i: int,
-        context: tuple[Any, ...],
-    ) -> tuple[_Played, list[Array]]:
-        """Do step i, on copies until all has gone well; return its program and its outputs."""
-        raw, wrapped = self._leaf.raw, self._leaf.wrapped
-        before = leaves(carry)
-        recording = Recording(self._xp)
-        self._xp.record(recording)
-        try:
-            if not all(map(is_packed, (*originals, raw(rows)[0][i]))):
-                raise RecordingError("an array with gaps")
-            given = [recording.give(array.copy(order="K")) for array in originals]
-            lifted = rebuilt(
-                carry, (wrapped(g, raw(b)[1]) for g, b in zip(given, before, strict=True))
-            )
-            row = recording.give(raw(rows)[0][i])
-            around = rebuilt(
-                context,
-                (wrapped(recording.give(array), fact) for array, fact in map(raw, leaves(context))),
-            )
-            carried, outputs = self._step(lifted, wrapped(row, raw(rows)[1]), *around)
-            if structure(carried) != structure(carry):
-                raise RecordingError("a step's carry changed its structure")
-            after = [raw(leaf)[0] for leaf in leaves(carried)]
-            known = [raw(leaf)[1] for leaf in leaves(carried)]
-            figures = [raw(output)[0] for output in outputs]
-            for new, old in zip((*after, *figures), (*given, *figures), strict=True):
-                if not isinstance(new, Recorded):
-                    raise RecordingError("a step returned what is no array of its own")
-                if (new.shape, new.dtype) != (old.shape, old.dtype):
-                    raise RecordingError("a step's carry changed its shape or dtype")
-            pairs = list(zip(given, after, strict=True))
-            for g, original in zip(given, originals, strict=True):
-                recording.arrays[recording.key(g)] = original
-            signature = signature_of(recording, (*after, *figures))
-            program = Program(recording, row, pairs, figures)
-        finally:
-            self._xp.record(None)
-        for own, new in zip(program.carry, after, strict=True):
-            np.copyto(own, new.value)
-        dtypes = [figure.dtype for figure in figures]
-        held = (program.carry, [raw(leaf)[0] for leaf in leaves(context)])
-        played = _Played(program, list(known), dtypes, held, signature, False)
-        return played, [figure.value for figure in figures]
+
+def _reason(error: Exception) -> str:
+    """Return in a line why a step can't be recorded."""
+    text = " ".join(str(error).split())
+    what = text if isinstance(error, RecordingError) else f"{type(error).__name__}: {text}"
+    origin = origin_of_error(error)
+    return what if origin is None else f"{what}, in {origin}"
 
 
 def _begin(figures: list[Array], dtypes: Sequence[Any], count: int) -> None:
+    """Make the arrays of all steps' outputs, before the first of them."""
     if not figures:
         figures += [np.empty(count, dtype) for dtype in dtypes]
 
 
 def _apart(arrays: Sequence[Any], others: Sequence[Array]) -> list[Array]:
-    """Return the arrays as ones that can be written each by itself: copies where they can't."""
+    """Return the arrays as ones that can be written to, each without changing another.
+
+    Those that can't are copied: scalars, read-only arrays, and arrays that share memory with one
+    before or with `others`.
+    """
     apart: list[Array] = []
     for array in arrays:
         shared = any(np.may_share_memory(array, other) for other in (*apart, *others))

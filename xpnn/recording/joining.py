@@ -1,9 +1,29 @@
 """Equal chains of elementwise operations, one for each parameter, as one chain on all of them.
 
-An optimizer does the same with each parameter, and most of them are small: what that takes is the
-time between the operations. Where a step ends with such chains, their arrays lie one after the
-other in one block, and each operation is carried out once, on blocks. Each element goes through
-the same arithmetic, hence the bits are the same, but for the sign of a NaN.
+An optimizer does the same with each parameter, and most parameters are so small that the time goes
+into what is between the operations. So where a step ends in such chains, as in
+
+    w1 -= 0.1 * g1                        [w1 w2] -= 0.1 * [g1 g2]
+    w2 -= 0.1 * g2        becomes
+
+the arrays are laid side by side in blocks, and each operation is carried out once, on blocks. Each
+element goes through the same arithmetic as before, hence has the same bits (except for the sign of
+a NaN, which may depend on an element's position in NumPy's vector loops).
+
+This is allowed because of what is asked of the operations, one check after the other:
+
+1. They are the last ones of the step (`tail`), and elementwise (`_is_elementwise`): of ufuncs, on
+   arrays of one shape and scalars. Whatever they read that they didn't make themselves is complete
+   when the first of them begins, so their order matters only where they share an array.
+2. Operations that share an array are one chain (`_chains`). Different chains share none, so the
+   operations of one can be put between those of another.
+3. Each array of a chain may be laid into a block (`_is_movable`): the program must be free to say
+   where it is. That isn't so for the caller's data and for outputs of the step.
+4. Chains can be one if they do the same operations, with the same numbers, on arrays of the same
+   dtypes and sources (`_form`). Shapes may differ: a block is 1-D.
+5. Scalars such as Adam's count aren't in any block. They are computed from scalars only, so all of
+   them can go before the chains, except those that are changed in place: these go last, if nothing
+   reads them after the change.
 """
 
 from __future__ import annotations
@@ -13,77 +33,84 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xpnn.recording.nodes import Node, Ref, copied, refs_in, told
+from xpnn.recording.nodes import Node, Ref, copied, exact, refs_in
 from xpnn.recording.recorder import Recording
 
-# of zeros of either sign, which they return depends on the place in the array
-_BY_PLACE = (np.fmax, np.fmin)
+# they return either of two zeros of different sign, depending on the element's position
+_BY_POSITION = (np.fmax, np.fmin)
 
 
 class _Chain(NamedTuple):
     nodes: list[Node]
-    arrays: list[int]  # that its elements go through, in order of appearance
+    arrays: list[int]  # all that the nodes work on, in order of appearance
 
 
-def joined(
+def join_chains(
     recording: Recording, nodes: list[Node], carried: set[int], kept: set[int]
 ) -> list[Node]:
-    """Return nodes that do the same, with equal chains at the end as one.
+    """Return nodes that do the same, but equal chains at the end as one chain on blocks.
 
     Parameters
     ----------
     recording
-        Which learns of the blocks.
+        The recording; its arrays of the chains become views of blocks.
     nodes
-        Of the step.
+        The nodes of the step.
     carried
-        Arrays that the step is given and may be handed in another place, see `Program.carry`.
+        Arrays that are handed from step to step. They may be moved, see `Program.carry`.
     kept
-        Arrays that must keep places of their own.
+        Arrays that must stay where they are.
     """
     start = len(nodes)
     while start and _is_elementwise(recording, nodes[start - 1]):
         start -= 1
     head, tail = nodes[:start], nodes[start:]
+    # the head's results may be moved too: each call can write into a piece of a block
     makers = {node.out for node in head if node.kind == "call"}
     groups: dict[Hashable, list[_Chain]] = {}
     for chain in _chains(recording, tail):
-        if _is_movable(recording, chain, carried, makers, kept):
-            groups.setdefault(_description(recording, chain), []).append(chain)
+        if _is_movable(chain, carried, makers, kept):
+            groups.setdefault(_form(recording, chain), []).append(chain)
     equal = [chains for chains in groups.values() if len(chains) > 1]
-    numbers = [node for node in tail if not recording.arrays[node.out].ndim]
-    changed = [node for node in numbers if node.kind == "mutate"]
+    scalars = [node for node in tail if not recording.arrays[node.out].ndim]
+    changed = [node for node in scalars if node.kind == "mutate"]
     if not equal or any(_is_read_after(recording, tail, node) for node in changed):
         return nodes
-    # numbers are made of numbers alone, so they can come first; nothing reads what changes one
-    before = [node for node in numbers if node.kind != "mutate"]
-    one, done = [], {id(node) for node in numbers}
+    before = [node for node in scalars if node.kind != "mutate"]
+    joined: list[Node] = []
+    done = {id(node) for node in scalars}
     for chains in equal:
         blocks = {}
+        # the chains' first arrays are the pieces of one block, their second ones of the next, …
         for first, *others in zip(*(chain.arrays for chain in chains), strict=True):
             blocks[first] = recording.join([first, *others])
-        one += [_on_blocks(node, blocks) for node in chains[0].nodes]
+        joined += [_on_blocks(node, blocks) for node in chains[0].nodes]
         done |= {id(node) for chain in chains for node in chain.nodes}
-    alone = [node for node in tail if id(node) not in done]
-    parts = {key for keys in recording.parts.values() for key in keys}
+    single = [node for node in tail if id(node) not in done]
+    pieces = {key for keys in recording.pieces.values() for key in keys}
     filled = [
-        node._replace(kind="part") if node.kind == "call" and node.out in parts else node
+        node._replace(kind="piece") if node.kind == "call" and node.out in pieces else node
         for node in head
     ]
-    return [*filled, *before, *alone, *one, *changed]
+    return [*filled, *before, *single, *joined, *changed]
 
 
 def _is_elementwise(recording: Recording, node: Node) -> bool:
+    """Return whether each element of a node's result depends on one element of each operand.
+
+    All operands must be C-contiguous: the elements of a block are in that order. A view won't do,
+    for its memory may be changed under another name, which would connect chains unseen.
+    """
     function, arrays = node.function, recording.arrays
     if node.kind not in ("call", "mutate") or node.kwargs:
         return False
+    # a ufunc with a signature is a product of matrices or the like
     ufunc = isinstance(function, np.ufunc) and not function.signature
-    if function in _BY_PLACE or not (ufunc or function is copied):
+    if function in _BY_POSITION or not (ufunc or function is copied):
         return False
     if any(isinstance(arg, (list, tuple)) and not isinstance(arg, Ref) for arg in node.args):
         return False
     shape = arrays[node.out].shape
-    # a view's memory may be changed under another name
     return all(
         recording.sources[k] != "view"
         and (not arrays[k].ndim or (arrays[k].shape == shape and arrays[k].flags.c_contiguous))
@@ -92,18 +119,21 @@ def _is_elementwise(recording: Recording, node: Node) -> bool:
 
 
 def _is_read_after(recording: Recording, nodes: Sequence[Node], node: Node) -> bool:
-    place = next(i for i, other in enumerate(nodes) if other is node)
-    reads = {recording.root(k) for later in nodes[place + 1 :] for k in refs_in(later)}
+    position = next(i for i, other in enumerate(nodes) if other is node)
+    reads = {recording.root(k) for later in nodes[position + 1 :] for k in refs_in(later)}
     return recording.root(node.out) in reads
 
 
 def _elements(recording: Recording, node: Node) -> list[int]:
-    """Return the arrays of a node that have an axis, the one that it makes last."""
+    """Return the arrays of a node that aren't scalars, the one that it makes last."""
     return [k for k in (*refs_in(node), node.out) if recording.arrays[k].ndim]
 
 
 def _chains(recording: Recording, nodes: Sequence[Node]) -> list[_Chain]:
-    """Return the nodes on arrays as chains that have no array in common."""
+    """Return the nodes on arrays as chains that have no array in common.
+
+    Each node begins a chain, and takes in the chains before that it shares an array with.
+    """
     chains: list[_Chain] = []
     for node in nodes:
         keys = _elements(recording, node)
@@ -120,17 +150,18 @@ def _chains(recording: Recording, nodes: Sequence[Node]) -> list[_Chain]:
     return chains
 
 
-def _is_movable(
-    recording: Recording, chain: _Chain, carried: set[int], makers: set[int], kept: set[int]
-) -> bool:
-    """Return whether each array of a chain may lie in a block: one carried, or made by a call."""
+def _is_movable(chain: _Chain, carried: set[int], makers: set[int], kept: set[int]) -> bool:
+    """Return whether each array of a chain may lie in a block: it is carried, or made by a call."""
     made = makers | {node.out for node in chain.nodes if node.kind == "call"}
     return all(key in carried | made and key not in kept for key in chain.arrays)
 
 
-def _description(recording: Recording, chain: _Chain) -> Hashable:
-    """Return what is equal for chains that can be one."""
-    places = {key: place for place, key in enumerate(chain.arrays)}
+def _form(recording: Recording, chain: _Chain) -> Hashable:
+    """Return a value that is equal for chains that can be one.
+
+    In it, an array of the chain is known by its position there.
+    """
+    positions = {key: position for position, key in enumerate(chain.arrays)}
     inside = {node.out for node in chain.nodes if node.kind == "call"}
     arrays = tuple(
         (key in inside, recording.sources[key], str(recording.arrays[key].dtype))
@@ -138,16 +169,19 @@ def _description(recording: Recording, chain: _Chain) -> Hashable:
     )
     operations = tuple(
         (
-            *(node.kind, node.function, places[node.out]),
-            *(("element", places[a.key]) if _is_in(a, places) else told(a) for a in node.args),
+            *(node.kind, node.function, positions[node.out]),
+            *(
+                ("element", positions[a.key]) if _is_in(a, positions) else exact(a)
+                for a in node.args
+            ),
         )
         for node in chain.nodes
     )
     return arrays, operations
 
 
-def _is_in(arg: object, places: dict[int, int]) -> bool:
-    return isinstance(arg, Ref) and arg.key in places
+def _is_in(arg: object, positions: dict[int, int]) -> bool:
+    return isinstance(arg, Ref) and arg.key in positions
 
 
 def _on_blocks(node: Node, blocks: dict[int, int]) -> Node:

@@ -1,4 +1,4 @@
-"""How arrays lie in memory."""
+"""How arrays lie in memory: packed or with gaps, in which order of axes, side by side or apart."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import numpy as np
 
 Array = np.ndarray
 
+# bytes in a line of the cache, on x86 and most ARM processors
+_CACHE_LINE = 64
+
 
 def is_packed(array: Array) -> bool:
-    """Return whether an array has no gaps and no reversed axis."""
+    """Return whether an array has neither gaps between its elements nor a reversed axis."""
     return (
         all(
             stride == packed or length == 1
@@ -28,7 +31,7 @@ def order(array: Array) -> list[int]:
 
 
 def packed(like: Array) -> tuple[int, ...]:
-    """Return the strides of an array of the shape and the order of axes of `like`, no gaps."""
+    """Return the strides of an array without gaps, of the shape and order of axes of `like`."""
     strides, step = [0] * like.ndim, like.itemsize
     for axis in order(like):
         strides[axis] = step
@@ -37,14 +40,14 @@ def packed(like: Array) -> tuple[int, ...]:
 
 
 def aligned(size: int) -> Array:
-    """Return memory of `size` bytes that begins with a line of the cache."""
-    raw = np.empty(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
+    """Return `size` bytes of memory that begin where a line of the cache does."""
+    raw = np.empty(size + _CACHE_LINE, np.uint8)
+    start = -raw.ctypes.data % _CACHE_LINE
     return raw[start : start + size]
 
 
 def adjoining(arrays: Sequence[Array]) -> Array | None:
-    """Return the block that `arrays` are the parts of, one after the other, None if of none."""
+    """Return the block of memory that `arrays` fill one after the other, None if they don't."""
     base, dtype = arrays[0].base, arrays[0].dtype
     if not isinstance(base, np.ndarray) or not base.flags.c_contiguous:
         return None

@@ -1,4 +1,4 @@
-"""The operations of a recording as values: `Node` and `Ref`."""
+"""What a recording consists of: `Node`, an operation, and `Ref`, an array that it refers to."""
 
 from __future__ import annotations
 
@@ -7,23 +7,52 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnn.recording.origin import Origin
+
 Array = np.ndarray
 
 
 class RecordingError(Exception):
-    """A step did what a program can't do again."""
+    """A step did something that a program can't repeat."""
 
 
 class CheckError(Exception):
-    """A truth came out otherwise than when the program was recorded."""
+    """The truth of an array isn't what it was when the program was recorded.
+
+    Parameters
+    ----------
+    origin
+        The line that asked for it.
+    """
+
+    def __init__(self, origin: Origin | None) -> None:
+        super().__init__(origin)
+        self.origin = origin
+
+
+class Ref(NamedTuple):
+    """An array of a recording, by its number there; stands for it among a node's arguments."""
+
+    key: int
 
 
 class Node(NamedTuple):
-    """An operation: `function` of `args`, of which a `Ref` stands for an array.
+    """An operation of a recording.
 
-    `out` is the array that it makes; `kind` is "call" (fills a buffer of its own), "part" (fills a
-    part of a block), "view" (the same memory), "mutate" (changes its first operand) or "check".
-    `name` is the array API's.
+    Attributes
+    ----------
+    kind
+        "call" fills a new buffer, "piece" fills its piece of a block (see `Recording.join`), "view"
+        shows the memory of another array, "mutate" changes its first argument in place, and "check"
+        holds the truth of an array to what it was.
+    name
+        The function's name in the array API; empty for operators and NumPy's ufuncs.
+    function, args, kwargs
+        What is called, and with what. Each array among the arguments is a `Ref`.
+    out
+        The number of the array that it makes or changes.
+    origin
+        The line of code that it comes from.
     """
 
     kind: str
@@ -32,26 +61,26 @@ class Node(NamedTuple):
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     out: int
+    origin: Origin | None = None
 
-
-class Ref(NamedTuple):
-    """An array of a recording, by its number."""
-
-    key: int
+    @property
+    def title(self) -> str:
+        """What messages call the operation."""
+        return self.name or self.function.__name__
 
 
 def copying(target: int, source: int) -> Node:
-    """Return the node that gives one array the values of another."""
+    """Return the node that copies the values of one array into another."""
     return Node("mutate", "", copied, (Ref(target), Ref(source)), {}, target)
 
 
 def copied(target: Array, source: Array, out: Array) -> None:
-    """Give `out`, which is `target`, the values of `source`."""
+    """Copy the values of `source` into `out`, which is `target`: called as a ufunc is."""
     np.copyto(out, source)
 
 
 def resolve(value: Any, arrays: Sequence[Array]) -> Any:
-    """Return `value` with arrays for references."""
+    """Return arguments of a node with the arrays that its references stand for."""
     if isinstance(value, Ref):
         return arrays[value.key]
     if isinstance(value, (list, tuple)):
@@ -62,7 +91,7 @@ def resolve(value: Any, arrays: Sequence[Array]) -> Any:
 
 
 def refs_in(value: Any) -> Iterator[int]:
-    """Yield the numbers of the arrays that a node, or a part of one, refers to."""
+    """Yield the numbers of the arrays that a node, or some of its arguments, refer to."""
     if isinstance(value, Ref):
         yield value.key
     elif isinstance(value, Node):
@@ -75,10 +104,10 @@ def refs_in(value: Any) -> Iterator[int]:
             yield from refs_in(v)
 
 
-def told(arg: Any) -> Hashable:
-    """Return what tells an argument of an operation from others: every bit of a number."""
+def exact(arg: Any) -> Hashable:
+    """Return a value that is equal for two arguments only if each of their bits is."""
     if isinstance(arg, Ref):
         return arg
     if isinstance(arg, np.ndarray):
-        return arg.dtype.str, arg.shape, arg.tobytes()  # repr rounds
-    return type(arg), repr(arg)
+        return arg.dtype.str, arg.shape, arg.tobytes()  # its repr would be rounded
+    return type(arg), repr(arg)  # the type and the sign too: 0 == 0.0 == -0.0

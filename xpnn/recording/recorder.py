@@ -1,4 +1,9 @@
-"""Arrays that note what is done with them, and the notes of one step."""
+"""`Recorded`: arrays that note what is done with them, in the `Recording` of a step.
+
+Three classes that can't be without each other: an operator of a `Recorded`, or a function of its
+`RecordingNamespace`, carries the operation out on NumPy's arrays, appends a `Node` to the
+`Recording` that is going on, and returns its result as another `Recorded`.
+"""
 
 from __future__ import annotations
 
@@ -6,43 +11,63 @@ import functools
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from xpnn.recording.layout import adjoining, aligned, is_packed
-from xpnn.recording.nodes import Node, RecordingError, Ref, copying, refs_in, resolve, told
+from xpnn.recording.nodes import Node, RecordingError, Ref, copying, exact, refs_in, resolve
+from xpnn.recording.origin import origin_of_call
 
 Array = np.ndarray
 
 
-class Recorded:
+def _number(use: str) -> Callable[[Recorded], Any]:
+    def refuse(self: Recorded) -> NoReturn:
+        raise RecordingError(f"{use} needs the value of an array")
+
+    return refuse
+
+
+class Recorded(NDArrayOperatorsMixin):
     """An array whose operations are noted by the recording that is going on.
+
+    NumPy's mixin makes operators call NumPy's ufuncs, and these call `__array_ufunc__`.
 
     Attributes
     ----------
     value
-        The array as it is now: a step is carried out while it is recorded.
+        NumPy's array as it is now: a step is carried out while it is recorded.
     scalar
-        Whether it stands for a number, NumPy's result of no dimension, which can't be changed.
+        Whether it stands for one of NumPy's scalars, as reductions return them: ``total += 1``
+        makes a new one then, and changes nothing in place.
     """
 
     __slots__ = ("scalar", "value", "xp")
-    __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, value: Array, xp: Namespace, *, scalar: bool = False) -> None:
+    def __init__(self, value: Array, xp: RecordingNamespace, *, scalar: bool = False) -> None:
         self.value, self.xp, self.scalar = value, xp, scalar
 
-    def __array_namespace__(self, *, api_version: str | None = None) -> Namespace:
+    def __array_namespace__(self, *, api_version: str | None = None) -> RecordingNamespace:
         return self.xp
 
     def __array__(self, *args: Any, **kwargs: Any) -> Array:
         raise RecordingError("an array was handed to a function outside of the array API")
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
-        if method != "__call__" or "out" in kwargs:
-            raise RecordingError(f"{ufunc.__name__}.{method}")
-        return self.xp.apply(ufunc, args, kwargs)
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *args: Any, **kwargs: Any) -> Any:
+        if method != "__call__":
+            raise RecordingError(f"numpy.{ufunc.__name__}.{method} isn't in the array API")
+        if "out" not in kwargs:
+            return self.xp.apply(ufunc, args, kwargs)
+        # x += y is add(x, y, out=(x,))
+        (target,) = kwargs.pop("out")
+        if not isinstance(target, Recorded) or target is not args[0] or len(args) != 2 or kwargs:
+            raise RecordingError(f"numpy.{ufunc.__name__} was told where to write")
+        if target.scalar:
+            return self.xp.apply(ufunc, args)
+        self.xp.recording().mutate(ufunc, target, args[1])
+        return target
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -79,92 +104,42 @@ class Recorded:
         """The transpose of each matrix of a stack."""
         return self.xp.apply(np.matrix_transpose, (self,))  # type: ignore[no-any-return]
 
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"an array of the array API has no attribute {name!r}")
+
     def __len__(self) -> int:
         return len(self.value)
 
     def __getitem__(self, key: Any) -> Recorded:
         return self.xp.apply(_item, (self, key))  # type: ignore[no-any-return]
 
-    def __bool__(self) -> bool:
-        return self.xp.recording().check(self)
-
-    def __float__(self) -> float:
-        raise RecordingError("a number was taken from an array")
-
-    __int__ = __index__ = __complex__ = __float__
-
     def __iter__(self) -> Iterator[Recorded]:
         return (self[i] for i in range(len(self)))
 
+    def __bool__(self) -> bool:
+        return self.xp.recording().check(self)
+
+    __float__, __int__ = _number("float()"), _number("int()")
+    __complex__, __index__ = _number("complex()"), _number("an index")
+
 
 def _item(x: Array, key: Any) -> Array:
-    # asarray: an item of a 1-D array is a scalar, and a scalar is nobody's view
+    # an item of a 1-D array is a scalar, which doesn't know that it was a view
     keys = key if isinstance(key, tuple) else (key,)
     return x[key] if any(k is Ellipsis for k in keys) else np.asarray(x[key])
-
-
-_UFUNCS = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "truediv": np.true_divide,
-    "floordiv": np.floor_divide,
-    "mod": np.remainder,
-    "pow": np.power,
-    "matmul": np.matmul,
-    "and": np.bitwise_and,
-    "or": np.bitwise_or,
-    "xor": np.bitwise_xor,
-    "rshift": np.right_shift,
-    "lt": np.less,
-    "le": np.less_equal,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-    "eq": np.equal,
-    "ne": np.not_equal,
-    "neg": np.negative,
-    "pos": np.positive,
-    "abs": np.absolute,
-    "invert": np.invert,
-}
-
-
-def _operator(ufunc: np.ufunc, *, reflected: bool = False) -> Callable[..., Any]:
-    def operate(self: Recorded, *others: Any) -> Any:
-        operands = (self, *others)
-        return self.xp.apply(ufunc, operands[::-1] if reflected else operands)
-
-    return operate
-
-
-def _in_place(ufunc: np.ufunc) -> Callable[..., Any]:
-    def operate(self: Recorded, other: Any) -> Any:
-        if self.scalar:
-            return self.xp.apply(ufunc, (self, other))
-        self.xp.recording().mutate(ufunc, self, other)
-        return self
-
-    return operate
-
-
-for _name, _ufunc in _UFUNCS.items():
-    setattr(Recorded, f"__{_name}__", _operator(_ufunc))
-    if _ufunc.nin == 2 and _name not in ("lt", "le", "gt", "ge", "eq", "ne"):
-        setattr(Recorded, f"__r{_name}__", _operator(_ufunc, reflected=True))
-        setattr(Recorded, f"__i{_name}__", _in_place(_ufunc))
 
 
 class _Active(threading.local):
     recording: Recording | None = None
 
 
-class Namespace:
-    """NumPy's array API namespace for `Recorded` arrays; see `namespace`.
+class RecordingNamespace:
+    """NumPy's array API namespace for `Recorded` arrays; see `recording_namespace`.
 
     Parameters
     ----------
     xp
-        NumPy's own, by which operations are carried out.
+        The namespace of NumPy's arrays, whose functions carry operations out.
     """
 
     def __init__(self, xp: Any) -> None:
@@ -185,7 +160,7 @@ class Namespace:
     def recording(self) -> Recording:
         """Return the recording that is going on in this thread."""
         if self._active.recording is None:
-            raise RecordingError("a recorded array outlived its step")
+            raise RecordingError("an array of a step was used after the step")
         return self._active.recording
 
     def records(self) -> bool:
@@ -193,7 +168,7 @@ class Namespace:
         return self._active.recording is not None
 
     def record(self, recording: Recording | None) -> None:
-        """Note operations in `recording` from now on."""
+        """Note this thread's operations in `recording` from now on, or nowhere if None."""
         self._active.recording = recording
 
     def apply(
@@ -204,30 +179,48 @@ class Namespace:
         name: str = "",
     ) -> Any:
         """Carry an operation out and note it."""
-        recording = self._active.recording or Recording(self)  # a constant's, before any step
+        # what is made before any step is a constant to all of them
+        recording = self._active.recording or Recording(self)
         return recording.apply(function, args, kwargs or {}, name)
 
 
 @functools.cache
-def namespace(xp: Any) -> Namespace:
-    """Return the recording namespace of NumPy's `xp`, always the same one."""
-    return Namespace(xp)
+def recording_namespace(xp: Any) -> RecordingNamespace:
+    """Return the recording namespace of NumPy's `xp`, the same one at each call."""
+    return RecordingNamespace(xp)
 
 
 class Recording:
-    """The operations of one step so far, on arrays that are known by number."""
+    """The operations of one step so far. Its arrays are known by number.
 
-    def __init__(self, xp: Namespace) -> None:
+    Attributes
+    ----------
+    nodes
+        The operations, in order.
+    arrays
+        The array of each number.
+    sources
+        Where each array comes from: "given" by the caller, a "constant", made by a "call", or a
+        "view" of another one.
+    bases
+        The array that each view shows.
+    pieces
+        The arrays that each block consists of, in order.
+    mutated
+        The arrays that were changed in place, each by its `root`.
+    """
+
+    def __init__(self, xp: RecordingNamespace) -> None:
         self.xp = xp
         self.nodes: list[Node] = []
         self.arrays: list[Array] = []
-        self.sources: list[str] = []  # of each array: "given", "constant", "call" or "view"
+        self.sources: list[str] = []
+        self.bases: dict[int, int] = {}
+        self.pieces: dict[int, list[int]] = {}
         self.mutated: set[int] = set()
-        self._known: dict[int, int] = {}
-        self.viewed: dict[int, int] = {}  # of each view, what it is one of
-        self.parts: dict[int, list[int]] = {}  # of each block, in order
-        self._alive: list[Recorded] = []  # an id is a name only while its object lives
-        self._numbers: dict[Hashable, Recorded] = {}  # computed so far, by what of
+        self._keys: dict[int, int] = {}  # of each Recorded, by its id
+        self._alive: list[Recorded] = []  # an id stays an object's only while the object lives
+        self._scalars: dict[Hashable, Recorded] = {}  # by the operation that made them
 
     def give(self, array: Array) -> Recorded:
         """Return an array of the caller's for the step to work on."""
@@ -243,55 +236,56 @@ class Recording:
         self.arrays.append(recorded.value)
         self.sources.append(source)
         self._alive.append(recorded)
-        self._known[id(recorded)] = key
+        self._keys[id(recorded)] = key
         return key
 
     def key(self, recorded: Recorded) -> int:
         """Return the number of an array; one that an earlier step made is a constant."""
-        found = self._known.get(id(recorded))
+        found = self._keys.get(id(recorded))
         return self._add(recorded, "constant") if found is None else found
 
     def root(self, key: int) -> int:
-        """Return the array whose memory `key` is a view of."""
+        """Return the array whose own memory array `key` shows: itself, unless it is a view."""
         while self.sources[key] == "view":
-            key = self.viewed[key]
+            key = self.bases[key]
         return key
 
     def join(self, keys: Sequence[int]) -> int:
-        """Return the number of a new block, of which the arrays `keys` are parts from now on.
+        """Return the number of a new block: an array that has the arrays `keys` side by side.
 
-        It is their `root` then.
+        From now on they are views of the block, and the block is their `root`.
         """
         number, source = len(self.arrays), self.sources[keys[0]]
         arrays = [self.arrays[key] for key in keys]
         block = adjoining(arrays) if source == "given" else None
-        found = block is not None
+        is_new = block is None
         if block is None:
             size = sum(array.size for array in arrays)
             block = aligned(size * arrays[0].itemsize).view(arrays[0].dtype)
             np.concatenate([array.reshape(-1) for array in arrays], out=block)
         self.arrays.append(block)
         self.sources.append(source)
-        self.parts[number] = list(keys)
+        self.pieces[number] = list(keys)
         for key in keys:
-            self.sources[key], self.viewed[key] = "view", number
-        if not found:  # else their identities stay
-            self.lay(number, self.arrays)
+            self.sources[key], self.bases[key] = "view", number
+        if is_new:  # else the pieces stay the same objects, by which `Fold` knows them
+            self.view_pieces(number, self.arrays)
         return number
 
-    def lay(self, block: int, arrays: list[Array]) -> None:
-        """Let the parts of a block be views of it in `arrays`."""
+    def view_pieces(self, block: int, arrays: list[Array]) -> None:
+        """Make the pieces of a block in `arrays` views of the block there."""
         start = 0
-        for key in self.parts[block]:
+        for key in self.pieces[block]:
             shape, size = arrays[key].shape, arrays[key].size
             arrays[key] = arrays[block][start : start + size].reshape(shape)
             start += size
 
     def _refer(self, value: Any) -> Any:
+        """Return an argument with references for its arrays."""
         if isinstance(value, Recorded):
             return Ref(self.key(value))
         if isinstance(value, np.ndarray) and value.ndim:
-            # a copy: it may be written to later in the step
+            # a copy: the step may change the array later on
             return Ref(self.key(self._new(value.copy(), "constant")))
         if isinstance(value, (list, tuple)):
             return type(value)(map(self._refer, value))
@@ -301,33 +295,38 @@ class Recording:
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], name: str
     ) -> Any:
         """Carry an operation out and note it."""
-        known, named = self._refer(args), {k: self._refer(v) for k, v in kwargs.items()}
-        _refuse(name, function, known, named, self.arrays)
-        # what all parameters' updates compute alike is computed once
-        numbers = not named and self._of_numbers(known)
-        call = (function, *map(told, known)) if numbers else None
-        if call in self._numbers:
-            return self._numbers[call]
-        result = function(*resolve(known, self.arrays), **resolve(named, self.arrays))
-        if name in _BY_SHAPE and len(list(refs_in((known, named)))) == 1:
+        refs, named = self._refer(args), {k: self._refer(v) for k, v in kwargs.items()}
+        _refuse(name, function, refs, named, self.arrays)
+        # optimizers compute the same scalars for each parameter, such as Adam's corrections: once
+        # is enough
+        scalar = not named and self._is_of_scalars(refs)
+        call = (function, *map(exact, refs)) if scalar else None
+        if call in self._scalars:
+            return self._scalars[call]
+        result = function(*resolve(refs, self.arrays), **resolve(named, self.arrays))
+        if name in _BY_SHAPE and len(list(refs_in((refs, named)))) == 1:
             return self._new(result, "constant")
+        title = name or function.__name__
         if isinstance(result, (list, tuple)):
             parts = [
-                self._note("part", partial(_part, function, i), known, named, part)
+                self._note(title, partial(_part, function, i), refs, named, part)
                 for i, part in enumerate(result)
             ]
             if any(self.sources[self.key(part)] != "view" for part in parts):
-                raise RecordingError(f"{name} makes several arrays")
+                raise RecordingError(f"{title} makes several arrays")
             return type(result)(parts) if type(result) in (list, tuple) else tuple(parts)
         if not isinstance(result, (np.ndarray, np.generic)):
             return result
-        made = self._note(name, function, known, named, result)
+        made = self._note(name, function, refs, named, result)
         if call is not None and made.scalar:
-            self._numbers[call] = made
+            self._scalars[call] = made
         return made
 
-    def _of_numbers(self, args: tuple[Any, ...]) -> bool:
-        """Return whether these are numbers alone, and one of them in an array of its own."""
+    def _is_of_scalars(self, args: tuple[Any, ...]) -> bool:
+        """Return whether arguments are numbers and 0-d arrays only, at least one an array.
+
+        A view doesn't count: its value may change under another name.
+        """
         keys = [arg.key for arg in args if isinstance(arg, Ref)]
         plain = all(type(arg) in (Ref, int, float) for arg in args)
         own = all(not self.arrays[k].ndim and self.sources[k] != "view" for k in keys)
@@ -336,22 +335,29 @@ class Recording:
     def _note(
         self, name: str, function: Any, args: Any, kwargs: dict[str, Any], result: Any
     ) -> Recorded:
+        """Note the operation that made `result`; return the result as an array that records."""
         scalar = isinstance(result, np.generic)
         result = np.asarray(result)
         refs = list(refs_in((args, kwargs)))
         for ref in refs:
             if np.may_share_memory(result, self.arrays[ref]):
                 made = self._new(result, "view")
-                self.viewed[self.key(made)] = ref
-                self.nodes.append(Node("view", name, function, args, kwargs, self.key(made)))
+                self.bases[self.key(made)] = ref
+                self._append("view", name, function, args, kwargs, self.key(made))
                 return made
         made = self._new(result, "call" if refs else "constant")
         made.scalar = scalar
         if refs and not is_packed(result):
-            raise RecordingError(f"{name} makes an array with gaps")
+            title = name or function.__name__
+            raise RecordingError(f"{title} makes an array with gaps in memory")
         if refs:
-            self.nodes.append(Node("call", name, function, args, kwargs, self.key(made)))
+            self._append("call", name, function, args, kwargs, self.key(made))
         return made
+
+    def _append(
+        self, kind: str, name: str, function: Any, args: Any, kwargs: dict[str, Any], out: int
+    ) -> None:
+        self.nodes.append(Node(kind, name, function, args, kwargs, out, origin_of_call()))
 
     def mutate(self, ufunc: np.ufunc, target: Recorded, other: Any) -> None:
         """Carry ``target ufunc= other`` out and note it."""
@@ -359,30 +365,34 @@ class Recording:
         value = self.arrays[operand.key] if isinstance(operand, Ref) else operand
         root = self.root(key)
         if root not in self.mutated and self.sources[root] == "constant":
-            # each step begins with the constant as it was
+            # each step must begin with the constant as it was, so the first thing is to restore it
             pristine = self.key(self._new(self.arrays[root].copy(), "constant"))
             self.nodes.insert(0, copying(root, pristine))
         ufunc(self.arrays[key], value, out=self.arrays[key])
         self.mutated.add(root)
-        if not self.arrays[root].ndim:
-            self._numbers.clear()
-        self.nodes.append(Node("mutate", "", ufunc, (Ref(key), operand), {}, key))
+        if not self.arrays[root].ndim:  # what was computed from it so far isn't valid any more
+            self._scalars.clear()
+        self._append("mutate", "", ufunc, (Ref(key), operand), {}, key)
 
     def check(self, recorded: Recorded) -> bool:
-        """Return the truth of an array, which a program will check."""
+        """Return the truth of an array. The program will check that it is still the same.
+
+        Where it isn't, the step is taken anew from its beginning, so nothing that the caller gave
+        may have been changed before.
+        """
         if any(self.sources[root] == "given" for root in self.mutated):
             raise RecordingError(
-                "a truth was asked for after the step had changed what it was given"
+                "the truth of an array was asked for after the step had changed its arguments"
             )
         key = self.key(recorded)
         truth = bool(self.arrays[key])
-        self.nodes.append(Node("check", "", bool, (Ref(key), truth), {}, key))
+        self._append("check", "", bool, (Ref(key), truth), {}, key)
         return truth
 
 
-# these take a shape from numbers
+# functions that take a shape from numbers
 _BY_VALUE = {"arange", "linspace", "eye", "full", "zeros", "ones", "empty", "repeat", "tile"}
-# these look at an array's shape and dtype alone
+# functions that look only at an array's shape and dtype
 _BY_SHAPE = {"zeros_like", "ones_like", "full_like", "empty_like"}
 
 
@@ -391,16 +401,16 @@ def _refuse(
 ) -> None:
     """Raise `RecordingError` where the shape of a result, or its bits, depend on more than a shape.
 
-    A power of two numbers is NumPy's scalar power, in other bits than that of arrays.
+    The power of two scalars has other bits in NumPy than the power of two 0-d arrays.
     """
     refs = list(refs_in((args, kwargs)))
-    own = 1 if name in ("repeat", "tile") else 0  # how many arrays don't give the shape
-    if name.startswith(("unique", "nonzero")) or (name in _BY_VALUE and len(refs) > own):
-        raise RecordingError(f"the shape that {name} gives depends on values")
+    values = 1 if name in ("repeat", "tile") else 0  # arrays that don't determine the shape
+    if name.startswith(("unique", "nonzero")) or (name in _BY_VALUE and len(refs) > values):
+        raise RecordingError(f"the shape of what {name} returns depends on values")
     if function is _item and any(arrays[k].dtype == bool for k in refs[1:]):
-        raise RecordingError("a shape depends on truths")
+        raise RecordingError("the shape of what a mask selects depends on values")
     if function is np.power and all(arrays[k].ndim == 0 for k in refs):
-        raise RecordingError("a power of numbers")
+        raise RecordingError("a power of scalars has other bits than one of arrays")
 
 
 def _part(function: Callable[..., Any], index: int, *args: Any, **kwargs: Any) -> Any:
