@@ -45,7 +45,7 @@ def evaluate(
     loss = model.task.loss or CrossEntropy() if loss is None else instance("loss", loss, Loss)
     data = as_test_set(model, loss, data)
     with place.scope():
-        evaluated = loop.evaluation_of(model, loss, place)
+        evaluated = loop.Evaluator(model, loss, place)
         return evaluated(moved(data, place, model.task.normalizer, model.task.target_normalizer), 0)
 
 

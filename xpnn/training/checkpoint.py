@@ -165,7 +165,7 @@ def check(run: Run, saved: SavedRun) -> None:
     ArgumentError, DataError
         Naming the setting or the data set, what it was and what it is.
     """
-    free = {"epochs", "card"}
+    free = {"epochs", "card", "not_recorded"}
     if run.settings["reproducible"]:
         free |= {"backend", "device"}
     was, now = _compared(run, saved)

@@ -89,7 +89,8 @@ class History(Sequence[Epoch]):
     Parameters
     ----------
     settings
-        What the run was asked for, the seed that was drawn included.
+        What the run was asked for, the seed that was drawn included. If a step of NumPy's couldn't
+        be recorded, ``settings["not_recorded"]`` says why.
 
     Attributes
     ----------

@@ -276,7 +276,7 @@ def _epochs(
         model.network, loss, method.optimizer, backend.dtype,
         scheduled=method.schedule is not None, clip_norm=method.clip_norm,
     )  # fmt: skip
-    train, evaluated = backend.fold(step), evaluation_of(model, loss, backend)
+    train, evaluated = backend.fold(step), Evaluator(model, loss, backend)
     seeds = [random_bits.key_of(plan.seed, i) for i in step.drawing]
     rates = Rates(method.schedule, method.optimizer, backend, plan.epochs, run.batches)
 
@@ -294,6 +294,7 @@ def _epochs(
             )  # fmt: skip
             run.carry, (model.parameters, model.buffers, _) = carry, carry
         tested = UNKNOWN if test is None else evaluated(test, epoch)
+        _note_reason(run.settings, train, evaluated.fold)
         yield Epoch(epoch, *running, *tested, time.perf_counter() - begun)
 
 
@@ -334,15 +335,33 @@ def _sweep(
     return carry, figures.evaluation(len(data))
 
 
-def evaluation_of(
-    model: Sequential, loss: Loss, place: Backend
-) -> Callable[[Whole | Stream, int], Evaluation]:
-    """Return what evaluates the model, as it is then, on a data set that was moved."""
-    fold = place.fold(EvaluationStep(model.network, loss, place.dtype))
+class Evaluator:
+    """Evaluates a model, as it is at each call, on data sets that were moved.
 
-    def evaluated(data: Whole | Stream, epoch: int) -> Evaluation:
+    Parameters
+    ----------
+    model, loss, backend
+        Those of the run.
+
+    Attributes
+    ----------
+    fold
+        Its steps, by the backend.
+    """
+
+    def __init__(self, model: Sequential, loss: Loss, backend: Backend) -> None:
+        self._model, self._loss, self._backend = model, loss, backend
+        self.fold = backend.fold(EvaluationStep(model.network, loss, backend.dtype))
+
+    def __call__(self, data: Whole | Stream, epoch: int) -> Evaluation:
+        """Return the figures of an epoch, which messages name."""
         rows = min(EVALUATION_ROWS, data.capacity)
-        figures = Figures(loss, epoch, training=False)
-        return _sweep(fold, model.arrays, data, rows, figures, place)[1]
+        figures = Figures(self._loss, epoch, training=False)
+        return _sweep(self.fold, self._model.arrays, data, rows, figures, self._backend)[1]
 
-    return evaluated
+
+def _note_reason(settings: dict[str, Any], *folds: Step) -> None:
+    """Note in a history's settings why NumPy couldn't record one of the steps."""
+    reasons = [reason for fold in folds if (reason := getattr(fold, "reason", None))]
+    if reasons:
+        settings["not_recorded"] = reasons[0]
