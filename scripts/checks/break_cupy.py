@@ -29,7 +29,7 @@ TESTS = [
     "_core/random_bits", "normalizers", "metrics", "model", "inference", "backends/transfers",
     "reproducible/reproducible", "reproducible/functions", "reproducible/pixels",
     "reproducible/products", "schedules", "training/loop", "training/divergence", "activations",
-    "backends/backends", "backends/launches", "reproducible/truths", "training/streams",
+    "backends/backends", "backends/launches", "reproducible/assumptions", "training/streams",
     "training/resuming", "training/checkpoint", "saving",
 ]  # fmt: skip
 # what goes through all libraries in one test hasn't CuPy's name in its own; of the launches with
@@ -347,7 +347,7 @@ def _scaled(
     ),
     Fault(
         "what steps supposed is taken for true",
-        "reproducible/truths.py",
+        "reproducible/assumptions.py",
         "        return self._all is None or bool(self._all)\n",
         """\
         if "cupy" in type(self._all).__module__:

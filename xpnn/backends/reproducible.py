@@ -87,7 +87,7 @@ class ReproducibleBackend(WrappedBackend):
         context: Sequence[Array],
         told: Callable[[int], None],
     ) -> tuple[Any, list[tuple[Array, ...]]]:
-        from xpnn.reproducible.truths import Supposition, WrongSuppositionError
+        from xpnn.reproducible.assumptions import Supposition, WrongSuppositionError
 
         if self._asks:
             return super().sweep(fold, carry, pieces, context, told)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from xpnn.reproducible.array import Array
+from xpnn.reproducible.assumptions import Truth
 from xpnn.reproducible.exact import power_above
 from xpnn.reproducible.formats import FLOAT64, ceil_log2
-from xpnn.reproducible.truths import Truth
 
 Raw = Any
 

@@ -7,7 +7,7 @@ import xpnn
 from tests.helpers import open_backend
 from xpnn.backends import get_backend
 from xpnn.errors import DivergenceError
-from xpnn.reproducible import truths
+from xpnn.reproducible import assumptions
 
 LIBRARIES = ("strict", "torch", "jax", "cupy")
 X = np.random.RandomState(0).standard_normal((50, 5))
@@ -42,13 +42,13 @@ class Suppositions:
     """Keeps what each sweep has supposed, and whether it was right."""
 
     def __init__(self, monkeypatch):
-        self.right, own = [], truths.Supposition.was_right
+        self.right, own = [], assumptions.Supposition.was_right
 
         def was_right(supposition):
             self.right.append(own(supposition))
             return self.right[-1]
 
-        monkeypatch.setattr(truths.Supposition, "was_right", was_right)
+        monkeypatch.setattr(assumptions.Supposition, "was_right", was_right)
 
 
 @pytest.fixture
