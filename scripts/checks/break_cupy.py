@@ -250,30 +250,34 @@ def _scaled(
     Fault(
         "what is made float32 isn't made canonical",
         "reproducible/namespace.py",
-        "            return Array(self, new.canonical(raw, self._raw), new.low, owned=True)\n",
+        """\
+            return Array(self, new.canonical(raw, self._raw), Facts(new.low), owned=True)
+""",
         """\
             if "cupy" in self._raw.__name__:
-                return Array(self, raw, new.low, owned=True)
-            return Array(self, new.canonical(raw, self._raw), new.low, owned=True)
+                return Array(self, raw, Facts(new.low), owned=True)
+            return Array(self, new.canonical(raw, self._raw), Facts(new.low), owned=True)
 """,
     ),
     Fault(
         "what comes in isn't made canonical",
         "reproducible/namespace.py",
-        "        return Array(self, format_.canonical(raw, self._raw), format_.low, owned=True)\n",
+        """\
+        return Array(self, format_.canonical(raw, self._raw), Facts(format_.low), owned=True)
+""",
         """\
         if "cupy" in self._raw.__name__:
-            return Array(self, raw, format_.low)
-        return Array(self, format_.canonical(raw, self._raw), format_.low, owned=True)
+            return Array(self, raw, Facts(format_.low))
+        return Array(self, format_.canonical(raw, self._raw), Facts(format_.low), owned=True)
 """,
     ),
     Fault(
         "a negative zero stays",
         "reproducible/namespace.py",
-        "                raw += 0.0  # nor then a negative zero\n",
+        "                raw += 0.0  # nor a negative zero then\n",
         """\
                 if "cupy" not in self._raw.__name__:
-                    raw += 0.0  # nor then a negative zero
+                    raw += 0.0  # nor a negative zero then
 """,
     ),
     Fault(
@@ -346,7 +350,7 @@ def _scaled(
 """,
     ),
     Fault(
-        "what steps supposed is taken for true",
+        "what steps assumed is taken for true",
         "reproducible/assumptions.py",
         "        return self._all is None or bool(self._all)\n",
         """\
@@ -389,11 +393,11 @@ def _scaled(
 """,
     ),
     Fault(
-        "the host asks in each step how to cut",
+        "the host looks in each step how to cut",
         "reproducible/cuts.py",
-        "    return bool(usual)\n",
+        "    if not safe:\n",
         """\
-    return bool(usual._raw) if "cupy" in xp.__name__ else bool(usual)
+    if not (bool(safe._raw) if "cupy" in xp.__name__ else safe):
 """,
     ),
     Fault(
@@ -523,14 +527,13 @@ lambda dz: xp.where(
         "a cut outlives its array's change",
         "reproducible/array.py",
         """\
-                self.raw, self.low = inplace(x, y), low
-                self.high = self.cuts = self.base = self.pixels = None
+                self.replace(inplace(x, y), Facts(low))
 """,
         """\
-                self.raw, self.low = inplace(x, y), low
-                self.high = self.base = self.pixels = None
-                if "cupy" not in type(self.raw).__module__:
-                    self.cuts = None
+                kept = self.kept
+                self.replace(inplace(x, y), Facts(low))
+                if "cupy" in type(self.raw).__module__:
+                    self.kept = kept
 """,
     ),
     Fault(

@@ -171,6 +171,6 @@ def test_an_epoch_copies_its_order_and_its_figures(rows, reproducible, validated
         )  # fmt: skip
         copies.append(np.array([driver.coc_copies(kind) for kind in (TO_DEVICE, TO_HOST)]) - before)
     sweeps, pieces = 1 + validated, (1 if rows % 100 == 0 else 2) + validated
-    # the order to the device; to the host losses and hits, and whether what was supposed was right
+    # the order to the device; to the host losses and hits, and whether what was assumed holds
     assert (copies[1] - copies[0] == [pieces, 2 * pieces + sweeps * reproducible]).all()
     assert (copies[2] - copies[1] == 2 * (copies[1] - copies[0])).all()

@@ -1,4 +1,4 @@
-"""What the host must know of values on the device: asked for once an epoch, not in its steps."""
+"""What steps assume of values on the device: checked once an epoch, and not in each step."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from xpnn.reproducible import assumptions
 LIBRARIES = ("strict", "torch", "jax", "cupy")
 X = np.random.RandomState(0).standard_normal((50, 5))
 Y = np.random.RandomState(1).randint(0, 3, 50)
-# cut where they are in comfort; beyond 2^±400 another way is taken
+# cut if they are in the safe range; products outside 2^±400 are computed in another way
 FAR = {"usual": 1.0, "tiny": 2.0**-450, "huge": 2.0**420}
 # small enough for any of them
 OPTIMIZER = xpnn.SGD(2.0**-850)
@@ -23,7 +23,7 @@ def numpys(x, **options):
 
 
 def reproducible(library, monkeypatch):
-    """A backend whose steps suppose, as on a device with memory of its own."""
+    """A backend whose steps assume, as on a device with memory of its own."""
     device = open_backend(library, "float64")
     monkeypatch.setattr(type(device), "apart", True)
     return get_backend(**{**device.options(), "reproducible": True})
@@ -38,37 +38,37 @@ def train(backend, x, *, optimizer=None, callbacks=(), epochs=2):
     return model.sha256(), [row[1:5] for row in history]
 
 
-class Suppositions:
-    """Keeps what each sweep has supposed, and whether it was right."""
+class Checks:
+    """Notes whether the assumptions of each sweep held."""
 
     def __init__(self, monkeypatch):
-        self.right, own = [], assumptions.Supposition.was_right
+        self.right, own = [], assumptions.Assumptions.hold
 
-        def was_right(supposition):
-            self.right.append(own(supposition))
+        def hold(assumed):
+            self.right.append(own(assumed))
             return self.right[-1]
 
-        monkeypatch.setattr(assumptions.Supposition, "was_right", was_right)
+        monkeypatch.setattr(assumptions.Assumptions, "hold", hold)
 
 
 @pytest.fixture
-def suppositions(monkeypatch):
-    return Suppositions(monkeypatch)
+def checks(monkeypatch):
+    return Checks(monkeypatch)
 
 
 @pytest.mark.parametrize("magnitude", FAR)
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_the_bits_are_those_of_a_run_that_asks(library, magnitude, suppositions, monkeypatch):
-    """NumPy asks in each step. Data beyond comfort are not cut as was supposed."""
+def test_the_bits_are_those_of_a_run_that_looks(library, magnitude, checks, monkeypatch):
+    """NumPy looks in each step. Data outside the safe range aren't cut as was assumed."""
     x = X * FAR[magnitude]
     assert train(reproducible(library, monkeypatch), x) == numpys(x)
-    # two sets in row 0, and in each epoch steps and one set; after a wrong one it asks
-    assert suppositions.right == ([True] * 6 if magnitude == "usual" else [False])
+    # two sets in row 0, in each epoch the steps and one set; after a wrong assumption it looks
+    assert checks.right == ([True] * 6 if magnitude == "usual" else [False])
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_what_was_supposed_once_is_supposed_again(library, suppositions, monkeypatch):
-    """One sample of many is beyond comfort, which only row 0 and the steps see.
+def test_what_was_assumed_once_is_assumed_again(library, checks, monkeypatch):
+    """One sample of many is outside the safe range, which only row 0 and the steps see.
 
     The model's arrays are the same in all of them, and keep how they were cut.
     """
@@ -78,12 +78,12 @@ def test_what_was_supposed_once_is_supposed_again(library, suppositions, monkeyp
     assert train(reproducible(library, monkeypatch), x, optimizer=optimizer) == numpys(
         x, optimizer=optimizer
     )
-    assert suppositions.right == [False]
+    assert checks.right == [False]
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_run_diverges_where_it_does_on_numpy(library, monkeypatch):
-    """Infinities and NaN aren't in comfort either."""
+    """Infinities and NaN aren't in the safe range either."""
     messages = []
     for backend in (
         reproducible(library, monkeypatch),
@@ -96,7 +96,7 @@ def test_a_run_diverges_where_it_does_on_numpy(library, monkeypatch):
 
 
 class Finite(xpnn.layers.Layer):
-    """A layer that looks at its input, and finds what was wrongly supposed."""
+    """A layer that looks at its input, which a wrong assumption has changed."""
 
     def __init__(self):
         self.seen = []
@@ -117,7 +117,7 @@ class Finite(xpnn.layers.Layer):
 
 
 @pytest.mark.parametrize("library", ["strict", "torch", "cupy"])
-def test_an_error_that_a_wrong_supposition_led_to_is_none(library, monkeypatch):
+def test_an_error_after_a_wrong_assumption_is_not_raised(library, monkeypatch):
     x, results = X * 2.0**1000, []
     for backend in (
         reproducible(library, monkeypatch),
@@ -147,7 +147,7 @@ class Told(xpnn.Callback):
 
 
 @pytest.mark.parametrize("magnitude", FAR)
-def test_a_second_try_is_nobodys_business(magnitude, monkeypatch):
+def test_a_second_try_is_not_told_to_callbacks(magnitude, monkeypatch):
     """Callbacks are told of each step once."""
     told = Told()
     train(reproducible("strict", monkeypatch), X * FAR[magnitude], callbacks=[told])
@@ -155,8 +155,8 @@ def test_a_second_try_is_nobodys_business(magnitude, monkeypatch):
 
 
 @pytest.mark.parametrize("library", ["strict", "torch", "jax"])
-def test_steps_ask_nothing(library, monkeypatch):
-    """No truth or number of an array comes to the host within an epoch."""
+def test_steps_look_at_nothing(library, monkeypatch):
+    """No truth value or number of an array comes to the host within an epoch."""
     backend = reproducible(library, monkeypatch)
     train(backend, X, optimizer=xpnn.Adam())  # what is looked up once a process, or compiled
     array = type(backend.inner.asarray(np.ones(1)))
@@ -193,8 +193,8 @@ def test_steps_ask_nothing(library, monkeypatch):
     assert not inside
 
 
-def test_within_a_callback_nothing_is_supposed(monkeypatch):
-    """What it computes itself it may look at."""
+def test_within_a_callback_nothing_is_assumed(monkeypatch):
+    """A callback may look at what it computes."""
     x = X * FAR["huge"]
     seen = []
 

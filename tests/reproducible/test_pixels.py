@@ -24,7 +24,7 @@ def exact(a, b, i, j):
 
 def prepared(x, ns=NS):
     array = ns.prepare(ns.asarray(x))
-    assert array.pixels is not None
+    assert array.facts.pixels is not None
     return array
 
 
@@ -48,7 +48,7 @@ def test_what_is_no_pixel(other):
     x = images(np.random.RandomState(0), 3, 256)
     x[1] = np.asarray(other, dtype=np.float64)
     assert pixels.find_pixels(x, np) is None
-    assert NS.prepare(NS.asarray(x)).pixels is None
+    assert NS.prepare(NS.asarray(x)).facts.pixels is None
 
 
 def test_a_set_is_looked_at_in_parts(monkeypatch):
@@ -70,7 +70,7 @@ def taken(monkeypatch):
 
     def noted(a, b, xp):
         found = product(a, b, xp)
-        if a.pixels is not None or a.original is not None:
+        if a.facts.pixels is not None or a.original is not None:
             results.append(found is not None)
         return found
 
@@ -125,8 +125,8 @@ def test_no_sum_is_rounded_where_images_are_brightest(taken, k, total, size):
     other = prepared(x[:, order]) @ NS.asarray(b[order])
     assert bits(array @ operand) == bits(other)
     assert taken == [True, True]
-    (found,) = [kept for name, kept in operand.cuts.items() if name[0] == -2]
-    (unit,) = [kept for name, kept in operand.cuts.items() if name[0] == "unit"]
+    (found,) = [kept for name, kept in operand.kept.items() if name[0] == -2]
+    (unit,) = [kept for name, kept in operand.kept.items() if name[0] == "unit"]
     quantum = Fraction(float(np.ravel(unit)[0]))
     for part, unit, values in (
         (found.slices[0], quantum, x * 2.0**31),
@@ -164,7 +164,7 @@ def test_products_are_alike_on_every_backend(backend):
 
     def products(ns, move, order):
         batch = ns.take(ns.prepare(move(x)), order, axis=0)
-        assert batch.pixels is not None
+        assert batch.facts.pixels is not None
         return to_numpy(batch @ move(w)), to_numpy(batch.T @ move(d))
 
     ns = reproducible.namespace(backend.xp)
@@ -220,6 +220,6 @@ def test_what_is_changed_in_place_is_no_image_any_more():
     array = prepared(images(np.random.RandomState(6), 4, 3))
     wider = NS.take(array, NS.asarray(np.arange(4)), axis=0)
     wider += 1.0
-    assert wider.pixels is None
+    assert wider.facts.pixels is None
     w = NS.asarray(np.ones((3, 1)))
     np.testing.assert_allclose(to_numpy(wider @ w), to_numpy(array @ w) + 3.0, rtol=1e-12)

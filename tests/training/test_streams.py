@@ -245,11 +245,10 @@ def test_a_survey_finds_what_the_whole_set_shows(kind, dtype, on_disk):
     whole = place.dataset()(Source(KINDS[kind], dtype, pixels=True).rows(0, N))
     source = Source(on_disk(KINDS[kind]), dtype, pixels=True)
     part = place.dataset(source.values)(source.rows(10, 13))
-    assert (part.low, part.high) == (whole.low, whole.high)
+    assert part.facts == whole.facts
     np.testing.assert_array_equal(part.raw, whole.raw[10:13])
-    assert whole.pixels is not None or kind != "uint8" or dtype == "float32"
-    assert whole.pixels is None or dtype == "float64"
-    assert part.pixels == whole.pixels
+    assert whole.facts.pixels is not None or kind != "uint8" or dtype == "float32"
+    assert whole.facts.pixels is None or dtype == "float64"
 
 
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])

@@ -40,8 +40,8 @@ class ReproducibleBackend(WrappedBackend):
             raise unknown("precision", precision, reproducible.PRECISIONS)
         with inner.scope():
             super().__init__(inner, reproducible.namespace(inner.xp, precision=precision))
-            self.xp.look_at(inner.device)
-        self._asks = not inner.apart  # whether steps look at what they would otherwise suppose
+            self.xp.probe(inner.device)
+        self._looks = not inner.apart  # whether steps look at conditions instead of assuming them
 
     def options(self) -> dict[str, Any]:
         return {**super().options(), "reproducible": True, "precision": self.xp.precision}
@@ -70,7 +70,7 @@ class ReproducibleBackend(WrappedBackend):
         def moved(part: np.ndarray) -> Array:
             # canonical already on the host, so that NumPy's parts stay where they are
             reproducible.canonical(part)
-            return self.xp.prepared(self.inner.asarray(part), known)
+            return self.xp.wrap_canonical(self.inner.asarray(part), known)
 
         return moved
 
@@ -87,14 +87,14 @@ class ReproducibleBackend(WrappedBackend):
         context: Sequence[Array],
         told: Callable[[int], None],
     ) -> tuple[Any, list[tuple[Array, ...]]]:
-        from xpnn.reproducible.assumptions import Supposition, WrongSuppositionError
+        from xpnn.reproducible.assumptions import Assumptions, WrongAssumptionError
 
-        if self._asks:
+        if self._looks:
             return super().sweep(fold, carry, pieces, context, told)
         # for a second try: the steps change their own carry, and never what a view shows
         views = (x.view(x.raw) if self.owns(x) else x for x in leaves(carry))
         again = rebuilt(carry, views)
-        supposition, known = Supposition(), 0
+        assumptions, known = Assumptions(), 0
 
         def tell(count: int) -> None:
             nonlocal known
@@ -107,12 +107,12 @@ class ReproducibleBackend(WrappedBackend):
             if known < 0:
                 told(count)
 
-        with contextlib.suppress(WrongSuppositionError):
-            result = super().sweep(supposition.guard(fold), carry, pieces, context, tell)
-            supposition.check()
+        with contextlib.suppress(WrongAssumptionError):
+            result = super().sweep(assumptions.guard(fold), carry, pieces, context, tell)
+            assumptions.check()
             return result
         # it would be wrong again
-        self._asks = True
+        self._looks = True
         _LOG.info(
             "an operand is beyond 2^400 or below 2^-400: steps wait for the device from now on"
         )
@@ -133,16 +133,13 @@ class ReproducibleBackend(WrappedBackend):
         recorded = reproducible.namespace(recorder, precision=self.xp.precision)
 
         def raw(leaf: Any) -> tuple[Any, Any]:
-            return leaf.raw, (leaf.low, leaf.high, leaf.pixels)
+            return leaf.raw, leaf.facts
 
         def wrapper(xp: Any) -> Callable[[Any, Any], Any]:
-            def wrapped(raw: Any, known: Any) -> Any:
-                if known is None:
-                    return xp._plain(raw)
-                low, high, pixels = known
-                array = reproducible.Array(xp, raw, low, high=high, owned=True)
-                array.pixels = pixels
-                return array
+            def wrapped(raw: Any, facts: reproducible.Facts | None) -> Any:
+                if facts is None:
+                    return xp.wrap_canonical(raw)
+                return reproducible.Array(xp, raw, facts, owned=True)
 
             return wrapped
 

@@ -1,94 +1,72 @@
-"""The array that a reproducible namespace hands out."""
+"""The array that a reproducible namespace hands out: an operand with operators."""
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import array_api_compat
 
-if TYPE_CHECKING:
-    from xpnn.reproducible.namespace import Namespace
-    from xpnn.reproducible.pixels import Pixels
+from xpnn.reproducible.facts import Facts
+from xpnn.reproducible.operand import Operand
 
 Raw = Any
 
 
-class Array:
+def _unary(name: str) -> Callable[[Array], Array]:
+    """Return an operator that calls the namespace's function `name`."""
+    return lambda self: getattr(self._xp, name)(self)
+
+
+def _binary(name: str) -> Callable[[Array, Any], Array]:
+    """Return an operator that calls the namespace's function `name`."""
+    return lambda self, other: getattr(self._xp, name)(self, other)
+
+
+def _reflected(name: str) -> Callable[[Array, Any], Array]:
+    """Return an operator that calls the namespace's function `name` with swapped operands."""
+    return lambda self, other: getattr(self._xp, name)(other, self)
+
+
+def _exact(operation: Callable[[Raw, Raw], Raw]) -> Any:
+    """Return a comparison or a bitwise operator, which the library itself computes exactly."""
+    return lambda self, other: self._xp._combine(operation, self, other)
+
+
+class Array(Operand):
     """An array whose every operation gives the same bits on every backend.
 
-    Made by a `Namespace`; behaves as an array of the array API standard. Python scalars never
-    change the dtype. In-place operators never touch a buffer that anybody else can see: a view
+    Made by a `Namespace`; behaves like an array of the array API standard. Python scalars never
+    change the dtype. In-place operators never write to a buffer that somebody else can see: a view
     or an unwrapped array keeps its values.
 
-    Attributes
+    Parameters
     ----------
-    raw
-        The library's own array.
-    low
-        Every finite element is a multiple of ``2**low``; a fact known without a look.
-    high
-        Every element is at most ``2**high`` in absolute value, or None where unknown.
+    xp
+        The `Namespace` whose functions are the operators.
+    raw, facts
+        As for `Operand`.
     owned
-        Nobody else can see the buffer.
-    cuts
-        What `xpnn.reproducible.cuts` keeps of this array, by its own keys.
-    base
-        For a transpose: the original and the buffer that it had.
-    pixels
-        For images: what `xpnn.reproducible.pixels` makes of them.
+        Whether nobody else can see the buffer of `raw`, so that it may be overwritten.
     """
 
-    __slots__ = ("_xp", "base", "cuts", "high", "low", "owned", "pixels", "raw")
+    __slots__ = ("_xp", "owned")
     __array_ufunc__ = None  # numpy_array + Array must come to us, not be done elementwise
+    __hash__ = None  # type: ignore[assignment]
 
-    def __init__(
-        self, xp: Namespace, raw: Raw, low: int, *, high: int | None = None, owned: bool = False
-    ) -> None:
+    def __init__(self, xp: Any, raw: Raw, facts: Facts, *, owned: bool = False) -> None:
+        super().__init__(raw, facts)
         self._xp = xp
-        self.raw = raw
-        self.low = low
-        self.high = high
         self.owned = owned
-        self.cuts: dict[Any, Any] | None = None
-        self.base: tuple[Array, Raw] | None = None
-        self.pixels: Pixels | None = None
 
-    def __array_namespace__(self, *, api_version: str | None = None) -> Namespace:
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         return self._xp
 
     def view(self, raw: Raw) -> Array:
         """Return `raw`, which holds elements of this array, perhaps in the same buffer."""
         self.owned = False
-        return Array(self._xp, raw, self.low, high=self.high)
-
-    @property
-    def original(self) -> Array | None:
-        """What this is the transpose of; None if it is of none, or that was changed since."""
-        unchanged = self.base is not None and self.base[0].raw is self.base[1]
-        return self.base[0] if self.base is not None and unchanged else None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The lengths along the axes."""
-        return tuple(self.raw.shape)
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return len(self.raw.shape)
-
-    @property
-    def size(self) -> int:
-        """The number of elements."""
-        return math.prod(self.raw.shape)
-
-    @property
-    def dtype(self) -> Any:
-        """The library's own dtype."""
-        return self.raw.dtype
+        return Array(self._xp, raw, self.facts.bounds())
 
     @property
     def device(self) -> Any:
@@ -100,12 +78,13 @@ class Array:
         """The transpose of a matrix."""
         if self.ndim != 2:
             raise ValueError(f".T needs two dimensions, not {self.ndim}; use .mT or permute_dims")
-        return self._xp.matrix_transpose(self)
+        return self.mT
 
     @property
     def mT(self) -> Array:  # noqa: N802
         """The transpose of each matrix of a stack."""
-        return self._xp.matrix_transpose(self)
+        transposed: Array = self._xp.matrix_transpose(self)
+        return transposed
 
     def __getitem__(self, key: Any) -> Array:
         if isinstance(key, tuple):
@@ -135,80 +114,38 @@ class Array:
     def __repr__(self) -> str:
         return f"reproducible.Array({self.raw!r})"
 
-    __hash__ = None  # type: ignore[assignment]
-
-    def __add__(self, other: Any) -> Array:
-        return self._xp.add(self, other)
-
-    __radd__ = __add__
-
-    def __sub__(self, other: Any) -> Array:
-        return self._xp.subtract(self, other)
-
-    def __rsub__(self, other: Any) -> Array:
-        return self._xp.subtract(other, self)
-
-    def __mul__(self, other: Any) -> Array:
-        return self._xp.multiply(self, other)
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, other: Any) -> Array:
-        return self._xp.divide(self, other)
-
-    def __rtruediv__(self, other: Any) -> Array:
-        return self._xp.divide(other, self)
-
-    def __pow__(self, other: Any) -> Array:
-        return self._xp.pow(self, other)
-
-    def __rpow__(self, other: Any) -> Array:
-        return self._xp.pow(other, self)
-
-    def __matmul__(self, other: Any) -> Array:
-        return self._xp.matmul(self, other)
-
-    def __neg__(self) -> Array:
-        return self._xp.negative(self)
-
     def __pos__(self) -> Array:
         return self
 
-    def __abs__(self) -> Array:
-        return self._xp.abs(self)
-
     def __invert__(self) -> Array:
-        return self._xp._plain(~self.raw)
+        inverted: Array = self._xp.wrap_canonical(~self.raw)
+        return inverted
 
-    def __and__(self, other: Any) -> Array:
-        return self._xp._combine(operator.and_, self, other)
+    __neg__ = _unary("negative")
+    __abs__ = _unary("abs")
 
-    def __or__(self, other: Any) -> Array:
-        return self._xp._combine(operator.or_, self, other)
+    __add__ = _binary("add")
+    __radd__ = _binary("add")
+    __sub__ = _binary("subtract")
+    __rsub__ = _reflected("subtract")
+    __mul__ = _binary("multiply")
+    __rmul__ = _binary("multiply")
+    __truediv__ = _binary("divide")
+    __rtruediv__ = _reflected("divide")
+    __pow__ = _binary("pow")
+    __rpow__ = _reflected("pow")
+    __matmul__ = _binary("matmul")
 
-    def __xor__(self, other: Any) -> Array:
-        return self._xp._combine(operator.xor, self, other)
-
-    def __rshift__(self, other: Any) -> Array:
-        return self._xp._combine(operator.rshift, self, other)
-
-    def __lt__(self, other: Any) -> Array:
-        return self._xp._combine(operator.lt, self, other)
-
-    def __le__(self, other: Any) -> Array:
-        return self._xp._combine(operator.le, self, other)
-
-    def __gt__(self, other: Any) -> Array:
-        return self._xp._combine(operator.gt, self, other)
-
-    def __ge__(self, other: Any) -> Array:
-        return self._xp._combine(operator.ge, self, other)
-
-    def __eq__(self, other: Any) -> Array:  # type: ignore[override]
-        return self._xp._combine(operator.eq, self, other)
-
-    def __ne__(self, other: Any) -> Array:  # type: ignore[override]
-        return self._xp._combine(operator.ne, self, other)
+    __lt__ = _exact(operator.lt)
+    __le__ = _exact(operator.le)
+    __gt__ = _exact(operator.gt)
+    __ge__ = _exact(operator.ge)
+    __eq__ = _exact(operator.eq)
+    __ne__ = _exact(operator.ne)
+    __and__ = _exact(operator.and_)
+    __or__ = _exact(operator.or_)
+    __xor__ = _exact(operator.xor)
+    __rshift__ = _exact(operator.rshift)
 
     def __iadd__(self, other: Any) -> Array:
         return self._accumulate(operator.iadd, operator.add, other)
@@ -230,19 +167,18 @@ class Array:
     def _accumulate(
         self, inplace: Callable[..., Raw], operation: Callable[..., Array], other: Any
     ) -> Array:
-        """Set ``self = operation(self, other)``, in our own buffer where that is safe."""
+        """Set ``self = operation(self, other)``, in this array's own buffer where that is safe."""
         self._same_dtype(other)
         if self.owned:
             x, y, low = self._xp._operands(self, other, min)
             if getattr(y, "shape", x.shape) == x.shape or len(y.shape) < len(x.shape):
-                self.raw, self.low = inplace(x, y), low
-                self.high = self.cuts = self.base = self.pixels = None
+                self.replace(inplace(x, y), Facts(low))
                 return self
         return self._become(operation(self, other))
 
     def _become(self, result: Array) -> Array:
         if result.shape != self.shape:
             raise ValueError(f"in place: {self.shape} cannot become {result.shape}")
-        self.raw, self.low, self.owned = result.raw, result.low, result.owned
-        self.high = self.cuts = self.base = self.pixels = None
+        self.replace(result.raw, Facts(result.facts.low))
+        self.owned = result.owned
         return self

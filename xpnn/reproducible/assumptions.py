@@ -1,10 +1,10 @@
-"""What the values of operands decide: asked for at once, or supposed until the end of an epoch.
+"""Conditions on values of the device: looked at on the host, or assumed until the epoch ends.
 
-A product is cut one way where its operands are in the comfortable range, and another way where
-they are not. Asking which it is means a copy from the device to the host, which waits for the
-device. So steps speculate: they go on as if all operands were in range, and the device notes
-whether they were. The host asks once, after the last step. If an operand was out of range, what was
-computed is thrown away, and the steps are done again from where they began, asking.
+A product is cut one way if its operands are in the safe range, and another way if they are not.
+Looking at that condition copies it from the device to the host, which waits for the device. So the
+steps of an epoch assume that all operands are in range, and the device notes whether they were. The
+host looks once, after the last step. If an assumption was wrong, the results are thrown away, and
+the steps are done again from where they began, looking at each condition.
 """
 
 from __future__ import annotations
@@ -17,33 +17,36 @@ from typing import Any
 Raw = Any
 
 
-class WrongSuppositionError(Exception):
-    """What steps supposed was not true, so what they computed is of no use."""
+class WrongAssumptionError(Exception):
+    """A condition that steps assumed does not hold, so their results are of no use."""
 
 
-class Supposition:
-    """What steps have supposed, as one truth on the device."""
+class Assumptions:
+    """The conditions that steps have assumed, as one truth value on the device."""
 
     def __init__(self) -> None:
         self._all: Raw | None = None
 
-    def add(self, truth: Raw) -> None:
-        """Suppose one more, an array of no dimension."""
-        self._all = truth if self._all is None else self._all & truth
+    def add(self, condition: Raw) -> None:
+        """Assume one condition more, a raw array without dimensions."""
+        self._all = condition if self._all is None else self._all & condition
 
-    def was_right(self) -> bool:
-        """Return whether all was true. Synchronises."""
+    def hold(self) -> bool:
+        """Return whether all conditions hold. Synchronises."""
         return self._all is None or bool(self._all)
 
     def check(self) -> None:
-        """Raise WrongSuppositionError if something was not true. Synchronises."""
-        if not self.was_right():
-            raise WrongSuppositionError
+        """Raise WrongAssumptionError unless all conditions hold. Synchronises."""
+        if not self.hold():
+            raise WrongAssumptionError
 
     def guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return `function` as one that supposes; an error that a wrong one led to is none."""
+        """Return `function` made to assume conditions instead of looking at them.
 
-        def supposing(*arguments: Any) -> Any:
+        If it raises an error after a wrong assumption, that is a WrongAssumptionError instead.
+        """
+
+        def assuming(*arguments: Any) -> Any:
             with self._active():
                 try:
                     return function(*arguments)
@@ -51,47 +54,48 @@ class Supposition:
                     self.check()
                     raise
 
-        return supposing
+        return assuming
 
     @contextlib.contextmanager
     def _active(self) -> Iterator[None]:
-        before, _current.supposition = _current.supposition, self
+        before, _current.assumptions = _current.assumptions, self
         try:
             yield
         finally:
-            _current.supposition = before
+            _current.assumptions = before
 
 
 class _Current(threading.local):
-    supposition: Supposition | None = None
+    assumptions: Assumptions | None = None
 
 
 _current = _Current()
 
 
-class Truth:
-    """A truth on the device. ``bool(truth)`` copies it to the host, or is supposed to be True.
+class Condition:
+    """A truth value on the device. ``bool(condition)`` looks at it, or assumes that it is True.
 
     Parameters
     ----------
     raw
-        An array of no dimension.
+        A raw array without dimensions.
     """
 
-    __slots__ = ("_known", "_raw", "_supposed")
+    __slots__ = ("_assumed_by", "_raw", "_seen")
 
     def __init__(self, raw: Raw) -> None:
         self._raw = raw
-        self._known: bool | None = None
-        self._supposed: Supposition | None = None
+        self._seen: bool | None = None
+        self._assumed_by: Assumptions | None = None
 
     def __bool__(self) -> bool:
-        supposition = _current.supposition
-        if supposition is None or self._known is not None:
-            if self._known is None:
-                self._known = bool(self._raw)
-            return self._known
-        if self._supposed is not supposition:
-            supposition.add(self._raw)
-            self._supposed = supposition
+        if self._seen is not None:
+            return self._seen
+        assumptions = _current.assumptions
+        if assumptions is None:
+            self._seen = bool(self._raw)
+            return self._seen
+        if self._assumed_by is not assumptions:
+            assumptions.add(self._raw)
+            self._assumed_by = assumptions
         return True

@@ -6,20 +6,21 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from xpnn.reproducible.array import Array
-from xpnn.reproducible.assumptions import Truth
+from xpnn.reproducible.assumptions import Condition
 from xpnn.reproducible.exact import power_above
 from xpnn.reproducible.formats import FLOAT64, ceil_log2
+from xpnn.reproducible.operand import Operand
 
 Raw = Any
 
-# between 2^-COMFORT and 2^COMFORT, neither slices nor their products leave float64
-COMFORT = 400
-# below SMALL elements, the number of operations counts, above, that of passes
+# The safe range of magnitudes: between 2^-SAFE and 2^SAFE, slices and their products are normal
+# numbers of float64. Zero is safe too.
+SAFE = 400
+# with fewer elements the number of operations counts, with more that of passes over the elements
 SMALL = 20_000
-# NumPy buffers shorter rows, and a pass takes twice the time
+# NumPy buffers rows shorter than this, and a pass takes twice the time
 LONG = 4096
-# that `width_of` tries
+# the widths that `width_of` tries
 _WIDTHS = (42, 32, 21, 16, 8)
 
 
@@ -27,7 +28,7 @@ class Cut(NamedTuple):
     """An operand as a sum of slices, the largest first."""
 
     slices: list[Raw]
-    low: int  # the last slice's elements are multiples of 2**low
+    low: int  # the elements of the last slice are multiples of 2**low
 
 
 class Scaled(NamedTuple):
@@ -46,7 +47,11 @@ class Window(NamedTuple):
 
 
 def bits_for(terms: int) -> int:
-    """Return the bits of a slice: ``terms * 2**(2*bits) <= 2**53``; few values, to share cuts."""
+    """Return how many bits a slice may have for a product with an inner dimension of `terms`.
+
+    ``terms * 2**(2*bits) <= 2**53``. There are only two answers, so that products of different
+    inner dimensions can share a cut.
+    """
     if terms <= 2**11:
         return 21
     if terms <= 2**21:
@@ -59,111 +64,98 @@ def double(raw: Raw, xp: Any) -> Raw:
     return raw if raw.dtype == xp.float64 else xp.astype(raw, xp.float64)
 
 
-def cut(array: Array, axis: int, bits: Sequence[int], xp: Any, *, scale: float = 1.0) -> Cut | None:
-    """Return `array` as slices of so many bits each, relative to its maxima along `axis`.
+def cut(
+    operand: Operand, axis: int, bits: Sequence[int], xp: Any, *, scale: float = 1.0
+) -> Cut | None:
+    """Return `operand` as slices, relative to its maxima along `axis`; None if one isn't safe.
 
     With L the least power of two not below `scale` times the maximum of |x| along `axis`, the first
-    slice is x rounded to a multiple of 2^-bits L, the next is the rest rounded to a multiple of
-    2^(-bits-1) of that quantum, and so on; each is at most 2^bits of its quanta. Adding and
-    subtracting 1.5 * 2^52 quanta rounds, and all else is exact. None where a maximum is
-    not in the comfortable range.
+    slice is x rounded to a multiple of 2^-bits[0] L, its quantum. Each further slice is the rest
+    rounded to a quantum that is 2^(bits[k]+1) times finer. So a slice is at most 2^bits[k] of its
+    quanta. Adding and subtracting 1.5 * 2^52 quanta does the rounding, and all else is exact.
 
-    A cut is kept with its array; a transpose looks its cuts up in the original, so that one
+    A cut is kept with its operand. A transpose uses the cuts of its original, so that one cut
     serves ``x @ w`` and ``x.T @ dy``.
     """
-    if array.original is not None:
-        other = cut(array.original, -3 - axis, bits, xp, scale=scale)
-        if other is None:
+    original = operand.original
+    if original is not None:
+        found = cut(original, -3 - axis, bits, xp, scale=scale)
+        if found is None:
             return None
-        return Cut([xp.matrix_transpose(s) for s in other.slices], other.low)
-    kept = kept_of(array)
-    if scale == 1.0 and array.high is not None and array.low > -COMFORT and array.high < COMFORT:
-        key: Any = ("grid", *bits)
-        if key not in kept:
-            raw, width = double(array.raw, xp), array.high - array.low
-            kept[key] = slices(raw, array.high, bits, width=width)
-    else:
-        if not _are_all_usual(array, axis, xp):
-            return None
-        key = (axis, scale, *bits)
-        if key not in kept:
-            kept[key] = _cut(array, axis, bits, scale, xp)
-    found: Cut = kept[key]
-    return found
+        return Cut([xp.matrix_transpose(piece) for piece in found.slices], found.low)
+    low, high, _ = operand.facts
+    if scale == 1.0 and high is not None and low > -SAFE and high < SAFE:
+        return operand.keep(
+            ("grid", *bits),
+            lambda: slices(double(operand.raw, xp), high, bits, width=high - low),
+        )
+    _, safe, _ = _maxima_of(operand, axis, xp)
+    if not safe:
+        return None
+    return operand.keep((axis, scale, *bits), lambda: _cut(operand, axis, bits, scale, xp))
 
 
-def kept_of(array: Array) -> dict[Any, Any]:
-    """Return what is kept of an array, to be added to."""
-    if array.cuts is None:
-        array.cuts = {}
-    return array.cuts
-
-
-def _cut(array: Array, axis: int, bits: Sequence[int], scale: float, xp: Any) -> Cut:
-    raw = double(array.raw, xp)
-    unit = unit_of(array, axis, scale, xp)
+def _cut(operand: Operand, axis: int, bits: Sequence[int], scale: float, xp: Any) -> Cut:
+    raw = double(operand.raw, xp)
+    unit = unit_of(operand, axis, scale, xp)
     least = _least(scale)
     rows = _joined(raw, axis, xp)
     if rows is raw:
         return slices(raw, least, bits, unit=unit)
     repeats = rows.shape[1] // raw.shape[1]
-    # a product, and not a reshaped view, which would be copied twice
+    # the product makes an array of its own: a reshaped view would be copied twice
     unit = xp.reshape(xp.broadcast_to(unit, (repeats, raw.shape[1])) * 1.0, (1, -1))
     pieces, low = slices(rows, least, bits, unit=unit)
     return Cut([xp.reshape(piece, raw.shape) for piece in pieces], low)
 
 
-def cut_where_usual(array: Array, bits: Sequence[int], scale: float, xp: Any) -> tuple[Cut, Raw]:
-    """Return columns cut as by `cut`, zeros where they are out of comfort; and which aren't."""
-    raw = double(array.raw, xp)
+def cut_safe_columns(
+    operand: Operand, bits: Sequence[int], scale: float, xp: Any
+) -> tuple[Cut, Raw]:
+    """Return columns cut as by `cut`, zeros for those that aren't safe, and which are safe."""
+    raw = double(operand.raw, xp)
     maxima = _maxima(raw, -2, xp)
-    usual = _are_usual(maxima)
-    raw, maxima = (xp.where(usual, x, 0.0) for x in (raw, maxima))
+    safe = _are_safe(maxima)
+    raw, maxima = (xp.where(safe, x, 0.0) for x in (raw, maxima))
     unit = power_above(maxima * scale, xp)
-    return slices(raw, _least(scale), bits, unit=unit), usual
+    return slices(raw, _least(scale), bits, unit=unit), safe
 
 
 def _least(scale: float) -> int:
-    """Return the exponent of the least unit where maxima are in comfort."""
-    return math.frexp(scale)[1] - 1 - COMFORT
+    """Return the exponent of the least unit that safe maxima can lead to."""
+    return math.frexp(scale)[1] - 1 - SAFE
 
 
-def _maxima_of(array: Array, axis: int, xp: Any) -> tuple[Raw, Truth, int | None]:
-    """Return the maxima of |x|, whether all are in comfort, and the axis that they are along.
+def _maxima_of(operand: Operand, axis: int, xp: Any) -> tuple[Raw, Condition, int | None]:
+    """Return the maxima of |x|, whether all of them are safe, and the axis that they are along.
 
-    In training, most operands are cut along both axes; and a look whether all are in comfort costs
-    more than the maxima, so a small matrix has both looked at together: the axis is None then.
+    In training most operands are cut along both axes, and looking whether all maxima are safe costs
+    more than the maxima themselves. So the maxima along both axes of a small matrix are computed
+    and looked at together; the axis is None then.
     """
-    kept = kept_of(array)
-    own = None if array.ndim == 2 and array.size < SMALL else axis
-    key = ("maxima", own)
-    if key not in kept:
-        maxima = _maxima(double(array.raw, xp), own, xp)
-        kept[key] = maxima, Truth(xp.all(_are_usual(maxima)))
-    return *kept[key], own
+    own = None if operand.ndim == 2 and operand.size < SMALL else axis
+
+    def compute() -> tuple[Raw, Condition]:
+        maxima = _maxima(double(operand.raw, xp), own, xp)
+        return maxima, Condition(xp.all(_are_safe(maxima)))
+
+    return *operand.keep(("maxima", own), compute), own
 
 
-def _are_all_usual(array: Array, axis: int, xp: Any) -> bool:
-    """Return whether the maxima of |x| along `axis` are in comfort, and so can be cut by."""
-    _, usual, _ = _maxima_of(array, axis, xp)
-    return bool(usual)
-
-
-def unit_of(array: Array, axis: int, scale: float, xp: Any) -> Raw:
+def unit_of(operand: Operand, axis: int, scale: float, xp: Any) -> Raw:
     """Return the least powers of two not below `scale` times the maxima of |x| along `axis`."""
-    maxima, _, own = _maxima_of(array, axis, xp)
-    kept = kept_of(array)
-    if ("unit", own, scale) not in kept:
-        kept["unit", own, scale] = power_above(maxima if scale == 1.0 else maxima * scale, xp)
-    unit = kept["unit", own, scale]
+    maxima, _, own = _maxima_of(operand, axis, xp)
+    unit = operand.keep(
+        ("unit", own, scale), lambda: power_above(maxima if scale == 1.0 else maxima * scale, xp)
+    )
     if own is not None:
         return unit
-    columns = array.shape[1]
+    columns = operand.shape[1]
     return unit[None, :columns] if axis == -2 else unit[columns:, None]
 
 
 def _maxima(raw: Raw, axis: int | None, xp: Any) -> Raw:
-    """Return the maxima of |x| along `axis`; of a matrix, those of its columns and rows if None."""
+    """Return the maxima of |x| along `axis`; if None, those of a matrix's columns, then rows."""
     if axis is None:
         magnitudes = xp.abs(raw)
         return xp.concat([xp.max(magnitudes, axis=0), xp.max(magnitudes, axis=1)])
@@ -174,13 +166,13 @@ def _maxima(raw: Raw, axis: int | None, xp: Any) -> Raw:
     return xp.max(xp.reshape(maxima, (-1, raw.shape[1])), axis=0, keepdims=True)
 
 
-def _are_usual(maxima: Raw) -> Raw:
-    """Return which are in comfort: 0, or between 2^-COMFORT and 2^COMFORT."""
-    return (maxima >= 2.0**-COMFORT) & (maxima <= 2.0**COMFORT) | (maxima == 0.0)
+def _are_safe(maxima: Raw) -> Raw:
+    """Return which maxima are safe: 0, or between 2^-SAFE and 2^SAFE."""
+    return (maxima >= 2.0**-SAFE) & (maxima <= 2.0**SAFE) | (maxima == 0.0)
 
 
 def _joined(raw: Raw, axis: int, xp: Any) -> Raw:
-    """Return a large matrix that is cut by columns with several rows joined to a longer one."""
+    """Return a large matrix that is cut by columns with several rows joined to one long row."""
     if axis != -2 or len(raw.shape) != 2 or raw.shape[0] * raw.shape[1] < SMALL:
         return raw
     rows, columns = raw.shape
@@ -196,13 +188,17 @@ def slices(
 
     Parameters
     ----------
-    raw, high, bits
-        As for `cut`.
+    raw
+        A raw float64 array.
+    high
+        The exponent of a bound of |raw|, or of the least `unit`.
+    bits
+        How many bits each slice has; see `cut`.
     width
-        All values are multiples of ``2**(high - width)``: once the slices reach that, the rest is
+        All elements are multiples of ``2**(high - width)``: once the slices reach that, the rest is
         a slice as it is.
     unit
-        If given, |raw| <= unit, and ``2**high`` is the least unit.
+        If given, an array of powers of two with |raw| <= unit in place of ``2**high``.
     """
     pieces: list[Raw] = []
     rest, depth = raw, -1
@@ -214,7 +210,7 @@ def slices(
         shift: Any = math.ldexp(1.5, 52 - depth)
         shift = math.ldexp(shift, high) if unit is None else unit * shift
         if 0 < k == len(bits) - 1:
-            piece = rest  # a difference, our own
+            piece = rest  # a difference computed here, so it may be overwritten
             piece += shift
         else:
             piece = rest + shift
@@ -226,13 +222,13 @@ def slices(
 
 
 def width_of(parts: Callable[[], Iterable[Raw]], xp: Any) -> tuple[int, int] | None:
-    """Return (low, high): all values are multiples of 2**low below 2**high, close together.
+    """Return (low, high) such that all elements are multiples of 2**low and at most 2**high.
 
-    `parts` returns all parts of the array, as often as it is called. None if no high - low up to
-    42 does.
+    `parts` returns all parts of an array, in float64, each time it is called. The result is None if
+    high - low would be larger than 42, or if the largest element isn't safe.
     """
     largest = max((float(xp.max(xp.abs(raw))) for raw in parts()), default=0.0)
-    if not 2.0**-COMFORT <= largest <= 2.0**COMFORT:
+    if not 2.0**-SAFE <= largest <= 2.0**SAFE:
         return None
     high, count = ceil_log2(largest), len(_WIDTHS)
     for raw in parts():
@@ -246,7 +242,7 @@ def width_of(parts: Callable[[], Iterable[Raw]], xp: Any) -> tuple[int, int] | N
     return high - _WIDTHS[count - 1], high
 
 
-# Operands beyond the comfortable range
+# Operands outside the safe range
 
 
 def level_of(magnitude: Raw, xp: Any) -> Raw:
@@ -266,7 +262,7 @@ def power300(level: Raw, xp: Any) -> Raw:
 
 
 def scaled(raw: Raw, axis: int, xp: Any) -> Scaled:
-    """Return finite `raw` without its magnitudes along `axis`."""
+    """Return finite `raw` divided by the magnitudes of its maxima along `axis`."""
     maxima = xp.max(xp.abs(raw), axis=axis, keepdims=True)
     level = level_of(maxima, xp)
     raw = FLOAT64.canonical(raw * power300(-level, xp), xp)
@@ -278,7 +274,8 @@ def scaled(raw: Raw, axis: int, xp: Any) -> Scaled:
 def unscaled(raw: Raw, unit: Raw, level: Raw, xp: Any) -> Raw:
     """Return ``raw * unit * 2**(300 * level)`` for |level| <= 6, canonical.
 
-    Two steps go the same way, so what the first rounds or loses is zero after the second.
+    The two factors of the power are both large or both small. So if the first product is rounded
+    or flushed, the result is zero anyway.
     """
     first = xp.minimum(xp.maximum(level, -3.0), 3.0)
     raw = raw * unit
@@ -288,7 +285,7 @@ def unscaled(raw: Raw, unit: Raw, level: Raw, xp: Any) -> Raw:
 
 
 def windows(raw: Raw, axis: int, bits: int, xp: Any) -> list[Window]:
-    """Return finite `raw` in windows, each cut along `axis` to the last bit."""
+    """Return finite `raw` in windows of magnitude, each cut along `axis` to the last bit."""
     level = xp.where(raw == 0.0, 0.0, level_of(xp.abs(raw), xp))
     found = []
     for k in range(-3, 4):

@@ -7,15 +7,16 @@ from typing import Any
 
 Raw = Any
 
-# multiplications up to which OpenBLAS has a faster way, on some processors, but not for thin blocks
+# OpenBLAS has faster kernels, on some processors, for products of up to so many multiplications,
+# but thin blocks gain nothing
 _BLOCK = 980_000
 _THIN = 32
 
 
 def power_above(x: Raw, xp: Any) -> Raw:
     """Return the least power of two not below x >= 0, exact for 0 and 2^-900 to 2^900 (Rump)."""
-    # 2^53 x is a multiple of u = 2 ufp(x), and ulp(2^53 x) = u: adding x rounds to the next u,
-    # or, if x = u/2, a tie between it and 2^53 x, to the even one, 2^53 x.
+    # 2^53 x is a multiple of u = 2 ufp(x), and ulp(2^53 x) = u, so adding x rounds up to the next
+    # multiple of u. If x = u/2 there is a tie between that and 2^53 x; the even one, 2^53 x, wins.
     large = x * 2.0**53
     return xp.maximum((large + x) - large, x)
 
@@ -39,8 +40,8 @@ def two_product(a: Raw, b: Raw) -> tuple[Raw, Raw]:
     return product, a2 * b2 - (((product - a1 * b1) - a2 * b1) - a1 * b2)
 
 
-def product_of(a: Raw, b: Raw) -> Raw:
-    """Return ``a @ b``, of which no sum is rounded: so it may be cut along the inner dimension."""
+def exact_matmul(a: Raw, b: Raw) -> Raw:
+    """Return ``a @ b`` where no sum is rounded, so that blocks of it may be added up."""
     if len(a.shape) != 2 or len(b.shape) != 2:
         return a @ b
     inner = a.shape[1]

@@ -1,4 +1,8 @@
-"""Canonical numbers: what a library may flush to zero, and the sign of zero, made the same."""
+"""Number formats, and the canonical form of their numbers.
+
+A number is canonical if it is no subnormal, which some libraries flush to zero, and no negative
+zero, which some operations give on one library and not on another.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +13,25 @@ import numpy as np
 
 Raw = Any
 
-# the exponent of what adds no bits to a product: zero, an infinity, a NaN
+# the exponent of a factor that adds no bits to a product: zero, an infinity, a NaN
 EXACT = 1 << 16
 
 
 class Format(NamedTuple):
-    """A number format: every number is a multiple of ``2**low``, its least normal number."""
+    """A number format. Every canonical number is a multiple of ``2**low``, the least normal one."""
 
     low: int
-    shift: float  # 1.5 * 2**(low + digits): its ulp is q = 2**(low + 1)
-    scalar: Any  # NumPy's type for it
+    shift: float  # 1.5 * 2**(low + digits), whose ulp is q = 2**(low + 1)
+    scalar: Any  # NumPy's type
 
     def canonical(self, x: Raw, xp: Any) -> Raw:
-        """Return `x` without what a library may flush, and without negative zeros.
+        """Return `x` in canonical form: without subnormals and without negative zeros.
 
-        Let q be twice the least normal number, so that ulp(shift) = q. Below 2^(digits-2) q,
-        x + shift stays in shift's binade, so it rounds x to a multiple of q, and the subtraction
-        is exact; above, x is a multiple of q/2 by its own ulp. A subnormal, or the zero that
-        a library made of it, is below q/2 and becomes +0. So does q/2, to which a product just
-        below it is rounded on one library while another flushes it; and so does -0.
+        q is twice the least normal number, and ulp(shift) = q. Where |x| is below 2^(digits-2) q,
+        x + shift stays in the binade of shift, so the addition rounds x to a multiple of q, and
+        the subtraction is exact. Where |x| is larger, its own ulp makes it a multiple of q/2.
+        Everything below q/2 becomes +0: a subnormal, the zero that a library made of it, and -0.
+        So does q/2 itself, because one library rounds a product to it which another flushes.
         """
         small = xp.abs(x) < self.shift / 3
         rounded = x + self.shift
@@ -35,17 +39,18 @@ class Format(NamedTuple):
         return xp.where(small, rounded, x)
 
     def flushed(self, x: Raw) -> Raw:
-        """Return a result `x`, ours to overwrite, in canonical form, by two operations.
+        """Return a fresh result `x` in canonical form, by two operations that overwrite it.
 
-        As `canonical`, but above, up to 2^(digits+2) shift, an addition may round once more: by
-        at most an ulp, in float64 below 2^-914, in float32 below 2^-76.
+        These are the operations of `canonical` without the `where`. Where |x| is larger, up to
+        2^(digits+2) shift, the addition may round once more, by at most an ulp: in float64 below
+        2^-914, in float32 below 2^-76.
         """
         x += self.shift
         x -= self.shift
         return x
 
     def number(self, value: float) -> float:
-        """Return a Python number rounded to this format."""
+        """Return a Python number rounded to this format, in canonical form."""
         with np.errstate(over="ignore"):
             x = self.scalar(value)
         if abs(x) < self.shift / 3:
@@ -67,6 +72,6 @@ def trailing(value: float) -> int:
 
 
 def ceil_log2(value: float) -> int:
-    """Return the least e with ``value <= 2**e``."""
+    """Return the least e such that ``value <= 2**e``."""
     mantissa, exponent = math.frexp(value)
     return exponent - (mantissa == 0.5)

@@ -1,4 +1,4 @@
-"""Elementary functions of 1-D float64 arrays, made of correctly rounded operations alone."""
+"""Elementary functions of 1-D float64 arrays, made of correctly rounded operations only."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from xpnn.reproducible.exact import two_product, two_sum
 
 Raw = Any
 
-
-# 64 / log(2), not by the platform's log
+# 64 / log(2), written out because the platform's log may differ in the last bit
 _PER_LN2_64 = float.fromhex("0x1.71547652b82fep+6")
 
 
 class Functions:
-    """The functions through one library, with its tables on each device that asked for them.
+    """The functions, computed by one library, with its tables on each device that needs them.
 
     Parameters
     ----------
@@ -46,8 +45,8 @@ class Functions:
         return self._xp.take(table, index, axis=0)
 
     def _index(self, n: Raw, first: int, table: Raw) -> Raw:
-        """Return the place of whole `n` in a table that begins with `first`; any for a NaN."""
-        # what integer a NaN becomes is the processor's choice
+        """Return the index of whole `n` in a table that begins with `first`; any for a NaN."""
+        # which integer a NaN becomes depends on the processor, so the mask keeps it in the table
         return self._xp.astype(n + float(-first), self._xp.int64) & (table.shape[0] - 1)
 
     def exp(self, x: Raw) -> Raw:
@@ -71,14 +70,14 @@ class Functions:
         scale = self._gather(table, index)
         p *= scale
         p += scale
-        p += p  # the table has the halves, for 2^1024 is out of range: here it overflows
+        p += p  # the table has halves, because 2^1024 is out of range; here it may overflow
         return p
 
     def sigmoid(self, x: Raw) -> Raw:
         """Return 1 / (1 + e^-x).
 
-        With e = e^-|x| and q = e / (1 + e), it is 1 - q for x >= 0, else e - e q: q alone has
-        all of the rounding error of 1 + e.
+        With e = e^-|x| and q = e / (1 + e), it is 1 - q for x >= 0, else e - e q. So the rounding
+        error of 1 + e is only in q, which is subtracted.
         """
         xp = self._xp
         e = self.exp(-xp.abs(x))
@@ -144,9 +143,10 @@ class Functions:
     def log(self, x: Raw, tail: Raw | None = None) -> Raw:
         """Return log(x + tail), |tail| <= ulp(x); tail is 0 if None.
 
-        x = 2^k m, m in [45/64, 90/64); with j/64 the nearest to m, r = (64 m - j)/j and
-        log x = k ln2 + log(j/64) + r - r^2/2 + ...; the first three have a part on the grid of
-        2^-40, whose sum is exact; the rest is small, and added last.
+        x = 2^k m with m in [45/64, 90/64). With j/64 nearest to m and r = (64 m - j)/j,
+        log x = k ln2 + log(j/64) + r - r^2/2 + .... Each of the first three terms has a leading
+        part that is a multiple of 2^-40. These parts add up exactly. What is left over is small
+        and is summed up by itself.
         """
         xp = self._xp
         edges, scales, inverse, high, low = self._table(tables.log, x)
@@ -188,23 +188,24 @@ class Functions:
         return xp.where(inside, p, special)
 
     def log1p(self, x: Raw) -> Raw:
-        """Return log(1 + x), by the logarithm of the rounded sum and its rounding error."""
+        """Return log(1 + x), by `log` of the rounded sum 1 + x with its rounding error as tail."""
         xp = self._xp
         inside = (x > -1.0) & (x < math.inf)
         total, error = two_sum(xp.where(inside, x, 0.0), xp.ones_like(x))
         return self.log(xp.where(inside, total, x + 1.0), error)
 
     def sqrt(self, x: Raw) -> Raw:
-        """Return the square root, the library's own where that is correctly rounded."""
+        """Return the square root: the library's own, corrected unless it is correctly rounded."""
         xp = self._xp
         root = xp.sqrt(xp.where(x >= 0.0, x, math.nan))
         right = self.roots_are_right(array_api_compat.device(x))
         return root if right else self._corrected_root(x, root)
 
     def roots_are_right(self, device: Any) -> bool:
-        """Return whether the library's square roots are correctly rounded there. Synchronises once.
+        """Return whether the library's square roots are correctly rounded on `device`.
 
-        PyTorch's on the CPU go through MKL, which is off in one of a hundred.
+        PyTorch's on the CPU come from MKL, and one in a hundred is an ulp off. Synchronises on the
+        first call for a device.
         """
         xp, key = self._xp, str(device)
         if key not in self._roots_are_right:
@@ -217,15 +218,16 @@ class Functions:
         return self._roots_are_right[key]
 
     def _corrected_root(self, x: Raw, root: Raw) -> Raw:
-        """Return the root, at most one ulp off, as the nearest float64.
+        """Return the float64 nearest to sqrt(x), given a `root` that is at most one ulp off.
 
-        With s and its neighbour s' = s + u multiples of u, sqrt(x) is beyond their midpoint
-        if and only if x > s s' + u^2/4, that is x > s s', all being multiples of u^2.
+        Let s and its neighbour s' = s + u be multiples of u. Then sqrt(x) is beyond their midpoint
+        if and only if x > s s' + u^2/4; and because x and s s' are multiples of u^2, if and only if
+        x > s s'.
         """
         xp = self._xp
         one = xp.ones_like(x)
         plain = (x > 0.0) & (x < math.inf)
-        # Into [2^-500, 2^500] by an even power, so that products neither over- nor underflow.
+        # scaled into [2^-500, 2^500] by an even power, so that products neither over- nor underflow
         shrink = xp.where(x > 2.0**400, 2.0**-300, xp.where(x < 2.0**-400, 2.0**300, one))
         y = xp.where(plain, x, one) * shrink
         y = y * shrink

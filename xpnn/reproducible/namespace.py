@@ -1,4 +1,4 @@
-"""The namespace: the array API's functions, each through exact operations of one library."""
+"""The namespace: the functions of the array API, made of one library's exact operations."""
 
 from __future__ import annotations
 
@@ -14,31 +14,34 @@ import numpy as np
 
 from xpnn.reproducible import cuts, products
 from xpnn.reproducible.array import Array
+from xpnn.reproducible.facts import WHOLE, Facts
 from xpnn.reproducible.formats import FLOAT32, FLOAT64, Format, trailing
 from xpnn.reproducible.functions import Functions
-from xpnn.reproducible.pixels import find_pixels
-from xpnn.reproducible.survey import Survey
+from xpnn.reproducible.survey import find_facts
 
 Raw = Any
 Precision = Literal["training", "full"]
 PRECISIONS = ("training", "full")
 
-# Names of the array API, by what must be done to wrap them. The same elements, elsewhere:
+# The names of the array API that the library computes exactly, by how their results are wrapped.
+# They give the elements of one array in another arrangement,
 _LAYOUT = """
 broadcast_to expand_dims flip max min moveaxis permute_dims reshape roll squeeze
 take_along_axis tile repeat tril triu sort unstack
 """
-# the elements of several arrays, or those of one array or another
+# the elements of several arrays, or for each place that of one of two arrays,
 _COLLECTION = "concat stack"
 _CHOICE = "maximum minimum where"
-# truths and places, of one array or of two
+# truth values and indices, from one array or from two,
 _QUERY = "all any argmax argmin argsort count_nonzero isfinite isinf isnan logical_not nonzero"
 _COMPARISON = """
 equal greater greater_equal less less_equal logical_and logical_or logical_xor not_equal
 searchsorted
 """
+# new arrays, of small integers or of any numbers,
 _SMALL_INTEGERS = "empty empty_like eye ones ones_like zeros zeros_like"
 _CREATION = "arange asarray full full_like"
+# or no arrays: these are the library's own.
 _VERBATIM = """
 bool can_cast complex128 complex64 e finfo float32 float64 iinfo inf int16 int32 int64 int8
 isdtype nan newaxis pi result_type uint16 uint32 uint64 uint8
@@ -47,7 +50,7 @@ isdtype nan newaxis pi result_type uint16 uint32 uint64 uint8
 
 @functools.cache
 def namespace(xp: Any, *, precision: Precision = "training") -> Namespace:
-    """Return the reproducible namespace round `xp`, one and the same for the same arguments.
+    """Return the reproducible namespace around `xp`; the same object for the same arguments.
 
     Parameters
     ----------
@@ -55,14 +58,14 @@ def namespace(xp: Any, *, precision: Precision = "training") -> Namespace:
         The array API namespace of NumPy, CuPy, PyTorch (through array-api-compat), JAX with x64
         enabled, or array-api-strict.
     precision
-        "training" or "full": what `Namespace.matmul` and `Namespace.sum` promise; see there.
+        "training" or "full": how exact `Namespace.matmul` and `Namespace.sum` are; see there.
 
     Raises
     ------
     ValueError
         If the precision is unknown.
     TypeError
-        If the library has no float64 now, as JAX outside ``jax.enable_x64(True)``.
+        If the library has no float64 at the moment, such as JAX outside ``jax.enable_x64(True)``.
     """
     return Namespace(xp, precision=precision)
 
@@ -70,8 +73,8 @@ def namespace(xp: Any, *, precision: Precision = "training") -> Namespace:
 class Namespace:
     """An array-API namespace that gives the same bits on every library, CPU, BLAS and thread count.
 
-    Use `namespace` to make one. It has the names of the array API for which that promise can be
-    kept; any other raises AttributeError.
+    Use `namespace` to make one. It has only the names of the array API for which it can keep that
+    promise; any other name raises AttributeError.
 
     Parameters
     ----------
@@ -87,12 +90,12 @@ class Namespace:
         self.__name__ = repr(self)
         self._formats: dict[Any, Format] = {}
         for dtype, format_ in ((xp.float64, FLOAT64), (xp.float32, FLOAT32)):
-            # a library's constant need not be what .dtype returns: both are keys
+            # a library's constant need not equal what .dtype returns, so both are keys
             with warnings.catch_warnings(action="ignore"):
                 made = xp.empty(0, dtype=dtype).dtype
             if made in self._formats:
                 raise TypeError(
-                    f"{xp.__name__} has no float64 now; JAX needs jax.enable_x64(True) around"
+                    f"{xp.__name__} has no float64 here; JAX needs jax.enable_x64(True) around it"
                 )
             self._formats |= {dtype: format_, made: format_}
         self._functions = Functions(xp)
@@ -118,14 +121,14 @@ class Namespace:
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(
-            f"{name!r} isn't available reproducibly; these are: " + ", ".join(sorted(dir(self)))
+            f"{name!r} isn't available reproducibly; available are: " + ", ".join(sorted(dir(self)))
         )
 
     def __dir__(self) -> Iterable[str]:
         return [name for name in {**vars(self), **vars(type(self))} if not name.startswith("_")]
 
-    def look_at(self, device: Any) -> None:
-        """Find out now what must be known of a device, so that no step has to ask for it."""
+    def probe(self, device: Any) -> None:
+        """Find out what must be known of a device, so that no step has to wait for that."""
         self._functions.roots_are_right(device)
 
     # In and out
@@ -134,48 +137,54 @@ class Namespace:
         """Return `raw`, an array of the library, as an `Array`; floats become canonical."""
         format_ = self._formats.get(raw.dtype)
         if format_ is None:
-            return Array(self, raw, 0)
-        return Array(self, format_.canonical(raw, self._raw), format_.low, owned=True)
+            return Array(self, raw, WHOLE)
+        return Array(self, format_.canonical(raw, self._raw), Facts(format_.low), owned=True)
+
+    def wrap_canonical(self, raw: Raw, facts: Facts | None = None) -> Array:
+        """Return `raw`, whose floats are canonical already, as an `Array`.
+
+        Parameters
+        ----------
+        raw
+            An array of the library.
+        facts
+            What is known of its elements; None if that is only what follows from the dtype.
+        """
+        if facts is None:
+            format_ = self._formats.get(raw.dtype)
+            facts = WHOLE if format_ is None else Facts(format_.low)
+        return Array(self, raw, facts)
 
     def unwrap(self, array: Array) -> Raw:
-        """Return the library's own array; later in-place operations on `array` leave it alone."""
+        """Return the library's own array; in-place operations on `array` don't change it later."""
         array.owned = False
         return array.raw
 
     def prepare(self, array: Array, *, pixels: bool = True) -> Array:
-        """Return `array` with a note of the bits that its values need.
+        """Return `array` after finding out how many bits its elements need.
 
-        For data that enters many products, such as all samples of a data set: if all values are
-        multiples of one power of two that lie within 2^42 of the largest (every pixel / 255
-        rounded to float32), then each batch taken from it is cut without looking for a maximum,
-        and one cut serves the products along both axes. The bound of `matmul` then has the
-        largest value of the whole array for that of a row. If they are pixels, they are kept as
-        such too, for float64 products of less work, unless `pixels` is false.
+        This is for data that enters many products, such as all samples of a data set. If all its
+        elements are multiples of one power of two that is at most 2^42 times smaller than the
+        largest of them (as every pixel / 255 rounded to float32 is), then a batch taken from it is
+        cut without looking for maxima, and one cut serves the products along both axes. The error
+        bound of `matmul` then has the largest element of the whole array in place of a row's.
+
+        Parameters
+        ----------
+        array
+            The data set.
+        pixels
+            Whether to find out if the rows are images, too: their products need less work.
         """
         if array.dtype in self._formats and array.size:
             double = cuts.double(array.raw, self._raw)
-            found = cuts.width_of(lambda: (double,), self._raw)
+            found = find_facts(lambda: (double,), array.facts.low, self._raw, pixels=pixels)
             if found is not None:
-                array.low, array.high, array.cuts = max(array.low, found[0]), found[1], None
-                if pixels and array.ndim == 2:
-                    array.pixels = find_pixels(array.raw, self._raw)
+                array.facts, array.kept = found, {}
         return array
-
-    def prepared(self, raw: Raw, found: Survey | None) -> Array:
-        """Return a canonical part of a data set that was surveyed, prepared as the whole set."""
-        array = self._plain(raw)
-        if found is not None:
-            array.low, array.high = max(array.low, found.low), found.high
-            array.pixels = found.pixels
-        return array
-
-    def _plain(self, raw: Raw) -> Array:
-        """Return a raw array that needs no canonical form, wrapped."""
-        format_ = self._formats.get(raw.dtype)
-        return Array(self, raw, 0 if format_ is None else format_.low)
 
     def _scalar(self, value: Any, dtype: Any) -> tuple[float, int]:
-        """Return a Python scalar rounded to the format of `dtype`, and its ``low``."""
+        """Return a Python scalar rounded to the format of `dtype`, and the ``low`` of it."""
         key = (value, dtype, type(value))
         known = self._scalars.get(key)
         if known is None:
@@ -185,22 +194,25 @@ class Namespace:
             else:
                 value = format_.number(value)
                 known = (value, trailing(value))
-            if len(self._scalars) > 4096:  # learning rates of a schedule, one per step
+            if len(self._scalars) > 4096:  # a schedule has another learning rate in each step
                 self._scalars.clear()
             self._scalars[key] = known
         return known
 
     def _operands(self, a: Any, b: Any, low: Callable[[int, int], int]) -> tuple[Raw, Raw, int]:
-        """Return both raw, one of which may be a Python number, and the result's ``low``."""
+        """Return both operands raw, one of which may be a Python number, and the result's ``low``.
+
+        `low` computes it from those of the operands.
+        """
         if isinstance(a, Array):
             if isinstance(b, Array):
-                return a.raw, b.raw, low(a.low, b.low)
+                return a.raw, b.raw, low(a.facts.low, b.facts.low)
             if isinstance(b, (int, float)):
                 value, exponent = self._scalar(b, a.raw.dtype)
-                return a.raw, value, low(a.low, exponent)
+                return a.raw, value, low(a.facts.low, exponent)
         elif isinstance(b, Array) and isinstance(a, (int, float)):
             value, exponent = self._scalar(a, b.raw.dtype)
-            return value, b.raw, low(exponent, b.low)
+            return value, b.raw, low(exponent, b.facts.low)
         raise TypeError(
             f"cannot combine {type(a).__name__} and {type(b).__name__}: wrap the array first"
         )
@@ -213,13 +225,19 @@ class Namespace:
         return self._raw.asarray(value, dtype=like.dtype, device=array_api_compat.device(like))
 
     def _finish(self, raw: Raw, single: bool) -> Array:
-        """Return a fresh float64 result, flushed, rounded to float32 if `single`."""
+        """Return a fresh float64 result as an `Array`, flushed, rounded to float32 if `single`."""
         format_ = FLOAT64
         if single:
             raw, format_ = self._raw.astype(raw, self._raw.float32), FLOAT32
-        return Array(self, format_.flushed(raw), format_.low, owned=True)
+        return Array(self, format_.flushed(raw), Facts(format_.low), owned=True)
 
-    # The library's own functions, exact as they are
+    def _total(self, raw: Raw, low: int, single: bool) -> Array:
+        """Return a fresh float64 product or sum as an `Array`, rounded to float32 if `single`."""
+        if single:
+            return self._finish(raw, True)
+        return Array(self, raw, Facts(max(min(low, 1023), FLOAT64.low)), owned=True)
+
+    # Functions of the library that are exact as they are
 
     def _layout(self, name: str) -> Callable[..., Any]:
         function = getattr(self._raw, name)
@@ -239,7 +257,7 @@ class Namespace:
         def collection(arrays: Iterable[Array], /, **kwargs: Any) -> Array:
             arrays = list(arrays)
             raw = function([a.raw for a in arrays], **kwargs)
-            return Array(self, raw, min(a.low for a in arrays), owned=True)
+            return Array(self, raw, Facts(min(a.facts.low for a in arrays)), owned=True)
 
         return collection
 
@@ -249,7 +267,7 @@ class Namespace:
         def choice(*args: Any) -> Array:
             *condition, a, b = args
             x, y, low = self._operands(a, b, min)
-            return Array(self, function(*(c.raw for c in condition), x, y), low, owned=True)
+            return Array(self, function(*(c.raw for c in condition), x, y), Facts(low), owned=True)
 
         return choice
 
@@ -259,8 +277,8 @@ class Namespace:
         def query(x: Array, /, **kwargs: Any) -> Any:
             result = function(x.raw, **kwargs)
             if isinstance(result, tuple):
-                return tuple(self._plain(part) for part in result)
-            return self._plain(result)
+                return tuple(self.wrap_canonical(part) for part in result)
+            return self.wrap_canonical(result)
 
         return query
 
@@ -269,7 +287,7 @@ class Namespace:
 
         def comparison(a: Any, b: Any, /, **kwargs: Any) -> Array:
             like = a.raw if isinstance(a, Array) else b.raw
-            return self._plain(function(self._lift(a, like), self._lift(b, like), **kwargs))
+            return self.wrap_canonical(function(self._lift(a, like), self._lift(b, like), **kwargs))
 
         return comparison
 
@@ -278,7 +296,7 @@ class Namespace:
 
         def creation(first: Any, /, *args: Any, **kwargs: Any) -> Array:
             first = first.raw if isinstance(first, Array) else first
-            return Array(self, function(first, *args, **kwargs), 0, owned=True)
+            return Array(self, function(first, *args, **kwargs), WHOLE, owned=True)
 
         return creation
 
@@ -292,9 +310,9 @@ class Namespace:
         return creation
 
     def _combine(self, operation: Callable[[Raw, Raw], Raw], a: Any, b: Any) -> Array:
-        """Return a comparison or a logical operation, by an operator."""
+        """Return a comparison or a bitwise operation of two operands."""
         x, y, _ = self._operands(a, b, min)
-        return self._plain(operation(x, y))
+        return self.wrap_canonical(operation(x, y))
 
     def matrix_transpose(self, x: Array, /) -> Array:
         """Return the transpose of each matrix."""
@@ -303,10 +321,10 @@ class Namespace:
         return transposed
 
     def take(self, x: Array, indices: Array, /, *, axis: int | None = None) -> Array:
-        """Return some rows, or columns."""
+        """Return the elements at `indices` along `axis`, such as some rows."""
         taken = x.view(self._raw.take(x.raw, indices.raw, axis=axis))
         if axis == 0:
-            taken.pixels = x.pixels
+            taken.facts = x.facts
         return taken
 
     def astype(self, x: Array, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Array:
@@ -315,24 +333,23 @@ class Namespace:
         raw = self._raw.astype(x.raw, dtype, copy=copy, **extra)
         old, new = self._formats.get(x.raw.dtype), self._formats.get(dtype)
         if new is None:
-            return Array(self, raw, 0)
-        if old is None:  # whole numbers; wide ones are rounded, and remain whole
+            return Array(self, raw, WHOLE)
+        if old is None:  # integers; large ones are rounded, and stay whole
             truth = self._raw.isdtype(x.raw.dtype, "bool")
-            return Array(self, raw, 0, high=1 if truth else self._raw.iinfo(x.raw.dtype).bits)
+            return Array(self, raw, Facts(0, 1 if truth else self._raw.iinfo(x.raw.dtype).bits))
         if new.low > old.low:
-            return Array(self, new.canonical(raw, self._raw), new.low, owned=True)
+            return Array(self, new.canonical(raw, self._raw), Facts(new.low), owned=True)
         x.owned = False
-        wider = Array(self, raw, max(x.low, new.low), high=x.high)
-        wider.pixels = x.pixels
-        return wider
+        low, high, pixels = x.facts
+        return Array(self, raw, Facts(max(low, new.low), high, pixels))
 
     def abs(self, x: Array, /) -> Array:
         """Return the absolute value."""
-        return Array(self, self._raw.abs(x.raw), x.low, high=x.high, owned=True)
+        return Array(self, self._raw.abs(x.raw), x.facts.bounds(), owned=True)
 
     def negative(self, x: Array, /) -> Array:
-        """Return ``0 - x``, for ``-x`` would make a negative zero of 0."""
-        return Array(self, 0 - x.raw, x.low, high=x.high, owned=True)
+        """Return ``0 - x``, because ``-x`` would make a negative zero of 0."""
+        return Array(self, 0 - x.raw, x.facts.bounds(), owned=True)
 
     def positive(self, x: Array, /) -> Array:
         """Return `x`."""
@@ -345,7 +362,7 @@ class Namespace:
         result = xp.where(raw > 0, one, xp.where(raw < 0, minus, zero))
         if raw.dtype in self._formats:
             result = xp.where(xp.isnan(raw), raw, result)
-        return Array(self, result, 0, high=0, owned=True)
+        return Array(self, result, Facts(0, 0), owned=True)
 
     def clip(self, x: Array, /, min: Any = None, max: Any = None) -> Array:  # noqa: A002
         """Return `x`, but no less than `min` and no more than `max`."""
@@ -356,36 +373,36 @@ class Namespace:
     def _whole(self, function: Callable[[Raw], Raw], x: Array) -> Array:
         if x.raw.dtype not in self._formats:
             return x
-        return Array(self, function(x.raw) + 0.0, 0, owned=True)
+        return Array(self, function(x.raw) + 0.0, WHOLE, owned=True)
 
     def floor(self, x: Array, /) -> Array:
-        """Return the next whole number below."""
+        """Return the largest whole number that is at most x."""
         return self._whole(self._raw.floor, x)
 
     def ceil(self, x: Array, /) -> Array:
-        """Return the next whole number above."""
+        """Return the smallest whole number that is at least x."""
         return self._whole(self._raw.ceil, x)
 
     def trunc(self, x: Array, /) -> Array:
-        """Return the next whole number towards 0."""
+        """Return x without its fraction."""
         return self._whole(self._raw.trunc, x)
 
     def round(self, x: Array, /) -> Array:
-        """Return the nearest whole number, the even one of two."""
+        """Return the nearest whole number; of two as near, the even one."""
         return self._whole(self._raw.round, x)
 
     # Arithmetic
 
     def add(self, a: Any, b: Any, /) -> Array:
         """Return ``a + b``, correctly rounded."""
-        # sums of multiples of a quantum are multiples of it: nothing to make canonical
+        # a sum of multiples of the quantum is a multiple of it, so it is canonical already
         x, y, low = self._operands(a, b, min)
-        return Array(self, x + y, low, owned=True)
+        return Array(self, x + y, Facts(low), owned=True)
 
     def subtract(self, a: Any, b: Any, /) -> Array:
         """Return ``a - b``, correctly rounded."""
         x, y, low = self._operands(a, b, min)
-        return Array(self, x - y, low, owned=True)
+        return Array(self, x - y, Facts(low), owned=True)
 
     def multiply(self, a: Any, b: Any, /) -> Array:
         """Return ``a * b``, correctly rounded, then to a multiple of the format's quantum.
@@ -396,13 +413,13 @@ class Namespace:
         raw = x * y
         format_ = self._formats.get(raw.dtype)
         if format_ is None:
-            return Array(self, raw, 0, owned=True)
-        if low >= format_.low:  # no product is too small
+            return Array(self, raw, WHOLE, owned=True)
+        if low >= format_.low:  # no product is subnormal
             if not ((isinstance(x, float) and x > 0.0) or (isinstance(y, float) and y > 0.0)):
-                raw += 0.0  # nor then a negative zero
+                raw += 0.0  # nor a negative zero then
         else:
             raw, low = format_.flushed(raw), format_.low
-        return Array(self, raw, min(low, 1023), owned=True)
+        return Array(self, raw, Facts(min(low, 1023)), owned=True)
 
     def square(self, x: Array, /) -> Array:
         """Return ``x * x``."""
@@ -422,9 +439,9 @@ class Namespace:
         return self._quotient(self._lift(a, like), self._lift(b, like))
 
     def _quotient(self, x: Raw, y: Raw) -> Array:
-        # XLA turns a / broadcast(b) into a * (1 / b), so nothing is left to broadcast; CUDA's
-        # float32 division may be approximate, so it is done in float64, where rounding twice
-        # is rounding once (53 >= 2*24 + 2).
+        # XLA turns a / broadcast(b) into a * (1 / b), so both are broadcast before. CUDA's float32
+        # division may be approximate, so float32 is divided in float64; rounding that result once
+        # more gives the correctly rounded one (53 >= 2*24 + 2).
         xp = self._raw
         single = x.dtype == xp.float32 and y.dtype == xp.float32
         if x.shape != y.shape:
@@ -435,7 +452,7 @@ class Namespace:
         return self._finish(x / y, single)
 
     def pow(self, a: Any, b: Any, /) -> Array:
-        """Return ``a ** b``: products for whole b up to 64, `sqrt` for 0.5, else exp(b log a).
+        """Return ``a ** b``: by products for whole b up to 64, `sqrt` for 0.5, else exp(b log a).
 
         The last has a relative error of about |b log a| * 2^-52.
         """
@@ -452,7 +469,7 @@ class Namespace:
         return self.exp(self.multiply(b, self.log(a)))
 
     def _power(self, x: Array, n: int) -> Array:
-        """Return the product of n >= 1 times `x`, by squares, from the least bit of `n` on."""
+        """Return ``x**n`` for n >= 1, by squaring, from the lowest bit of `n` on."""
         result = None
         while n:
             if n & 1:
@@ -466,30 +483,32 @@ class Namespace:
     # Products and sums
 
     def matmul(self, a: Array, b: Array, /) -> Array:
-        """Return the matrix product, the same bits under any order and any split of rows, columns.
+        """Return the matrix product, with the same bits in any order of its terms.
 
-        With K the inner dimension, at most 2^21, and |a|, |b| the largest absolute values in the
-        row of `a` and the column of `b`, the error of an element is
+        The rows of `a` and the columns of `b` may be split in any way, too. With K the inner
+        dimension, at most 2^21, and |a|, |b| the largest absolute values in the row of `a` and the
+        column of `b`, the error of an element is at most
 
-        * ``"training"``: float64, 2^-40 K |a| |b|, then one rounding; float32, 2^-19 K |a| |b|
-          (where K <= 2^11, else 2^-29), then one rounding to float32;
-        * ``"full"``: one rounding and 2^-80 sum |a_k b_k|, so that it is as good as correctly
+        * at precision "training": 2^-40 K |a| |b| and one rounding in float64; 2^-19 K |a| |b|
+          (2^-29 if K > 2^11) and one rounding in float32;
+        * at precision "full": one rounding and 2^-80 sum |a_k b_k|, which is as good as correctly
           rounded unless nearly everything cancels.
 
-        Infinities and NaN are as in IEEE arithmetic; a product of K terms whose true value
-        overflows is infinite even where a partial sum would not have been.
+        Infinities and NaN are as in IEEE arithmetic. An element whose true value overflows is
+        infinite, even where no partial sum would have been.
 
         Notes
         -----
-        Why a product of slices is exact: let all a_k be multiples of u, |a_k| <= 2^s u, and b_k
-        of v, |b_k| <= 2^s v. Each product is a multiple of uv, at most 2^2s uv. Each partial sum,
-        in whatever order, is a multiple of uv and at most K 2^2s uv <= 2^53 uv, hence a float64.
-        So no addition rounds, fused or not, and all orders give the one exact value.
+        Why a product of slices is exact: let all a_k be multiples of u with |a_k| <= 2^s u, and all
+        b_k multiples of v with |b_k| <= 2^s v. Each product is a multiple of uv, at most 2^2s uv.
+        Each partial sum, in whatever order, is a multiple of uv and at most K 2^2s uv <= 2^53 uv,
+        hence a float64. So no addition rounds, fused or not, and all orders give the exact value.
 
-        Why the error is what it is, for two slices of s = 21 bits, K <= 2^11: with |a| <= L, the
-        second slice is at most 2^(-s-1) L and the rest 2^(-2s-2) L. Left out are the second
-        times the second, and the rest times all: 3 * 2^(-2s-2) K L M, L < 2|a| and M < 2|b|:
-        12 * 2^-44 < 2^-40.4. For 2^11 < K, three slices of s = 16 bits leave out 16 * 2^-51.
+        Why the error is what it is, for K <= 2^11 and two slices of s = 21 bits: with |a| <= L, the
+        second slice is at most 2^(-s-1) L and the rest 2^(-2s-2) L, and likewise with |b| <= M.
+        Left out are the product of the second slices, and the rests times everything: at most
+        3 * 2^(-2s-2) K L M. Since L < 2|a| and M < 2|b|, that is 12 * 2^-44 < 2^-40.4 times
+        K |a| |b|. For K > 2^11, three slices of s = 16 bits leave out 16 * 2^-51 times that.
         """
         if not (isinstance(a, Array) and isinstance(b, Array)):
             raise TypeError("matmul takes two reproducible arrays")
@@ -505,37 +524,36 @@ class Namespace:
         xp, formats = self._raw, self._formats
         whole = a.dtype not in formats or b.dtype not in formats
         if whole or a.size == 0 or b.size == 0:
-            return self._plain(xp.matmul(a.raw, b.raw))
+            return self.wrap_canonical(xp.matmul(a.raw, b.raw))
         if self.precision == "full":
             raw, low = products.matmul_full(a.raw, b.raw, xp), FLOAT64.low
         else:
             raw, low = products.matmul(a, b, xp)
-        if a.dtype == b.dtype == xp.float32:
-            return self._finish(raw, True)
-        return Array(self, raw, max(min(low, 1023), FLOAT64.low), owned=True)
+        return self._total(raw, low, a.dtype == b.dtype == xp.float32)
 
     def sum(
         self, x: Array, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = False
     ) -> Array:
-        """Return the sum along `axis`, the same bits in any order.
+        """Return the sum along `axis`, with the same bits in any order of the terms.
 
-        With n the number of terms, at most 2^31, and |x| the largest of them, the error is
+        With n the number of terms, at most 2^31, and |x| the largest absolute value of them, the
+        error is at most
 
-        * ``"training"``: 2^-43 n |x|, then one rounding;
-        * ``"full"``: one rounding and 2^-80 sum |x_k|.
+        * at precision "training": 2^-43 n |x| and one rounding;
+        * at precision "full": one rounding and 2^-80 sum |x_k|.
         """
         xp = self._raw
         if dtype is not None and dtype in self._formats:
             x = self.astype(x, dtype, copy=False)
         format_ = self._formats.get(x.raw.dtype)
         if format_ is None:
-            return self._plain(xp.sum(x.raw, axis=axis, dtype=dtype, keepdims=keepdims))
+            return self.wrap_canonical(xp.sum(x.raw, axis=axis, dtype=dtype, keepdims=keepdims))
         axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
         axes = sorted({k % x.ndim for k in axes}) if x.ndim else []
         if not axes:
             return x + 0.0
         if x.size == 0:
-            return self._plain(xp.sum(x.raw, axis=tuple(axes), keepdims=keepdims))
+            return self.wrap_canonical(xp.sum(x.raw, axis=tuple(axes), keepdims=keepdims))
         if len(axes) == 1 and axes[0] >= x.ndim - 2:
             raw, low = self._sum(x, axes[0] - x.ndim, keepdims)
         else:
@@ -545,9 +563,7 @@ class Namespace:
             raw, low = self._sum(flat, -1, False)
             if keepdims:
                 raw = xp.reshape(raw, tuple(1 if k in axes else n for k, n in enumerate(x.shape)))
-        if format_ is FLOAT32:
-            return self._finish(raw, True)
-        return Array(self, raw, max(min(low, 1023), FLOAT64.low), owned=True)
+        return self._total(raw, low, format_ is FLOAT32)
 
     def _sum(self, x: Array, axis: int, keepdims: bool) -> tuple[Raw, int]:
         if self.precision == "training":
@@ -572,13 +588,13 @@ class Namespace:
         raw = self._raw.reshape(function(raw), x.raw.shape)
         if x.raw.dtype == self._raw.float32:
             return self._finish(raw, True)
-        return Array(self, raw, FLOAT64.low, owned=True)
+        return Array(self, raw, Facts(FLOAT64.low), owned=True)
 
     def exp(self, x: Array, /) -> Array:
         """Return e^x, at most 0.6 ulp off; 0 below -665.4 (2^-960), inf where it overflows.
 
-        Between 2^-960 and the least normal number, 2^-1022, its factors would meet what libraries
-        flush; a network that adds such terms to others can't tell them from 0.
+        Below 2^-960, factors of the result would be subnormal, which libraries flush to zero. A
+        network that adds such numbers to others can't tell them from 0.
         """
         return self._apply(self._functions.exp, x)
 

@@ -1,48 +1,45 @@
-"""Images, whose values have eight bits: products that are two exact ones, not three.
+"""Products of images, whose values have eight bits: two exact products instead of three.
 
-A pixel is ``p / 255`` rounded to float32, p from 0 to 255: a multiple of 2^-31, which leaves some
-14 of a product's 53 bits to the other operand. But what is cut off from that need not meet pixels
-of 31 bits. `SLOPE` p, of eight, is within 2^-33 p of them, as near as the precision "training" asks
-for, and leaves to the rest of the other operand all the bits it needs.
+A pixel is ``p / 255`` rounded to float32, with a level p of 0 to 255. It is a multiple of 2^-31,
+which leaves some 14 of a product's 53 bits to the other operand. But the rest of that operand need
+not be multiplied by pixels of 31 bits: the number ``SLOPE * p``, whose p has eight bits, is within
+2^-33 p of the pixel. That is as near as the precision "training" asks for, and it leaves to the
+rest all the bits that it needs.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from xpnn.reproducible import cuts
-from xpnn.reproducible.array import Array
-from xpnn.reproducible.exact import product_of
+from xpnn.reproducible.exact import exact_matmul
+from xpnn.reproducible.facts import Pixels
+from xpnn.reproducible.operand import Operand
 
 Raw = Any
 
 LEVELS = 255
 GRID = 2.0**-31
-# p / 255 repeats the byte p. Three times give 24 bits; what rounding adds to these is 2^-31 q, with
-# q the greatest power of two <= p, so it is between 2^-32 p and 2^-31 p
+# p / 255 repeats the byte p: three times, these are 24 bits. Rounding to float32 adds to them
+# 2^-31 q, with q the greatest power of two <= p, which is between 2^-32 p and 2^-31 p.
 SLOPE = 2.0**-8 + 2.0**-16 + 2.0**-24 + 1.5 * 2.0**-32
 NEAR = 2.0**-33
-# of the other operand: q is its unit, and its rest has 32
+# bits of the other operand's slices: the head is one quantum, and the rest has 32 bits
 _BITS = (0, 31)
-# S of `product` is at most _MOST, so rounding makes less than _SLACK of a slice
+# S in `product` is at most _MOST, so rounding makes a slice larger by less than the factor _SLACK
 _MOST = 1024.0
 _SLACK = 1.0 + 2.0**-12
 
-# values that are looked at at a time
+# how many elements `find_pixels` looks at in one go
 _CHUNK = 1 << 22
 
 
-class Pixels(NamedTuple):
-    """What is known of all images of a data set."""
-
-    most: int  # that the levels of one add up to
-    highest: int  # level
-
-
 def find_pixels(raw: Raw, xp: Any) -> Pixels | None:
-    """Return what is known of a matrix of pixels, or None if it isn't one."""
+    """Return what is known of a matrix of pixels, or None if `raw` isn't one."""
+    if len(raw.shape) != 2:
+        return None
     step = max(1, _CHUNK // max(raw.shape[1], 1))
     parts = []
     for start in range(0, raw.shape[0], step):
@@ -54,34 +51,46 @@ def find_pixels(raw: Raw, xp: Any) -> Pixels | None:
             return None
         if x.shape[1]:
             parts.append(Pixels(int(xp.max(xp.sum(levels, axis=1))), int(xp.max(levels))))
-    return brightest(parts) if parts else None
+    return _of_all(parts) if parts else None
 
 
-def brightest(parts: Iterable[Pixels]) -> Pixels:
-    """Return what is known of several parts of a data set together."""
+def find_pixels_of_parts(parts: Iterable[Raw], xp: Any) -> Pixels | None:
+    """Return what is known of a data set that comes in parts, or None if one isn't pixels."""
+    known = []
+    for part in parts:
+        found = find_pixels(part, xp)
+        if found is None:
+            return None
+        known.append(found)
+    return _of_all(known)
+
+
+def _of_all(parts: Iterable[Pixels]) -> Pixels:
     return Pixels(*map(max, zip(*parts, strict=True)))
 
 
 def levels_of(x: Raw, xp: Any) -> Raw:
-    """Return p for each pixel of a float64 matrix."""
+    """Return the level p of each pixel of a float64 matrix."""
     return xp.round(x * float(LEVELS))
 
 
-def product(a: Array, b: Array, xp: Any) -> tuple[Raw, int, Raw | None] | None:
-    """Return ``a @ b`` in float64, its ``low``, and which columns of it are right; None if all are.
+def product(a: Operand, b: Operand, xp: Any) -> tuple[Raw, int, Raw | None] | None:
+    """Return ``a @ b`` in float64, its ``low``, and which columns are right (None if all are).
 
-    The result is None if `a` isn't pixels or their transpose, or is too bright. A column of `b`
-    that isn't finite, or is too large or too small, isn't right.
+    A column is right if that of `b` is in the safe range. There is no result, None, if `a` isn't
+    pixels or their transpose, or is too bright.
 
-    Let |b| be the largest of a column, x the pixels of a row of `a`, as SLOPE p + e, and S what
-    they may add up to. The head of the column is a multiple of q, the least power of two not
-    below 2^-22 S |b| SLACK; so ``x @ head`` is a multiple of 2^-31 q, at most 2^53 of them, and
-    exact. The rest is at most q/2 and a multiple of 2^-32 q, so ``p @ rest`` is exact too. What is
-    left out is ``e @ rest``, |e| <= 2^-33 p, at most 2^-25 S q/2 < 2^-47 S^2 |b| SLACK, and 2^-7 of
-    that by which the rest was rounded. So the error is 2^-40 K |a| |b| for the S allowed here,
-    which depends on the images only by the highest level there is.
+    Notes
+    -----
+    Let |b| be the largest absolute value of a column, SLOPE p + e the pixels x of a row of `a`,
+    and S a bound of their sum. The head of the column is a multiple of q, the least power of two
+    not below 2^-22 S |b| SLACK. So ``x @ head`` is a multiple of 2^-31 q, at most 2^53 times as
+    large, and exact. The rest is at most q/2 and a multiple of 2^-32 q, so ``p @ rest`` is exact
+    too. Left out are ``e @ rest``, where |e| <= 2^-33 p, at most 2^-25 S q/2 < 2^-47 S^2 |b| SLACK,
+    and 2^-7 of that, by which the rest was rounded. So the error is below 2^-40 K |a| |b| for every
+    S that is allowed here. S depends on the images only by their highest level.
     """
-    if b.high is not None or b.ndim != 2:
+    if b.facts.high is not None or b.ndim != 2:
         return None
     found = _parts(a, xp)
     if found is None:
@@ -94,28 +103,33 @@ def product(a: Array, b: Array, xp: Any) -> tuple[Raw, int, Raw | None] | None:
     scale = 2.0**-22 * _SLACK * allowed
     parts, right = cuts.cut(b, -2, _BITS, xp, scale=scale), None
     if parts is None:
-        parts, right = cuts.cut_where_usual(b, _BITS, scale, xp)
+        parts, right = cuts.cut_safe_columns(b, _BITS, scale, xp)
     head, rest = parts.slices
-    result = product_of(x, head)
-    less = product_of(levels, rest)
+    result = exact_matmul(x, head)
+    less = exact_matmul(levels, rest)
     less *= SLOPE
     result += less
-    result += 0.0  # a sum of -0 is -0 or 0, as the BLAS likes
+    result += 0.0  # a sum of -0 is -0 or 0, depending on the BLAS
     return result, parts.low - 33, right
 
 
-def _parts(a: Array, xp: Any) -> tuple[Raw, Raw, Pixels] | None:
-    """Return pixels in float64 and their levels; of a transpose, transposed."""
-    if a.original is not None:
-        found = _parts(a.original, xp)
+def _parts(a: Operand, xp: Any) -> tuple[Raw, Raw, Pixels] | None:
+    """Return the pixels in float64, their levels and what is known of them, None if there are none.
+
+    Those of a transpose are transposed.
+    """
+    original = a.original
+    if original is not None:
+        found = _parts(original, xp)
         if found is None:
             return None
         x, levels, pixels = found
         return xp.matrix_transpose(x), xp.matrix_transpose(levels), pixels
-    if a.pixels is None:
+    if a.facts.pixels is None:
         return None
-    kept = cuts.kept_of(a)
-    if "pixels" not in kept:
+
+    def compute() -> tuple[Raw, Raw]:
         x = cuts.double(a.raw, xp)
-        kept["pixels"] = x, levels_of(x, xp)
-    return *kept["pixels"], a.pixels
+        return x, levels_of(x, xp)
+
+    return *a.keep(("pixels",), compute), a.facts.pixels

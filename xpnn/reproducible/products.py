@@ -1,4 +1,4 @@
-"""Products and sums of slices: exact in any order, and then added in a fixed one."""
+"""Products and sums of slices: each is exact in any order, and they are added in a fixed one."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from xpnn.reproducible import cuts, pixels
-from xpnn.reproducible.array import Array
 from xpnn.reproducible.cuts import Cut, Window
-from xpnn.reproducible.exact import product_of, two_sum
+from xpnn.reproducible.exact import exact_matmul, two_sum
 from xpnn.reproducible.formats import FLOAT64
+from xpnn.reproducible.operand import Operand
 
 Raw = Any
 
 
-def matmul(a: Array, b: Array, xp: Any) -> tuple[Raw, int]:
+def matmul(a: Operand, b: Operand, xp: Any) -> tuple[Raw, int]:
     """Return the product at "training" precision, in float64, and its ``low``."""
     single = a.dtype == b.dtype == xp.float32
     found = None if single else pixels.product(a, b, xp)
@@ -28,7 +28,7 @@ def matmul(a: Array, b: Array, xp: Any) -> tuple[Raw, int]:
     return xp.where(right, product, other), min(low, other_low)
 
 
-def _by_slices(a: Array, b: Array, single: bool, xp: Any) -> tuple[Raw, int]:
+def _by_slices(a: Operand, b: Operand, single: bool, xp: Any) -> tuple[Raw, int]:
     bits = cuts.bits_for(a.shape[-1])
     slices = (bits,) * ((1 if single else 2) if bits == 21 else (2 if single else 3))
     left, right = cuts.cut(a, -1, slices, xp), cuts.cut(b, -2, slices, xp)
@@ -38,24 +38,24 @@ def _by_slices(a: Array, b: Array, single: bool, xp: Any) -> tuple[Raw, int]:
 
 
 def _products(a: list[Raw], b: list[Raw], count: int) -> Raw:
-    """Return the sum of the products of slices p and q, p + q < count from 0, the least first."""
+    """Return the sum of the products of slices p and q with p + q < count, the smallest first."""
     total: Any = None
     for order in reversed(range(count)):
         for p in range(order + 1):
             if p < len(a) and order - p < len(b):
-                product = product_of(a[p], b[order - p])
+                product = exact_matmul(a[p], b[order - p])
                 if total is None:
                     total = product
                 else:
                     total += product
-    total += 0.0  # a sum of -0 is -0 or 0, as the BLAS likes
+    total += 0.0  # a sum of -0 is -0 or 0, depending on the BLAS
     return total
 
 
 def _careful_matmul(
     a: Raw, b: Raw, left: Cut | None, right: Cut | None, slices: Sequence[int], xp: Any
 ) -> Raw:
-    """Return the product where an operand is not finite, or too large or too small to be cut."""
+    """Return the product if an operand has no cut: it isn't finite, or isn't in the safe range."""
     pieces, units, levels, finite = [], [], [], True
     for raw, axis, cut in ((a, -1, left), (b, -2, right)):
         raw = cuts.double(raw, xp)
@@ -77,7 +77,11 @@ def _careful_matmul(
 
 
 def _specials(product: Raw, a: Raw, b: Raw, xp: Any) -> Raw:
-    """Return `product`, that of the finite parts, with the infinities and NaN put in."""
+    """Return `product`, which is that of the finite elements, with its infinities and NaN put in.
+
+    Each kind of term is counted by a product of masks. Such counts are small whole numbers, which
+    are exact in any order.
+    """
 
     def signs(x: Raw) -> list[Raw]:
         infinite = xp.isinf(x)
@@ -131,8 +135,8 @@ def _all_products(
 ) -> Raw:
     """Return the sum of the products of all slices of all windows, window by window.
 
-    Every element is cut to its last bit, so a slice that another row needed is zero in this one
-    and adds nothing: the bits of a row do not depend on its company.
+    Every element is cut to its last bit. So a slice that only another row needs is zero in this row
+    and adds nothing: the bits of a row don't depend on the other rows.
     """
     sums: dict[int, tuple[Raw, Raw]] = {}
     terms = [
@@ -154,8 +158,8 @@ def _all_products(
             sums[level] = term, term * 0.0
     result = _sum_of_levels(sums, 0, xp)
     if any(level >= 3 for level in sums):
-        # Where that overflowed on the way or at the end, once more, divided by 2^1800: what is
-        # left out or flushed then is below 2^-80 of the terms that overflowed.
+        # Where that overflowed, on the way or at the end, it is computed again, divided by 2^1800.
+        # What is left out or flushed then is below 2^-80 of the terms that overflowed.
         upper = {level: parts for level, parts in sums.items() if level >= 3}
         upper_result = _sum_of_levels(upper, -6, xp) * 2.0**900 * 2.0**900
         result = xp.where(xp.isfinite(result), result, upper_result)
@@ -163,7 +167,7 @@ def _all_products(
 
 
 def _sum_of_levels(sums: dict[int, tuple[Raw, Raw]], shift: int, xp: Any) -> Raw:
-    """Return the sum over the levels k of (total + error) * 2**(300 * (k + shift)), from above."""
+    """Return the sum of (total + error) * 2**(300 * (k + shift)) over levels k, highest first."""
 
     def at(level: int) -> list[Raw]:
         first = max(-3, min(3, level + shift))
@@ -180,12 +184,12 @@ def _sum_of_levels(sums: dict[int, tuple[Raw, Raw]], shift: int, xp: Any) -> Raw
     return result + error
 
 
-def sum_(x: Array, axis: int, keepdims: bool, xp: Any) -> tuple[Raw, int]:
-    """Return the sum at "training" precision, in float64, and its ``low``.
+def sum_(x: Operand, axis: int, keepdims: bool, xp: Any) -> tuple[Raw, int]:
+    """Return the sum along `axis` at "training" precision, in float64, and its ``low``.
 
     `axis` is -1 or -2.
     """
-    # one slice of 43 bits where that many terms are exact, else the two that `matmul` has
+    # one slice of 43 bits if the sum of so many terms is exact, else the two slices of `matmul`
     bits = (43,) if x.shape[axis] <= 2**10 else (21, 21)
     found = cuts.cut(x, axis, bits, xp)
     if found is not None:
@@ -208,7 +212,7 @@ def _sum_of_slices(slices: list[Raw], axis: int, keepdims: bool, xp: Any) -> Raw
 
 
 def _sum_of_specials(raw: Raw, axis: int, xp: Any) -> Raw:
-    """Return 0, or the infinity or NaN that the infinities and NaN add up to, in any order."""
+    """Return the sum of the infinities and NaN, which is the same in any order; 0 without any."""
     return xp.sum(xp.where(xp.isfinite(raw), 0.0, raw), axis=axis, keepdims=True)
 
 

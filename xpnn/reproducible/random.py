@@ -15,23 +15,28 @@ _functions = Functions(np)
 def randn(rng: np.random.RandomState, *shape: int) -> Any:
     """Return ``rng.randn(*shape)``, with the same bits on every platform.
 
-    The legacy Gaussian, Marsaglia's polar method, from the very same stream: `rng` is afterwards
-    where ``rng.randn`` would have left it, with the same second value in store. Only the
-    logarithm differs, which ``rng.randn`` takes from the platform; values are within 1 ulp of it.
+    This is the legacy Gaussian, Marsaglia's polar method, drawn from the same stream: `rng` is left
+    where ``rng.randn`` would leave it, with the same second value in store. Only the logarithm
+    differs, which ``rng.randn`` takes from the platform; values are within 1 ulp of NumPy's.
 
     Parameters
     ----------
     rng
         The stream.
     *shape
-        Of the result: an array of float64, or a float if no length is given.
+        The shape of the result.
+
+    Returns
+    -------
+    ndarray or float
+        In float64; a float if no shape is given.
     """
     count = math.prod(shape)
     state: Any = rng.get_state(legacy=True)
     has_gauss, cached = state[3:]
     missing = -(-(count - has_gauss) // 2)
     kept = []
-    while missing > 0:  # draws one pair for each missing one, so never one too many
+    while missing > 0:  # as many pairs as are missing, so never one too many
         x = 2.0 * rng.random_sample((missing, 2)) - 1.0
         r2 = x[:, 0] * x[:, 0] + x[:, 1] * x[:, 1]
         good = (r2 < 1.0) & (r2 != 0.0)

@@ -1,68 +1,63 @@
-"""Data sets that come to the device in parts, each as if the whole set were there."""
+"""What is known of a whole data set, found by looking at all of it once, also part by part."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
-from xpnn.reproducible import cuts
-from xpnn.reproducible.formats import FLOAT32, FLOAT64
-from xpnn.reproducible.pixels import Pixels, brightest, find_pixels
+from xpnn.reproducible.cuts import width_of
+from xpnn.reproducible.facts import Facts
+from xpnn.reproducible.formats import FLOAT32, FLOAT64, Format
+from xpnn.reproducible.pixels import find_pixels_of_parts
 
+Raw = Any
+
+# rows that are made canonical in one go, so that the copies stay small
 _ROWS = 1024
 
 
 def canonical(host: np.ndarray) -> None:
-    """Make the floats of an array canonical, in place; see `Namespace.wrap`."""
+    """Make the floats of a host array canonical, in place; see `Namespace.wrap`."""
     if host.dtype.kind == "f":
-        format_ = FLOAT32 if host.dtype == np.float32 else FLOAT64
+        format_ = _format_of(host)
         for start in range(0, len(host), _ROWS):
             rows = host[start : start + _ROWS]
             rows[...] = format_.canonical(rows, np)
 
 
-class Survey(NamedTuple):
-    """What is known of a whole data set.
+def survey(parts: Callable[[], Iterable[np.ndarray]], *, pixels: bool = True) -> Facts | None:
+    """Return what `Namespace.prepare` would find for a data set that comes in parts, or None.
 
-    Attributes
-    ----------
-    low, high
-        All values are multiples of ``2**low``, and at most ``2**high``.
-    pixels
-        If all are pixels, what is known of them.
+    `parts` returns all parts of the data set each time it is called.
     """
-
-    low: int
-    high: int
-    pixels: Pixels | None
-
-
-def survey(parts: Callable[[], Iterable[np.ndarray]], *, pixels: bool = True) -> Survey | None:
-    """Return what `Namespace.prepare` would find for all parts together."""
-
-    def doubles() -> Iterator[np.ndarray]:
-        for part in parts():
-            canonical_part = part.copy()
-            canonical(canonical_part)
-            yield canonical_part.astype(np.float64, copy=False)
-
     first = next(iter(parts()), None)
     if first is None or first.dtype.kind != "f":
         return None
-    found = cuts.width_of(doubles, np)
+
+    def doubles() -> Iterator[np.ndarray]:
+        for part in parts():
+            copy = part.copy()
+            canonical(copy)
+            yield copy.astype(np.float64, copy=False)
+
+    return find_facts(doubles, _format_of(first).low, np, pixels=pixels)
+
+
+def find_facts(
+    parts: Callable[[], Iterable[Raw]], low: int, xp: Any, *, pixels: bool
+) -> Facts | None:
+    """Return what is known of all parts together, or None if nothing spares work.
+
+    The parts are canonical, in float64, and all elements are multiples of ``2**low``.
+    """
+    found = width_of(parts, xp)
     if found is None:
         return None
-    return Survey(*found, _pixels(doubles()) if pixels else None)
+    images = find_pixels_of_parts(parts(), xp) if pixels else None
+    return Facts(max(low, found[0]), found[1], images)
 
 
-def _pixels(parts: Iterable[np.ndarray]) -> Pixels | None:
-    """Return what is known of all parts of a matrix, or None if they aren't pixels."""
-    known = []
-    for part in parts:
-        found = find_pixels(part, np) if part.ndim == 2 else None
-        if found is None:
-            return None
-        known.append(found)
-    return brightest(known)
+def _format_of(host: np.ndarray) -> Format:
+    return FLOAT32 if host.dtype == np.float32 else FLOAT64

@@ -1,4 +1,4 @@
-"""Constants and tables of the elementary functions, from integer arithmetic alone."""
+"""Constants and tables of the elementary functions, made by integer arithmetic only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def _exp(x: Fraction, bits: int = 160) -> Fraction:
-    """Return e^x for |x| <= 32, within 2^-150 of it, relatively."""
+    """Return e^x for |x| <= 32, with a relative error below 2^-150."""
     halvings = 12
     small = round(x / 2**halvings * 2**bits)
     term = total = 1 << bits
@@ -28,7 +28,7 @@ def _exp(x: Fraction, bits: int = 160) -> Fraction:
 
 
 def _log(x: Fraction) -> Fraction:
-    """Return log x for x in [1/2, 2], within 2^-150: 2 artanh((x - 1)/(x + 1))."""
+    """Return log x = 2 artanh((x - 1)/(x + 1)) for x in [1/2, 2], with an error below 2^-150."""
     z = (x - 1) / (x + 1)
     bits = 170
     power = round(z * 2**bits)
@@ -41,18 +41,20 @@ def _log(x: Fraction) -> Fraction:
 
 
 def _parts(x: Fraction, exponent: int) -> tuple[float, float]:
-    """Return x as a multiple of ``2**exponent``, and the rest."""
+    """Return the multiple of ``2**exponent`` nearest to x, and the rest."""
     high = math.ldexp(round(x / Fraction(2) ** exponent), exponent)
     return high, float(x - Fraction(high))
 
 
 _LOG2 = -_log(Fraction(1, 2))
-# leading parts with few bits, so that n times them is exact: 17 + 36 and 11 + 40 bits
+# The leading parts have few bits, so that n times them is exact: 17 + 36 and 11 + 40 bits.
 LN2_64 = _parts(_LOG2 / 64, -42)
 LN2 = _parts(_LOG2, -40)
+# the first n of the table of `exp`
 EXP_FIRST = -65472
-# beyond the range of float64, within that of the table
+# e^x is beyond the range of float64 here, but the table still has an entry
 EXP_OVERFLOWS = 710.0
+# the table of `expm1` has n from -EXPM1_LAST to EXPM1_LAST
 EXPM1_LAST = 3700
 
 
@@ -62,15 +64,15 @@ def _roots() -> list[Fraction]:
 
 
 def _padded(*tables: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return tables of 2^b numbers, so that the last b bits of any integer are a place in them."""
+    """Return tables padded to 2^b numbers, so that the last b bits of any integer are an index."""
     length = 1 << (len(tables[0]) - 1).bit_length()
     return tuple(np.pad(table, (0, length - len(table))) for table in tables)
 
 
 def exp() -> tuple[Any, ...]:
-    """Return 2^(n/64 - 1) for n = -65472 .. 65599, zero below 2^-960, and what that leaves over.
+    """Return 2^(n/64 - 1) for n = -65472 .. 65599, rounded, and its relative rounding errors.
 
-    The latter as a part of the former.
+    Entries below 2^-960 are zero.
     """
     exact = _roots()
     roots = np.asarray([float(r) for r in exact])
@@ -82,7 +84,7 @@ def exp() -> tuple[Any, ...]:
 
 
 def expm1() -> tuple[Any, ...]:
-    """Return 2^(n/64) for n = -3700 .. 3700, rounded, and what was rounded off."""
+    """Return 2^(n/64) for n = -3700 .. 3700, rounded, and its rounding errors."""
     roots = _roots()
     high = np.asarray([float(r) for r in roots])
     low = np.asarray([float(r - Fraction(float(r))) for r in roots])
@@ -101,9 +103,10 @@ def tanh() -> tuple[Any, ...]:
 
 
 def log() -> tuple[Any, ...]:
-    """Return where the powers of two of `Functions.log` begin, their inverses, and by j its logs.
+    """Return the tables of `Functions.log`.
 
-    The last three are, for j = 45 .. 91, 64/j and log(j/64), as a multiple of 2^-40 and a rest.
+    The first two belong to the powers of two: where the interval of each begins, and the inverse
+    power. The others are 64/j for j = 45 .. 91, and log(j/64) as a multiple of 2^-40 and a rest.
     """
     k = np.arange(-1020, 904)
     edges = np.ldexp(45 / 64, k)

@@ -1,0 +1,80 @@
+"""An array of the library with what is known of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+from xpnn.reproducible.facts import Facts
+
+Raw = Any
+T = TypeVar("T")
+
+
+class Operand:
+    """What a product is made of: an array of the library and what is known of its elements.
+
+    It has no operators: `cuts`, `pixels` and `products` compute with the raw arrays.
+
+    Parameters
+    ----------
+    raw
+        The library's own array.
+    facts
+        What is known of its elements.
+
+    Attributes
+    ----------
+    base
+        For a transpose: the original, and the raw array that this had then.
+    kept
+        What was computed of the elements and may be needed again, such as slices.
+    """
+
+    __slots__ = ("base", "facts", "kept", "raw")
+
+    def __init__(self, raw: Raw, facts: Facts) -> None:
+        self.raw = raw
+        self.facts = facts
+        self.kept: dict[Hashable, Any] = {}
+        self.base: tuple[Operand, Raw] | None = None
+
+    def replace(self, raw: Raw, facts: Facts) -> None:
+        """Take other elements, and forget what was kept of the old ones."""
+        self.raw, self.facts, self.kept, self.base = raw, facts, {}, None
+
+    def keep(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return what `compute` returns, and compute it only once for each key."""
+        if key not in self.kept:
+            self.kept[key] = compute()
+        found: T = self.kept[key]
+        return found
+
+    @property
+    def original(self) -> Operand | None:
+        """What this is the transpose of; None if nothing, or if the original has changed since."""
+        if self.base is None:
+            return None
+        original, raw = self.base
+        return original if original.raw is raw else None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes."""
+        return tuple(self.raw.shape)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.raw.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.raw.shape)
+
+    @property
+    def dtype(self) -> Any:
+        """The library's own dtype."""
+        return self.raw.dtype
