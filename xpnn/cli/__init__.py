@@ -14,7 +14,7 @@ from xpnn import backends
 from xpnn._core.registry import load_parts, named, place_in
 from xpnn._version import __version__
 from xpnn.cli import models, pictures, studies, train, verify
-from xpnn.cli.shared import INTERRUPTED, USAGE_ERROR, table
+from xpnn.cli.options import INTERRUPTED, USAGE_ERROR, table
 from xpnn.errors import XpnnError
 
 

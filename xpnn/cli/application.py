@@ -6,7 +6,7 @@ import argparse
 
 from xpnn import saving
 from xpnn.backends import BACKENDS, DTYPES
-from xpnn.cli.shared import (
+from xpnn.cli.options import (
     DATA,
     MODEL,
     add_table,

@@ -18,7 +18,7 @@ from xpnn import metrics, saving
 from xpnn._core.files import check_writable, replacing
 from xpnn.backends import DTYPES
 from xpnn.cli.application import add_use, known_data, opened
-from xpnn.cli.shared import (
+from xpnn.cli.options import (
     MODEL,
     Help,
     check_different,

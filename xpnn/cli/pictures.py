@@ -12,7 +12,7 @@ from xpnn.callbacks import (
     read_log,
 )
 from xpnn.cli.application import add_use, known_data, opened
-from xpnn.cli.shared import (
+from xpnn.cli.options import (
     Help,
     check_different,
     names_of,

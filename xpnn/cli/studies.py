@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xpnn.backends import BACKENDS, DTYPES
-from xpnn.cli.shared import FAILED, Help, complain, listed, names_of
+from xpnn.cli.options import FAILED, Help, complain, listed, names_of
 from xpnn.errors import ArgumentError
 from xpnn.study import REPORT, cluster, load_study, write_report
 from xpnn.study import run as run_study

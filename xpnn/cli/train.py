@@ -26,7 +26,7 @@ from xpnn.callbacks import (
     TensorBoard,
     Terminal,
 )
-from xpnn.cli.shared import (
+from xpnn.cli.options import (
     DATA,
     INTERRUPTED,
     Help,

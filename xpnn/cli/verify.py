@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xpnn.backends import DTYPES, Backend
-from xpnn.cli.shared import (
+from xpnn.cli.options import (
     DIFFERENT,
     Help,
     add_settings,
