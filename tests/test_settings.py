@@ -5,7 +5,7 @@ import pytest
 
 import xpnn
 from xpnn.datasets import Dataset
-from xpnn.settings import FIELDS, Settings
+from xpnn.settings import FIELDS, Settings, types_of
 
 RNG = np.random.RandomState(0)
 DATA = Dataset(RNG.standard_normal((20, 4)), RNG.randint(0, 3, 20))
@@ -30,6 +30,21 @@ def test_the_defaults_are_the_articles():
 def test_fields_are_the_arguments():
     parameters = inspect.signature(Settings).parameters
     assert {name: p.default for name, p in parameters.items()} == FIELDS
+
+
+def test_what_differs_from_the_defaults():
+    assert Settings().changed() == {}
+    assert Settings(epochs=50, seed=3, batch_norm=True).changed() == {"batch_norm": True, "seed": 3}
+
+
+def test_types_of_the_fields():
+    assert types_of(Settings)["batch_norm"] is bool
+    assert {name: types_of(Settings)[name] for name in ("hidden", "schedule")} == {
+        "hidden": str,
+        "schedule": str,
+    }
+    assert {types_of(Settings)[name] for name in ("flood", "warmup", "dropout")} == {float}
+    assert {types_of(Settings)[name] for name in ("epochs", "batch_size", "seed")} == {int}
 
 
 @pytest.mark.parametrize(
@@ -87,6 +102,7 @@ def test_an_output_per_class_and_at_least_two(labels, outputs):
         ({"hidden": "-1"}, r"hidden must be whole numbers such as 100,50, got '-1'"),
         ({"hidden": "1.5"}, r"hidden must be whole numbers such as 100,50, got '1.5'"),
         ({"hidden": "0"}, r"hidden must be a whole number >= 1, got 0"),
+        ({"hidden": "1" * 5000}, r"hidden must be whole numbers such as 100,50, got '1"),
         ({"activation": "h_swich"}, r"unknown activation 'h_swich'; did you mean 'h_swish'\?"),
         ({"activation": "h_swish:m=6"}, r"unknown parameter of activation 'h_swish'.*'m'.*\bn\b"),
         ({"activation": "relu:n=6"}, r"'relu' has no parameters, got 'n'"),
@@ -94,6 +110,11 @@ def test_an_output_per_class_and_at_least_two(labels, outputs):
         ({"activation": "h_swish:n"}, r"'n' must have the form parameter=value"),
         ({"activation": "h_swish:n=6,n=7"}, r"'n' is given twice"),
         ({"activation": "h_swish:n=0"}, r"\bn\b.*must be a finite number > 0, got 0.0"),
+        (
+            {"schedule": "step:every=3.5"},
+            r"every of schedule 'step' must be a whole number, got '3",
+        ),
+        ({"schedule": ""}, r"unknown schedule ''"),
         ({"optimizer": "sdg"}, r"unknown optimizer 'sdg'; did you mean 'sgd'\?"),
         ({"optimizer": "sgd:lr=-0.1"}, r"lr must be a finite number > 0, got -0.1"),
         ({"optimizer": "sgd:lr=nan"}, r"lr must be a finite number > 0, got nan"),

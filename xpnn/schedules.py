@@ -75,7 +75,7 @@ class Schedule(Part, ABC):
 
 
 def _whole(name: str, value: Any, minimum: int) -> int:
-    # a number at the command line is a float
+    # 3.0 is as good as 3
     whole = isinstance(value, float) and value.is_integer()
     return integer(name, int(value) if whole else value, minimum=minimum)
 

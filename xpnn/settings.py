@@ -1,12 +1,14 @@
-"""What a training run is asked for, as text and numbers: at the command line, in files."""
+"""What a training run is asked for, as text and numbers: at the command line and in files."""
 
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from xpnn._core.registry import Registry
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import Backend
 from xpnn.datasets import Dataset
@@ -20,36 +22,24 @@ from xpnn.training import fit
 from xpnn.training.callback import Callback
 from xpnn.training.history import History
 
+_PART = "NAME[:P=V,...]"
+
+
+def _setting(
+    default: Any, metavar: str | None, about: str, parts: Registry[Any] | None = None
+) -> Any:
+    """Return a field of `Settings` with what ``--help`` says of it; {} is where parts are named."""
+    return dataclasses.field(
+        default=default, metadata={"metavar": metavar, "about": about, "parts": parts}
+    )
+
 
 @dataclass(frozen=True)
 class Settings:
-    """A run of a fully connected network; its parts are built, and so checked, at once.
+    """A run of a fully connected network.
 
-    Parameters
-    ----------
-    hidden
-        Widths of the hidden layers, "100,50"; none if empty.
-    activation, optimizer, loss
-        A registered name with parameters: "h_swish:n=6", "nesterov:lr=0.1,mu=0.9".
-    flood
-        The flood level around the loss, no `Flooding` if None.
-    weight_decay
-        Of the optimizer; its own if None.
-    batch_norm
-        Whether a `BatchNorm` follows each hidden `Dense` layer.
-    dropout
-        The p of a `Dropout` after each hidden activation, none if None.
-    schedule
-        A registered name with parameters, "cosine:final=0.01"; a constant learning rate if None.
-    warmup
-        Epochs of `Warmup` before the schedule, none if None.
-    clip_norm
-        As for `fit`.
-    class_weight
-        "balanced" as for `fit`, or labels with their weights: "0=1,1=2.5", or for labels with
-        commas JSON, '{"x, y": 1, "z": 2.5}'.
-    epochs, batch_size, seed
-        As for `fit`.
+    Each field is an option of `xpnn train` and a key of a study's TOML file; beside it stands what
+    ``xpnn train --help`` says of it. The parts are made, and so checked, at once.
 
     Raises
     ------
@@ -57,21 +47,33 @@ class Settings:
         If a name, a parameter or a value isn't allowed.
     """
 
-    hidden: str = "100,50"
-    activation: str = "relu"
-    optimizer: str = "sgd:lr=0.1"
-    loss: str = "cross_entropy"
-    flood: float | None = None
-    weight_decay: float | None = None
-    batch_norm: bool = False
-    dropout: float | None = None
-    schedule: str | None = None
-    warmup: float | None = None
-    clip_norm: float | None = None
-    class_weight: str | None = None
-    epochs: int = 50
-    batch_size: int = 100
-    seed: int = 10
+    hidden: str = _setting("100,50", "N,N", "widths of the hidden layers")
+    activation: str = _setting("relu", _PART, "{}", ACTIVATIONS)
+    optimizer: str = _setting("sgd:lr=0.1", _PART, "{}", OPTIMIZERS)
+    loss: str = _setting(
+        "cross_entropy",
+        _PART,
+        "{}; without one, the first for classes, the second for values",
+        LOSSES,
+    )
+    flood: float | None = _setting(None, "B", "flood level b: |E - b| + b for the loss E")
+    weight_decay: float | None = _setting(None, "W", "L2 weight decay")
+    batch_norm: bool = _setting(False, None, "batch normalization of each hidden layer")
+    dropout: float | None = _setting(
+        None, "P", "after each hidden activation, drop units with probability P"
+    )
+    schedule: str | None = _setting(None, _PART, "of the learning rate: {}", SCHEDULES)
+    warmup: float | None = _setting(None, "N", "epochs in which the learning rate rises from 0")
+    clip_norm: float | None = _setting(None, "C", "largest norm of the gradient")
+    class_weight: str | None = _setting(
+        None,
+        "W",
+        "balanced, or a weight per label: 0=1,1=2.5; labels with commas as JSON: "
+        """'{"x, y": 1, "z": 2.5}'""",
+    )
+    epochs: int = _setting(50, "N", "passes over the training data")
+    batch_size: int = _setting(100, "N", "samples per step")
+    seed: int = _setting(10, "N", "of initial weights and shuffles")
 
     def __post_init__(self) -> None:
         integer("epochs", self.epochs, minimum=0)
@@ -92,29 +94,43 @@ class Settings:
         self.make_class_weight()
 
     def replaced(self, **changes: Any) -> Settings:
-        """Return the settings with some changed."""
+        """Return the settings with some of them changed."""
         return dataclasses.replace(self, **changes)
 
+    def changed(self) -> dict[str, Any]:
+        """Return the settings that differ from the defaults."""
+        given = dataclasses.asdict(self)
+        return {name: value for name, value in given.items() if value != FIELDS[name]}
+
     def layers(self, outputs: int) -> list[Layer]:
-        """Return the layers, up to so many outputs."""
+        """Return the layers of a network with this number of outputs."""
         name, parameters = ACTIVATIONS.parse(self.activation)
         layers: list[Layer] = []
-        for width in self.hidden.split(",") if self.hidden else []:
-            if not width.strip().isdecimal():
-                raise ArgumentError(
-                    f"hidden must be whole numbers such as 100,50, got {self.hidden!r}"
-                )
-            units = integer("hidden", int(width), minimum=1)
-            layers.append(Dense(units))
+        for width in self._widths():
+            layers.append(Dense(width))
             layers += [BatchNorm()] if self.batch_norm else []
             layers.append(Activation(name, **parameters))
             layers += [Dropout(self.dropout)] if self.dropout is not None else []
         return [*layers, Dense(outputs)]
 
+    def _widths(self) -> list[int]:
+        widths = []
+        for text in self.hidden.split(",") if self.hidden else []:
+            try:
+                number = int(text) if text.strip().isdecimal() else None
+            except ValueError:
+                # more digits than Python reads
+                number = None
+            if number is None:
+                raise ArgumentError(
+                    f"hidden must be whole numbers such as 100,50, got {self.hidden!r}"
+                )
+            widths.append(integer("hidden", number, minimum=1))
+        return widths
+
     def make_loss(self) -> Loss:
         """Return the loss."""
-        name, parameters = LOSSES.parse(self.loss)
-        loss = LOSSES[name](**parameters)
+        loss: Loss = LOSSES.make(self.loss)
         return loss if self.flood is None else Flooding(loss, b=self.flood)
 
     def make_optimizer(self) -> Optimizer:
@@ -129,15 +145,12 @@ class Settings:
         return OPTIMIZERS[name](**parameters)
 
     def make_schedule(self) -> Schedule | None:
-        """Return the learning-rate schedule, if any."""
-        schedule = None
-        if self.schedule is not None:
-            name, parameters = SCHEDULES.parse(self.schedule)
-            schedule = SCHEDULES[name](**parameters)
+        """Return the schedule of the learning rate, None if it is constant."""
+        schedule = None if self.schedule is None else SCHEDULES.make(self.schedule)
         return schedule if self.warmup is None else Warmup(self.warmup, schedule or Constant())
 
     def make_class_weight(self) -> dict[str, float] | str | None:
-        """Return the classes' weights, if any."""
+        """Return the weights of the classes as `fit` takes them."""
         if self.class_weight is None or self.class_weight == "balanced":
             return self.class_weight
         weights: dict[str, float] = {}
@@ -161,12 +174,12 @@ class Settings:
         callbacks: Iterable[Callback] = (),
         **options: Any,
     ) -> History:
-        """Train `model` as `fit` does, with such of its options as aren't settings."""
+        """Train `model` with `xpnn.fit`, which also gets the `options` that aren't settings."""
         arguments = {**self.arguments(), "backend": backend, "callbacks": callbacks, **options}
         return fit(model, train, validation=validation, **arguments)
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments of `fit` that the settings stand for."""
+        """Return the settings as arguments of `xpnn.fit`."""
         return {
             "loss": self.make_loss(),
             "optimizer": self.make_optimizer(),
@@ -211,6 +224,14 @@ def _outputs(data: Dataset) -> int:
     if data.y.dtype.kind == "f":
         return int(data.y.shape[1]) if data.y.ndim == 2 else 1
     return max(2, 1 + int(data.y.max(initial=0)))
+
+
+def types_of(fields: type) -> dict[str, type]:
+    """Return the type of each field of a dataclass by its name; that of ``int | None`` is int."""
+    return {
+        name: next((kind for kind in typing.get_args(hint) if kind is not type(None)), hint)
+        for name, hint in typing.get_type_hints(fields).items()
+    }
 
 
 FIELDS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Settings)}

@@ -95,13 +95,30 @@ def test_a_new_file_gets_what_the_umask_says(tmp_path, umask, mask, mode):
     assert umask(mask) == mask
 
 
-def test_an_old_file_keeps_its_mode(tmp_path):
+def test_the_umask_is_that_of_the_whole_process_and_left_alone(tmp_path, umask, monkeypatch):
+    """Another thread that makes a file meanwhile would make it for everybody to write to."""
+    umask(0o027)
+    monkeypatch.setattr(os, "umask", None)
+    for part in (None, "part"):
+        with replacing(tmp_path / f"new{part}", part=part):
+            pass
+        assert stat.S_IMODE((tmp_path / f"new{part}").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o600, 0o666, 0o444])
+@pytest.mark.parametrize("part", [None, "part"])
+def test_an_old_file_keeps_its_mode(tmp_path, umask, mode, part):
     path = tmp_path / "old"
     path.touch()
-    path.chmod(0o640)
-    with replacing(path):
-        pass
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    path.chmod(mode)
+    # as a kill leaves it
+    (tmp_path / "part").touch(0o666)
+    with replacing(path, part=part) as beside:
+        # nobody else reads what is half written of a private file
+        assert stat.S_IMODE(beside.stat().st_mode) == 0o600
+        beside.write_text("new")
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert path.read_text() == "new"
 
 
 def test_a_device_or_a_pipe_is_written_to_and_not_replaced(tmp_path):

@@ -1,6 +1,9 @@
 """Registries: parts by name, asked for as the command line asks."""
 
+import pickle
 import sys
+from collections.abc import Sequence
+from typing import Optional
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from xpnn.initializers import INITIALIZERS
 from xpnn.layers import LAYERS
 from xpnn.losses import LOSSES
 from xpnn.optimizers import OPTIMIZERS
+from xpnn.schedules import SCHEDULES
 
 REGISTRIES = {
     "activation": ACTIVATIONS,
@@ -145,6 +149,51 @@ def test_parts_of_a_file(tmp_path, kept):
     assert str(tmp_path) not in sys.path
 
 
+DOUBLED = """
+import xpnn
+
+@xpnn.activations.register
+def {0}(u, *, xp):
+    return {1} * u, lambda dz: {1} * dz
+
+class Note:
+    factor = {1}
+"""
+
+
+def test_files_of_one_name_keep_their_parts(tmp_path, kept):
+    files = [tmp_path / folder / "own.py" for folder in ("a", "b")]
+    for i, path in enumerate(files):
+        path.parent.mkdir()
+        path.write_text(DOUBLED.format(f"own{i}", i + 2))
+    modules = [xpnn.load_parts(path) for path in files]
+    notes = [module.Note() for module in modules]
+    u = np.asarray([1.0])
+    assert [ACTIVATIONS[f"own{i}"](u)[0].item() for i in (0, 1)] == [2.0, 3.0]
+    assert [sys.modules[module.__name__] for module in modules] == modules
+    assert [pickle.loads(pickle.dumps(note)).factor for note in notes] == [2, 3]
+
+    # the name of the other's part is taken, however often a file is loaded
+    files[1].write_text(DOUBLED.format("own0", 5))
+    with pytest.raises(ArgumentError, match=rf"line 4: .* 'own0' is {modules[0].__name__}'s al"):
+        xpnn.load_parts(files[1])
+    # and its own a file replaces, by whatever path
+    files[0].write_text(DOUBLED.format("own0", 7))
+    again = xpnn.load_parts(tmp_path / "b" / ".." / "a" / "own.py")
+    assert again.__name__ == modules[0].__name__
+    assert ACTIVATIONS["own0"](u)[0] == 7.0
+    assert pickle.loads(pickle.dumps(again.Note())).factor == 7
+
+
+def test_a_module_of_that_name_stays(tmp_path, kept, monkeypatch):
+    """Which was imported, and not loaded as parts."""
+    other = type(sys)("parts_own")
+    monkeypatch.setitem(sys.modules, "parts_own", other)
+    (tmp_path / "own.py").write_text(DOUBLED.format("own", 2))
+    assert xpnn.load_parts(tmp_path / "own.py").__name__ != "parts_own"
+    assert sys.modules["parts_own"] is other
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -172,6 +221,8 @@ def test_a_file_of_parts_that_fails_says_where(tmp_path, text, message, kept):
 def test_a_folder_holds_no_parts(tmp_path):
     with pytest.raises(ArgumentError, match=r"parts must be a Python file, got"):
         xpnn.load_parts(tmp_path)
+    with pytest.raises(ArgumentError, match=r"parts must be a path, got None"):
+        xpnn.load_parts(None)
 
 
 def test_parameters_are_what_has_a_default_but_xp(registry):
@@ -218,6 +269,86 @@ def test_parse_mistakes(registry, text, message):
         registry.parse(text)
 
 
+class Stew:
+    """A part with parameters of every type, told by the default or by the annotation."""
+
+    def __init__(
+        self,
+        hours=2,
+        salted=False,
+        name="stew",
+        liters=1.5,
+        lid=None,
+        guests: int | None = None,
+        price: "float | None" = None,
+        hot: Optional[bool] = None,  # noqa: UP045
+        weight: float = 3,
+        label: "str | Unknown" = 7,  # noqa: F821
+        spices: Sequence[str] = (),
+    ):
+        self.given = {name: value for name, value in locals().items() if name != "self"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("hours=3", 3),
+        ("hours=-3", -3),
+        ("salted=true", True),
+        ("salted=Yes", True),
+        ("salted=1", True),
+        ("salted=false", False),
+        ("salted=NO", False),
+        ("salted=0", False),
+        ("name=3", "3"),
+        ("name=true", "true"),
+        ("name=", ""),
+        ("liters=3", 3.0),
+        ("liters=1e3", 1000.0),
+        ("lid=3", 3),
+        ("lid=3.0", 3.0),
+        ("lid=no", False),
+        ("lid=glass", "glass"),
+        ("guests=3", 3),
+        ("price=3", 3.0),
+        ("hot=yes", True),
+        ("weight=2", 2.0),
+        ("weight=2.5", 2.5),
+        ("label=3", "3"),
+        ("spices=salt", "salt"),
+    ],
+)
+def test_a_value_has_the_type_of_its_parameter(registry, text, value):
+    registry.add("stew", Stew)
+    name, given = registry.parse(f"stew:{text}")
+    (found,) = given.values()
+    assert (name, found, type(found)) == ("stew", value, type(value))
+    made = registry.make(f"stew:{text}")
+    assert isinstance(made, Stew)
+    assert made.given[text.partition("=")[0]] is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("hours=3.5", r"^hours of spice 'stew' must be a whole number, got '3\.5'$"),
+        ("hours=1e3", r"^hours of spice 'stew' must be a whole number, got '1e3'$"),
+        ("hours=true", r"must be a whole number, got 'true'$"),
+        ("salted=perhaps", r"^salted of spice 'stew' must be true or false, got 'perhaps'$"),
+        ("salted=2", r"must be true or false, got '2'$"),
+        ("liters=true", r"^liters of spice 'stew' must be a number, got 'true'$"),
+        ("guests=3.5", r"^guests of spice 'stew' must be a whole number, got '3\.5'$"),
+        ("price=dear", r"^price of spice 'stew' must be a number, got 'dear'$"),
+        ("price=", r"must be a number, got ''$"),
+        (f"hours={'1' * 5000}", r"must be a whole number, got '1"),
+    ],
+)
+def test_a_value_of_another_type(registry, text, message):
+    registry.add("stew", Stew)
+    with pytest.raises(ArgumentError, match=message):
+        registry.parse(f"stew:{text}")
+
+
 @pytest.mark.parametrize("name", ["two words", "", "a:b", "a=b", "1st"])
 def test_a_name_can_be_parsed(registry, name):
     with pytest.raises(ArgumentError, match=r"name of the spice must be an identifier, got"):
@@ -250,10 +381,19 @@ def test_classes_are_public_by_the_name_that_registries_know():
         (OPTIMIZERS, "nesterov:lr=0.1,mu=0.9", {"lr": 0.1, "mu": 0.9}),
         (OPTIMIZERS, "adamw:beta2=0.99", {"beta2": 0.99}),
         (LOSSES, "cross_entropy:floor=1e-6", {"floor": 1e-6}),
+        (ACTIVATIONS, "elu:alpha=2", {"alpha": 2.0}),
+        (SCHEDULES, "step:every=3,gamma=1", {"every": 3, "gamma": 1.0}),
+        (
+            SCHEDULES,
+            "plateau:monitor=train_loss,patience=2",
+            {"monitor": "train_loss", "patience": 2},
+        ),
     ],
 )
 def test_the_command_lines_way(registry, text, expected):
-    assert registry.parse(text) == (text.partition(":")[0], expected)
+    name, given = registry.parse(text)
+    assert (name, given) == (text.partition(":")[0], expected)
+    assert [type(value) for value in given.values()] == [type(v) for v in expected.values()]
 
 
 @pytest.mark.parametrize(

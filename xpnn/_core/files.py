@@ -1,4 +1,4 @@
-"""Files that a reader never sees half written, and safetensors that it never sees changed."""
+"""Files that a reader never sees half written, and safetensors files that show a damage."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from xpnn.errors import ArgumentError, DataError
 
 PathLike = str | os.PathLike[str]
 
-# the name of a safetensors file's own SHA-256 in its metadata
+# the key of a safetensors file's own SHA-256 in its metadata
 SEAL = "file_sha256"
 
+# what stands there while the SHA-256 is computed
 _NO_SEAL = "0" * 64
 
 
 def as_path(name: str, path: object) -> Path:
-    """Return `path` as one, or raise an ArgumentError that names the argument."""
+    """Return `path` as a `Path`, or raise an `ArgumentError` that names the argument."""
     try:
         return Path(path)  # type: ignore[arg-type]
     except TypeError:
@@ -28,7 +29,7 @@ def as_path(name: str, path: object) -> Path:
 
 
 def check_writable(name: str, path: PathLike) -> Path:
-    """Return `path` if a file can be written there; changes nothing."""
+    """Return `path` if a file can be written there, without changing anything."""
     path = as_path(name, path)
     folder = path.parent
     if path.is_dir():
@@ -46,36 +47,40 @@ def check_writable(name: str, path: PathLike) -> Path:
 def replacing(
     path: PathLike, *, keep: Callable[[Path], Path] | None = None, part: str | None = None
 ) -> Iterator[Path]:
-    """Give a path beside `path` to write to, and put it in place of `path` once all is written.
+    """Give a path beside `path` to write to, and put that file in place of `path` at the end.
 
-    What was written is on the disk before it takes its place, so that also after a power cut there
-    is either the old file or the new one. A link stays, and what it leads to is replaced. A device
-    or a pipe is written to as it is.
+    What was written is on the disk before it takes its place: after a power cut too, there is
+    either the old file or the new one. A link stays, and the file that it leads to is replaced. A
+    device or a pipe is written to directly.
 
     Parameters
     ----------
     path
-        The file that is to be written.
+        The file that is to be written. A new one gets the mode that the umask leaves, an old one
+        keeps its own.
     keep
-        Takes the path of a file that is to be replaced, and returns the one under which it stays.
+        Takes the path of an old file, and returns the path under which it is to stay.
     part
-        The name of the file to write to, a new one each time if None. With a name, what a kill
-        leaves behind is written over the next time; only one may write at a time then.
+        The name of the file to write to; a new name each time if None. With a name, what a killed
+        process has left there is written over, and only one process may write at a time.
     """
     path = Path(path).resolve()
     if path.exists() and not path.is_file():
         with _named(path):
             yield path
         return
-    beside = _new(path) if part is None else path.with_name(part)
+    mode = path.stat().st_mode & 0o777 if path.exists() else None
+    beside = path.with_name(part or f".{path.stem}-{os.urandom(4).hex()}{path.suffix}")
     try:
         with _named(path):
+            beside.unlink(missing_ok=True)
+            # the system applies the umask; what will be private is so from the beginning
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+            os.close(os.open(beside, flags, 0o666 if mode is None else 0o600))
             yield beside
             _sync(beside)
-        # mkstemp makes files private; a new file gets what the user's umask says
-        mask = os.umask(0)
-        os.umask(mask)
-        beside.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~mask)
+        if mode is not None:
+            beside.chmod(mode)
         if keep is not None and path.exists():
             _keep(path, keep(path))
         beside.replace(path)
@@ -88,21 +93,13 @@ def replacing(
 
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Give the errors of a write, such as that of a full disk, the name of the file."""
+    """Add the file's name to errors of writing that have none, such as that of a full disk."""
     try:
         yield
     except OSError as error:
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
-
-
-def _new(path: Path) -> Path:
-    import tempfile
-
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    return Path(name)
 
 
 def _sync(path: Path) -> None:
@@ -115,45 +112,38 @@ def _sync(path: Path) -> None:
 
 
 def _keep(path: Path, name: Path) -> None:
-    """Give a file a second name, so that there is no moment without the first."""
-    spare = path.with_name(f".{name.name}-{os.getpid()}")
+    """Give a file a second name, so that it is there under the first one at all times."""
+    name.unlink(missing_ok=True)
     try:
-        spare.unlink(missing_ok=True)
-        os.link(path, spare)
+        os.link(path, name)
     except OSError:  # a file system without links
         path.replace(name)
-        return
-    try:
-        spare.replace(name)
-    finally:
-        # a rename does nothing where both are the same file already
-        spare.unlink(missing_ok=True)
 
 
 def sealed(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
-    """Return a safetensors file with the SHA-256 of all its bytes, for `unsealed`.
+    """Return the bytes of a safetensors file with their SHA-256, which `unsealed` checks.
 
-    The metadata have it as `SEAL`: that of the whole file, with this one text taken as 64 zeros. No
-    bit of the file is outside of it.
+    It stands in the metadata as `SEAL`, and covers every bit of the file: it is computed with 64
+    zeros in its own place.
     """
     import hashlib
 
     from safetensors.numpy import save
 
-    # not ascontiguousarray, which makes a number a vector
+    # not ascontiguousarray, which makes a vector of a number
     plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     raw = save(plain, {**metadata, SEAL: _NO_SEAL})
     return _resealed(raw, _NO_SEAL, hashlib.sha256(raw).hexdigest())
 
 
 def unsealed(path: PathLike, kind: str) -> tuple[dict[str, str], bytes]:
-    """Return the metadata and all bytes of a safetensors file; with a `SEAL`, they are as written.
+    """Return the metadata and the bytes of a safetensors file, checked if it has a `SEAL`.
 
     Raises
     ------
     DataError
-        If the file can't be read, is no safetensors file, or has another SHA-256; it names `path`,
-        and `kind` as what it should be.
+        If the file can't be read, isn't a safetensors file, or its bytes have another SHA-256. The
+        message names `path` and says that it should be a `kind`.
     """
     import hashlib
     import json
@@ -176,5 +166,5 @@ def unsealed(path: PathLike, kind: str) -> tuple[dict[str, str], bytes]:
 
 
 def _resealed(raw: bytes, old: str, new: str) -> bytes:
-    # with its name, which no other text can hold, for their quotes are escaped
+    # with its key: no other text holds this, since quotes in texts are escaped
     return raw.replace(f'"{SEAL}":"{old}"'.encode(), f'"{SEAL}":"{new}"'.encode(), 1)

@@ -1,4 +1,4 @@
-"""The `xpnn` command: a module a command or a group of them."""
+"""The `xpnn` command: a module for each of its commands, or for several that belong together."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from xpnn import backends
-from xpnn._core.registry import load_parts, named, place_in
+from xpnn._core.registry import described, load_parts, position_in
 from xpnn._version import __version__
 from xpnn.cli import models, pictures, studies, train, verify
-from xpnn.cli.options import INTERRUPTED, USAGE_ERROR, table
+from xpnn.cli.output import INTERRUPTED, USAGE_ERROR, table
 from xpnn.errors import XpnnError
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors take one line, and whose options have one name each."""
+    """A parser whose errors take one line, and whose options can't be abbreviated."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
@@ -28,7 +28,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse, with "-4,4" after an option as its value, which argparse takes for an option."""
+        """Parse; "-4,4" after an option is its value, which argparse would take for an option."""
         joined: list[str] = []
         for text in sys.argv[1:] if args is None else args:
             if re.match(r"-\.?\d.*,", text) and joined and re.fullmatch("--[^=]+", joined[-1]):
@@ -48,8 +48,8 @@ def _parser() -> argparse.ArgumentParser:
 
     listing = commands.add_parser(
         "backends",
-        help="list the backends and what is installed of them",
-        description="List each backend: version, devices, BLAS, or what to install.",
+        help="list the backends, and which of them are installed",
+        description="List each backend: version, devices, BLAS; or what to install.",
     )
     listing.set_defaults(run=_backends)
     for name, command in commands.choices.items():
@@ -83,8 +83,8 @@ def _backends(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the `xpnn` command and return its exit status.
 
-    0 if all went well; 1 if `verify` found a difference, a study's run failed, or the reader of a
-    pipe has gone; 2 for an error; 130 for Ctrl-C.
+    It is 0 if all went well; 1 if `verify` found a difference, a job of a study failed, or nobody
+    reads the output any more; 2 for an error; 130 for Ctrl-C.
     """
     args = _parser().parse_args(argv)
     parts: dict[str, str] = {}
@@ -92,7 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for path in getattr(args, "parts", ()):
             parts[str(load_parts(path).__file__)] = path
         status: int = args.run(args)
-        sys.stdout.flush()
+        # also where standard output is closed, and there is no stream
+        print(end="", flush=True)
     except KeyboardInterrupt:
         print("xpnn: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -112,21 +113,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _message(error: BaseException, parts: Mapping[str, str]) -> str | None:
-    """Return what to say of an error, with the place if a part of the user's raised it.
+    """Return what to say of an error, with the line if a part of the user's own raised it.
 
-    None for an error of ours, which is for a traceback.
+    None stands for an error of xpnn's own, which needs a traceback.
     """
     if isinstance(error, XpnnError):
         return str(error)
-    place = place_in(error, parts)
-    if place is not None:
-        return f"{place}: {named(error)}"
+    position = position_in(error, parts)
+    if position is not None:
+        return f"{position}: {described(error)}"
     if isinstance(error, MemoryError):
         return f"out of memory: {error}"
     if isinstance(error, OSError):
         return str(error)
     if parts:
-        # of what a part returned, as a rule
+        # as a rule because of what a part returned
         files = ", ".join(parts.values())
-        return f"{named(error)}, with the parts of {files}; --traceback shows where"
+        return f"{described(error)}, with the parts of {files}; --traceback shows where"
     return None

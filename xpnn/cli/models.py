@@ -17,16 +17,17 @@ import numpy as np
 from xpnn import metrics, saving
 from xpnn._core.files import check_writable, replacing
 from xpnn.backends import DTYPES
-from xpnn.cli.application import add_use, known_data, opened
 from xpnn.cli.options import (
     MODEL,
     Help,
+    add_model_and_data,
     check_different,
-    header_of,
+    data_from,
+    header_from,
+    model_from,
     names_of,
-    summary,
-    table,
 )
+from xpnn.cli.output import summary, table
 from xpnn.datasets import NamedDataset, load
 from xpnn.datasets.checks import as_inputs, check_images, size_of
 from xpnn.datasets.dataset import located
@@ -64,7 +65,7 @@ def add(commands: Any) -> None:
                 "--out", metavar="FILE", help="write there, all or nothing, and not to the terminal"
             )
             add("--proba", action="store_true", help="add the probability of each class")
-        add_use(parser)
+        add_model_and_data(parser)
 
     parser = commands.add_parser("export", help="write a model to an ONNX file")
     parser.description = (
@@ -113,8 +114,8 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    model = opened(args)
-    data = known_data(args, model)
+    model = model_from(args)
+    data = data_from(args, model)
     found = evaluate(model, data)
     values_alone = math.isnan(found.accuracy)
     if not values_alone:
@@ -128,10 +129,10 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    if args.out:
+    if args.out is not None:
         check_different({"data": args.data, "model": args.model, "out": args.out})
         check_writable("out", args.out)
-    model = opened(args)
+    model = model_from(args)
     if args.proba and model.task.classes is None:
         raise ArgumentError("proba is for models of classes, and this one gives values")
     data = _inputs(args, model)
@@ -159,9 +160,7 @@ def _predict(args: argparse.Namespace) -> int:
 
 def _inputs(args: argparse.Namespace, model: Sequential) -> NamedDataset:
     """Return the features in DATA, whether it has a target or not."""
-    read = functools.partial(
-        load, args.data, target=None, header=header_of(args.header), part="test"
-    )
+    read = functools.partial(load, args.data, target=None, header=header_from(args), part="test")
     if model.task.feature_names is not None:
         return read(features=model.task.feature_names)
     if reader_of(Path(args.data)) is not tables.FILE:

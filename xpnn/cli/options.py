@@ -1,23 +1,23 @@
-"""What several commands share: options, checks and tables."""
+"""Options that several commands have, and what is read by them."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Iterable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from xpnn.activations import ACTIVATIONS
+from xpnn import saving
+from xpnn._core.registry import WANTED
+from xpnn.backends import BACKENDS, DTYPES, Backend, get_backend
+from xpnn.datasets import Dataset, load
+from xpnn.datasets.checks import check_images
 from xpnn.errors import ArgumentError
-from xpnn.losses import LOSSES
-from xpnn.model import Sequential, SummaryRow
-from xpnn.optimizers import OPTIMIZERS
-from xpnn.schedules import SCHEDULES
-from xpnn.settings import FIELDS, Settings
+from xpnn.model import Sequential
+from xpnn.settings import FIELDS, Settings, types_of
 
-DIFFERENT, FAILED, USAGE_ERROR, INTERRUPTED = 1, 1, 2, 130
-
+PART = "NAME[:P=V,...]"
 DATA = (
     "a CSV file, an NPZ file, x.npy,y.npy, a folder with a folder of PNG images for each class, "
     "or a folder with IDX files as MNIST's"
@@ -33,8 +33,20 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if plain else super()._get_help_string(action)
 
 
+def number(kind: type[int] | type[float]) -> Callable[[str], float]:
+    """Return what reads an option's value, int or float, and else says what it must be."""
+
+    def read(text: str) -> float:
+        try:
+            return kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be {WANTED[kind]}, got {text!r}") from None
+
+    return read
+
+
 def add_table(parser: argparse.ArgumentParser) -> None:
-    """Add how a CSV file is to be read."""
+    """Add the options that say how a CSV file is to be read."""
     add = parser.add_argument
     add(
         "--target",
@@ -48,41 +60,99 @@ def add_table(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def header_from(args: argparse.Namespace) -> bool | None:
+    """Return what ``--header`` says."""
+    if args.header not in (None, "yes", "no"):
+        raise ArgumentError(f"header must be yes or no, got {args.header!r}")
+    return None if args.header is None else args.header == "yes"
+
+
 def add_settings(parser: argparse.ArgumentParser, **defaults: Any) -> None:
-    """Add an option for each of `Settings`."""
-    parser.set_defaults(**{**FIELDS, **defaults})
-    add = parser.add_argument
-    part = "NAME[:P=V,...]"
-    add("--hidden", metavar="N,N", help="widths of the hidden layers")
-    add("--activation", metavar=part, help=names_of(ACTIVATIONS))
-    add("--optimizer", metavar=part, help=names_of(OPTIMIZERS))
-    add(
-        "--loss",
-        metavar=part,
-        help=f"{names_of(LOSSES)}; without one, the first for classes, the second for values",
-    )
-    add("--flood", metavar="B", type=float, help="flood level b: |E - b| + b for the loss E")
-    add("--weight-decay", metavar="W", type=float, help="L2 weight decay")
-    add("--batch-norm", action="store_true", help="batch normalization of each hidden layer")
-    add("--dropout", metavar="P", type=float, help="after each hidden activation, drop units by P")
-    add("--schedule", metavar=part, help=f"of the learning rate: {names_of(SCHEDULES)}")
-    add("--warmup", metavar="N", type=float, help="epochs in which the learning rate rises from 0")
-    add("--clip-norm", metavar="C", type=float, help="largest norm of the gradient")
-    add(
-        "--class-weight",
-        metavar="W",
-        help="balanced, or a weight per label: 0=1,1=2.5; labels with commas as JSON: "
-        """'{"x, y": 1, "z": 2.5}'""",
-    )
-    add("--epochs", metavar="N", type=int, help="passes over the training data")
-    add("--batch-size", metavar="N", type=int, help="samples per step")
-    add("--seed", metavar="N", type=int, help="of initial weights and shuffles")
+    """Add an option for each of the `Settings`, some of them with a default of the command's."""
+    types = types_of(Settings)
+    for field in dataclasses.fields(Settings):
+        about, parts = field.metadata["about"], field.metadata["parts"]
+        details: dict[str, Any] = {"action": "store_true"}
+        if types[field.name] is not bool:
+            kind = types[field.name]
+            details = {
+                "metavar": field.metadata["metavar"],
+                "type": kind if kind is str else number(kind),
+            }
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            default=defaults.get(field.name, field.default),
+            help=about if parts is None else about.format(names_of(parts)),
+            **details,
+        )
 
 
-def settings_of(args: argparse.Namespace) -> Settings:
+def settings_from(args: argparse.Namespace) -> Settings:
     """Return the settings that were asked for."""
     given = {name: getattr(args, name) for name in FIELDS}
     return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+def add_backend(
+    parser: argparse.ArgumentParser,
+    *,
+    backend: str | None = "numpy",
+    dtype: str | None = None,
+    without: str = "",
+) -> None:
+    """Add the options of `get_backend`; `without` says what dtype is taken without one."""
+    add = parser.add_argument
+    add("--backend", metavar="NAME", default=backend, help=names_of(BACKENDS))
+    add("--device", metavar="NAME", help="such as cuda:0")
+    add("--dtype", metavar="NAME", default=dtype, help=names_of(DTYPES) + without)
+    add("--reproducible", action="store_true", help="the same bits on every backend")
+
+
+def backend_from(args: argparse.Namespace) -> Backend:
+    """Return the backend that was asked for."""
+    return get_backend(
+        args.backend, device=args.device, dtype=args.dtype, reproducible=args.reproducible
+    )
+
+
+def add_model_and_data(parser: argparse.ArgumentParser) -> None:
+    """Add what the use of a trained model on data takes."""
+    add = parser.add_argument
+    add("model", metavar="MODEL", help=MODEL)
+    add(
+        "data",
+        metavar="DATA",
+        help=f"{DATA}, of which the test part is taken; with the "
+        "features that the model was trained on",
+    )
+    add_table(parser)
+    add_backend(parser, without="; the model's if left out")
+
+
+def model_from(args: argparse.Namespace) -> Sequential:
+    """Return the model in MODEL, on the backend that was asked for."""
+    return saving.load(
+        args.model,
+        backend=args.backend,
+        device=args.device,
+        dtype=args.dtype,
+        reproducible=args.reproducible,
+    )
+
+
+def data_from(args: argparse.Namespace, model: Sequential) -> Dataset:
+    """Return the features and targets in DATA, as the model was trained on them."""
+    target = model.task.target_name if args.target is None else args.target
+    data = load(
+        args.data,
+        target=-1 if target is None else target,
+        task="regression" if model.task.classes is None else "classification",
+        header=header_from(args),
+        features=model.task.feature_names,
+        part="test",
+    )
+    check_images(data, model.task.image_shape)
+    return data
 
 
 def names_of(names: Iterable[str]) -> str:
@@ -95,13 +165,6 @@ def listed(names: str | None) -> list[str] | None:
     return None if names is None else [name.strip() for name in names.split(",")]
 
 
-def header_of(text: str | None) -> bool | None:
-    """Return what ``--header`` says."""
-    if text not in (None, "yes", "no"):
-        raise ArgumentError(f"header must be yes or no, got {text!r}")
-    return None if text is None else text == "yes"
-
-
 def check_different(paths: dict[str, str | None]) -> None:
     """Raise where an output would overwrite another one, or what is read."""
     given = {name: Path(path).resolve() for name, path in paths.items() if path}
@@ -110,44 +173,11 @@ def check_different(paths: dict[str, str | None]) -> None:
     if paths["data"] and "," in paths["data"]:
         sources["data"] += [Path(path).resolve() for path in paths["data"].split(",")]
     for name, path in given.items():
-        for source, places in sources.items():
-            if path in places:
+        for source, read_paths in sources.items():
+            if path in read_paths:
                 raise ArgumentError(f"{name} and {source} must be different files, got {path}")
-            if any(place in path.parents for place in places):
+            if any(read_path in path.parents for read_path in read_paths):
                 raise ArgumentError(f"{name} must not be in the data's folder, got {paths[name]!r}")
-        for other, its in given.items():
-            if other != name and its == path:
-                raise ArgumentError(f"{name} and {other} must be different files, got {its}")
-
-
-def table(rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = ()) -> str:
-    """Return rows as text in columns, some of them aligned to the right."""
-    # a label may hold a newline
-    rows = [[_printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(line(row, widths, numeric) for row in rows)
-
-
-def _printable(cell: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cell)
-
-
-def line(row: Sequence[str], widths: Sequence[int], numeric: Sequence[int] = ()) -> str:
-    """Return a row of a table whose columns have these widths."""
-    return "  ".join(
-        cell.rjust(width) if i in numeric else cell.ljust(width)
-        for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-    ).rstrip()
-
-
-def summary(model: Sequential, inputs: int) -> str:
-    """Return a table of a model's layers."""
-    rows = model.summary(inputs)
-    total = sum(row.parameters for row in rows)
-    cells = [SummaryRow._fields, *rows, ("total", "", inputs, model.outputs(inputs), total)]
-    return table([[str(cell) for cell in row] for row in cells], numeric=(2, 3, 4))
-
-
-def complain(message: str) -> None:
-    """Print a line to standard error."""
-    print(f"xpnn: {message}", file=sys.stderr, flush=True)
+        for other, other_path in given.items():
+            if other != name and other_path == path:
+                raise ArgumentError(f"{name} and {other} must be different files, got {path}")

@@ -11,11 +11,14 @@ from xpnn.activations import ACTIVATIONS
 from xpnn.callbacks import (
     read_log,
 )
-from xpnn.cli.application import add_use, known_data, opened
 from xpnn.cli.options import (
     Help,
+    add_model_and_data,
     check_different,
+    data_from,
+    model_from,
     names_of,
+    number,
 )
 from xpnn.datasets.checks import as_dataset
 from xpnn.errors import ArgumentError
@@ -73,10 +76,10 @@ def add(commands: Any) -> None:
         ),
     ):
         command = kind(name, draw, summary, description)
-        add_use(command)
+        add_model_and_data(command)
         if name == "errors":
             command.add_argument(
-                "--count", metavar="N", type=int, default=25, help="the most images"
+                "--count", metavar="N", type=number(int), default=25, help="the most images"
             )
 
 
@@ -105,10 +108,10 @@ def _plot_activations(args: argparse.Namespace) -> int:
 
 def _plot_confusion(args: argparse.Namespace) -> int:
     out = _picture(args)
-    model = opened(args)
+    model = model_from(args)
     if model.task.classes is None:
         raise ArgumentError("model must have been trained on class labels, got one that wasn't")
-    true = as_dataset("data", known_data(args, model), model.task.labels)
+    true = as_dataset("data", data_from(args, model), model.task.labels)
     found = as_dataset("predictions", (true.x, predict(model, true.x)), model.task.labels)
     matrix = metrics.confusion_matrix(true.y, found.y, classes=model.task.classes)
     plots.plot_confusion(
@@ -119,8 +122,8 @@ def _plot_confusion(args: argparse.Namespace) -> int:
 
 def _plot_errors(args: argparse.Namespace) -> int:
     out = _picture(args)
-    model = opened(args)
-    plots.plot_errors(model, known_data(args, model), out, count=args.count)
+    model = model_from(args)
+    plots.plot_errors(model, data_from(args, model), out, count=args.count)
     return _drawn(out)
 
 

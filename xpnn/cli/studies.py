@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from xpnn.backends import BACKENDS, DTYPES
-from xpnn.cli.options import FAILED, Help, complain, listed, names_of
+from xpnn.cli.options import Help, add_backend, listed, number
+from xpnn.cli.output import FAILED, complain
 from xpnn.errors import ArgumentError
 from xpnn.study import REPORT, cluster, load_study, write_report
 from xpnn.study import run as run_study
@@ -28,18 +28,20 @@ def add(commands: Any) -> None:
         formatter_class=Help,
     )
     start.set_defaults(run=_study_run)
-    add = start.add_argument
+    add, whole = start.add_argument, number(int)
     add("study", metavar="STUDY", help=what)
     add("--only", metavar="NAME,...", help="experiments; `xpnn study list` names them")
     add("--long", action="store_true", help="do the long experiments, too")
     add("--repeats", action="store_true", help="repeat the runs that aren't as published")
     add("--data", metavar="DATA", help="folder with the data, instead of the study's")
-    add("--epochs", metavar="N", type=int, help="instead of the study's")
-    add("--backend", metavar="NAME", help=names_of(BACKENDS))
-    add("--device", metavar="NAME", help="such as cuda:0")
-    add("--dtype", metavar="NAME", help=names_of(DTYPES))
-    add("--reproducible", action="store_true", help="the same bits on every backend")
-    add("--jobs", metavar="N", type=int, help="runs at a time; one for each core if left out")
+    add("--epochs", metavar="N", type=whole, help="instead of the study's")
+    add_backend(start, backend=None)
+    add(
+        "--jobs",
+        metavar="N",
+        type=whole,
+        help="runs at a time; one for each core if left out",
+    )
     add("--cluster", metavar="ADDRESS", help="Dask scheduler whose workers do the runs")
     add("--out", metavar="FOLDER", default="runs", help="folder of the results and the report")
     add("--quiet", action="store_true", help="print nothing but errors")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,6 @@ import numpy as np
 from xpnn import plots, saving
 from xpnn._core.files import check_writable
 from xpnn.activations import ACTIVATIONS
-from xpnn.backends import BACKENDS, DTYPES, get_backend
 from xpnn.callbacks import (
     CALLBACKS,
     MONITORS,
@@ -28,23 +26,21 @@ from xpnn.callbacks import (
 )
 from xpnn.cli.options import (
     DATA,
-    INTERRUPTED,
+    PART,
     Help,
+    add_backend,
     add_settings,
     add_table,
+    backend_from,
     check_different,
-    complain,
-    header_of,
+    header_from,
     listed,
     names_of,
-    settings_of,
-    summary,
+    number,
+    settings_from,
 )
-from xpnn.datasets import (
-    Dataset,
-    NamedDataset,
-    load_training,
-)
+from xpnn.cli.output import INTERRUPTED, complain, summary
+from xpnn.datasets import Dataset, NamedDataset, load_training
 from xpnn.datasets.labels import TASKS
 from xpnn.errors import ArgumentError, CheckpointWarning, DivergenceError, unknown
 from xpnn.losses import LOSSES
@@ -55,6 +51,9 @@ from xpnn.schedules import SCHEDULES
 from xpnn.training.callback import Callback
 from xpnn.training.history import History
 from xpnn.training.run import Run
+
+# the options that name what a run leaves, beside checkpoints
+_OUTPUTS = ("log", "plot", "tensorboard", "save")
 
 
 def add(commands: Any) -> None:
@@ -68,7 +67,7 @@ def add(commands: Any) -> None:
         formatter_class=Help,
     )
     train.set_defaults(run=_train)
-    add = train.add_argument
+    add, whole = train.add_argument, number(int)
     add("data", metavar="DATA", help=DATA)
     add_table(train)
     add("--task", metavar="NAME", help=f"{names_of(TASKS)}; by the target if left out")
@@ -97,15 +96,12 @@ def add(commands: Any) -> None:
         help="the values of a regression, likewise; standard if left out",
     )
     add_settings(train, loss=None)
-    add("--backend", metavar="NAME", default="numpy", help=names_of(BACKENDS))
-    add("--device", metavar="NAME", help="such as cuda:0")
-    add("--dtype", metavar="NAME", default="float32", help=names_of(DTYPES))
-    add("--reproducible", action="store_true", help="the same bits on every backend")
+    add_backend(train, dtype="float32")
     add("--hash", action="store_true", help="end each line with the SHA-256 of the weights")
     add("--log", metavar="FILE", help="write the lines to a CSV file too")
     add(
         "--callback",
-        metavar="NAME[:P=V,...]",
+        metavar=PART,
         action="append",
         default=[],
         help="one of your own, from a file of --parts; may be repeated",
@@ -113,18 +109,23 @@ def add(commands: Any) -> None:
     add("--plot", metavar="FILE", help="draw accuracy and loss per epoch (needs matplotlib)")
     add("--tensorboard", metavar="FOLDER", help="write event files (needs tensorboardX)")
     add("--save", metavar="FILE", help="write the trained model to a safetensors file")
-    add("--patience", metavar="N", type=int, help="stop after so many epochs without improvement")
+    add("--patience", metavar="N", type=whole, help="stop after N epochs without improvement")
     which = f"{names_of(MONITORS)}; test_loss if left out"
-    add("--monitor", metavar="COLUMN", help=f"what shall improve: {which}")
-    add("--min-delta", metavar="D", type=float, help="what counts as improvement is more than this")
+    add("--monitor", metavar="COLUMN", help=f"the figure that is to improve: {which}")
+    add("--min-delta", metavar="D", type=number(float), help="an improvement is larger than D")
     add(
         "--no-restore-best",
         action="store_true",
         default=None,
         help="keep the last weights after --patience, not those of the best epoch",
     )
-    add("--checkpoint", metavar="FILE", help="write all that a run needs to go on")
-    add("--every", metavar="N", type=int, help="epochs between two checkpoints; 1 if left out")
+    add("--checkpoint", metavar="FILE", help="write all that the run needs to go on")
+    add(
+        "--every",
+        metavar="N",
+        type=whole,
+        help="epochs from one checkpoint to the next; 1 if left out",
+    )
     add("--resume", metavar="FILE", help="go on from a checkpoint, as if never stopped")
     add("--quiet", action="store_true", help="print nothing but errors")
 
@@ -142,7 +143,7 @@ def _parts() -> str:
 
 
 class _Summary(Callback):
-    """Prints the layers, and the card if there is one, once it is sure that the run begins."""
+    """Prints the layers, and the card if there is one, once the run is sure to begin."""
 
     def on_start(self, run: Run) -> None:
         assert run.model.inputs is not None
@@ -153,81 +154,66 @@ class _Summary(Callback):
 
 
 def _train(args: argparse.Namespace) -> int:
-    place = get_backend(
-        args.backend, device=args.device, dtype=args.dtype, reproducible=args.reproducible
-    )
-    settings = settings_of(args)
-    outputs = ("log", "plot", "tensorboard", "save")
-    paths = {name: getattr(args, name) for name in ("data", "validation", *outputs)}
-    check_different({**paths, "checkpoint": args.checkpoint})
-    check_different({**paths, "resume": args.resume})
-    if args.plot:
-        plots.check(args.plot)
-    if args.save:
-        check_writable("save", args.save)
-    callbacks: list[Callback] = _stopping(args)
-    if args.log:
-        callbacks.append(CSVLogger(args.log, hashes=args.hash))
-    if args.tensorboard:
-        callbacks.append(TensorBoard(args.tensorboard))
-    if not args.quiet:
-        callbacks += [_Summary(), Terminal(hashes=args.hash)]
-    for text in args.callback:
-        name, parameters = CALLBACKS.parse(text)
-        callbacks.append(CALLBACKS[name](**parameters))
-
-    train, test = _training_data(args, settings.seed)
+    backend = backend_from(args)
+    settings = settings_from(args)
+    _check_files(args)
+    callbacks = _callbacks(args)
+    train, validation = _training_data(args, settings.seed)
     options = _data_options(args, train)
     if train.y.dtype.kind == "f" and args.loss is None:
         settings = settings.replaced(loss="mean_squared_error")
     if options["labels"] is None:
-        model = settings.make_model(train, *([] if test is None else [test]))
+        model = settings.make_model(train, *([] if validation is None else [validation]))
     else:
         model = Sequential(*settings.layers(len(options["labels"])))
-    interrupted = False
-    stopped: BaseException | None = None
+    ended: BaseException | None = None
     try:
         with _warnings_in_a_line():
             settings.fit(
-                model, train, test, backend=place, callbacks=callbacks, resume=args.resume,
+                model, train, validation, backend=backend, callbacks=callbacks, resume=args.resume,
                 **options,
             )  # fmt: skip
-    except KeyboardInterrupt:
-        interrupted = True
-    except (Exception, SystemExit) as error:
-        # a log that can't be written, a reader that has gone, a part of the user's that raises:
-        # keep what was trained
-        stopped = error
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        # Ctrl-C, a log that can't be written, a reader that has gone, a part of the user's own that
+        # raises: keep what was trained
+        ended = error
     history: History | None = model.history
-    if stopped and history and history[-1].epoch == (history.resumed or 0):
-        # nothing was trained yet
-        raise stopped
-    if args.plot and history:
-        plots.plot_history(history, args.plot)
-    # weights that diverged are of no use, but the best ones, which early stopping gave back, are
-    best = any(isinstance(c, EarlyStopping) and c.restore_best and c.best for c in callbacks)
-    usable = best or not isinstance(stopped, DivergenceError)
-    if args.save and usable and model.parameters is not None and history:
-        saving.save(model, args.save)
-    if stopped:
-        raise stopped
+    interrupted = isinstance(ended, KeyboardInterrupt)
+    if ended and not interrupted and not _has_trained(history):
+        raise ended
+    if history:
+        _keep(args, model, history, callbacks, ended)
     if interrupted:
-        done = f"after epoch {history[-1].epoch}" if history else "before the first epoch"
-        given = [getattr(args, name) for name in outputs]
-        files = ", ".join(path for path in given if path and history)
-        again = f"; go on with --resume {args.checkpoint}" if _is_there(args.checkpoint) else ""
-        print(f"xpnn: interrupted {done}{files and f'; kept: {files}'}{again}", file=sys.stderr)
+        complain(_interrupted(args, history))
         return INTERRUPTED
-    if history and history.resumed == history[-1].epoch and not args.quiet:
-        complain(f"nothing left to do: {args.resume} holds all epochs up to {history.resumed}")
+    if ended:
+        raise ended
     if history and not args.quiet:
+        if not _has_trained(history) and history.resumed is not None:
+            complain(f"nothing left to do: {args.resume} holds all epochs up to {history.resumed}")
         print(_result(history))
     return 0
 
 
-def _stopping(args: argparse.Namespace) -> list[Callback]:
-    """Return the callbacks for early stopping and checkpoints."""
-    callbacks: list[Callback] = []
+def _has_trained(history: History | None) -> bool:
+    """Return whether a run has finished an epoch of its own."""
+    return bool(history and history[-1].epoch > (history.resumed or 0))
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    """Raise if a file can't be written, or two options name the same one."""
+    names = ("data", "validation", *_OUTPUTS)
+    paths = {name: getattr(args, name) for name in names}
+    check_different({**paths, "checkpoint": args.checkpoint})
+    check_different({**paths, "resume": args.resume})
+    if args.plot is not None:
+        plots.check(args.plot)
+    if args.save is not None:
+        check_writable("save", args.save)
+
+
+def _callbacks(args: argparse.Namespace) -> list[Callback]:
+    """Return the callbacks that the options ask for."""
     for name, needed in (
         ("monitor", "patience"),
         ("min_delta", "patience"),
@@ -236,20 +222,54 @@ def _stopping(args: argparse.Namespace) -> list[Callback]:
     ):
         if getattr(args, name) is not None and getattr(args, needed) is None:
             raise ArgumentError(f"{name} needs {needed}: give --{needed} too")
+    callbacks: list[Callback] = []
     if args.patience is not None:
-        delta = 0.0 if args.min_delta is None else args.min_delta
-        callbacks.append(
-            EarlyStopping(
-                args.monitor or "test_loss",
-                patience=args.patience,
-                min_delta=delta,
-                restore_best=not args.no_restore_best,
-            )
+        stopping = EarlyStopping(
+            "test_loss" if args.monitor is None else args.monitor,
+            patience=args.patience,
+            min_delta=0.0 if args.min_delta is None else args.min_delta,
+            restore_best=not args.no_restore_best,
         )
+        callbacks.append(stopping)
     if args.checkpoint is not None:
         every = 1 if args.every is None else args.every
         callbacks.append(Checkpoint(args.checkpoint, every=every))
-    return callbacks
+    if args.log is not None:
+        callbacks.append(CSVLogger(args.log, hashes=args.hash))
+    if args.tensorboard is not None:
+        callbacks.append(TensorBoard(args.tensorboard))
+    if not args.quiet:
+        callbacks += [_Summary(), Terminal(hashes=args.hash)]
+    return callbacks + [CALLBACKS.make(text) for text in args.callback]
+
+
+def _keep(
+    args: argparse.Namespace,
+    model: Sequential,
+    history: History,
+    callbacks: list[Callback],
+    ended: BaseException | None,
+) -> None:
+    """Write the picture and the model of a run, also of one that an error has ended."""
+    if args.plot is not None:
+        plots.plot_history(history, args.plot)
+    # weights that diverged are of no use, unless early stopping has restored the best ones
+    best = any(isinstance(c, EarlyStopping) and c.restore_best and c.best for c in callbacks)
+    usable = best or not isinstance(ended, DivergenceError)
+    if args.save is not None and usable and model.parameters is not None:
+        saving.save(model, args.save)
+
+
+def _interrupted(args: argparse.Namespace, history: History | None) -> str:
+    """Return what to say after Ctrl-C."""
+    if not history:
+        said = "interrupted before the first epoch"
+    else:
+        said = f"interrupted after epoch {history[-1].epoch}"
+        files = [getattr(args, name) for name in _OUTPUTS if getattr(args, name) is not None]
+        said += f"; kept: {', '.join(files)}" if files else ""
+    there = args.checkpoint is not None and Path(args.checkpoint).is_file()
+    return f"{said}; go on with --resume {args.checkpoint}" if there else said
 
 
 @contextlib.contextmanager
@@ -268,10 +288,6 @@ def _warnings_in_a_line() -> Iterator[None]:
         yield
 
 
-def _is_there(path: str | None) -> bool:
-    return path is not None and Path(path).is_file()
-
-
 def _training_data(args: argparse.Namespace, seed: int) -> tuple[Dataset, Dataset | None]:
     validation: str | float | None = args.validation
     if args.validation is not None:
@@ -283,7 +299,7 @@ def _training_data(args: argparse.Namespace, seed: int) -> tuple[Dataset, Datase
         seed=seed,
         target=-1 if args.target is None else args.target,
         task=args.task,
-        header=header_of(args.header),
+        header=header_from(args),
         ignore=listed(args.ignore) or (),
         weights=args.weights,
     )

@@ -8,19 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from xpnn.backends import DTYPES, Backend
-from xpnn.cli.options import (
-    DIFFERENT,
-    Help,
-    add_settings,
-    line,
-    listed,
-    names_of,
-    settings_of,
-    table,
-)
-from xpnn.datasets import (
-    read_idx_folder,
-)
+from xpnn.cli.options import Help, add_settings, listed, names_of, settings_from
+from xpnn.cli.output import DIFFERENT, line, table
+from xpnn.datasets import read_idx_folder
 from xpnn.errors import ArgumentError
 from xpnn.settings import FIELDS
 from xpnn.verification import (
@@ -77,7 +67,7 @@ def _verify(args: argparse.Namespace) -> int:
     backends = usable_backends(
         names, device=args.device, dtype=args.dtype, reproducible=not args.native
     )
-    settings = settings_of(args)
+    settings = settings_from(args)
     if len(backends) < 2:
         raise ArgumentError(f"backends must be two or more to compare, got {backends[0].name}")
     train, test = generated() if args.data is None else read_idx_folder(args.data)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import tomllib
-import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xpnn._core.files import PathLike, as_path
+from xpnn._core.registry import WANTED
 from xpnn.errors import ArgumentError, finite, unknown
-from xpnn.settings import Settings
+from xpnn.settings import Settings, types_of
 from xpnn.study.article import published
 from xpnn.study.job import Job, load_own_parts
 from xpnn.study.quantities import QUANTITIES
@@ -21,26 +21,13 @@ from xpnn.study.quantities import QUANTITIES
 ARTICLE = "article"
 
 
-def _kind(hint: Any) -> type:
-    """Return the type that a setting has where it isn't None."""
-    options = [option for option in typing.get_args(hint) if option is not type(None)]
-    kind: type = options[0] if options else hint
-    return kind
-
-
 # each setting with its type: those of `Settings`, then those of `Job`
-KINDS: dict[str, type] = {
-    name: _kind(hint)
-    for name, hint in {**typing.get_type_hints(Settings), **typing.get_type_hints(Job)}.items()
+KINDS = {
+    name: kind
+    for name, kind in {**types_of(Settings), **types_of(Job), "environment": dict}.items()
     if name not in ("settings", "parts")
-} | {"environment": dict}
-_WANTED = {
-    str: "text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    dict: "a table of texts",
 }
+_WANTED = {**WANTED, dict: "a table of texts"}
 _STUDY_KEYS = ("title", "about", "parts", "experiment", "repeat")
 _EXPERIMENT_KEYS = ("name", "title", "about", "long", "table", "figure", "log")
 _TABLE_KEYS = ("title", "published", "labels", "rows")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnn._core.registry import load_parts, named, place_in
+from xpnn._core.registry import described, load_parts, position_in
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import get_backend
 from xpnn.datasets import Dataset, read_idx_folder
@@ -244,10 +244,10 @@ def execute(job: Job, fingerprint: str, progress: Progress | None = None) -> dic
     except XpnnError:
         raise
     except (Exception, SystemExit) as error:
-        place = place_in(error, {path: path for path in paths})
-        if place is None:
+        position = position_in(error, {path: path for path in paths})
+        if position is None:
             raise
-        raise ArgumentError(f"{place}: {named(error)}") from error
+        raise ArgumentError(f"{position}: {described(error)}") from error
     return {
         "format": FORMAT,
         # the fingerprint stands for the data, wherever they lie

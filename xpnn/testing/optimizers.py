@@ -53,8 +53,7 @@ def check_optimizer(
         If `optimizer` is no optimizer.
     """
     if isinstance(optimizer, str):
-        name, parameters = OPTIMIZERS.parse(optimizer)
-        optimizer = OPTIMIZERS[name](**parameters)
+        optimizer = OPTIMIZERS.make(optimizer)
     if not isinstance(optimizer, Optimizer):
         raise ArgumentError(f"optimizer must be an Optimizer or its name, got {optimizer!r}")
     # for each dtype, the first backend and the parameters that it ends with

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.resources
 import json
 from collections.abc import Sequence
@@ -106,16 +105,5 @@ def run_canonical(
 
 def as_json(runs: Sequence[Canonical]) -> str:
     """Return the text of ``canonical.json`` for `runs`."""
-    default = dataclasses.asdict(Settings())
-    listed = [
-        {
-            **run._asdict(),
-            "settings": {
-                name: value
-                for name, value in dataclasses.asdict(run.settings).items()
-                if value != default[name]
-            },
-        }
-        for run in runs
-    ]
+    listed = [{**run._asdict(), "settings": run.settings.changed()} for run in runs]
     return json.dumps(listed, indent=1) + "\n"
