@@ -72,7 +72,7 @@ def test_bits_within_a_fold(library, reproducible):
         found, sums = backend.to_numpy(carry[0]), backend.to_numpy(sums)
     if library == "numpy":
         assert len(fold.programs) == 1
-        assert fold._recordable
+        assert fold.reason is None
     drawn = []
     for _, number, epoch in rows:
         key = [*itertools.islice(splitmix64([*splitmix64(11, epoch + 1)][-1], number + 1), 99)][-1]
