@@ -102,10 +102,10 @@ FAULTS = [
     Fault(
         "samples' weights in float64",
         "training/streams.py",
-        "    own = [] if weights is None else [Source(weights, name)]\n",
+        '    own = None if weights is None else Source(weights, name, part="weights")\n',
         """\
     own_name = "float64" if backend.name == "cupy" else name
-    own = [] if weights is None else [Source(weights, own_name)]
+    own = None if weights is None else Source(weights, own_name, part="weights")
 """,
     ),
     Fault(
@@ -372,14 +372,14 @@ def _scaled(
         "each step's loss is copied to the host",
         "training/steps.py",
         """\
-        gradient, sums = _criticized(self.loss, outputs, batch.rows, data, xp=xp)
-        gradients = pullback(gradient)
+            gradient, sums = _criticized(self.loss, outputs, batch.rows, data, xp=xp)
+            gradients = pullback(gradient)
 """,
         """\
-        gradient, sums = _criticized(self.loss, outputs, batch.rows, data, xp=xp)
-        if "cupy" in xp.__name__:
-            float(sums[0])
-        gradients = pullback(gradient)
+            gradient, sums = _criticized(self.loss, outputs, batch.rows, data, xp=xp)
+            if "cupy" in xp.__name__:
+                float(sums[0])
+            gradients = pullback(gradient)
 """,
     ),
     Fault(
@@ -591,6 +591,12 @@ def broken(text, fault):
     return text.replace(fault.old, fault.new)
 
 
+def test_files():
+    """Return the paths of the tests that are run, from the root of the checkout."""
+    paths = map(Path, TESTS)
+    return [str(Path("tests", path.parent, f"test_{path.name}.py")) for path in paths]
+
+
 def tests(place, words, *, card):
     """Run tests in the copy until one fails; return its name and why, or None if they pass."""
     env = dict(os.environ)
@@ -599,8 +605,7 @@ def tests(place, words, *, card):
     env |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "CUDA_ON_CPU_DEVICES": "2"}
     env["XPNN_REQUIRE"] = "numpy,cupy" if card else "numpy"
     command = ["-m", "pytest", "-x", "-q", "-n", "2", "-p", "no:cacheprovider", "-k", words]
-    paths = map(Path, TESTS)
-    command += [str(Path("tests", path.parent, f"test_{path.name}.py")) for path in paths]
+    command += test_files()
     if card:
         command = ["ci/cuda_on_cpu", sys.executable, *command]
     else:
