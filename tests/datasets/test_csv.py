@@ -313,8 +313,8 @@ def test_the_task_may_be_said(file):
         (
             ("3", "pos", "neg"),
             None,
-            ", line 2, column 'y': '3' is a number, and all below is text: if it is a name, say "
-            "header yes; if a label, task classification",
+            ", line 2, column 'y': '3' is a number, and all cells below are text: if it is the "
+            "name of the column, say header yes; if a label, task classification",
         ),
         (
             [f"t{i}" for i in range(21)],

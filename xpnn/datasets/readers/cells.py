@@ -15,32 +15,31 @@ from xpnn.errors import DataError
 _MISSING = {"", "?", "na", "n/a", "nan", "null", "none"}
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
-# numbers as people write them, and float doesn't read: 0,65  1,007.5  1.007,5  1'007  5 %  $ 5
-_OTHER_NUMBER = re.compile(
-    r"[$€£¥]?\s*[+-]?[0-9]+([.,' \u00a0\u202f][0-9]+)*([eE][+-]?[0-9]+)?\s*[%‰$€£¥]?"
-)
+# numbers as people write them, and float doesn't read: 0,65  1,007.5  1.007,5  5 %
+_OTHER_NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)*\s*%?")
 
 
 def finite_number(cell: str) -> float:
     """Return the number in a cell, or raise a DataError that says what is wrong with it."""
     if is_missing(cell):
-        raise DataError(f"a missing value{cell and f' ({cell!r})'}")
+        raise DataError(f"a missing value ({cell!r})" if cell else "a missing value")
     number = _number(cell)
     if number is None:
         raise DataError(f"{shown(cell)} is not a number{_hint(cell)}")
     if not math.isfinite(number):
         raise DataError(f"{shown(cell)} is not finite in float64")
-    # without zeros in front: Python refuses to read thousands of digits
+    # zeros in front are cut off, because Python refuses to read thousands of digits
     if abs(number) >= EXACT and _INTEGER.fullmatch(cell) and int(cell.lstrip("+-0")) != abs(number):
         raise DataError(f"{shown(cell)} is an integer beyond 2**53 that float64 can't hold exactly")
     return number
 
 
 def numbers_in(cells: Sequence[str]) -> list[float]:
-    """Return the numbers in cells; an error says the column of the first that isn't one."""
+    """Return the numbers in cells; the error for one that can't be used has its column."""
     try:
+        # the common case, fast: finite numbers that are far below 2**53
         numbers = list(map(float, cells))
-        # false for NaN too; float takes 1_000
+        # a sum of NaN or infinities isn't < EXACT; float reads 1_000 as a number
         if math.fsum(map(abs, numbers)) < EXACT and "_" not in "".join(cells):
             return numbers
     except (OverflowError, ValueError):
@@ -63,7 +62,7 @@ def as_weight(cell: str) -> float:
 
 
 def _number(cell: str) -> float | None:
-    # float takes 1_000 too
+    # float reads 1_000 as a number
     if "_" in cell:
         return None
     try:
@@ -87,11 +86,9 @@ def _is_int64(cell: str) -> bool:
     )
 
 
-def is_text(*cells: str) -> bool:
-    """Return whether cells hold neither numbers, in whatever style, nor missing values."""
-    return not any(
-        is_missing(cell) or is_number(cell) or _OTHER_NUMBER.fullmatch(cell) for cell in cells
-    )
+def is_text(cell: str) -> bool:
+    """Return whether a cell holds neither a number, in any style, nor a missing value."""
+    return not (is_missing(cell) or is_number(cell) or _OTHER_NUMBER.fullmatch(cell))
 
 
 def is_missing(cell: str) -> bool:
@@ -100,7 +97,7 @@ def is_missing(cell: str) -> bool:
 
 
 def _hint(cell: str) -> str:
-    """Return what would make a number of a cell, in brackets."""
+    """Return, in brackets, how a number in another style must be written; "" for other text."""
     if _DECIMAL_COMMA.fullmatch(cell):
         return " (a decimal point is wanted)"
     if _OTHER_NUMBER.fullmatch(cell):
@@ -114,10 +111,23 @@ def shown(cell: str) -> str:
 
 
 def as_target(cells: Sequence[str], task: str | None) -> np.ndarray:
-    """Return labels for a classification, float64 for a regression.
+    """Return the target of a table: labels for a classification, float64 for a regression.
 
-    Labels are int64 if all are integers in their plain form that fit, else strings as they are
-    written.
+    Labels are int64 if each cell is an integer in plain form ("7", not "007") that fits, and
+    otherwise strings as they are written.
+
+    Parameters
+    ----------
+    cells
+        The cells of the target's column.
+    task
+        "classification" or "regression"; None to tell it by the cells.
+
+    Raises
+    ------
+    DataError
+        If a cell is empty, a value of a regression isn't a finite number, or the cells don't show
+        which task is meant.
     """
     if "" in cells:
         raise DataError("a missing value", part="y", row=cells.index(""))
@@ -135,36 +145,41 @@ def as_target(cells: Sequence[str], task: str | None) -> np.ndarray:
 
 
 def _task(cells: Sequence[str]) -> str:
-    """Return the task that the cells of a target are for, or raise an error that asks for it."""
-    numbers = [_number(cell) for cell in cells]
+    """Return the task that the cells of a target show, or raise an error that asks for it."""
     if all(map(_INTEGER.fullmatch, cells)):
         check_count("integers", len(set(cells)), len(cells))
         return "classification"
-    if all(number is not None or is_missing(c) for number, c in zip(numbers, cells, strict=True)):
+    numbers = [_number(cell) for cell in cells]
+    missing = [row for row, cell in enumerate(cells) if is_missing(cell)]
+    others = [row for row, number in enumerate(numbers) if number is None]
+    if set(others) <= set(missing):
         return "regression"
-    row = numbers.index(None)
-    problem, ask = f"{shown(cells[row])} is not a number", "if all are labels"
+    first = others[0]
     values = (
         cell
         for cell, number in zip(cells, numbers, strict=True)
         if number is not None and math.isfinite(number) and not _INTEGER.fullmatch(cell)
     )
     value = next(values, None)
-    missing = next((row for row, cell in enumerate(cells) if is_missing(cell)), None)
     if value is not None:
-        problem += f", as {value} in the same column is"
-    elif missing is not None:
-        row, problem, ask = missing, f"a missing value ({cells[missing]!r})", "if it is a label"
-    elif all(map(_OTHER_NUMBER.fullmatch, cells)):
-        problem += _hint(cells[row])
-    elif row == 1 and numbers.count(None) == len(cells) - 1:
+        problem = f"{shown(cells[first])} is not a number, as {value} in the same column is"
+        raise _undecided(problem, first, "if all are labels")
+    if missing:
+        problem = f"a missing value ({cells[missing[0]]!r})"
+        raise _undecided(problem, missing[0], "if it is a label")
+    if all(map(_OTHER_NUMBER.fullmatch, cells)):
+        problem = f"{shown(cells[first])} is not a number{_hint(cells[first])}"
+        raise _undecided(problem, first, "if all are labels")
+    if others == list(range(1, len(cells))):
         raise DataError(
-            f"{shown(cells[0])} is a number, and all below is text: if it is a name, say header "
-            "yes; if a label, task classification",
+            f"{shown(cells[0])} is a number, and all cells below are text: if it is the name of "
+            "the column, say header yes; if a label, task classification",
             part="y",
             row=0,
         )
-    else:
-        check_count("texts", len(set(cells)), len(cells))
-        return "classification"
-    raise DataError(f"{problem}; {ask}, say task classification", part="y", row=row)
+    check_count("texts", len(set(cells)), len(cells))
+    return "classification"
+
+
+def _undecided(problem: str, row: int, condition: str) -> DataError:
+    return DataError(f"{problem}; {condition}, say task classification", part="y", row=row)

@@ -25,26 +25,26 @@ from xpnn.datasets.readers.cells import (
 from xpnn.datasets.readers.reader import Reader, Request, no_target, reading
 from xpnn.errors import ArgumentError, DataError, unknown
 
-# bytes that aren't UTF-8, as the error handler "surrogateescape" leaves them
+# how the error handler "surrogateescape" shows bytes that aren't UTF-8
 _ESCAPED = re.compile("[\udc80-\udcff]")
 
-# names that a message lists
+# how many column names a message lists
 _LISTED = 20
 
 
 def read_csv(path: Path, request: Request) -> NamedDataset:
-    """Read a CSV file: UTF-8 with or without BOM, cells in quotes or not, blank lines skipped.
+    """Read a CSV file: UTF-8 with or without BOM, cells in quotes or not; blank lines are skipped.
 
     The delimiter is the first of tab, semicolon, comma that is in the first line outside quotes.
-    Features must be finite numbers with a decimal point; integers must be float64s exactly. Each
-    row knows the line that it begins in.
+    Features are finite numbers with a decimal point; integers must be exact in float64. `rows` of
+    the data set holds the line in which each row begins.
 
     Raises
     ------
     DataError
-        If something in the file isn't as it must be.
+        If the file can't be read or a cell can't be used, with line and column.
     ArgumentError
-        If the request names no column, or one column twice.
+        If the request names a column that isn't there, or one column for two purposes.
     """
     records = _records(path)
     first, second = next(records, None), next(records, None)
@@ -57,7 +57,9 @@ def read_csv(path: Path, request: Request) -> NamedDataset:
     features, target, weights = _columns(path, names, header, request)
     pick = _picker(features)
 
-    values, lines, counts, cells = array("d"), array("q"), array("d"), []
+    # arrays of machine numbers, as large files would take several times the memory as lists
+    numbers, lines, row_weights = array("d"), array("q"), array("d")
+    target_cells = []
     begin = [record for record in (first, second) if record is not None]
     records = itertools.chain(begin[1:] if header else begin, records)
     for line, row in records:
@@ -65,15 +67,15 @@ def read_csv(path: Path, request: Request) -> NamedDataset:
             found = "1 cell" if len(row) == 1 else f"{len(row)} cells"
             raise DataError(f"{found}, where the first row has {width}", place=place(path, line))
         try:
-            values.extend(numbers_in(pick(row)))
+            numbers.extend(numbers_in(pick(row)))
             if weights is not None:
-                counts.append(as_weight(row[weights]))
+                row_weights.append(as_weight(row[weights]))
         except DataError as error:
             part = "weights" if error.column is None else "x"
             column = weights if error.column is None else features[error.column]
             assert column is not None
-            below = next(records, None) if part == "x" and not lines else None
-            if below and len(below[1]) == width and is_text(row[column], below[1][column]):
+            below = next(records, (0, []))[1] if part == "x" and not lines else []
+            if len(below) == width and is_text(row[column]) and is_text(below[column]):
                 raise DataError(
                     f"column {names[column]!r} holds text, such as {shown(row[column])}; "
                     "features must be numbers (turn it into numbers, or ignore it)",
@@ -88,10 +90,10 @@ def read_csv(path: Path, request: Request) -> NamedDataset:
             ) from None
         lines.append(line)
         if target is not None:
-            cells.append(row[target])
+            target_cells.append(row[target])
     if not lines:
         raise DataError(f"{path} has a header, and no rows below it")
-    x = np.array(values, np.float64).reshape(len(lines), len(features))
+    x = np.array(numbers, np.float64).reshape(len(lines), len(features))
     data = NamedDataset(
         x,
         no_target(x),
@@ -99,15 +101,15 @@ def read_csv(path: Path, request: Request) -> NamedDataset:
         feature_names=tuple(names[i] for i in features),
         target_name=None if target is None else names[target],
         rows=np.array(lines, np.int64),
-        weights=None if weights is None else np.array(counts, np.float64),
+        weights=None if weights is None else np.array(row_weights, np.float64),
     )
     if target is None:
         return data
     with located(data):
-        return data._replace(y=as_target(cells, request.task))
+        return data._replace(y=as_target(target_cells, request.task))
 
 
-# of any name; also a device or a pipe
+# takes any name, and also a device or a pipe
 FILE = Reader(lambda path: path.exists() and not path.is_dir(), read_csv, weighted=True)
 
 
@@ -120,7 +122,7 @@ def count_columns(path: Path) -> int:
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line that each row begins in, and its cells without the space around them."""
+    """Yield, for each row, the line in which it begins and its cells, stripped of spaces."""
     with reading(path):
         with path.open("rb") as raw:
             begin = raw.read(8)
@@ -148,18 +150,20 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _delimiter(lines: Iterable[str]) -> str:
+    """Return the delimiter of the first line that isn't blank, quoted cells left out."""
     first = next((line for line in lines if line.strip()), "")
     bare = re.sub(r'"[^"]*"?', "", first)
     return next((mark for mark in "\t;" if mark in bare), ",")
 
 
 def _text(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[str]:
-    """Yield lines of UTF-8 without NUL, which NumPy would drop at the end of a label."""
+    """Yield the lines; raise if one isn't UTF-8 or has a NUL, which NumPy drops from labels."""
     for number, line in enumerate(lines, 1):
         if "\0" in line:
             raise DataError(f"{path} is not a text file: line {number} holds a NUL character")
         wrong = None if line.isascii() else _ESCAPED.search(line)
         if wrong is not None:
+            # the cells up to the one with the byte, for which "x" stands
             before = next(csv.reader([line[: wrong.start()] + "x"], delimiter=delimiter))
             raise DataError(
                 f"{path}, line {number}, column {len(before)}: the byte "
@@ -172,16 +176,20 @@ def _text(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[str]:
 
 
 def _is_header(first: Sequence[str], second: Sequence[str] | None) -> bool:
-    """Return whether a row is one of names: text above a number, or nothing but text alone."""
+    """Return whether the first row holds names: some text is above a number.
+
+    The only row of a file holds names if none of its cells is a number.
+    """
     if second is None:
         return not any(map(is_number, first))
     return any(
-        is_text(cell) and not is_text(below) and not is_missing(below)
+        is_text(cell) and not (is_text(below) or is_missing(below))
         for cell, below in zip(first, second, strict=False)
     )
 
 
 def _names(path: Path, line: int, names: list[str]) -> list[str]:
+    """Return the names of the columns, or raise if one is empty or there twice."""
     for i, name in enumerate(names):
         if not name:
             problem = f"column {i + 1} has no name (an index should not be there)"
@@ -222,15 +230,16 @@ def _columns(
 
 
 def _picker(columns: Sequence[int]) -> Callable[[Sequence[str]], Sequence[str]]:
-    """Return a function that gives the cells of some columns of a row."""
+    """Return a function that returns the cells of these columns of a row."""
     if len(columns) > 1:
         return operator.itemgetter(*columns)
+    # `itemgetter` of one column returns the cell, not a tuple
     only = columns[0]
     return lambda row: (row[only],)
 
 
 def _position(what: str, column: str | int | None, names: Sequence[str]) -> int | None:
-    """Return the number from 0 on of a column that is given by name or by number from 1 on."""
+    """Return the index of a column, given by name or by number (1 the first, -1 the last)."""
     if column is None:
         return None
     if isinstance(column, str) and column in names:
