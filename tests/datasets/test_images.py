@@ -133,7 +133,7 @@ def test_images_that_are_no_png_are_named(here):
     of_size(here / "images", 3, 2)
     jpeg = here / "images" / "a" / "x.JPG"
     jpeg.write_bytes(b"\xff\xd8")
-    with pytest.raises(DataError, match=r"x\.JPG is no PNG image"):
+    with pytest.raises(DataError, match=r"x\.JPG is not a PNG image"):
         load("images")
     jpeg.unlink()
     (here / "images" / "c").mkdir()
@@ -142,5 +142,7 @@ def test_images_that_are_no_png_are_named(here):
         load("images")
     (here / "jpegs" / "a").mkdir(parents=True)
     (here / "jpegs" / "a" / "1.jpeg").write_bytes(b"\xff\xd8")
-    with pytest.raises(DataError, match=r"folders of PNG images; jpegs/a/1\.jpeg is no PNG image"):
+    with pytest.raises(
+        DataError, match=r"folders of PNG images; jpegs/a/1\.jpeg is not a PNG image"
+    ):
         load("jpegs")

@@ -99,4 +99,4 @@ def test_validation_that_can_not_be_used(content, message, here, capsys):
 def test_one_class_only(here, capsys):
     write_table(here / "t.csv", np.array(["x"] * 90))
     line = failed(capsys, "train", "t.csv")
-    assert line == "t.csv, column 'kind' must hold two classes or more, got 'x' alone"
+    assert line == "t.csv, column 'kind' must hold two classes or more, got only 'x'"

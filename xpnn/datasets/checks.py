@@ -1,4 +1,4 @@
-"""Checks of what a user gives as a data set."""
+"""Checks of data sets that a user passes."""
 
 from __future__ import annotations
 
@@ -26,16 +26,25 @@ def as_pair(name: str, data: Any) -> tuple[Any, Any]:
 
 
 def as_dataset(name: str, data: Any, labels: np.ndarray | None = None) -> Dataset:
-    """Return `data`, a `Dataset` or a pair of arrays of any library, checked and on the host.
+    """Return `data` checked, as arrays on the host.
 
-    Where `labels` is given, each label in y becomes its index there.
+    Parameters
+    ----------
+    name
+        What messages call it.
+    data
+        A `Dataset`, or a pair of arrays of any library.
+    labels
+        If given, each label in y becomes its index there.
 
     Raises
     ------
-    ArgumentError, DataError
-        If it isn't a pair, x isn't two-dimensional, x and y differ in length, y has more than two
-        dimensions, either isn't numeric, or there is a NaN, an infinity, or among the features an
-        integer that float64 can't hold.
+    ArgumentError
+        If `data` isn't a pair.
+    DataError
+        If x isn't two-dimensional, y has more than two dimensions, x and y differ in length, one
+        of them isn't numeric, there is a NaN or an infinity, or x has an integer that float64
+        can't hold.
     """
     x, y = as_pair(name, data)
     with located(data):
@@ -70,9 +79,14 @@ def check_lengths(name: str, x: np.ndarray, y: np.ndarray) -> None:
 
 
 def check_images(data: object, shape: Sequence[int] | None) -> None:
-    """Raise a DataError if `data` are images of another shape than those a model is for.
+    """Raise a DataError if `data` are images of another shape than a model was trained on.
 
-    Nothing is checked where either shape isn't known.
+    Parameters
+    ----------
+    data
+        A data set. One that doesn't know an image shape is accepted.
+    shape
+        Height, width and channels; None if the model wasn't trained on images.
     """
     if not isinstance(data, NamedDataset) or data.image_shape is None or shape is None:
         return
@@ -84,7 +98,7 @@ def check_images(data: object, shape: Sequence[int] | None) -> None:
 
 
 def size_of(shape: Sequence[int]) -> str:
-    """Return in words what images of (height, width, channels) are like."""
+    """Return a shape (height, width, channels) in words, such as "28 × 28 grey"."""
     height, width, channels = shape
     return f"{width} × {height} {'grey' if channels == 1 else 'colour'}"
 
@@ -105,6 +119,7 @@ def _numeric(name: str, values: Any) -> np.ndarray:
 def _check(
     name: str, array: np.ndarray, wrong: Callable[[np.ndarray], np.ndarray], wanted: str
 ) -> None:
+    """Raise a DataError that names the first value that is `wrong`, and what it must be."""
     for first, rows in blocks(array):
         found = wrong(rows)
         if found.any():
@@ -119,6 +134,7 @@ def _check(
 
 def _inexact(rows: np.ndarray) -> np.ndarray:
     """Return which integers float64 can't hold."""
+    # up to 2**53, all are exact; Python's integers compare the few others without rounding
     far = rows > EXACT
     if rows.dtype.kind == "i":
         far |= rows < -EXACT

@@ -1,4 +1,4 @@
-"""Data sets: pairs of inputs and targets, which may know the file that they are from."""
+"""Data sets: pairs of inputs and targets, which may know the file that they were read from."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Dataset(NamedTuple):
     Attributes
     ----------
     x
-        Shape (n, features). Unsigned bytes are pixels, and enter the network as
-        ``float32(x / 255)``; floats and other integers enter as they are. May be mapped from a
+        Shape (n, features). Unsigned bytes are pixels and enter the network as
+        ``float32(x / 255)``; floats and other integers enter unchanged. May be mapped from a
         file, as by ``numpy.load("x.npy", mmap_mode="r")``; see `xpnn.fit`.
     y
         Class labels of shape (n,), integers or strings, or an array of floats or one-hot rows of
@@ -31,24 +31,24 @@ class Dataset(NamedTuple):
 
 
 class NamedDataset(Dataset):
-    """A data set from a file, which knows the names of its columns and the place of its rows.
+    """A data set from a file, which knows the names of its columns and the position of each row.
 
     Parameters
     ----------
     x, y
         As for `Dataset`.
     path
-        The file or folder that it is from.
+        The file or folder that it was read from.
     feature_names, target_name
         The names of the columns of a table.
     rows
-        The place of each row: its line in a table, its number in an array, or the file that it is.
-        If None, rows are counted from 0.
+        The position of each row: its line in a table, its number in an array, or the file of an
+        image. If None, rows are counted from 0.
     image_shape
         Height, width and channels, if the rows of x are images.
     weights
-        The weight of each row, shape (n,), if the file has weights. `xpnn.fit` doesn't use them
-        unless it is given them as `sample_weight`.
+        The weight of each row, shape (n,), if the file has weights. `xpnn.fit` uses them only if
+        they are passed as `sample_weight`.
 
     Attributes
     ----------
@@ -83,16 +83,24 @@ class NamedDataset(Dataset):
         return self
 
     def _replace(self, **arrays: Any) -> Self:
-        """Return the data set with another x or y; it keeps its attributes."""
+        """Return the data set with another x or y and the same attributes."""
         return type(self)(**{**self._asdict(), **arrays}, **vars(self))
 
     @property
     def files(self) -> np.ndarray | None:
-        """The file that each row is, if each is one."""
+        """The file of each row, if each row is a file of its own; otherwise None."""
         return self.rows if self.rows is not None and self.rows.dtype.kind == "U" else None
 
     def where(self, row: int | None, part: str = "y", column: int | None = None) -> str:
-        """Return in words where a row or a column of x or y is in the file, or one value of it."""
+        """Return in words where a row, a column or a value of an array is in the file.
+
+        Parameters
+        ----------
+        row, column
+            Counted from 0; None for all.
+        part
+            The array: "x", "y" or "weights".
+        """
         if self.files is not None:
             return self.path if row is None else str(self.files[row])
         if row is not None and self.rows is not None:
@@ -104,7 +112,7 @@ class NamedDataset(Dataset):
         return place(self.path, row, None if column is None else self.feature_names[column])
 
     def part(self, rows: np.ndarray | slice) -> Self:
-        """Return some of the rows, by their numbers or as a slice."""
+        """Return the data set with only some of its rows, which keep their positions."""
         about = vars(self).copy()
         if self.rows is not None:
             about["rows"] = self.rows[rows]
@@ -118,7 +126,7 @@ class NamedDataset(Dataset):
 
 
 def place(path: str | os.PathLike[str], line: int | None, column: str | None = None) -> str:
-    """Return in words where a cell of a table is, or where a line or a column is."""
+    """Return in words where a cell, a line or a column of a table is."""
     words = [str(path)]
     words += [] if line is None else [f"line {line}"]
     words += [] if column is None else [f"column {column!r}"]
@@ -127,9 +135,9 @@ def place(path: str | os.PathLike[str], line: int | None, column: str | None = N
 
 @contextlib.contextmanager
 def located(data: object) -> Iterator[None]:
-    """Add the place in the file of `data` to a DataError about one of their rows or columns.
+    """Add file, line and column to a DataError about a row or a column of `data`.
 
-    An error about data that are not from a file stays as it is.
+    An error about data that weren't read from a file stays as it is.
     """
     try:
         yield
@@ -137,5 +145,5 @@ def located(data: object) -> Iterator[None]:
         if error.part is None or not isinstance(data, NamedDataset) or not data.path:
             raise
         part, row, column = error.part, error.row, error.column
-        spot = data.where(row, part, column)
-        raise DataError(error.problem, part=part, row=row, column=column, place=spot) from None
+        where = data.where(row, part, column)
+        raise DataError(error.problem, part=part, row=row, column=column, place=where) from None

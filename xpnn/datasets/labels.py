@@ -1,4 +1,4 @@
-"""Class labels: what they are called, and their index among those that a model knows."""
+"""Class labels, and the index of each among those that a model knows."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from xpnn.errors import ArgumentError, DataError, position
 
 TASKS = ("classification", "regression")
 
-# integers are classes, unless there are many different ones and few of each
+# integers and texts are classes, unless there are many different ones and few of each
 _MOST_CLASSES, _FEWEST_EACH = 20, 10
 
-# labels that a message lists
+# how many labels a message lists
 _LISTED = 10
 
 
@@ -60,7 +60,7 @@ def distinct(name: str, y: Any) -> np.ndarray:
     """
     labels = np.unique(_labels(name, y))
     if len(labels) == 1:
-        raise DataError(f"{name} must hold two classes or more, got {labels[0].item()!r} alone")
+        raise DataError(f"{name} must hold two classes or more, got only {labels[0].item()!r}")
     return labels
 
 
@@ -81,8 +81,9 @@ def label_indices(name: str, y: Any, labels: np.ndarray) -> np.ndarray:
     indices = np.zeros(len(found), np.int64)
     if found.dtype.kind == labels.dtype.kind:
         order = np.argsort(labels)
-        places = np.searchsorted(labels, found, sorter=order).clip(max=len(labels) - 1)
-        indices = order[places]
+        # a label beyond the last one would get an index beyond the end; `known` is false for it
+        ranks = np.searchsorted(labels, found, sorter=order).clip(max=len(labels) - 1)
+        indices = order[ranks]
         known = labels[indices] == found
     if not known.all():
         row = int(np.argmin(known))
@@ -98,7 +99,17 @@ def label_indices(name: str, y: Any, labels: np.ndarray) -> np.ndarray:
 
 
 def check_count(kind: str, distinct: int, rows: int) -> None:
-    """Raise if "integers" or "texts" may not be classes: many different ones, and few of each."""
+    """Raise a DataError if integers or texts have many different values, and few of each.
+
+    Parameters
+    ----------
+    kind
+        "integers" or "texts".
+    distinct
+        How many different values there are.
+    rows
+        How many rows there are.
+    """
     if distinct > _MOST_CLASSES and rows < _FEWEST_EACH * distinct:
         ask = (
             "may be classes or values; say which: task classification or regression"

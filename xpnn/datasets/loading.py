@@ -1,4 +1,4 @@
-"""Data sets from files, whatever their format."""
+"""Data sets from files of all formats."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def load(
         - an NPZ file with arrays "x" and "y";
         - two NPY files, as "x.npy,y.npy" or a folder that holds these two; files of more than
           64 MB are mapped, not read;
-        - a folder with a folder of PNG images for each class (needs Pillow), or with nothing but
-          images if there is no target; their pixels enter the network as ``float32(x / 255)``;
+        - a folder with a folder of PNG images for each class (needs Pillow), or with only images
+          if there is no target; their pixels enter the network as ``float32(x / 255)``;
         - a folder of IDX files, of which `part` is read;
         - a CSV file, which may have any other name: UTF-8, with or without BOM, its delimiter the
           first of tab, semicolon, comma that is in the first line outside quotes; features are
@@ -56,8 +56,8 @@ def load(
         that asks for the task.
     header
         Whether the first row of a CSV file holds names. If None, it does if one of its cells is
-        text and the cell below is a number; a row without others does if none of its cells is a
-        number.
+        text and the cell below is a number; if it is the only row, it does if none of its cells is
+        a number.
     ignore
         Columns of a CSV file, by name or number, that are neither features nor target.
     features
@@ -120,7 +120,7 @@ def load_training(
     ignore: Sequence[str | int] = (),
     weights: str | int | None = None,
 ) -> tuple[Dataset, Dataset | None]:
-    """Read the data that a network is to be trained on, and those that it is to be tested on.
+    """Read the data to train a network on, and those to test it on.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def load_training(
         file for validation needs none.
     validation
         Another file or folder with the same columns; or the fraction that `split` takes from the
-        data. If None, the test part of a folder of IDX files, and nothing for other data.
+        data. If None, the test part of a folder of IDX files; other data have none then.
     seed
         The seed of the split.
 

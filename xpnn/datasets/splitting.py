@@ -1,4 +1,4 @@
-"""A validation part cut off a data set."""
+"""A data set split into a part for training and one for validation."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def split(
     Raises
     ------
     ArgumentError
-        If data isn't a pair, the fraction or the seed isn't such a number, the fraction leaves
-        one part empty, or the data are mapped from a file.
+        If data isn't a pair or is mapped from a file, the fraction or the seed isn't as above, or
+        the fraction leaves one part empty.
     DataError
         If x or y has no axis of rows, or they differ in length.
     """
     seed = integer("seed", seed, minimum=0, maximum=2**32 - 1)
-    # not so float(): a text that is a number is a mistake here
+    # checked before float(), which would read a text such as "0.2" too
     given: object = fraction
     if isinstance(given, bool) or not (isinstance(given, Real) and 0 < fraction < 1):
         raise ArgumentError(f"validation must be a fraction > 0 and < 1, got {fraction!r}")
@@ -91,10 +91,23 @@ def split(
 def _stratified(
     labels: np.ndarray, order: np.ndarray, fraction: float, wanted: int
 ) -> list[np.ndarray]:
-    """Return for each class which of its rows are for validation, in a random order."""
+    """Return, for each class, its rows that are for validation.
+
+    Parameters
+    ----------
+    labels
+        The label of each row, in the order of `order`.
+    order
+        The numbers of all rows, shuffled.
+    fraction
+        The share that each class gives.
+    wanted
+        How many rows all classes give together, if each keeps a row for training.
+    """
     _, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     shares = fraction * sizes
     counts = np.floor(shares).astype(int)
+    # the largest remainders are rounded up first, until there are as many rows as wanted
     for k in np.argsort(counts - shares, kind="stable"):
         if counts.sum() >= wanted:
             break

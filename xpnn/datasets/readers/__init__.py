@@ -1,4 +1,4 @@
-"""The formats that data sets are read from, a file for each, in one table."""
+"""The formats that data sets are read from: a module for each, and a table of all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xpnn.errors import DataError
 
 __all__ = ["READERS", "Reader", "arrays", "csv", "idx", "images", "reader_of"]
 
-# the first that takes a path reads it; a CSV file may have any name
+# the first that takes a path reads it; CSV is the last, because such a file may have any name
 READERS: tuple[Reader, ...] = (
     arrays.PAIR,
     arrays.FOLDER,
@@ -23,7 +23,7 @@ READERS: tuple[Reader, ...] = (
 
 
 def reader_of(path: Path) -> Reader:
-    """Return the reader that takes a file or folder.
+    """Return the reader for a file or folder.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def reader_of(path: Path) -> Reader:
     stray = images.stray_image(path)
     within = next((p for p in sorted(path.iterdir()) if p.is_dir() and _taking(p)), None)
     if stray is not None:
-        hint = f"; {stray} is no PNG image"
+        hint = f"; {stray} is not a PNG image"
     elif within is not None:
         hint = f"; give {within}, which does"
     held = ", nor ".join(reader.folder for reader in READERS if reader.folder is not None)

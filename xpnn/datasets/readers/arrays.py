@@ -49,7 +49,7 @@ def _read_archive(path: Path, request: Request) -> NamedDataset:
     data = _dataset(path, arrays["x"], arrays.get("y"), request)
     if request.weights is not None:
         name = str(request.weights)
-        data.weights = _weights(f"{path}", name, arrays[name], len(data.x))
+        data.weights = _weights(path, name, arrays[name], len(data.x))
     return data
 
 
@@ -63,9 +63,9 @@ NPZ = Reader(
 
 @contextlib.contextmanager
 def _parsing(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
-    """Raise a DataError if NumPy can't make arrays of the bytes of a file.
+    """Raise a DataError if NumPy can't read the bytes of a file as arrays.
 
-    What NumPy raises then is of many classes, those of its parser and its archives.
+    NumPy raises errors of many classes then, those of its parser and its archives.
     """
     try:
         yield
@@ -88,14 +88,17 @@ def _read_npy(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def _read_npz(path: Path, request: Request) -> dict[str, np.ndarray]:
-    """Return x, y if it is there or is needed, and the weights under their name if asked for."""
+    """Return x, y, and the weights if they are asked for, by the names of the arrays.
+
+    y may be missing if no target is asked for.
+    """
     import zipfile
 
     own = [] if request.weights is None else [str(request.weights)]
     if own in (["x"], ["y"]):
         raise ArgumentError(f"weights must be another array than x and y, got {own[0]!r}")
     with reading(path), path.open("rb") as file, _parsing(path, "NPZ"):
-        # NumPy leaves a file that it opened itself open if that isn't an archive
+        # checked first, because NumPy doesn't close a file that turns out to be no archive
         with zipfile.ZipFile(file):
             file.seek(0)
             archive = np.load(file, allow_pickle=False)
@@ -139,7 +142,7 @@ def _dataset(path: Path, x: np.ndarray, y: np.ndarray | None, request: Request) 
         return data._replace(y=_target(path, np.array(y), request.task))
 
 
-def _weights(path: str, name: str, weights: np.ndarray, count: int) -> np.ndarray:
+def _weights(path: Path, name: str, weights: np.ndarray, count: int) -> np.ndarray:
     if weights.shape not in ((count,), (count, 1)) or weights.dtype.kind not in "biuf":
         raise DataError(
             f"{path}: {name} must be {count} numbers of shape ({count},), got {weights.dtype} of "

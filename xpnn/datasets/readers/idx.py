@@ -20,7 +20,7 @@ _DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 _MOST_DIMENSIONS = 64
 
-# as `_find` looks for them
+# the names that `_find` looks for
 _NAME = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?$")
 _STEMS = {"train": "train", "test": "t10k"}
 
@@ -44,7 +44,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     Returns
     -------
     array
-        In the machine's own byte order.
+        In the machine's byte order.
 
     Raises
     ------

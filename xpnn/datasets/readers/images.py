@@ -17,12 +17,10 @@ _OTHERS = {".bmp", ".gif", ".jpeg", ".jpg", ".tif", ".tiff", ".webp"}
 
 
 def read_images(folder: Path) -> NamedDataset:
-    """Read the PNG images in each folder within `folder`; files that are no images don't count.
+    """Read the PNG images in the folders within `folder`; if there are none, those in `folder`.
 
-    If there are none, read those in `folder` itself.
-
-    All must have the size of the first. Greys stay greys if all are; palettes become colours, and
-    opacity is dropped. Needs Pillow.
+    All must have the size of the first, and all must be grey or all in colour. Palettes become
+    colours, and opacity is dropped. Files that aren't images are left out. Needs Pillow.
 
     Returns
     -------
@@ -34,7 +32,7 @@ def read_images(folder: Path) -> NamedDataset:
     ------
     DataError
         If Pillow isn't installed, a file is damaged, an image differs from the first in size or
-        in being grey, there are images that are no PNG, or one of the folders has none.
+        in being grey, there are images of another format, or one of the folders has no image.
     """
     try:
         from PIL import Image
@@ -45,7 +43,7 @@ def read_images(folder: Path) -> NamedDataset:
     folders = [path for path in _entries(folder) if path.is_dir() and _images(path)]
     stray = stray_image(folder)
     if stray is not None:
-        raise DataError(f"{stray} is no PNG image: turn it into one, or take it away")
+        raise DataError(f"{stray} is not a PNG image: convert it, or remove it")
     if folders:
         for each in _entries(folder):
             if each.is_dir() and each not in folders:
@@ -58,7 +56,7 @@ def read_images(folder: Path) -> NamedDataset:
                 array = _bytes(path, image)
         except DataError:
             raise
-        except Exception as error:  # SyntaxError for a broken chunk, and others of Pillow's parser
+        except Exception as error:  # Pillow raises many classes: SyntaxError for a broken chunk
             raise DataError(f"can't read {path}: {error}") from None
         if i == 0:
             shape = array.shape
@@ -78,7 +76,7 @@ def read_images(folder: Path) -> NamedDataset:
 
 
 def stray_image(folder: Path) -> Path | None:
-    """Return an image in `folder`, or in the folders within, that is no PNG; None without one."""
+    """Return an image of another format in `folder` or the folders within; None without one."""
     within = [path for path in _entries(folder) if path.is_dir()]
     found = (path for each in (folder, *within) for path in _entries(each))
     return next((path for path in found if path.suffix.lower() in _OTHERS), None)

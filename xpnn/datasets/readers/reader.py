@@ -1,4 +1,4 @@
-"""What a reader of a format is, and what is asked of it."""
+"""A reader of a format, and the request that it answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PARTS = ("train", "test")
 
 @dataclass(frozen=True)
 class Request:
-    """What `xpnn.datasets.load` was asked for; a reader uses what applies to its format."""
+    """The arguments of `xpnn.datasets.load`; a reader uses those that apply to its format."""
 
     target: str | int | None = -1
     task: str | None = None
@@ -45,8 +45,8 @@ class Reader(NamedTuple):
     weighted
         Whether a file may hold the weights of its rows.
     parts
-        Whether there is a training part and a test part. The labels are then the numbers of the
-        outputs.
+        Whether there are a training part and a test part. The labels are then the numbers of
+        the network's outputs.
     """
 
     takes: Callable[[Path], bool]
