@@ -1,4 +1,4 @@
-"""Results beside what was published: cells, logs, and the spread of repeats."""
+"""Results compared with published ones: cells, logs, and the spread of repeats."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Cell:
     Attributes
     ----------
     job, quantity
-        Which.
+        The job, and the name of the quantity in `QUANTITIES`.
     published, ours
-        As printed; None where there is no figure.
+        The figures as printed; None where there is no figure.
     """
 
     job: Job
@@ -54,7 +54,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: what names it, its cells, and the time that ours and the published took."""
+    """A row of a table: its labels, its cells, our time and the published one."""
 
     labels: tuple[str, ...]
     cells: tuple[Cell, ...]
@@ -64,7 +64,7 @@ class Row:
 
 @dataclass(frozen=True)
 class ComparedTable:
-    """A table with results."""
+    """A table of the study, with our results and the published ones."""
 
     table: Table
     rows: tuple[Row, ...]
@@ -96,9 +96,9 @@ class ComparedLog:
     differences
         For each row, the largest absolute difference of its columns.
     agreed
-        How many rows agree, from the first one on, before one differs by more than `AGREE`.
+        How many rows, from the first one on, agree before one differs by more than `AGREE`.
     beyond
-        For each column, its largest difference in the rows after those.
+        For each column, its largest difference in all later rows.
     """
 
     log: Log
@@ -154,7 +154,7 @@ class Spread:
 
     @property
     def verdict(self) -> str:
-        """Whether the published figure is an ordinary draw: within the range of the draws.
+        """Whether the published figure is an ordinary draw, which lies in the range of the draws.
 
         If all draws equal our figure, rounding can't explain the difference.
         """
@@ -200,18 +200,26 @@ class Comparison:
         return self.results.get(job.key)
 
     def counts(self) -> tuple[int, int, int]:
-        """Return how many published cells are equal, have a figure of ours, and are in all."""
+        """Return how many cells equal the published ones, have results, and there are in all."""
         cells = [c for c in _cells(self.study, self.tables) if c.published is not None]
         known = [cell for cell in cells if cell.equal is not None]
         return sum(bool(cell.equal) for cell in known), len(known), len(cells)
 
     def differing_jobs(self) -> list[Job]:
-        """Return the jobs with a cell that isn't what was published."""
+        """Return the jobs with a cell that differs from the published one."""
         return list(unique(spread.cell.job for spread in self.spreads))
 
 
 def compare(study: Study, results: Mapping[str, Result]) -> Comparison:
-    """Return a comparison of results, by the names of their files, with what was published."""
+    """Compare results with the published ones.
+
+    Parameters
+    ----------
+    study
+        The study.
+    results
+        The results by the names of their files, as `read_folder` returns them.
+    """
     found = {result.job.key: result for result in results.values()}
     tables = {
         e.name: tuple(_compare_table(table, found) for table in e.tables) for e in study.experiments
@@ -231,7 +239,7 @@ def compare(study: Study, results: Mapping[str, Result]) -> Comparison:
 
 
 def _cells(study: Study, tables: Mapping[str, tuple[ComparedTable, ...]]) -> list[Cell]:
-    """Return all cells but those of the long experiments, of other lengths than was published."""
+    """Return all cells, except those of long experiments: they have more epochs than published."""
     return [
         cell
         for experiment in study.experiments
@@ -267,7 +275,7 @@ def _compare_log(log: Log, result: Result) -> ComparedLog:
 
 def _spread(study: Study, cell: Cell, found: Mapping[str, Result]) -> Spread:
     draws = []
-    # a repeat that rounds as another one did is no draw of its own
+    # a repeat with the same bits as another one isn't an independent draw
     seen = {found[cell.job.key].weights_sha256}
     for variant in study.variants(cell.job):
         result = found.get(variant.key)

@@ -14,12 +14,12 @@ RETRIES = 3
 
 @contextlib.contextmanager
 def cluster(address: str) -> Iterator[Executor]:
-    """Connect to a Dask cluster and give its executor.
+    """Connect to a Dask cluster and yield its executor.
 
     Parameters
     ----------
     address
-        That of the scheduler, such as "tcp://scheduler:8786".
+        The scheduler's address, such as "tcp://scheduler:8786".
 
     Raises
     ------

@@ -16,7 +16,7 @@ from xpnn.plots import COLORS, SERIES, sampled, style, zoom
 from xpnn.study.comparison import ComparedLog, Comparison, Spread, number
 from xpnn.study.grid import Figure
 
-# what matplotlib draws with, to be replaced by the variable
+# the colours that matplotlib draws with, which are replaced by CSS variables afterwards
 _STANDINS = {name: f"#0000{i:02x}" for i, name in enumerate(COLORS, 1)}
 
 _DASHES = ("-",) * 4 + ("--",) * 3 + ("-.",) * 7
@@ -35,13 +35,13 @@ def available() -> bool:
 
 
 def palette(selector: str) -> str:
-    """Return the CSS that gives an element the colours, light or dark as the reader wants it."""
+    """Return the CSS that defines the colours for an element, by the reader's light or dark."""
     light, dark = ("".join(f"--{name}:{pair[i]};" for name, pair in COLORS.items()) for i in (0, 1))
     return f"{selector}{{{light}}}@media(prefers-color-scheme:dark){{{selector}{{{dark}}}}}"
 
 
 def standalone(svg: str) -> str:
-    """Return an SVG for a file of its own."""
+    """Return an SVG as the content of a file, which brings the colours along."""
     head = svg.index(">") + 1
     style = f"<style>{palette('svg')}</style>"
     return '<?xml version="1.0" encoding="utf-8"?>\n' + svg[:head] + style + svg[head:]
@@ -80,7 +80,7 @@ def _svg(
         **style(_STANDINS["ink"], _STANDINS["soft"], _STANDINS["grid"]),
     }
     with matplotlib.rc_context(settings), warnings.catch_warnings():
-        # about glyphs that matplotlib's font lacks, and a browser's has
+        # matplotlib warns of glyphs that its font lacks; the reader's browser has them
         warnings.simplefilter("ignore")
         canvas = Canvas(figsize=size, layout="constrained")
         paint(canvas, canvas.subplots(**grid))
@@ -89,7 +89,7 @@ def _svg(
 
 
 def _embedded(svg: str, name: str, label: str) -> str:
-    """Return what matplotlib wrote as a part of a page that holds others too."""
+    """Return an SVG file of matplotlib as an element of a page that holds several."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
@@ -104,7 +104,7 @@ def _embedded(svg: str, name: str, label: str) -> str:
 
 
 def _look(i: int) -> dict[str, Any]:
-    """Return colour and line style of the curve with this number; 14 differ."""
+    """Return colour and line style of a curve, counted from 0; the first 14 differ."""
     return {
         "color": _STANDINS[SERIES[i % len(SERIES)]],
         "linestyle": _DASHES[i % len(_DASHES)],
@@ -179,7 +179,7 @@ def _curves(
 
 
 def _zoom_logarithm(axes: Any, columns: Sequence[Sequence[float]]) -> None:
-    """Show losses on a scale of logarithms, without that of the untrained network."""
+    """Show losses on a logarithmic scale; the untrained network's may lie outside."""
     axes.set_yscale("log")
     seen = [v for values in columns for v in values[min(1, len(values) - 1) :] if v > 0]
     if seen:
@@ -229,7 +229,7 @@ def spreads(name: str, quantity: str, found: Sequence[tuple[str, Spread]]) -> st
     Parameters
     ----------
     name
-        As for all figures.
+        The first part of all ids in the SVG.
     quantity
         The heading of the cells' quantity.
     found
@@ -242,7 +242,7 @@ def spreads(name: str, quantity: str, found: Sequence[tuple[str, Spread]]) -> st
     def paint(canvas: Any, axes: Any) -> None:
         for i, (_, spread) in enumerate(found):
             values = np.asarray(spread.values)
-            # of equal draws, up to four one above the other
+            # equal draws are stacked, up to four high
             stacked = np.array([np.sum(values[:j] == value) for j, value in enumerate(values)])
             ours, theirs = (number(t or "-") for t in (spread.cell.ours, spread.cell.published))
             lines = [

@@ -1,4 +1,4 @@
-"""The definition of a study: a TOML file becomes experiments, and these a list of jobs."""
+"""The definition of a study: a TOML file is read as experiments, each with its jobs."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _STUDY_KEYS = ("title", "about", "parts", "experiment", "repeat")
 _EXPERIMENT_KEYS = ("name", "title", "about", "long", "table", "figure", "log")
 _TABLE_KEYS = ("title", "published", "labels", "rows")
 _FIGURE_KEYS = ("title", "about", "quantities", "functions", "range", "runs")
-# rounding: for the reader, whether rounding alone parts the log from the published one
+# "rounding" is a note for readers of the file: whether only rounding separates the two logs
 _LOG_KEYS = ("title", "published", "rounding")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Jobs, a row each.
+    """A table with a row for each of its jobs.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Table:
     header
         The headings of the columns that name a row.
     quantities
-        Those of `QUANTITIES` that it shows.
+        The names in `QUANTITIES` that it shows.
     labels
         For each row, its texts in the columns that name it.
     jobs
@@ -80,7 +80,7 @@ class Figure:
     labels
         For each job, its name in the legend.
     jobs
-        Whose logs are drawn.
+        The jobs whose logs are drawn.
     functions
         The activation functions that are drawn instead.
     range
@@ -112,9 +112,9 @@ class Experiment:
     Attributes
     ----------
     name, title, about
-        What it is called, in commands and in the report, and a text on it.
+        Its name in commands, its title in the report, and a text that describes it.
     long
-        Whether it is left out unless asked for.
+        Whether it is done only if it is asked for.
     jobs
         All jobs of its tables, figures and logs, each once.
     tables, figures, logs
@@ -171,7 +171,7 @@ class Study:
         Raises
         ------
         ArgumentError
-            If there is no experiment of such a name.
+            If there is no experiment of that name.
         """
         names = [experiment.name for experiment in self.experiments]
         if isinstance(only, str):
@@ -185,7 +185,7 @@ class Study:
         return dataclasses.replace(self, experiments=chosen)
 
     def variants(self, job: Job) -> tuple[Job, ...]:
-        """Return the repeats of a job: the same run on something that rounds otherwise."""
+        """Return the repeats of a job: the same run where it is rounded differently."""
         return unique(job.replaced(**changes) for changes in self.repeats)
 
 
@@ -272,7 +272,7 @@ def parse_study(
 def _study(
     content: dict[str, Any], fixed: dict[str, Any], parts: tuple[tuple[str, str], ...]
 ) -> Study:
-    """Return the study of a file, with these settings in each of its jobs."""
+    """Return the study that a TOML file holds; `fixed` are settings that override the file's."""
     settings, own = _split(content, _STUDY_KEYS, "study")
     title, about = _text(own, "title", "Study"), _text(own, "about", "")
     repeats = []
@@ -416,7 +416,8 @@ def _grid(settings: Mapping[str, Any], fixed: Mapping[str, Any]) -> tuple[Job, .
 def _values(name: str, value: Any) -> list[Any]:
     if name == "data" and isinstance(value, list):
         raise ArgumentError("data must be one folder for all runs, got a list")
-    return [_checked(name, v) for v in (_list(name, value) if isinstance(value, list) else [value])]
+    given = _list(name, value) if isinstance(value, list) else [value]
+    return [_checked(name, v) for v in given]
 
 
 def _job(settings: Mapping[str, Any], fixed: Mapping[str, Any]) -> Job:
@@ -442,7 +443,7 @@ def _checked(name: str, value: Any) -> Any:
 
 
 def _typed(name: str, value: Any, kind: type) -> Any:
-    """Return `value` if it is of this kind; a whole number is a number, true and false aren't."""
+    """Return `value` if it has this type; integers are accepted as floats, truth values aren't."""
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         raise ArgumentError(f"{name} must be {_WANTED[kind]}, got {_shown(value)}")

@@ -24,8 +24,9 @@ from xpnn.study.machine import record
 from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
 
-# of a result's content, see `execute`
+# the version of the content that `execute` returns
 FORMAT = 1
+# the columns of the log that a result holds
 FIGURES = Epoch._fields[1:]
 
 Progress = Callable[[int], None]
@@ -33,7 +34,7 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Job:
-    """A run that a study asks for, in plain text and numbers: it can be pickled and made JSON.
+    """A run that a study asks for: only texts and numbers, which pickle and JSON can hold.
 
     Parameters
     ----------
@@ -82,8 +83,8 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """Return what tells one job from another, however its settings are written.
 
-        ``h_swish:n=6`` is ``h_swish``, whose default is 6. Where the data and the parts lie doesn't
-        count.
+        ``h_swish:n=6`` is the same as ``h_swish``, whose default is 6. The folders of the data and
+        the parts don't count.
         """
         settings = self.settings
         name, given = ACTIVATIONS.parse(settings.activation)
@@ -101,7 +102,7 @@ class Job:
             "dtype": self.dtype,
             "reproducible": self.reproducible,
             "environment": dict(self.environment),
-            # an entry only for what was set: results from before these settings keep their names
+            # only what was set: the files of results from before these settings keep their names
             **{name: value for name, value in _later(settings).items() if value},
             **({"parts": [digest for _, digest in self.parts]} if self.parts else {}),
         }
@@ -133,18 +134,17 @@ class Job:
         return f"{plain[:100].strip('-')}-{digest}.json"
 
     def __str__(self) -> str:
-        """Return all that differs from the defaults, as text."""
+        """Return the settings that differ from the defaults, activation and optimizer always."""
         plain = Job(Settings()).as_dict()
-        given = {k: v for k, v in self.as_dict().items() if v != plain[k]}
-        for place in ("data", "parts"):
-            given.pop(place, None)
+        paths = ("data", "parts")
+        given = {k: v for k, v in self.as_dict().items() if v != plain[k] and k not in paths}
         given |= given.pop("environment", {})
         shown = {"activation": self.settings.activation, "optimizer": self.settings.optimizer}
         return " ".join(f"{k}={v}" for k, v in {**shown, **given}.items())
 
 
 def _plain(value: object) -> object:
-    """Return a parameter so that 6 and 6.0 are the same; only numbers are changed."""
+    """Return a number as a float, so that 6 and 6.0 are the same; other values as they are."""
     return float(value) if isinstance(value, (int, float)) else value
 
 
@@ -161,7 +161,7 @@ def _later(settings: Settings) -> dict[str, Any]:
 
 
 def load_own_parts(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Load files with parts of the user's own, each once unless it has changed.
+    """Load files with the user's own parts, each once and again only if it has changed.
 
     Returns
     -------
@@ -190,7 +190,7 @@ def _sha256(path: str) -> str:
 
 @functools.lru_cache(maxsize=1)
 def load_data(folder: str) -> tuple[Dataset, Dataset, str]:
-    """Return training data, test data and their fingerprint, and keep those of the last folder."""
+    """Return training data, test data and the SHA-256 of both; the last folder is cached."""
     train, test = read_idx_folder(folder)
     digest = hashlib.sha256()
     for array in (*train, *test):
@@ -250,7 +250,7 @@ def execute(job: Job, fingerprint: str, progress: Progress | None = None) -> dic
         raise ArgumentError(f"{position}: {described(error)}") from error
     return {
         "format": FORMAT,
-        # the fingerprint stands for the data, wherever they lie
+        # without the folder of the data, which the fingerprint identifies
         "run": {name: value for name, value in job.as_dict().items() if name != "data"},
         "data": fingerprint,
         "weights_sha256": model.sha256(),

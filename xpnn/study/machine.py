@@ -1,4 +1,4 @@
-"""The machine that a run was done on, for the record."""
+"""The machine that a run was done on, as its result records it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from xpnn._version import __version__
 from xpnn.backends import Backend
 
-# what the BLAS libraries take their number of threads from
+# the environment variables from which BLAS libraries take their number of threads
 THREADS = (
     "OPENBLAS_NUM_THREADS",
     "OMP_NUM_THREADS",
@@ -36,7 +36,7 @@ def record(backend: Backend) -> dict[str, Any]:
 
 
 def kernels() -> list[str]:
-    """Return the names of the BLAS kernels in use; none without threadpoolctl, which reads them."""
+    """Return the names of the BLAS kernels in use; an empty list without threadpoolctl."""
     try:
         from threadpoolctl import threadpool_info
     except ImportError:

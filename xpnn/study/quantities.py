@@ -16,7 +16,7 @@ QUANTITIES = {
     "ts97": "TS97",
     "ts98": "TS98",
 }
-# the test accuracy whose first epoch is asked for
+# the test accuracy that is to be reached; the quantity is the first epoch that does
 _LEVELS = {"ts95": 0.95, "ts97": 0.97, "ts98": 0.98}
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from xpnn._core.files import PathLike, replacing
 from xpnn.errors import DataError
@@ -51,7 +51,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """An experiment as the page shows it; `anchor` is what links to it lead to."""
+    """An experiment as the page shows it; `anchor` is the id that links to it name."""
 
     anchor: str
     experiment: Experiment
@@ -60,18 +60,11 @@ class Section:
     pictures: Sequence[Picture]
 
 
-class RowName(NamedTuple):
-    """A row of a table in words: its labels, and the title of the table."""
-
-    labels: str
-    table: str
-
-
 def write_report(folder: PathLike, *, say: Callable[[str], None] = lambda message: None) -> str:
     """Write the report of the study that was last run into a folder.
 
-    ``report.html``, one file that needs no other, and ``report.md``, if Jinja2 is installed;
-    ``figures/*.svg``, if matplotlib is; and ``tables.csv``, with a line for each cell.
+    ``tables.csv`` has a line for each cell. ``report.html``, a single file, and ``report.md`` are
+    written if Jinja2 is installed, ``figures/*.svg`` if matplotlib is.
 
     Parameters
     ----------
@@ -83,7 +76,7 @@ def write_report(folder: PathLike, *, say: Callable[[str], None] = lambda messag
     Returns
     -------
     headline
-        How many runs are done and how many published cells equal, in words.
+        How many runs are done and how many cells equal the published ones, in words.
 
     Raises
     ------
@@ -172,7 +165,7 @@ def _rendered(template: str, values: dict[str, Any]) -> str:
 
 
 def _headline(comparison: Comparison, shown: Sequence[Experiment]) -> str:
-    """Return how many runs are done and how many published cells equal, in words."""
+    """Return how many runs are done and how many cells equal the published ones, in words."""
     jobs = unique(job for experiment in shown for job in experiment.jobs)
     done = sum(comparison.result(job) is not None for job in jobs)
     words = f"{done} of {len(jobs)} runs done"
@@ -200,7 +193,7 @@ def _sections(comparison: Comparison, shown: Sequence[Experiment], drawn: bool) 
 
 
 class _Names:
-    """Turns words into names for files and links, a different one each time."""
+    """Turns words into names of files and anchors, each different from those before."""
 
     def __init__(self, *taken: str) -> None:
         self._taken = set(taken)
@@ -237,7 +230,7 @@ def _spread_pictures(comparison: Comparison) -> list[Picture]:
 
 
 def _machines(comparison: Comparison) -> list[list[str]]:
-    """Return the head and the rows of a table: how many runs were done on what."""
+    """Return the head and the rows of a table: how many runs were done on each machine."""
     counts = Counter(
         tuple(str(result.machine.get(name, "")) for name in _MACHINE)
         for result in comparison.results.values()
@@ -249,16 +242,16 @@ def _machines(comparison: Comparison) -> list[list[str]]:
 # --- as words
 
 
-def _row_name(comparison: Comparison, job: Job) -> RowName:
-    """Return the first row of all tables that shows a job."""
+def _row_name(comparison: Comparison, job: Job) -> tuple[str, str]:
+    """Return the labels of the first row of all tables that shows a job, and the table's title."""
     for experiment in comparison.study.experiments:
         for table in experiment.tables:
             for labels, other in zip(table.labels, table.jobs, strict=True):
                 if other.key == job.key:
                     (_, first), *more = zip(table.header, labels, strict=True)
                     words = [first, *(f"{head} {label}" for head, label in more)]
-                    return RowName(", ".join(words), f"{experiment.title}: {table.title}")
-    return RowName(str(job), "")
+                    return ", ".join(words), f"{experiment.title}: {table.title}"
+    return str(job), ""
 
 
 def _where(job: Job) -> str:
@@ -268,7 +261,10 @@ def _where(job: Job) -> str:
 
 
 def _same_line(comparison: Comparison) -> list[str]:
-    """Return a sentence for each published table that runs of different lengths stand beside."""
+    """Return a sentence for each published table that several of the study's are compared with.
+
+    They differ in the number of epochs, and the sentence says which of them the table agrees with.
+    """
     lines: dict[int, list[ComparedTable]] = {}
     for compared in itertools.chain(*comparison.tables.values()):
         if compared.table.line is not None:
@@ -346,7 +342,7 @@ def _duration(seconds: float) -> str:
 
 
 def _markdown_cell(text: str) -> str:
-    # a cell of a table ends with its line, and at a bar
+    # a cell of a Markdown table ends at a bar or at the end of the line
     return re.sub(r"\s+", " ", text).replace("|", r"\|")
 
 

@@ -1,4 +1,4 @@
-"""A folder of results: a file for each job, and the study that was run into it."""
+"""A folder of results: a file for each job, and one with the study that they belong to."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ STUDY_FILE = "study.json"
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished job left.
+    """The result of a finished job.
 
     Attributes
     ----------
     job
-        What was asked for.
+        The job.
     log
         By name, a column of `Epoch`: a value per epoch, the untrained network's first.
     machine
@@ -49,7 +49,7 @@ class Result:
 
 
 def write_result(path: Path, content: Mapping[str, Any]) -> None:
-    """Write what `execute` returned to a file, all of it or nothing."""
+    """Write what `execute` returned to a file, which is replaced only once it is complete."""
     with replacing(path) as beside:
         text = json.dumps({**content, "sha256": _digest(content)}, separators=(",", ":"))
         beside.write_text(text + "\n", encoding="utf-8")
@@ -61,7 +61,7 @@ def read_result(path: PathLike) -> Result:
     Raises
     ------
     DataError
-        If it is damaged, isn't a result, or is one that this xpnn doesn't know.
+        If it is damaged, isn't a result, or has a format or settings that this xpnn doesn't know.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -95,9 +95,9 @@ def read_folder(
     Parameters
     ----------
     folder
-        Where they are.
+        The folder.
     fingerprint
-        Leave out the results for other data than those with this fingerprint.
+        If given, results for data with another fingerprint are left out.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def read_folder(
 
 
 def write_study(folder: Path, described: dict[str, Any], study: Study, fingerprint: str) -> None:
-    """Keep what the report needs to know: the study, and which experiments were run.
+    """Write the file that the report is made from: the study, and which experiments were run.
 
     Parameters
     ----------

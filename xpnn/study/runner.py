@@ -139,14 +139,14 @@ def run(
     if repeats and not chosen.repeats:
         raise ArgumentError(f"{name}: repeats need a [[repeat]]")
     fingerprint = load_data(chosen.jobs[0].data)[2]
-    # hundreds of megabytes, which each process reads for itself
+    # the cache holds hundreds of megabytes, and each process reads the data itself
     load_data.cache_clear()
-    listed = [_placed(job) for job in chosen.jobs]
+    listed = [_absolute(job) for job in chosen.jobs]
     if executor is None:
         _check_backends(listed)
     _create(folder)
     if chosen.parts:
-        # as absolute paths, so that the report can be asked for from anywhere
+        # absolute paths, so that the report can be written again from any folder
         overrides["parts"] = [path for path, _ in chosen.parts]
     write_study(
         folder, {"name": name, "source": source, "overrides": overrides}, chosen, fingerprint
@@ -159,7 +159,7 @@ def run(
     return work.outcome
 
 
-def _placed(job: Job) -> Job:
+def _absolute(job: Job) -> Job:
     """Return the job with an absolute path to its data, for workers that start anywhere."""
     return job.replaced(data=str(Path(job.data).resolve()))
 
@@ -181,7 +181,7 @@ def _create(folder: Path) -> None:
 
 
 def _missing(study: Study, say: Say) -> set[str]:
-    """Return the backends of repeats that can't be used here, and say why."""
+    """Return the backends of repeats that can't be used on this machine, and say why."""
     missing = set()
     for name in dict.fromkeys(
         changes["backend"] for changes in study.repeats if "backend" in changes
@@ -198,29 +198,25 @@ def _repeats(study: Study, folder: Path, fingerprint: str, missing: set[str]) ->
     """Return the repeats of the jobs whose results differ from what was published."""
     comparison = compare(study, read_folder(folder, fingerprint)[0])
     lists = [
-        [v for v in study.variants(_placed(job)) if v.backend not in missing]
+        [v for v in study.variants(_absolute(job)) if v.backend not in missing]
         for job in comparison.differing_jobs()
     ]
-    # first one repeat of each job, then a second: at any moment, all have about as many
+    # one repeat of each job, then the second of each: if it is stopped, all have about as many
     rounds = itertools.chain(*itertools.zip_longest(*lists))
     return [job for job in rounds if job is not None]
 
 
+@dataclass
 class _Work:
-    """Does lists of jobs and keeps their results."""
+    """Does lists of jobs and keeps their results; the parameters are those of `run`."""
 
-    def __init__(
-        self,
-        folder: Path,
-        fingerprint: str,
-        at_a_time: int,
-        executor: Executor | None,
-        progress: bool,
-        say: Say,
-    ) -> None:
-        self.folder, self.fingerprint, self.at_a_time = folder, fingerprint, at_a_time
-        self.executor, self.progress, self.say = executor, progress, say
-        self.outcome = Outcome()
+    folder: Path
+    fingerprint: str
+    at_a_time: int
+    executor: Executor | None
+    progress: bool
+    say: Say
+    outcome: Outcome = field(default_factory=Outcome)
 
     def path(self, job: Job) -> Path:
         return self.folder / job.file_name(self.fingerprint)
@@ -246,7 +242,7 @@ class _Work:
                 raise
 
     def has(self, job: Job) -> bool:
-        """Return whether a job has a result; say so if its file is damaged."""
+        """Return whether a job has a result; if its file is damaged, say so."""
         path = self.path(job)
         if not path.exists():
             return False
@@ -264,7 +260,7 @@ class _Work:
             executor = self.executor
 
             def remote(job: Job, bar: _Bar) -> Future[dict[str, Any]]:
-                # a process that is running already can't be given an environment
+                # the executor's process is running already: too late to set an environment
                 function = execute_apart if job.environment else execute
                 return executor.submit(function, job, self.fingerprint)
 
@@ -296,7 +292,7 @@ class _Work:
 
 
 def execute_apart(job: Job, fingerprint: str) -> dict[str, Any]:
-    """Do what `execute` does, in a process of its own that has the job's environment."""
+    """Do what `execute` does in a new process, which starts with the job's environment."""
     return Processes().execute(job, fingerprint)
 
 
@@ -325,7 +321,7 @@ class _Bar:
         self._bar.set_description_str(f"run {self._finished} of {self._total}")
 
     def progress(self, job: Job) -> Callable[[int], None]:
-        """Return what to call after each epoch; a job that is started anew is at 0 again."""
+        """Return what to call after each epoch; a job that is started again counts from 0."""
         return lambda epoch: self._at(job, epoch)
 
     def _at(self, job: Job, epoch: int) -> None:
@@ -334,12 +330,12 @@ class _Bar:
             self._seen[job] = epoch
 
     def finish(self, job: Job) -> None:
-        """Count a job as done, however far it came."""
+        """Count all epochs of a job as done, also of one that failed before the last."""
         self._at(job, job.settings.epochs)
         self._finished += 1
         self._title()
 
     def write(self, say: Say, message: str) -> None:
-        """Say something without tearing the bar."""
+        """Say something while the bar is off the screen."""
         with self._bar.external_write_mode():
             say(message)

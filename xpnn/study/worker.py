@@ -1,4 +1,4 @@
-"""A process for a job, whose environment is set before any library is imported."""
+"""A process for each job, whose environment is set before any library is imported."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def threads_for(jobs: int, cores: int) -> dict[str, str]:
 
 
 class Processes:
-    """Does what `execute` does, each job in a process of its own.
+    """Does jobs as `execute` does, each in a process of its own.
 
     Parameters
     ----------
     environment
-        Variables for every process; a job's own come on top.
+        Variables for every process; those of a job take precedence.
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
@@ -89,7 +89,7 @@ class Processes:
         outcome = None
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(
-                # -P: no file in the working folder takes the place of a library's module
+                # -P: a file in the working folder must not shadow a library's module
                 [sys.executable, "-P", "-c", "from xpnn.study.worker import main; main()"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -133,8 +133,8 @@ class Processes:
 def main() -> None:
     """Read a job from standard input and do it; write a line of JSON per epoch, then the result.
 
-    The process ends when its standard input does, and so with the study that started it, however
-    that ended.
+    The process ends when its standard input does, so it never outlives the study that started it,
+    even if that was killed.
     """
     # what libraries print goes to standard error
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as output:
@@ -158,7 +158,7 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    # not sys.stdin: a thread that holds its lock would stop the interpreter from ending
+    # not sys.stdin: a thread that waits with its lock would keep the interpreter from exiting
     os.read(0, 1)
     os._exit(1)
 

@@ -1,1 +1,1 @@
-"""The published study that xpnn reproduces: its definition, and what was published of it."""
+"""The published study that xpnn reproduces: its definition, and its published results."""

@@ -39,9 +39,9 @@ class PublishedTable:
     labels
         For each row, its texts in those columns.
     quantities
-        Those of `QUANTITIES` that it has.
+        The names in `QUANTITIES` of its other columns.
     rows
-        For each row, what was printed, by quantity; "time" too, where there is one.
+        For each row, what was printed, by quantity, and by "time" if the table has that column.
     """
 
     line: int
@@ -52,10 +52,10 @@ class PublishedTable:
 
 
 def text(name: str) -> str:
-    """Return the text of a file of the article: its study, "article.toml", or published data."""
+    """Return the text of "article.toml", the definition of the study, or of published data."""
     folder = importlib.resources.files("xpnn.study.article")
-    place = folder if name == "article.toml" else folder.joinpath("published")
-    return place.joinpath(name).read_text("utf-8")
+    path = name if name == "article.toml" else f"published/{name}"
+    return folder.joinpath(path).read_text("utf-8")
 
 
 @functools.cache
