@@ -1,4 +1,4 @@
-"""The `xpnn` command: a module for each of its commands, or for several that belong together."""
+"""The `xpnn` command, with a module for each group of its commands."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse; "-4,4" after an option is its value, which argparse would take for an option."""
+        """Parse; "-4,4" after an option is its value, not an option as argparse thinks."""
         joined: list[str] = []
         for text in sys.argv[1:] if args is None else args:
             if re.match(r"-\.?\d.*,", text) and joined and re.fullmatch("--[^=]+", joined[-1]):
@@ -92,13 +92,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         for path in getattr(args, "parts", ()):
             parts[str(load_parts(path).__file__)] = path
         status: int = args.run(args)
-        # also where standard output is closed, and there is no stream
+        # unlike sys.stdout.flush(), it works if standard output is closed and sys.stdout is None
         print(end="", flush=True)
     except KeyboardInterrupt:
         print("xpnn: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # the reader has gone: keep the interpreter from a second complaint at exit
+        # the reader has gone; without this, the interpreter would complain again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (Exception, SystemExit) as error:
@@ -113,9 +113,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _message(error: BaseException, parts: Mapping[str, str]) -> str | None:
-    """Return what to say of an error, with the line if a part of the user's own raised it.
+    """Return the message for an error, with file and line if one of the user's parts raised it.
 
-    None stands for an error of xpnn's own, which needs a traceback.
+    None stands for a bug in xpnn, which needs a traceback.
     """
     if isinstance(error, XpnnError):
         return str(error)
@@ -127,7 +127,7 @@ def _message(error: BaseException, parts: Mapping[str, str]) -> str | None:
     if isinstance(error, OSError):
         return str(error)
     if parts:
-        # as a rule because of what a part returned
+        # raised in xpnn, but most often because of what a part returned
         files = ", ".join(parts.values())
         return f"{described(error)}, with the parts of {files}; --traceback shows where"
     return None

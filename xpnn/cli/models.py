@@ -117,11 +117,11 @@ def _evaluate(args: argparse.Namespace) -> int:
     model = model_from(args)
     data = data_from(args, model)
     found = evaluate(model, data)
-    values_alone = math.isnan(found.accuracy)
-    if not values_alone:
+    regression = math.isnan(found.accuracy)
+    if not regression:
         print(f"accuracy {found.accuracy!r}")
     print(f"loss {found.loss!r}")
-    if values_alone:
+    if regression:
         values = predict(model, data.x)
         print(f"r2_score {metrics.r2_score(data.y, values)!r}")
         print(f"root_mean_squared_error {metrics.root_mean_squared_error(data.y, values)!r}")
@@ -137,7 +137,7 @@ def _predict(args: argparse.Namespace) -> int:
         raise ArgumentError("proba is for models of classes, and this one gives values")
     data = _inputs(args, model)
     check_images(data, model.task.image_shape)
-    # before anything is written
+    # checked as a whole before anything is written
     with located(data):
         as_inputs("x", data.x)
     with _written(args.out) as file:
@@ -151,21 +151,21 @@ def _predict(args: argparse.Namespace) -> int:
                 if args.proba:
                     proba = predict_proba(model, rows.x)
                     columns.append(np.hstack([1 - proba, proba]) if proba.shape[1] == 1 else proba)
-            table = [column.reshape(len(rows.x), -1) for column in columns]
-            for cells in zip(*table, strict=True):
-                # all the digits, and no more, of either dtype
-                writer.writerow([str(cell) for group in cells for cell in group])
+            groups = [column.reshape(len(rows.x), -1) for column in columns]
+            for row in zip(*groups, strict=True):
+                # `str` writes as many digits as float32 or float64 needs to be read back exactly
+                writer.writerow([str(cell) for group in row for cell in group])
     return 0
 
 
 def _inputs(args: argparse.Namespace, model: Sequential) -> NamedDataset:
-    """Return the features in DATA, whether it has a target or not."""
+    """Return the features in DATA, which may have a target or not."""
     read = functools.partial(load, args.data, target=None, header=header_from(args), part="test")
     if model.task.feature_names is not None:
         return read(features=model.task.feature_names)
     if reader_of(Path(args.data)) is not tables.FILE:
         return read()
-    # nothing says which columns are the features: all, or all but the target
+    # the model has no names of columns: the features are all columns, or all but the target
     if args.target is None and tables.count_columns(Path(args.data)) == model.inputs:
         return read()
     return read(ignore=[-1 if args.target is None else args.target])
@@ -182,7 +182,7 @@ def _columns(model: Sequential, proba: bool) -> list[str]:
 
 @contextlib.contextmanager
 def _written(path: str | None) -> Iterator[TextIO]:
-    """Give a file to write to, which is there when all is written; standard output for None."""
+    """Yield a file that appears at `path` once it is complete; standard output for None."""
     if path is None:
         yield sys.stdout
         return

@@ -1,4 +1,4 @@
-"""Options that several commands have, and what is read by them."""
+"""Options that several commands have, and functions that read them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODEL = "a file that xpnn train --save wrote"
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults, except where there is none."""
+    """Shows the default of each option that has one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         plain = action.default is None or action.default is False
@@ -34,7 +34,7 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def number(kind: type[int] | type[float]) -> Callable[[str], float]:
-    """Return what reads an option's value, int or float, and else says what it must be."""
+    """Return a function that reads an option's value as int or float, or says what it must be."""
 
     def read(text: str) -> float:
         try:
@@ -68,7 +68,7 @@ def header_from(args: argparse.Namespace) -> bool | None:
 
 
 def add_settings(parser: argparse.ArgumentParser, **defaults: Any) -> None:
-    """Add an option for each of the `Settings`, some of them with a default of the command's."""
+    """Add an option for each of the `Settings`; `defaults` replace some of their defaults."""
     types = types_of(Settings)
     for field in dataclasses.fields(Settings):
         about, parts = field.metadata["about"], field.metadata["parts"]
@@ -100,7 +100,7 @@ def add_backend(
     dtype: str | None = None,
     without: str = "",
 ) -> None:
-    """Add the options of `get_backend`; `without` says what dtype is taken without one."""
+    """Add the options of `get_backend`; `without` ends the help of --dtype."""
     add = parser.add_argument
     add("--backend", metavar="NAME", default=backend, help=names_of(BACKENDS))
     add("--device", metavar="NAME", help="such as cuda:0")
@@ -116,7 +116,7 @@ def backend_from(args: argparse.Namespace) -> Backend:
 
 
 def add_model_and_data(parser: argparse.ArgumentParser) -> None:
-    """Add what the use of a trained model on data takes."""
+    """Add the arguments of commands that apply a trained model to data."""
     add = parser.add_argument
     add("model", metavar="MODEL", help=MODEL)
     add(
@@ -166,7 +166,7 @@ def listed(names: str | None) -> list[str] | None:
 
 
 def check_different(paths: dict[str, str | None]) -> None:
-    """Raise where an output would overwrite another one, or what is read."""
+    """Raise if an output would overwrite another one, or a file that is read."""
     given = {name: Path(path).resolve() for name, path in paths.items() if path}
     read = {name: given.pop(name) for name in ("data", "validation", "model") if name in given}
     sources = {name: [path] for name, path in read.items()}

@@ -8,9 +8,7 @@ from typing import Any
 
 from xpnn import metrics, plots
 from xpnn.activations import ACTIVATIONS
-from xpnn.callbacks import (
-    read_log,
-)
+from xpnn.callbacks import read_log
 from xpnn.cli.options import (
     Help,
     add_model_and_data,
@@ -128,7 +126,7 @@ def _plot_errors(args: argparse.Namespace) -> int:
 
 
 def _picture(args: argparse.Namespace) -> str:
-    """Return where the picture goes, once it is sure that it may."""
+    """Return the path of the picture, or raise if it can't be written there."""
     out: str = args.out or f"{args.kind}.png"
     if args.out is None and Path(out).exists():
         raise ArgumentError(f"out must be given where there is a {out} already")

@@ -52,7 +52,7 @@ from xpnn.training.callback import Callback
 from xpnn.training.history import History
 from xpnn.training.run import Run
 
-# the options that name what a run leaves, beside checkpoints
+# the options that name the files of a run, except checkpoints
 _OUTPUTS = ("log", "plot", "tensorboard", "save")
 
 
@@ -143,7 +143,7 @@ def _parts() -> str:
 
 
 class _Summary(Callback):
-    """Prints the layers, and the card if there is one, once the run is sure to begin."""
+    """Prints the layers and the GPU, if there is one, after all checks, when the run begins."""
 
     def on_start(self, run: Run) -> None:
         assert run.model.inputs is not None
@@ -174,8 +174,8 @@ def _train(args: argparse.Namespace) -> int:
                 **options,
             )  # fmt: skip
     except (Exception, KeyboardInterrupt, SystemExit) as error:
-        # Ctrl-C, a log that can't be written, a reader that has gone, a part of the user's own that
-        # raises: keep what was trained
+        # what was trained is kept also after Ctrl-C, and if a log can't be written, the reader of
+        # the output has gone, or a part of the user's own raises
         ended = error
     history: History | None = model.history
     interrupted = isinstance(ended, KeyboardInterrupt)
@@ -250,10 +250,10 @@ def _keep(
     callbacks: list[Callback],
     ended: BaseException | None,
 ) -> None:
-    """Write the picture and the model of a run, also of one that an error has ended."""
+    """Write the picture and the model of a run, even if an error ended it."""
     if args.plot is not None:
         plots.plot_history(history, args.plot)
-    # weights that diverged are of no use, unless early stopping has restored the best ones
+    # after a divergence, the model is useful only if early stopping restored the best weights
     best = any(isinstance(c, EarlyStopping) and c.restore_best and c.best for c in callbacks)
     usable = best or not isinstance(ended, DivergenceError)
     if args.save is not None and usable and model.parameters is not None:
@@ -306,13 +306,13 @@ def _training_data(args: argparse.Namespace, seed: int) -> tuple[Dataset, Datase
 
 
 def _data_options(args: argparse.Namespace, train: Dataset) -> dict[str, Any]:
-    """Return the options of `fit` that the data decide."""
+    """Return the options of `fit` that depend on the data."""
     options: dict[str, Any] = {"labels": None}
     values = train.y.dtype.kind == "f"
     table = False
     if isinstance(train, NamedDataset):
         table = train.feature_names is not None
-        # those of IDX files are the outputs' numbers
+        # the labels of IDX files are the numbers of the outputs
         numbers = train.image_shape is not None and train.y.dtype.kind == "i"
         options["labels"] = None if values or numbers else np.unique(train.y)
         options["sample_weight"] = train.weights

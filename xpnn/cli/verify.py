@@ -22,10 +22,10 @@ from xpnn.verification import (
     verify,
 )
 
-# settings that differ from those of `train`
+# the defaults that differ from those of `train`
 _VERIFIED = {"epochs": 3}
 
-# digits of a hash that a table shows, and what it shows instead
+# how many digits of a hash a table shows, and what it shows instead of a hash
 _SHOWN = 16
 _DIVERGED, _EQUAL, _NO_DATA = "diverged", "equal", "needs MNIST"
 
@@ -113,7 +113,7 @@ def _verify_canonical(folder: str | None, names: Sequence[str] | None, device: s
     print(line(["run", "published", *backends], widths), flush=True)
     good = True
     for run in runs:
-        # row by row: five epochs of the article's networks take their time
+        # printed row by row, because five epochs of the article's networks take long
         cells = [_canonical_cell(run, available.get(run.data), name, device) for name in backends]
         good = good and all(cell in (_EQUAL, _NO_DATA) for cell in cells)
         print(line([run.name, run.hashes[-1][:_SHOWN], *cells], widths), flush=True)
