@@ -15,8 +15,10 @@ from xpnn.errors import DataError
 _MISSING = {"", "?", "na", "n/a", "nan", "null", "none"}
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
-# numbers as people write them, and float doesn't read: 0,65  1,007.5  1.007,5  5 %
-_OTHER_NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)*\s*%?")
+# numbers as people write them, and float doesn't read: 0,65  1,007.5  1.007,5  1'007  5 %  $ 5
+_OTHER_NUMBER = re.compile(
+    r"[$€£¥]?\s*[+-]?[0-9]+([.,' \u00a0\u202f][0-9]+)*([eE][+-]?[0-9]+)?\s*[%‰$€£¥]?"
+)
 
 
 def finite_number(cell: str) -> float:
