@@ -132,7 +132,7 @@ def test_a_log_of_another_run_keeps_all_files(folder, tmp_path, path, capsys):
     model.write_text("mine too")
     again = ["--log", log, "--save", model, "--resume", path, "--epochs", 3]
     assert run("train", folder, *SMALL, *again) == 2
-    assert "log must be that of the run which goes on" in capsys.readouterr().err
+    assert "belongs to another run, line 1 differs; name a new file" in capsys.readouterr().err
     assert (log.read_text(), model.read_text()) == ("mine\n", "mine too")
 
 

@@ -240,7 +240,8 @@ def test_another_log_is_not_overwritten(text, tmp_path, path):
     stopped(path)
     log.write_text(text.format(header=",".join(xpnn.Epoch._fields)), encoding="latin-1")
     before = log.read_bytes()
-    with pytest.raises(xpnn.ArgumentError, match="log must be that of the run which goes on"):
+    message = r"log .*run\.csv' belongs to another run, line \d differs; name a new file"
+    with pytest.raises(xpnn.ArgumentError, match=message):
         train_small(xpnn.CSVLogger(log), resume=path)
     assert log.read_bytes() == before
 

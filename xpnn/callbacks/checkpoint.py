@@ -1,4 +1,4 @@
-"""Checkpoints of a run, written as it goes on."""
+"""Checkpoints of a run, written while it trains."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from xpnn.training.run import Run
 
 
 class Checkpoint(Callback):
-    """Writes all that a run needs to go on to a file, for ``fit(…, resume=path)``.
+    """Write everything that ``fit(…, resume=path)`` needs to continue a run.
 
-    The file is whole at any time, and the one before it is kept as ``FILE.previous``: `resume`
-    takes that one where the other is damaged. A run that is resumed ends with the same bits as one
-    that was never stopped.
+    The file is complete at any time, and the one before it is kept as ``FILE.previous``: `resume`
+    reads that one if the newer one is damaged. A resumed run ends with the same bits as one that
+    was never stopped.
 
     Parameters
     ----------
     path
-        A new file, or the one that the run is resumed from: the checkpoint of another run isn't
+        A new file, or the one that the run is resumed from. The checkpoint of another run is never
         overwritten.
     every
-        Epochs from one checkpoint to the next; there is one of the run's end in any case.
+        The number of epochs from one checkpoint to the next. The end of the run is always saved.
 
     Raises
     ------
     ArgumentError
-        If the file can't be written, when the run starts or later, or the state of a callback isn't
-        what a file can hold; the last one that was whole is still there.
+        If the file can't be written, at the start or later, or if it can't hold the state of a
+        callback. The last complete checkpoint is still there.
     """
 
     def __init__(self, path: PathLike, *, every: int = 1) -> None:

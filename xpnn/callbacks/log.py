@@ -16,23 +16,23 @@ from xpnn.training.run import Run
 
 
 class CSVLogger(Callback):
-    """Write each row of the log to a CSV file as soon as it is known.
+    """Write each row of the log to a CSV file when its epoch ends.
 
-    Numbers have all their digits, so that they read back as the same floats.
+    Numbers are written with all their digits, so that reading them gives the same floats.
 
     Parameters
     ----------
     path
-        Overwritten by the first row of a run. A resumed run keeps the rows that are there, up to
-        the one of its checkpoint.
+        The file. The first row of a new run overwrites it; a resumed run keeps the rows up to its
+        checkpoint.
     hashes
-        Whether to add a last column "weights_sha256", `Sequential.sha256` after the epoch. It is
-        empty for rows that come from a checkpoint if the file isn't there any more.
+        Whether to add a last column "weights_sha256": `Sequential.sha256` after the epoch. If the
+        file of a resumed run is missing, the cells of epochs before the checkpoint's are empty.
 
     Raises
     ------
     ArgumentError
-        If the file can't be written, or a resumed run finds the log of another one in it.
+        If the file can't be written, or a resumed run finds another run's log in it.
     """
 
     def __init__(self, path: PathLike, *, hashes: bool = False) -> None:
@@ -44,7 +44,7 @@ class CSVLogger(Callback):
     def on_start(self, run: Run) -> None:
         self._run, self._file, self._lines = run, None, []
         if run.history:
-            # a kill between checkpoint and log leaves the last row out
+            # a run killed between checkpoint and log has no last row in the file
             hashes = [*[""] * (len(run.history) - 1), run.model.sha256()]
             lines = [self._line(row, own) for row, own in zip(run.history, hashes, strict=True)]
             self._lines = self._continued([self._header(), *lines])
@@ -60,12 +60,12 @@ class CSVLogger(Callback):
         if self._run is not None and self._run.finished and self._lines and self._file is None:
             self._begin()
         if self._file is not None:
-            # what a full disk didn't take was reported when it was written
+            # if the disk is full, the write that failed has raised already
             with contextlib.suppress(OSError):
                 self._file.close()
 
     def _begin(self) -> None:
-        """Open the file, with the lines in it that come before the first new row."""
+        """Open the file, and write the lines that come before the first new row."""
         with self._writing():
             if self._lines:
                 text = "".join(f"{line}\n" for line in self._lines)
@@ -99,21 +99,27 @@ class CSVLogger(Callback):
             raise ArgumentError(f"can't write log {str(self.path)!r}: {error.strerror}") from None
 
     def _continued(self, lines: list[str]) -> list[str]:
-        """Return the lines to begin with, those of the file where it has them."""
+        """Return the lines to begin with, taken from the file as far as it has them.
+
+        Raises
+        ------
+        ArgumentError
+            If a line of the file belongs to another run.
+        """
         if not self.path.is_file():
             return lines
         text = self.path.read_bytes().decode(errors="replace")
-        # a line that a kill cut off has no end
+        # a line without an end was cut off when the run was killed
         there = text.split("\n")[:-1][: len(lines)]
         if not there and not lines[0].startswith(text):
             there = [text]
         for number, (line, wanted) in enumerate(zip(there, lines, strict=False), 1):
-            # seconds may be those of another attempt
+            # the seconds may come from another attempt at the same epoch
             width = None if number == 1 else 5
             if line.split(",")[:width] != wanted.split(",")[:width]:
                 raise ArgumentError(
-                    f"log must be that of the run which goes on, or a new file, got "
-                    f"{str(self.path)!r} with another line {number}"
+                    f"log {str(self.path)!r} belongs to another run, line {number} "
+                    "differs; name a new file"
                 )
         return there + lines[len(there) :]
 
@@ -121,13 +127,14 @@ class CSVLogger(Callback):
 def read_log(path: PathLike) -> list[Epoch]:
     """Return the rows of a CSV file that `CSVLogger` wrote.
 
-    Columns may come in any order; of those that aren't there, all but "epoch" are NaN, and those
-    that no `Epoch` has are left out. A last row that was cut off is left out too.
+    Columns may come in any order. Those that are missing are NaN, those that `Epoch` doesn't have
+    are ignored, and so is a last row that was cut off.
 
     Raises
     ------
     DataError
-        If the file can't be read, has no column "epoch" and a figure, or a cell isn't a number.
+        If the file can't be read, lacks the column "epoch" or has no other column of `Epoch`, or a
+        cell isn't a number.
     """
     import csv
 
@@ -139,8 +146,8 @@ def read_log(path: PathLike) -> list[Epoch]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a log: {error}") from None
     header = lines[0] if lines else []
-    places = {name: header.index(name) for name in Epoch._fields if name in header}
-    if "epoch" not in places or len(places) < 2:
+    columns = {name: header.index(name) for name in Epoch._fields if name in header}
+    if "epoch" not in columns or len(columns) < 2:
         raise DataError(
             f"{path} is not a log: its first line must name the columns {', '.join(Epoch._fields)}"
         )
@@ -153,13 +160,14 @@ def read_log(path: PathLike) -> list[Epoch]:
                 f"{path} must have {len(header)} cells a line, got {len(line)} in line {number}"
             )
         cells = dict.fromkeys(Epoch._fields, math.nan)
-        for name, place in places.items():
+        for name, column in columns.items():
             kind = int if name == "epoch" else float
             try:
-                cells[name] = kind(line[place])
+                cells[name] = kind(line[column])
             except ValueError:
                 raise DataError(
-                    f"{path} must hold numbers, got {line[place]!r} in line {number}, column {name}"
+                    f"{path} must hold numbers, got {line[column]!r} in line {number}, "
+                    f"column {name}"
                 ) from None
         rows.append(Epoch(**cells))  # type: ignore[arg-type]
     return rows

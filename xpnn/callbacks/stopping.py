@@ -17,22 +17,22 @@ MONITORS = Epoch._fields[1:5]
 
 
 class EarlyStopping(Callback):
-    """Ends a run whose figures get no better, and goes back to the best weights (Prechelt 1998).
+    """End a run that stops improving, and go back to the best parameters (Prechelt 1998).
 
-    As in Keras: an epoch is an improvement if its figure is better than the best one before it by
-    more than `min_delta`, and the run ends once `patience` epochs in a row weren't. The first
-    epoch after the untrained network is an improvement.
+    As in Keras, an epoch is an improvement if its figure is better than the best one before it by
+    more than `min_delta`. The first epoch after the untrained network always is one.
 
     Parameters
     ----------
     monitor
-        A column of the log: of a loss the least, of an accuracy the largest is best.
+        A column of the log. A loss is best where it is smallest, an accuracy where it is largest.
     patience
-        So many epochs without an improvement end the run, >= 1.
+        Stop after this many epochs in a row without improvement, >= 1.
     min_delta
-        An improvement by no more than this is none, >= 0.
+        The change that a figure must exceed to be an improvement, >= 0.
     restore_best
-        Whether the model is given the weights of the best epoch at the end, however the run ended.
+        Whether the model gets the parameters of the best epoch when the run ends, even if an error
+        ended it.
 
     Attributes
     ----------
@@ -42,8 +42,8 @@ class EarlyStopping(Callback):
     Raises
     ------
     ArgumentError
-        If an argument isn't allowed, or the run has no such figure; and if it was resumed from a
-        checkpoint that lacks the weights of the best epoch, because `monitor` was another one then.
+        If an argument isn't allowed, the run has no such figure, or the checkpoint that it is
+        resumed from lacks the parameters of the best epoch because `monitor` has changed.
 
     References
     ----------
@@ -93,7 +93,7 @@ class EarlyStopping(Callback):
             self._keep()
 
     def on_end(self) -> None:
-        # others may be there: of a run with other arguments, from a checkpoint
+        # a checkpoint of a run with another `monitor` has the parameters of another epoch
         own = self.restore_best and self.best is not None and self._weights_of == self.best
         if own and self._run is not None:
             self._run.restore(self._weights)

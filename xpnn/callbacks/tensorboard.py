@@ -17,17 +17,17 @@ from xpnn.training.run import Run
 
 
 class TensorBoard(Callback):
-    """Writes each row of the log to TensorBoard's event files.
+    """Write each row of the log to TensorBoard's event files.
 
-    Training and test are two runs, in the folders "train" and "test" beneath, so that TensorBoard
-    draws the two into one chart: "accuracy" and "loss", and "seconds", the epoch's time. The step
-    is the epoch. What isn't known is left out. Event files hold float32.
+    Training and test figures go to two subfolders, "train" and "test", so that TensorBoard draws
+    both in one chart. The tags are "accuracy", "loss" and, in "train", "seconds", the epoch's time.
+    The step is the epoch. NaN is left out. Event files hold float32.
 
     Parameters
     ----------
     folder
-        Made if it isn't there. Event files that are there stay, and TensorBoard shows them
-        together with the new ones: a folder for each run, unless a run goes on.
+        Created if it doesn't exist. Event files in it stay, and TensorBoard shows them together
+        with the new ones, so give each run its own folder, except when you resume one.
 
     Raises
     ------
@@ -56,24 +56,24 @@ class TensorBoard(Callback):
     def _open(self) -> None:
         import uuid
 
-        # not SummaryWriter: its thread loses errors, and a full disk would make it wait for ever
+        # not SummaryWriter: its thread loses errors, and waits forever if the disk is full
         from tensorboardX.event_file_writer import EventsWriter
 
         for part in ("train", "test"):
-            place = self.folder / part
+            subfolder = self.folder / part
             try:
-                place.mkdir(parents=True, exist_ok=True)
-                # the writer's own name holds no more than the second, and it overwrites;
-                # TensorBoard reads files in the order of their names
+                subfolder.mkdir(parents=True, exist_ok=True)
+                # the writer's own names have a resolution of one second, so that a second run
+                # would overwrite the first; TensorBoard reads files in the order of their names
                 suffix = f".{time.time_ns()}.{uuid.uuid4().hex}"
-                self._writers[part] = EventsWriter(str(place / "events"), suffix)
+                self._writers[part] = EventsWriter(str(subfolder / "events"), suffix)
             except OSError as error:
                 raise self._refused(str(error.strerror)) from None
         if self._run.history.resumed is not None:
             self._purge(self._run.history.resumed + 1)
 
     def _purge(self, step: int) -> None:
-        """Tell TensorBoard that what it read of this step and later ones is void."""
+        """Tell TensorBoard to discard what it has read of this step and later ones."""
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         start = SessionLog(status=SessionLog.START)
@@ -103,7 +103,7 @@ class TensorBoard(Callback):
 
     def on_end(self) -> None:
         for writer in self._writers.values():
-            # what a full disk didn't take was reported when it was written
+            # if the disk is full, the write that failed has raised already
             with contextlib.suppress(OSError):
                 writer.close()
 

@@ -12,17 +12,17 @@ from xpnn.training.run import Run
 
 
 class Terminal(Callback):
-    """Prints a line an epoch, and a progress bar beneath them where someone looks on.
+    """Print a line for each epoch, with a progress bar below in a terminal or notebook.
 
-    A line holds epoch, training accuracy and loss, test accuracy and loss, with all their digits.
-    The bar is shown in a terminal, and in a notebook that has ipywidgets; a file or a pipe gets
-    the lines alone, each as soon as it is there. It is away while an epoch's callbacks are
-    called, so that they may print as they like.
+    A line has the epoch, training accuracy and loss, and test accuracy and loss, with all their
+    digits. The bar is shown in a terminal, and in a notebook that has ipywidgets; a file or a pipe
+    gets only the lines, each when its epoch ends. The bar is hidden while callbacks handle an
+    epoch, so that they can print.
 
     Parameters
     ----------
     hashes
-        Whether to add `Sequential.sha256` after the epoch to each line.
+        Whether to end each line with `Sequential.sha256` after the epoch.
     """
 
     def __init__(self, *, hashes: bool = False) -> None:
@@ -36,7 +36,8 @@ class Terminal(Callback):
             initial=(run.history.resumed or 0) * run.batches,
             unit="batch",
             shown=run.epochs > 0,
-            # not before the first batch, and never by tqdm's own thread, while others print
+            # draw nothing before the first batch, and never from tqdm's monitoring thread,
+            # which might draw while a callback prints
             delay=1e-9,
             miniters=1,
         )
@@ -59,9 +60,9 @@ class Terminal(Callback):
 
 
 def progress_bar(*, total: int, unit: str, shown: bool = True, **options: Any) -> Any:
-    """Return a bar of tqdm's: a widget in a notebook, nothing where stderr is no terminal."""
+    """Return a tqdm bar: a widget in a notebook, invisible if stderr is not a terminal."""
     with warnings.catch_warnings():
-        # of a notebook that has no ipywidgets, and then gets no bar
+        # tqdm warns in a notebook without ipywidgets, which then gets no bar
         warnings.simplefilter("ignore")
         from tqdm.autonotebook import tqdm
 
@@ -70,7 +71,7 @@ def progress_bar(*, total: int, unit: str, shown: bool = True, **options: Any) -
         def format_dict(self) -> Any:
             found = super().format_dict
             if isinstance(found["ncols"], int):
-                # room for the ^C that a terminal echoes, which else goes to a line of its own
+                # leave room for the ^C that a terminal echoes, which would start a new line
                 found["ncols"] = max(found["ncols"] - 3, 1)
             return found
 
@@ -78,9 +79,9 @@ def progress_bar(*, total: int, unit: str, shown: bool = True, **options: Any) -
             drawn = not self.disable
             super().close()
             if drawn and sys.stderr is not None and sys.stderr.isatty():
-                # Ctrl-C in the middle of drawing leaves what tqdm doesn't know of
+                # Ctrl-C during drawing leaves text that tqdm doesn't know of
                 print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
-    # None: as the stream says
+    # None lets tqdm decide by whether the stream is a terminal
     disable = None if shown and sys.stderr is not None else True
     return Bar(total=total, unit=unit, disable=disable, dynamic_ncols=True, leave=False, **options)
