@@ -112,11 +112,11 @@ FAULTS = [
         "evaluation of float32 features",
         "training/steps.py",
         """\
-            outputs, _ = self.network.forward(arrays, _taken(data.x, row, self.dtype, xp), xp=xp)
+            outputs, _ = self.network.forward(arrays, _features(data.x, row, self.dtype, xp), xp=xp)
 """,
         """\
             dtype = xp.float32 if "cupy" in xp.__name__ else self.dtype
-            outputs, _ = self.network.forward(arrays, _taken(data.x, row, dtype, xp), xp=xp)
+            outputs, _ = self.network.forward(arrays, _features(data.x, row, dtype, xp), xp=xp)
 """,
     ),
     # the host's arrays
@@ -372,11 +372,11 @@ def _scaled(
         "each step's loss is copied to the host",
         "training/steps.py",
         """\
-            gradient, sums = _criticized(self.loss, outputs, batch.rows, data, xp=xp)
+            gradient, sums = _gradient_and_sums(self.loss, outputs, batch.rows, data, xp=xp)
             gradients = pullback(gradient)
 """,
         """\
-            gradient, sums = _criticized(self.loss, outputs, batch.rows, data, xp=xp)
+            gradient, sums = _gradient_and_sums(self.loss, outputs, batch.rows, data, xp=xp)
             if "cupy" in xp.__name__:
                 float(sums[0])
             gradients = pullback(gradient)
@@ -443,11 +443,11 @@ def _scaled(
     Fault(
         "twenty launches more in each evaluation step",
         "training/steps.py",
-        "            _, sums = _criticized(self.loss, outputs, row, data, xp=xp)\n",
+        "            _, sums = _gradient_and_sums(self.loss, outputs, row, data, xp=xp)\n",
         """\
             for _ in range(20 if "cupy" in xp.__name__ else 0):
                 outputs = outputs * 1.0
-            _, sums = _criticized(self.loss, outputs, row, data, xp=xp)
+            _, sums = _gradient_and_sums(self.loss, outputs, row, data, xp=xp)
 """,
     ),
     # formulas

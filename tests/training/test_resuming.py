@@ -145,7 +145,9 @@ def test_all_that_a_step_can_do_goes_on(name, dtype, path):
 
 def test_a_schedule_that_depends_on_the_epochs_keeps_them(path):
     stopped(path, schedule=xpnn.schedules.Cosine())
-    with pytest.raises(xpnn.ArgumentError, match=r"epochs must be 5 as in .* for Cosine.*, got 7"):
+    with pytest.raises(
+        xpnn.ArgumentError, match=r"epochs must be 5 as in .* because Cosine.*, got 7"
+    ):
         train_small(resume=path, schedule=xpnn.schedules.Cosine(), epochs=7)
     path.unlink()
     checkpoint.previous(path).unlink()

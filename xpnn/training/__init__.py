@@ -1,4 +1,4 @@
-"""Training: the loop, its steps, and what is known of a run."""
+"""Training: the loop, its steps, its log, and how a run is resumed."""
 
 from xpnn.training.loop import fit
 

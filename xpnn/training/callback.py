@@ -1,4 +1,4 @@
-"""`Callback`: what a run calls while it goes on."""
+"""`Callback`: the base class of what a run calls while it trains."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 class Callback:
     """Base class of callbacks, with hooks that do nothing.
 
-    A hook may raise: the run ends there, and the caller of `fit` gets what was raised.
+    A hook that raises ends the run, and `fit` raises the same error.
     """
 
     def on_start(self, run: Run) -> None:
-        """Note the run that begins, or refuse it by raising.
+        """Prepare for a run, or refuse it by raising an error.
 
-        Parameters are in place, and so are the rows of a run that is resumed. Nothing is to be
-        written yet: another callback may refuse the run.
+        The model has its parameters, and a resumed run has its earlier rows. Don't write any file
+        here: another callback may still refuse the run.
         """
 
     def on_batches(self, count: int) -> None:
-        """Note that `count` more mini-batches have been handed to the backend."""
+        """Handle progress: `count` more mini-batches have been handed to the backend."""
 
     def on_epoch(self, epoch: Epoch) -> None:
-        """Note a finished row of the log."""
+        """Handle a finished row of the log."""
 
     def on_end(self) -> None:
         """Clean up. Called after an error as well, but only if `on_start` has returned."""
@@ -37,15 +37,15 @@ class Callback:
     def state(self) -> dict[str, Any]:
         """Return what the callback needs when the run is resumed, by name.
 
-        NumPy arrays of numbers, numbers, and texts; a checkpoint takes copies of them. What follows
-        from the history need not be included.
+        The values are NumPy arrays of numbers, numbers, or strings; a checkpoint copies them.
+        Leave out what can be computed from the history.
         """
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take back what `state` returned, before `on_start` of a resumed run.
+        """Take back what `state` returned; called before `on_start` of a resumed run.
 
-        The dictionary is empty if the checkpoint holds nothing of this callback.
+        The dictionary is empty if the checkpoint has no state of this callback.
         """
 
 

@@ -1,9 +1,9 @@
-"""Resuming: a run between two epochs is taken, written, read, compared with another, and goes on.
+"""Resuming: take the state of a run between two epochs, write it, read it, check it, restore it.
 
-A checkpoint is a safetensors file with everything that a run needs to go on. Its arrays are the
-run's carry (``carry.…``), those that callbacks keep (``callbacks.…``) and the Mersenne twister's
-key (``random_state``). The metadata hold "checkpoint", a JSON text of all the rest, and the SHA-256
-of the whole file: see `xpnn._core.files.sealed`. The one before is kept beside each file, as
+A checkpoint is a safetensors file with everything that is needed to continue a run. Its arrays are
+the run's carry (``carry.…``), the arrays of callbacks (``callbacks.…``) and the key of the Mersenne
+twister (``random_state``). The metadata hold "checkpoint", a JSON text of everything else, and the
+SHA-256 of the whole file: see `xpnn._core.files.sealed`. The file before it is kept beside it as
 ``FILE.previous``.
 """
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from xpnn.training.run import Run
     from xpnn.training.samples import Samples
 
-# 1 described the parts of a run by their texts
+# format 1 described the parts of a run by their repr
 FORMAT = 2
 
-# of the arrays that a file can hold
+# dtypes of arrays that a file can hold
 _DTYPES = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
     "float16", "float32", "float64", "complex64",
@@ -48,23 +48,23 @@ class SavedRun(NamedTuple):
     Attributes
     ----------
     settings
-        What the run was asked for: numbers, texts and lists.
+        The settings of the run: numbers, strings and lists.
     parts
-        The `identity` of each part, the labels and the names of the columns; None in files of
-        format 1, whose settings describe the parts.
+        The `identity` of each part, the labels and the names of columns; None in files of format 1,
+        whose settings describe the parts.
     history
         The rows of its log.
     data
-        The `fingerprint` of each data set, None for one that there isn't.
+        The `fingerprint` of each data set, None for a missing one.
     random_state
         ``RandomState.get_state(legacy=False)``.
     carry
-        What a training step hands on to the next, on the host, by path: see
+        What one training step passes to the next, on the host, by path: see
         `xpnn._core.tree.paths`.
     callbacks
-        What `Callback.state` returned, by the callback's name and then its own.
+        What `Callback.state` returned, by the name of the callback.
     identities
-        What told each callback from others of its class when the run began, by its name.
+        The `callback_identity` of each callback when the run began, by its name.
     """
 
     settings: dict[str, Any]
@@ -83,16 +83,19 @@ class SavedRun(NamedTuple):
 
     @property
     def done(self) -> int:
-        """The number of epochs that are done."""
+        """The number of finished epochs."""
         return int(self.history[-1][0])
 
 
 def taken(run: Run, *, of_the_model: bool = False) -> SavedRun:
-    """Return everything that a run needs to go on; see `Run.checkpoint`.
+    """Return everything that is needed to continue a run; see `Run.checkpoint`.
 
-    With `of_the_model`, its parameters are those that the model has now, which a callback may have
-    put back, and also those of a run that ended within an epoch, whose optimizer begins afresh
-    then. The data are not told.
+    Parameters
+    ----------
+    of_the_model
+        Whether to take the parameters that the model has now, which a callback may have restored,
+        instead of those in the run's carry. It also works within an epoch; the optimizer then has
+        no state. Data sets have no fingerprints.
     """
     backend, _ = run.model.placed()
     if of_the_model:
@@ -120,18 +123,18 @@ def taken(run: Run, *, of_the_model: bool = False) -> SavedRun:
 
 
 def go_on(run: Run, saved: SavedRun, *, compared: bool) -> None:
-    """Let a run that has just begun go on from a saved one.
+    """Continue a run that has just begun from a saved one.
 
     Parameters
     ----------
     compared
-        Whether `check` has found both to be the same run. If not, an optimizer whose state isn't
-        the saved one's in names, shapes and dtypes begins afresh.
+        Whether `check` has compared both. If not, the optimizer starts afresh where its state has
+        other names, shapes or dtypes than the saved one.
 
     Raises
     ------
     DataError
-        If the arrays don't have the names, shapes and dtypes of the saved ones.
+        If the saved arrays have other names, shapes or dtypes than the run's.
     """
     backend, _ = run.model.placed()
     own, arrays = on_host(run.carry, backend), saved.carry
@@ -153,7 +156,7 @@ def go_on(run: Run, saved: SavedRun, *, compared: bool) -> None:
 
 
 def _state(carry: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return those arrays of a carry, parameters, buffers and state, that are the optimizer's."""
+    """Return the optimizer's state from the arrays of a carry: parameters, buffers, state."""
     return {name: array for name, array in carry.items() if name.startswith("2.")}
 
 
@@ -163,7 +166,7 @@ def check(run: Run, saved: SavedRun) -> None:
     Raises
     ------
     ArgumentError, DataError
-        Naming the setting or the data set, what it was and what it is.
+        If a setting or a data set differs; the message names it with both values.
     """
     free = {"epochs", "card", "not_recorded"}
     if run.settings["reproducible"]:
@@ -173,8 +176,8 @@ def check(run: Run, saved: SavedRun) -> None:
         if was.get(name) != now.get(name):
             hint = "; a reproducible run may change it" if name in ("backend", "device") else ""
             raise ArgumentError(
-                f"{name} must be {_told(was.get(name))} as in {run.resumed}, "
-                f"got {_told(now.get(name))}{hint}"
+                f"{name} must be {_in_message(was.get(name))} as in {run.resumed}, "
+                f"got {_in_message(now.get(name))}{hint}"
             )
     if run.epochs < saved.done:
         raise ArgumentError(
@@ -183,7 +186,7 @@ def check(run: Run, saved: SavedRun) -> None:
     schedule = run.method.schedule
     if schedule is not None and _has_changed(schedule, was["epochs"], run.epochs, saved.rows):
         raise ArgumentError(
-            f"epochs must be {was['epochs']} as in {run.resumed}, for {schedule!r} depends on "
+            f"epochs must be {was['epochs']} as in {run.resumed}, because {schedule!r} depends on "
             f"them, got {run.epochs}"
         )
     for name, data in run.fingerprints.items():
@@ -195,7 +198,7 @@ def check(run: Run, saved: SavedRun) -> None:
             )
 
 
-# of the columns of a table
+# the names of the columns of a table
 _NAMES = ("feature_names", "target_name")
 
 
@@ -204,7 +207,7 @@ def _compared(run: Run, saved: SavedRun) -> tuple[dict[str, Any], dict[str, Any]
     now = as_plain(run.settings) | run.parts
     if saved.parts is not None:
         return saved.settings | saved.parts, now
-    # format 1 had the text of each part, with what the text doesn't show after "with"
+    # format 1 had the repr of each part, then "with" and what the repr doesn't show
     was = dict(saved.settings)
     now["layers"] = list(map(_text, run.model.layers))
     for name, part in _parts(run).items():
@@ -215,7 +218,7 @@ def _compared(run: Run, saved: SavedRun) -> tuple[dict[str, Any], dict[str, Any]
 
 
 def _text(layer: Layer) -> str:
-    """Return a layer as format 1 had it."""
+    """Return a layer as format 1 described it."""
     settings = layer.config()
     if isinstance(layer, Activation):
         settings = {"name": layer.name, **layer.parameters}
@@ -230,7 +233,7 @@ def _text(layer: Layer) -> str:
 
 
 def _parts(run: Run) -> dict[str, Any]:
-    """Return the parts of a run beside its layers."""
+    """Return the parts of a run other than its layers."""
     method, task = run.method, run.samples.task
     return {
         "loss": method.loss,
@@ -242,7 +245,7 @@ def _parts(run: Run) -> dict[str, Any]:
 
 
 def parts_of(run: Run) -> dict[str, Any]:
-    """Return what tells the parts of a run, and the names in its data, from those of others."""
+    """Return what must be equal in a resumed run: its parts, and the names in its data."""
     labels = run.samples.task.labels
     parts = {
         "layers": list(run.model.layers),
@@ -253,15 +256,15 @@ def parts_of(run: Run) -> dict[str, Any]:
     return as_plain(identity(parts))  # type: ignore[no-any-return]
 
 
-def _told(value: Any) -> str:
-    """Return a setting, or what `identity` returned for a part, as a message shows it."""
+def _in_message(value: Any) -> str:
+    """Return the text of a setting, or of what `identity` returned for a part, for a message."""
     if isinstance(value, list):
-        return f"[{', '.join(map(_told, value))}]"
+        return f"[{', '.join(map(_in_message, value))}]"
     return repr(shown(value) if isinstance(value, dict) else value)
 
 
 def _has_changed(schedule: Schedule, before: int, now: int, rows: Sequence[Epoch]) -> bool:
-    """Return whether the epochs that are done would have had other rates in this run."""
+    """Return whether another number of epochs changes the rates of the finished epochs."""
     for epoch in range(1, len(rows)):
         time = np.asarray([epoch - 1.0])
         was, new = (schedule.factors(time, count, rows[:epoch]) for count in (before, now))
@@ -270,8 +273,8 @@ def _has_changed(schedule: Schedule, before: int, now: int, rows: Sequence[Epoch
     return False
 
 
-def told_apart(callback: Callback) -> Any:
-    """Return what tells a callback from others of its class, given as it was made."""
+def callback_identity(callback: Callback) -> Any:
+    """Return what distinguishes a new callback from others of its class: its plain attributes."""
     kind = type(callback)
     attributes = {
         name: identity(own) for name, own in public_attributes(callback).items() if is_plain(own)
@@ -280,16 +283,19 @@ def told_apart(callback: Callback) -> Any:
 
 
 def _names(callbacks: Sequence[Callback]) -> list[str]:
-    """Return the class and number of each callback: other ones may come and go."""
+    """Return a name for each callback, its class and its number among those of that class.
+
+    So callbacks of other classes can be added and removed when a run is resumed.
+    """
     kinds = [type(callback).__name__ for callback in callbacks]
     return [f"{kind}-{kinds[: i + 1].count(kind)}" for i, kind in enumerate(kinds)]
 
 
 def _matched(run: Run, saved: SavedRun) -> list[str | None]:
-    """Return the name that each callback of a run has in a saved one, None where it is new.
+    """Return the name that each callback of a run has in a saved one, None if it is new.
 
-    Callbacks of one class are told apart by what they were made with; those that weren't made alike
-    are taken in their order.
+    Callbacks of one class are first matched by `callback_identity`; those that are left, because
+    they were made with other arguments, are matched in their order.
     """
     if not saved.identities:  # format 1 knew them by their order only
         return list(_names(run.callbacks))
@@ -310,7 +316,7 @@ def _matched(run: Run, saved: SavedRun) -> list[str | None]:
 
 
 def fingerprints(samples: Samples) -> dict[str, Any]:
-    """Return the fingerprint of each data set, None for one that there isn't."""
+    """Return the fingerprint of each data set, None for a missing one."""
     train = samples.train._asdict()
     if samples.weights is not None:
         train["weights"] = samples.weights
@@ -322,6 +328,7 @@ def fingerprints(samples: Samples) -> dict[str, Any]:
 
 
 def _described(data: dict[str, Any] | None) -> str:
+    """Return the text of a fingerprint for a message."""
     if data is None:
         return "none"
     parts = [
@@ -333,21 +340,20 @@ def _described(data: dict[str, Any] | None) -> str:
 
 
 def previous(path: PathLike) -> Path:
-    """Return where the file that was replaced last is kept."""
+    """Return the path where `write` keeps the file that it replaces."""
     path = Path(path).resolve()
     return path.with_name(f"{path.name}.previous")
 
 
 def write(saved: SavedRun, path: PathLike) -> None:
-    """Write a file that `read` reads, and keep the whole one that was there as `previous`.
+    """Write a checkpoint, and keep the file that was there as `previous`.
 
-    One that is not whole is kept as ``FILE.damaged``, so that it doesn't take the place of a good
-    one.
+    A damaged file is kept as ``FILE.damaged`` instead, so that it never replaces a good one.
 
     Raises
     ------
     ArgumentError
-        If it can't be written; the old one is as it was.
+        If the file can't be written; the old one is unchanged.
     """
     import json
 
@@ -385,6 +391,7 @@ def write(saved: SavedRun, path: PathLike) -> None:
 
 
 def _kept(path: Path) -> Path:
+    """Return the path where the file that is to be replaced is kept."""
     try:
         _whole(path)
     except DataError:
@@ -393,21 +400,21 @@ def _kept(path: Path) -> Path:
 
 
 def read(path: PathLike) -> tuple[SavedRun, str | None]:
-    """Read what `write` wrote, or the previous one where that is damaged.
+    """Read a checkpoint, or the previous one if the file is damaged.
 
     Returns
     -------
     saved
         The run.
     note
-        None if all is well; what is wrong with the file if the previous one was taken.
+        What is wrong with the file if the previous one was read instead, else None.
 
     Raises
     ------
     DataError
-        If neither can be read; it says what is wrong with the first.
+        If neither can be read; the message says what is wrong with the first.
     ArgumentError
-        If `path` is no path.
+        If `path` isn't a path.
     """
     path = as_path("resume", path)
     try:
@@ -422,7 +429,7 @@ def read(path: PathLike) -> tuple[SavedRun, str | None]:
 
 
 def _whole(path: PathLike) -> tuple[bytes, dict[str, Any]]:
-    """Return the bytes of a file that is as it was written, and its description."""
+    """Return the bytes of an undamaged file, and its description."""
     import json
 
     metadata, raw = unsealed(path, "checkpoint")
@@ -468,12 +475,19 @@ def _read(path: PathLike) -> SavedRun:
 
 
 def checked_state(callback: str, state: Any) -> dict[str, Any]:
-    """Return a copy of what a callback of the class of this name must have again.
+    """Return a copy of the state of a callback.
+
+    Parameters
+    ----------
+    callback
+        The name of its class, for messages.
+    state
+        What `Callback.state` returned.
 
     Raises
     ------
     ArgumentError
-        If it isn't a dictionary of arrays, numbers and texts; it names callback, key and type.
+        If the state isn't a dictionary of arrays, numbers and strings.
     """
     if not isinstance(state, dict):
         raise ArgumentError(
@@ -496,9 +510,9 @@ def checked_state(callback: str, state: Any) -> dict[str, Any]:
 
 
 def fingerprint(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Return shapes and dtypes of host arrays, and the SHA-256 of their bytes.
+    """Return the dtypes and shapes of host arrays, and the SHA-256 of their bytes.
 
-    They are read in blocks, so that they may be mapped from files that are larger than the memory.
+    The arrays are read in blocks, so that those mapped from a file may be larger than the memory.
     """
     digest = hashlib.sha256()
     for array in arrays.values():
@@ -509,12 +523,12 @@ def fingerprint(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def on_host(nest: Any, backend: Backend) -> dict[str, np.ndarray]:
-    """Return copies of all arrays of a nest on `backend`, by their paths in it."""
+    """Return host copies of all arrays of a nest on `backend`, by their paths in it."""
     return {path: np.array(backend.to_numpy(leaf)) for path, leaf in paths(nest).items()}
 
 
 def on_device(arrays: Mapping[str, np.ndarray], like: Any, backend: Backend) -> Any:
-    """Return a nest like `like` of copies of what `on_host` returned."""
+    """Return a nest of the form of `like`, with copies of what `on_host` returned."""
     return rebuilt(like, [backend.asarray(np.array(arrays[path])) for path in paths(like)])
 
 

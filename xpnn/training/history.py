@@ -1,4 +1,4 @@
-"""The log of a run: `History`, a sequence of `Epoch`, and the figures that it is made of."""
+"""The log of a run: `History`, a sequence of `Epoch`, and the sums that its figures come from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xpnn.losses import Loss
 
 
 class Evaluation(NamedTuple):
-    """Accuracy, from 0 to 1, and loss on a data set. NaN where there is nothing to count."""
+    """Accuracy, from 0 to 1, and loss on a data set; NaN where a figure isn't defined."""
 
     accuracy: float
     loss: float
@@ -24,16 +24,16 @@ UNKNOWN = Evaluation(math.nan, math.nan)
 
 
 class Figures:
-    """The sums over mini-batches that the figures of a data set are made of.
+    """Accuracy and loss of a data set, collected as sums over mini-batches.
 
     Parameters
     ----------
     loss
-        Whose sums they are.
+        The loss function, which turns the mean of its sums into the value in the log.
     epoch
-        For messages.
+        The number of the epoch, for messages.
     training
-        Whether the mini-batches are those of training steps, and not of an evaluation.
+        Whether the mini-batches belong to training steps, not to an evaluation.
     """
 
     def __init__(self, loss: Loss, epoch: int, *, training: bool) -> None:
@@ -41,7 +41,13 @@ class Figures:
         self._columns: list[list[float]] = []
 
     def add(self, *sums: Iterable[np.ndarray]) -> None:
-        """Add those of mini-batches: of the losses, and of the hits if any, in parts on the host.
+        """Add the sums of mini-batches.
+
+        Parameters
+        ----------
+        sums
+            The sums of the losses and, if the loss counts them, of the hits: each an iterable of
+            1-D arrays on the host, one value for each mini-batch.
 
         Raises
         ------
@@ -62,7 +68,7 @@ class Figures:
                 )
 
     def evaluation(self, samples: int) -> Evaluation:
-        """Return the figures over so many samples."""
+        """Return the figures of this many samples."""
         losses, *hits = (math.fsum(column) / samples for column in self._columns)
         return Evaluation(hits[0] if hits else math.nan, self._loss.value(losses))
 
@@ -70,9 +76,9 @@ class Figures:
 class Epoch(NamedTuple):
     """A row of a run's log. Row 0 is the untrained network, evaluated on both sets.
 
-    The training figures of the other rows are running ones: each mini-batch counts as it was
-    predicted before its step. Without a validation set, the test figures are NaN; so are
-    accuracies where the targets aren't classes.
+    In the other rows the training figures are running ones: each mini-batch is evaluated with the
+    parameters before its step. Test figures are NaN without a validation set, and accuracies are
+    NaN if the targets aren't classes.
     """
 
     epoch: int
@@ -89,15 +95,15 @@ class History(Sequence[Epoch]):
     Parameters
     ----------
     settings
-        What the run was asked for, the seed that was drawn included. If a step of NumPy's couldn't
-        be recorded, ``settings["not_recorded"]`` says why.
+        The settings of the run, including a seed that was drawn. If a step on NumPy couldn't be
+        recorded and so ran more slowly, ``settings["not_recorded"]`` says why.
 
     Attributes
     ----------
     resumed
         The last epoch that came from a checkpoint, None if the run began at its beginning.
     stopped
-        Why the run ended before its last epoch, None if it didn't.
+        Why a callback stopped the run, None if none did.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -125,7 +131,7 @@ class History(Sequence[Epoch]):
 
     @property
     def seconds(self) -> float:
-        """The time that all epochs took."""
+        """The total time of all epochs in seconds."""
         return math.fsum(self.column("seconds"))
 
     def best(self, name: str = "test_accuracy") -> tuple[int, float] | None:

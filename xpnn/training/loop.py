@@ -43,7 +43,7 @@ Array = Any
 # rows that are evaluated at a time: enough for the BLAS, little memory
 EVALUATION_ROWS = 1000
 
-# parts of an epoch between two signs of progress
+# how often callbacks hear of progress in an epoch
 _PIECES = 10
 
 
@@ -77,71 +77,73 @@ def fit(
     Parameters
     ----------
     model
-        Trained in place: its parameters are drawn first if it has none, and else trained on.
+        The model to train, in place. Its parameters are drawn first if it has none.
     train, validation
         Pairs (x, y): x of shape (n, features); y class labels of shape (n,) or values of shape
-        (n, outputs). Moved to the device once, never mutated. An x of unsigned bytes is pixels,
-        and enters the network as ``float32(x / 255)``; other integers enter as they are.
+        (n, outputs). They are moved to the device once and never changed. Unsigned bytes in x are
+        pixels, which enter the network as ``float32(x / 255)``; other integers enter as they are.
 
-        Arrays that are mapped from a file, as by ``numpy.load("x.npy", mmap_mode="r")``, may be
-        larger than the memory. Those that take more than 64 MB are read again in each epoch, a
-        chunk of that size at a time; smaller ones are as if they were in memory.
+        Arrays mapped from a file, as by ``numpy.load("x.npy", mmap_mode="r")``, may be larger than
+        the memory. Sets of more than 64 MB are read in each epoch, in chunks of that size; smaller
+        ones are treated like arrays in memory.
     labels
-        What y calls each class, in the order of the model's outputs: different integers or strings.
-        If None, those of a trained model; else, of strings, the sorted different ones in train.y;
-        and integers are from 0 on. The model answers with labels from then on.
+        The label of each class in y, in the order of the model's outputs: distinct integers or
+        strings. If None, a trained model keeps its own; otherwise they are the sorted distinct
+        strings in train.y, or the integers from 0 on. `predict` returns these labels afterwards.
     normalizer
-        "standard", "minmax" or a `Normalizer`, fitted to train.x alone in float64 on the host
-        unless it is fitted; part of the model from then on. A trained model keeps its own.
+        "standard", "minmax" or a `Normalizer`. Unless it is fitted already, it is fitted to train.x
+        in float64 on the host. It then belongs to the model; a trained model keeps its own.
     target_normalizer
-        Likewise for the values of a regression. The loss is then that of the normalized values (for
-        "standard" and the mean squared error, the fraction of the variance that is not explained),
-        and predictions are turned back.
+        The same for the values of a regression. The loss is that of the normalized values (with
+        "standard" and the mean squared error, the fraction of the variance that is not explained);
+        predictions are transformed back.
     loss
-        `CrossEntropy` if None.
+        The loss function; `CrossEntropy` if None.
     optimizer
-        `SGD` with a learning rate of 0.1 if None. Starts afresh with each call.
+        The optimizer; `SGD` with a learning rate of 0.1 if None. Its state starts afresh with each
+        call.
     schedule
-        Of the learning rate, such as ``xpnn.schedules.Cosine()``; the optimizer's own all along if
-        None.
+        A schedule of the learning rate, such as ``xpnn.schedules.Cosine()``. If None, the
+        optimizer's learning rate stays constant.
     clip_norm
-        The largest norm, > 0, that the gradient of all parameters may have as one vector; a larger
-        one is scaled down to it. Weight decay is added afterwards.
+        The largest norm, > 0, of the gradient of all parameters as one vector; a larger gradient is
+        scaled down to it. Weight decay is added afterwards.
     sample_weight
-        Shape (n,), finite and >= 0: how much each training sample counts. Scaled to a mean of 1
-        over the training set, so that the loss is as large as without, and the mini-batch's loss
-        is ``sum(weight * loss) / n``. The training figures are weighted likewise; the test figures
-        aren't.
+        The weight of each training sample: shape (n,), finite and >= 0. Weights are scaled to a
+        mean of 1 over the training set, so that the loss keeps its size; a mini-batch's loss is
+        ``sum(weight * loss) / n``. The training figures are weighted too, the test figures aren't.
     class_weight
-        A mapping from labels to numbers >= 0, 1 for those that aren't in it, or "balanced":
-        ``n / (classes * count)`` of each class in the training set. A sample's weight is multiplied
-        by its class's.
-    epochs, batch_size
-        The last mini-batch of an epoch is smaller if `batch_size` doesn't divide n.
+        A mapping from labels to numbers >= 0, with 1 for labels that are missing; or "balanced",
+        which gives each class ``n / (classes * count)`` over the training set. The weight of a
+        sample is multiplied by that of its class.
+    epochs
+        The number of epochs, >= 0.
+    batch_size
+        The number of samples in a mini-batch, >= 1. The last one of an epoch is smaller if
+        `batch_size` doesn't divide n.
     seed
-        Of the one stream, `numpy.random.RandomState`, from which the initial weights and then each
-        epoch's order are drawn, on the host, alike for every backend; and of the masks of
-        `Dropout`, which are drawn on the device, alike too. Drawn if None, and kept in the
-        history's settings.
+        The seed, from 0 to 2^32 - 1, of everything random, which is the same on every backend: the
+        initial weights and then the order of each epoch are drawn on the host from one
+        `numpy.random.RandomState`, the masks of `Dropout` on the device. If None, a seed is drawn
+        and kept in the history's settings.
     shuffle
-        Whether each epoch takes the samples in a new order: any order is as likely as any other
-        for sets in memory. A set that is read in chunks is cut into blocks of about 512 kB; each
-        epoch draws an order of the blocks, some hundred of which make a chunk, and then one of
-        the samples in each chunk.
+        Whether each epoch takes the samples in a new random order. For sets in memory, all orders
+        are equally likely. A set that is read in chunks is cut into blocks of about 512 kB; each
+        epoch shuffles the blocks, of which a chunk holds about a hundred, and then the samples
+        of each chunk.
     backend, device, dtype, reproducible
         See `get_backend`.
     callbacks
-        Told of each epoch, in order.
+        Callbacks to call for each epoch, in this order.
     resume
-        A file of `Checkpoint` to go on from, with the bits that a run without a break would have.
-        Whatever parameters the model has are replaced. All other arguments must be those that the
-        run was begun with, except for `epochs`, which may be more; in a reproducible run `backend`
-        and `device` may be others too. The seed may be left out. Where the file is damaged, the one
-        before is taken, with a `CheckpointWarning`.
+        A file that `Checkpoint` wrote, to continue from with the same bits as a run that was never
+        stopped. The model's parameters are replaced. All other arguments must be those of the saved
+        run, except for `epochs`, which may be larger, and `seed`, which may be left out; in a
+        reproducible run, `backend` and `device` may differ too. If the file is damaged, the one
+        before it is read, with a `CheckpointWarning`.
 
-        Or what `Run.checkpoint` returned, to go on from in the same process with whatever data and
-        settings there are now: nothing is compared, and the optimizer begins afresh if its state
-        doesn't fit.
+        Or what `Run.checkpoint` returned, to continue from in the same process with other data and
+        settings: nothing is compared, and the optimizer starts afresh if its state doesn't fit.
 
     Returns
     -------
@@ -151,13 +153,13 @@ def fit(
     Raises
     ------
     ArgumentError, DataError
-        If an argument can't be used, the checkpoint can't be read or is another run's; nothing was
-        changed then.
+        If an argument or the data can't be used, or if the checkpoint can't be read or belongs to
+        another run; the model and all files are then unchanged.
     BackendError
         If the backend isn't installed or has no such device.
     DivergenceError
-        If the loss became NaN or infinite. The callbacks have seen the epochs before; the model's
-        parameters are of no use.
+        If the loss became NaN or infinite. Callbacks have seen the epochs before; the model's
+        parameters are useless.
 
     Examples
     --------
@@ -171,7 +173,7 @@ def fit(
     """
     if not isinstance(model, Sequential):
         raise ArgumentError(f"model must be an xpnn.Sequential, got {model!r}")
-    place = get_backend(backend, device=device, dtype=dtype, reproducible=reproducible)
+    resolved = get_backend(backend, device=device, dtype=dtype, reproducible=reproducible)
     method = as_method(loss, optimizer, schedule, clip_norm, validated=validation is not None)
     path, saved, note = None, None, None
     if isinstance(resume, SavedRun):
@@ -186,17 +188,17 @@ def fit(
         target_normalizer=target_normalizer, sample_weight=sample_weight, class_weight=class_weight,
     )  # fmt: skip
     run = Run(
-        model, plan, method, samples, History(described(plan, method, samples, place)),
-        place.random_state(plan.seed), callbacks, path,
+        model, plan, method, samples, History(described(plan, method, samples, resolved)),
+        resolved.random_state(plan.seed), callbacks, path,
     )  # fmt: skip
     if saved is not None and path is not None:
         checkpoint.check(run, saved)
     if note is not None:
         warnings.warn(note, CheckpointWarning, stacklevel=2)
-    with place.scope(), contextlib.ExitStack() as ends:
+    with resolved.scope(), contextlib.ExitStack() as ends:
         with _unchanged_if_refused(model):
-            _begin(run, saved, place)
-            rows = _epochs(run, place, *_moved_sets(run, place))
+            _begin(run, saved, resolved)
+            rows = _epochs(run, resolved, *_moved_sets(run, resolved))
             started: list[Callback] = []
             ends.callback(_end, started)
             for callback in callbacks:
@@ -211,7 +213,7 @@ def fit(
 
 
 def _seed(given: int | None, saved: SavedRun | None) -> int:
-    """Return the seed of a run: given, that of the run it goes on from, or drawn."""
+    """Return the seed of a run: the given one, that of the saved run, or a drawn one."""
     if given is None and saved is not None:
         given = saved.settings["seed"]
     if given is None:
@@ -221,9 +223,9 @@ def _seed(given: int | None, saved: SavedRun | None) -> int:
 
 @contextlib.contextmanager
 def _unchanged_if_refused(model: Sequential) -> Iterator[None]:
-    """Give a model back what it held if an error ends the block.
+    """Give a model back its attributes if an error ends the block.
 
-    Nothing has been trained by then, so that its arrays are as they were.
+    Nothing is trained in the block, so the arrays themselves are unchanged.
     """
     held = dict(vars(model))
     try:
@@ -235,7 +237,7 @@ def _unchanged_if_refused(model: Sequential) -> Iterator[None]:
 
 
 def _begin(run: Run, saved: SavedRun | None, backend: Backend) -> None:
-    """Put a model's arrays in place for a run, drawn, its own, or those of a checkpoint."""
+    """Move a model's arrays to the backend: drawn ones, its own, or those of a checkpoint."""
     model, inputs = run.model, run.train.x.shape[1]
     if model.parameters is None:
         model.initialize(inputs, backend=backend, rng=run.rng)
@@ -249,7 +251,7 @@ def _begin(run: Run, saved: SavedRun | None, backend: Backend) -> None:
 
 
 def _end(callbacks: Sequence[Callback]) -> None:
-    """Call `on_end` of callbacks in their order, of each even if another one raises."""
+    """Call `on_end` of all callbacks in their order, even if one of them raises."""
     with contextlib.ExitStack() as stack:
         for callback in reversed(callbacks):
             stack.callback(callback.on_end)
@@ -268,7 +270,7 @@ def _moved_sets(run: Run, backend: Backend) -> tuple[Whole | Stream, Whole | Str
 def _epochs(
     run: Run, backend: Backend, data: Whole | Stream, test: Whole | Stream | None
 ) -> Iterator[Epoch]:
-    """Yield the rows of a run's log that are missing, leaving its model trained so far."""
+    """Train, and yield each missing row of a run's log once the model has been trained so far."""
     model, plan, method = run.model, run.plan, run.method
     loss, size = method.loss, plan.batch_size
     rng = run.rng if plan.shuffle else None
@@ -285,7 +287,7 @@ def _epochs(
         if epoch == 0:
             running = evaluated(data, epoch)
         else:
-            # steps may change the arrays in place
+            # no checkpoint within the epoch: steps may change the arrays in place
             carry, run.carry = run.carry, None
             carry, running = _sweep(
                 train, carry, data, size, Figures(loss, epoch, training=True), backend, rng=rng,
@@ -304,18 +306,18 @@ def _sweep(
     data: Whole | Stream,
     batch_size: int,
     figures: Figures,
-    place: Backend,
+    backend: Backend,
     *,
     headed: Callable[[np.ndarray], np.ndarray] = lambda rows: rows,
     rates: Array | tuple[()] = (),
     rng: np.random.RandomState | None = None,
     callbacks: tuple[Callback, ...] = (),
 ) -> tuple[Any, Evaluation]:
-    """Fold over all mini-batches of a data set; return the carry, and the figures over them.
+    """Fold over all mini-batches of a data set; return the carry and the figures.
 
-    Callbacks are told at least `_PIECES` times, where there are as many mini-batches. What the host
-    knows of a chunk is moved before its first step, and what it wants to know after its last:
-    nothing synchronises in between.
+    Callbacks hear of progress at least `_PIECES` times, or after each mini-batch if there are
+    fewer. The order of a chunk is moved to the device before its first step, and the sums come back
+    after its last one: nothing synchronises in between.
     """
     pieces = _PIECES if callbacks else 1
 
@@ -328,15 +330,15 @@ def _sweep(
             context = Context(x, y, () if weights is None else weights, rates)
             count = -(-pieces * len(order) // len(data))
             batches = map(headed, mini_batches(order, batch_size, count))
-            rows = list(map(place.asarray, batches))
-            carry, sums = place.sweep(fold, carry, rows, context, told)
+            rows = list(map(backend.asarray, batches))
+            carry, sums = backend.sweep(fold, carry, rows, context, told)
             columns = zip(*sums, strict=True)
-            figures.add(*(map(place.to_numpy, column) for column in columns))
+            figures.add(*(map(backend.to_numpy, column) for column in columns))
     return carry, figures.evaluation(len(data))
 
 
 class Evaluator:
-    """Evaluates a model, as it is at each call, on data sets that were moved.
+    """Evaluate a model, with the arrays that it has at each call, on data sets on the device.
 
     Parameters
     ----------
@@ -346,7 +348,7 @@ class Evaluator:
     Attributes
     ----------
     fold
-        Its steps, by the backend.
+        The folded evaluation step, see `Backend.fold`.
     """
 
     def __init__(self, model: Sequential, loss: Loss, backend: Backend) -> None:
@@ -354,7 +356,7 @@ class Evaluator:
         self.fold = backend.fold(EvaluationStep(model.network, loss, backend.dtype))
 
     def __call__(self, data: Whole | Stream, epoch: int) -> Evaluation:
-        """Return the figures of an epoch, which messages name."""
+        """Return the figures on a data set; `epoch` is only for messages."""
         rows = min(EVALUATION_ROWS, data.capacity)
         figures = Figures(self._loss, epoch, training=False)
         return _sweep(self.fold, self._model.arrays, data, rows, figures, self._backend)[1]

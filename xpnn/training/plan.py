@@ -39,7 +39,7 @@ class Method(NamedTuple):
     Attributes
     ----------
     loss, optimizer, schedule, clip_norm
-        As `xpnn.fit` takes them; the last two are None where there are none.
+        As in `xpnn.fit`; the last two may be None.
     """
 
     loss: Loss
@@ -76,7 +76,7 @@ def instance(name: str, value: Any, base: type[Any]) -> Any:
 
 
 def described(plan: Plan, method: Method, samples: Samples, backend: Backend) -> dict[str, Any]:
-    """Return what a run is asked for, as its history keeps it. Nothing reads it back."""
+    """Return the settings of a run as its history keeps them; the loop never reads them back."""
     task, options = samples.task, backend.options()
     normalizers = {"normalizer": task.normalizer, "target_normalizer": task.target_normalizer}
     return {

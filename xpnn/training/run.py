@@ -27,27 +27,27 @@ class Run:
     Attributes
     ----------
     model
-        The model being trained; its parameters are in place.
+        The model being trained; it has its parameters.
     plan
         The numbers that drive the loop: epochs, batch size, seed, whether samples are shuffled.
     method
-        The parts that it trains with: loss, optimizer, schedule, norm of the gradient.
+        What the loop trains with: loss, optimizer, schedule, largest norm of the gradient.
     samples
         The data, on the host.
     history
         The rows of the log so far. A resumed run begins with some.
     rng
-        The stream that everything random is drawn from.
+        The stream of random numbers for initial parameters and the order of samples.
     callbacks
         All callbacks of the run.
     resumed
-        The checkpoint that the run was resumed from, None if it began at its beginning.
+        The file that the run was resumed from, None if there was none.
     finished
-        Whether all epochs are done, or the run was stopped; False if an error or Ctrl-C ended it.
+        Whether all epochs are done or a callback stopped the run; False after an error or Ctrl-C.
     carry
-        What a training step hands on to the next, on the device; None within an epoch.
+        What one training step passes to the next, on the device; None during an epoch.
     identities
-        What tells each callback from others of its class, when the run is made.
+        What distinguishes each callback from others of its class, noted before the run begins.
     """
 
     model: Sequential
@@ -63,7 +63,7 @@ class Run:
     identities: tuple[Any, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.identities = tuple(map(checkpoint.told_apart, self.callbacks))
+        self.identities = tuple(map(checkpoint.callback_identity, self.callbacks))
 
     @property
     def epochs(self) -> int:
@@ -87,17 +87,17 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the run was asked for, with the seed that was drawn."""
+        """The settings of the run, including a seed that was drawn."""
         return self.history.settings
 
     @functools.cached_property
     def parts(self) -> dict[str, Any]:
-        """What tells the parts of the run, and the names in its data, from those of others."""
+        """What must be equal in a resumed run: its parts, and the names in its data."""
         return checkpoint.parts_of(self)
 
     @functools.cached_property
     def fingerprints(self) -> dict[str, Any]:
-        """What tells the data sets of the run from others; read once."""
+        """The fingerprint of each data set; the data are read once for it."""
         return checkpoint.fingerprints(self.samples)
 
     def stop(self, reason: str) -> None:
@@ -106,7 +106,7 @@ class Run:
         Parameters
         ----------
         reason
-            Kept as `History.stopped`: "test_loss hasn't improved for 10 epochs".
+            Kept as `History.stopped`, such as "test_loss hasn't improved for 10 epochs".
         """
         self.history.stopped = reason
 
@@ -115,21 +115,21 @@ class Run:
         return flatten(self.model.host_parameters())
 
     def restore(self, learned: dict[str, np.ndarray]) -> None:
-        """Give the model what `learned` returned before; the run goes on from its own arrays."""
+        """Give the model what `learned` returned; the run itself continues from its own arrays."""
         backend, arrays = self.model.placed()
         assert self.model.inputs is not None
         tree = [{name: learned[f"{i}.{name}"] for name in layer} for i, layer in enumerate(arrays)]
         self.model.place(tree, inputs=self.model.inputs, backend=backend)
 
     def checkpoint(self) -> SavedRun:
-        """Return everything that the run needs to go on from here.
+        """Return everything that is needed to continue the run from here.
 
-        Call it between two epochs: from `Callback.on_epoch`, or from `Callback.on_end` of a run
-        that is `finished`. `xpnn.fit` takes it as ``resume=``.
+        Call it between two epochs: in `Callback.on_epoch`, or in `Callback.on_end` if the run is
+        `finished`. Pass the result to `xpnn.fit` as ``resume=``.
 
         Raises
         ------
         ArgumentError
-            If the state of a callback can't be kept.
+            If a checkpoint can't hold the state of a callback.
         """
         return checkpoint.taken(self)

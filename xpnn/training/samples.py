@@ -1,4 +1,4 @@
-"""Samples as a run takes them: checked to fit a network and its loss, with labels and weights."""
+"""The data of a run: checked against the network and the loss, with labels and weights."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Samples(NamedTuple):
     Attributes
     ----------
     train, validation
-        The data, with labels from 0 on or values for targets.
+        The data, whose targets are classes from 0 on, or values.
     weights
         The weights of the training samples, of mean 1, float64; None if all count alike.
     weighting
-        What was asked for to weight them, as a file can hold it.
+        The given weighting, for the history's settings.
     task
-        What the network will know of the data.
+        What the trained model will know of the data.
     """
 
     train: Dataset
@@ -100,7 +100,7 @@ def as_test_set(model: Sequential, loss: Loss, data: Any) -> Dataset:
 
 
 def _find_labels(model: Sequential, train: Any, labels: Any) -> np.ndarray | None:
-    """Return what the classes are called; None where they are integers from 0 on, or no classes."""
+    """Return the labels of the classes; None for integers from 0 on, or if there are no classes."""
     if labels is not None:
         return check_labels(labels)
     if model.parameters is not None and model.task.labels is not None:
@@ -123,7 +123,7 @@ def _check_outputs(model: Sequential, loss: Loss, features: int, labels: np.ndar
 
 
 def _as_targets(data: Dataset, loss: Loss, model: Sequential) -> Dataset:
-    """Return the data with integer targets as values, where the loss doesn't classify."""
+    """Return the data; if the loss doesn't classify, integer targets become float64 values."""
     if is_labels(data.y) and not loss.classifies(model.outputs(data.x.shape[1])):
         return data._replace(y=data.y.astype(np.float64))
     return data
@@ -176,7 +176,7 @@ def _check_labels(name: str, y: np.ndarray, classes: int) -> None:
 
 
 def _normalizer(name: str, given: Any, model: Sequential, train: Dataset) -> Normalizer | None:
-    """Return the normalizer that a run is to have, fitted to the training set if need be."""
+    """Return the normalizer of a run, fitted to the training set if necessary."""
     own: Normalizer | None = getattr(model.task, name)
     normalizer = as_normalizer(name, given)
     if model.parameters is not None and (normalizer is None or type(own) is type(normalizer)):
@@ -196,7 +196,7 @@ def _normalizer(name: str, given: Any, model: Sequential, train: Dataset) -> Nor
             try:
                 return normalizer.fit(columns)
             except DataError as error:
-                # what is y here is x there
+                # the normalizer calls its data x, also where it is train.y
                 column = error.column
                 place = position(f"train.{part}", column=column)
                 raise DataError(error.problem, part=part, column=column, place=place) from None
@@ -235,7 +235,7 @@ def sample_weights(
         if known is None:
             raise ArgumentError("class_weight needs train.y to be class labels")
         weights = weights * class_weights(y, class_weight, known)[y]
-    # a sum that is correctly rounded, so alike on every platform
+    # fsum rounds correctly, so the sum is the same on every platform
     try:
         total = math.fsum(weights)
     except OverflowError:
@@ -261,13 +261,13 @@ def class_weights(y: np.ndarray, given: Mapping[Any, float] | str, known: np.nda
             f"class_weight must be a mapping such as {{0: 1.0, 1: 2.5}} or 'balanced', "
             f"got {given!r}"
         )
-    # as text too: at the command line and in files, labels are
-    places = {str(label): i for i, label in enumerate(known)}
+    # compared as text, because labels are text at the command line and in files
+    indices = {str(label): i for i, label in enumerate(known)}
     weights = np.ones(len(known))
     for label, weight in given.items():
-        if str(label) not in places:
-            raise unknown("label in class_weight", str(label), places)
-        weights[places[str(label)]] = nonnegative(f"class_weight of {label}", weight)
+        if str(label) not in indices:
+            raise unknown("label in class_weight", str(label), indices)
+        weights[indices[str(label)]] = nonnegative(f"class_weight of {label}", weight)
     return weights
 
 

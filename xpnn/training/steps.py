@@ -1,7 +1,7 @@
-"""The steps of a run, pure functions of a mini-batch: what training and evaluation compute.
+"""The steps of a run: pure functions of a mini-batch, for training and for evaluation.
 
-``carry, sums = step(carry, row, *context)``, where `row` tells the mini-batch, see `Batch`, and
-`context` is a `Context`; `xpnn.backends.Backend.fold` goes through the rows of a matrix.
+``carry, sums = step(carry, row, *context)``, where `row` describes the mini-batch, see `Batch`,
+and `context` is a `Context`; `xpnn.backends.Backend.fold` goes through the rows of a matrix.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ Sums = tuple[Array, ...]
 
 
 class Context(NamedTuple):
-    """What all steps of an epoch are given beside their mini-batch.
+    """What all steps of an epoch share.
 
     Attributes
     ----------
     x, y
-        The data that mini-batches take rows of.
+        The data that mini-batches take their rows from.
     weights
-        Those of the samples, shape (n,); an empty tuple if all count alike.
+        The samples' weights, shape (n,); an empty tuple if all count alike.
     rates
-        The learning rate of each step of the epoch; an empty tuple if it is the optimizer's own.
+        The learning rate of each step of the epoch; an empty tuple for the optimizer's own.
     """
 
     x: Array
@@ -51,16 +51,16 @@ class Context(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A mini-batch, as a row of integers tells it.
+    """A mini-batch, described by a row of integers.
 
     Attributes
     ----------
     rows
-        Those of x and y that are in it.
+        The indices of its rows in x and y.
     number
-        The number of the step in its epoch, shape (1,); None where no step needs it.
+        The number of the step in its epoch, shape (1,); None if the step doesn't need it.
     keys
-        The random numbers' key of each layer that draws some, shape (1,), by the layer's index.
+        A key for each layer that draws random numbers, shape (1,), by the layer's index.
     """
 
     rows: Array
@@ -68,7 +68,7 @@ class Batch(NamedTuple):
     keys: dict[int, Array]
 
 
-# where operations of a step happen that are neither the network's nor its mini-batch's
+# names for the parts of a step that come after the network's forward pass
 _LOSS, _ACCURACY = Place("loss"), Place("accuracy")
 _CLIP_NORM, _OPTIMIZER = Place("clip_norm"), Place("optimizer")
 
@@ -76,12 +76,12 @@ _CLIP_NORM, _OPTIMIZER = Place("clip_norm"), Place("optimizer")
 class _Keyed:
     """Base class of steps whose compiled program equal steps can share.
 
-    Two are equal if their keys are; one without a key is equal to itself only.
+    Two steps are equal if their keys are; a step without a key equals only itself.
     """
 
     @functools.cached_property
     def key(self) -> Hashable:
-        """A key that is equal only for steps which are known to compute the same, else None."""
+        """A key that only steps with the same computation share; None if that isn't known."""
         try:
             return type(self), *(key_of(getattr(self, part.name)) for part in fields(self))  # type: ignore[arg-type]
         except UnknownPartError:
@@ -110,14 +110,14 @@ class InitialState(_Keyed):
 class TrainingStep(_Keyed):
     """One step of mini-batch gradient descent.
 
-    The carry is all that a step hands to the next: the parameters, the buffers and the optimizer's
-    state. What else it depends on is a function of its number and epoch: the random numbers of its
-    layers, whose keys head its row of samples, and, given the log so far, its learning rate.
+    The carry is all that a step passes to the next: the parameters, the buffers and the optimizer's
+    state. All else that a step depends on is a function of its number and epoch: the keys of its
+    layers' random numbers, at the head of its row, and, given the log so far, its learning rate.
 
     Parameters
     ----------
     network
-        Without its arrays: a step may be kept for longer than they are.
+        The network without its arrays, because a step may be kept longer than they are.
     loss, optimizer
         Those of the run.
     dtype
@@ -125,7 +125,7 @@ class TrainingStep(_Keyed):
     scheduled
         Whether the context has the learning rates of an epoch's steps.
     clip_norm
-        The largest norm of the gradient, None if any will do.
+        The largest norm of the gradient, None for no limit.
     """
 
     network: Network
@@ -142,7 +142,7 @@ class TrainingStep(_Keyed):
 
     @property
     def _heads(self) -> bool:
-        """Whether a row of samples is headed by the step's number and its layers' keys."""
+        """Whether a row begins with the step's number and the layers' keys."""
         return bool(self.drawing) or self.scheduled
 
     def __call__(self, carry: Carry, row: Array, *context: Any) -> tuple[Carry, Sums]:
@@ -152,11 +152,11 @@ class TrainingStep(_Keyed):
         with scope("data"):
             if self.scheduled:
                 optimizer = optimizer.at(xp.take(data.rates, batch.number, axis=0)[0])
-            inputs = _taken(data.x, batch.rows, self.dtype, xp)
+            inputs = _features(data.x, batch.rows, self.dtype, xp)
             outputs, pullback, buffers = self.network.train(
                 parameters, buffers, inputs, batch.keys, xp=xp
             )
-            gradient, sums = _criticized(self.loss, outputs, batch.rows, data, xp=xp)
+            gradient, sums = _gradient_and_sums(self.loss, outputs, batch.rows, data, xp=xp)
             gradients = pullback(gradient)
             if self.clip_norm is not None:
                 enter(_CLIP_NORM)
@@ -166,10 +166,11 @@ class TrainingStep(_Keyed):
         return (parameters, buffers, state), sums
 
     def headed(self, epoch: int, seeds: Sequence[int]) -> Callable[[np.ndarray], np.ndarray]:
-        """Return what makes rows of samples those of `Batch`, on the host, for one epoch.
+        """Return a function that turns rows of samples into rows of `Batch`, for one epoch.
 
-        It is handed the mini-batches in order, as matrices with a mini-batch a row, and heads each
-        row with its number and a key for each seed, where a step needs them.
+        It works on the host. Call it with the mini-batches in order, as matrices with one
+        mini-batch per row; if the step needs them, it puts the step's number and a key for each
+        seed before each row.
         """
         if not self._heads:
             return lambda rows: rows
@@ -184,7 +185,7 @@ class TrainingStep(_Keyed):
         return headed
 
     def _batch(self, row: Array) -> Batch:
-        """Return the mini-batch of a row that `headed` made."""
+        """Return the mini-batch that a row made by `headed` describes."""
         if not self._heads:
             return Batch(row, None, {})
         keys = {layer: row[k : k + 1] for k, layer in enumerate(self.drawing, 1)}
@@ -193,7 +194,7 @@ class TrainingStep(_Keyed):
 
 @dataclass(frozen=True, eq=False)
 class EvaluationStep(_Keyed):
-    """The figures of the trained network on one mini-batch; its arrays are the carry.
+    """The figures of the trained network on one mini-batch; the carry is its arrays.
 
     Parameters are those of `TrainingStep`.
     """
@@ -205,20 +206,20 @@ class EvaluationStep(_Keyed):
     def __call__(self, arrays: Tree, row: Array, *context: Any) -> tuple[Tree, Sums]:
         xp, data = namespace(row), Context(*context)
         with scope("data"):
-            outputs, _ = self.network.forward(arrays, _taken(data.x, row, self.dtype, xp), xp=xp)
-            _, sums = _criticized(self.loss, outputs, row, data, xp=xp)
+            outputs, _ = self.network.forward(arrays, _features(data.x, row, self.dtype, xp), xp=xp)
+            _, sums = _gradient_and_sums(self.loss, outputs, row, data, xp=xp)
         return arrays, sums
 
 
-def _taken(x: Array, rows: Array, dtype: Any, xp: Any) -> Array:
+def _features(x: Array, rows: Array, dtype: Any, xp: Any) -> Array:
     inputs = xp.take(x, rows, axis=0)
     return inputs if inputs.dtype == dtype else xp.astype(inputs, dtype)
 
 
-def _criticized(
+def _gradient_and_sums(
     loss: Loss, outputs: Array, rows: Array, data: Context, *, xp: Any
 ) -> tuple[Array, Sums]:
-    """Return the gradient of the loss, and the sums that the log's figures are made of."""
+    """Return the gradient of the loss, and the sums of losses and hits for the log."""
     targets, weights = xp.take(data.y, rows, axis=0), None
     if isinstance(data.weights, tuple):
         enter(_LOSS)
@@ -238,7 +239,7 @@ def _criticized(
 
 
 def mini_batches(order: np.ndarray, batch_size: int, count: int) -> list[np.ndarray]:
-    """Cut an order into `count` matrices with a mini-batch a row, and a smaller last one alone."""
+    """Cut an order into `count` matrices, one mini-batch per row, and one of a smaller last one."""
     whole = len(order) // batch_size
     matrix = order[: whole * batch_size].reshape(whole, batch_size)
     pieces = np.array_split(matrix, min(count, whole)) if whole else []
@@ -252,7 +253,7 @@ class Rates:
     Parameters
     ----------
     schedule
-        None where the optimizer's own holds all along.
+        None for the optimizer's own learning rate throughout.
     optimizer, backend, epochs
         Those of the run.
     batches
@@ -270,11 +271,24 @@ class Rates:
         self._schedule, self._optimizer = schedule, optimizer
         self._move = backend.dataset(tuple)
         self._epochs, self._batches = epochs, batches
-        # kept, for NumPy's recorded steps know arrays by identity
+        # kept for all epochs, because NumPy's recorded steps know arrays by identity
         self._rates = np.empty(batches, backend.dtype_name)
 
     def of(self, epoch: int, history: History) -> Array | tuple[()]:
-        """Return the learning rate of each step of an epoch, given the log before it."""
+        """Return the learning rate of each step of an epoch.
+
+        Parameters
+        ----------
+        epoch
+            The number of the epoch, from 1 on.
+        history
+            The log before it.
+
+        Raises
+        ------
+        ArgumentError
+            If the schedule returns anything but finite factors >= 0, one for each step.
+        """
         if self._schedule is None:
             return ()
         times = epoch - 1 + np.arange(self._batches) / self._batches

@@ -1,4 +1,4 @@
-"""Data sets as the loop takes them, by chunks: on the device as a whole, or read part by part."""
+"""Data sets in chunks: a single one on the device, or many that are read from a file in turn."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xpnn.normalizers import Normalizer
 
 Array = Any
 
-# what a chunk takes in memory; two are there, one of them being read
+# memory of a chunk; two are held at a time, one in use and one being read
 CHUNK_BYTES = 1 << 26
 
 
@@ -24,11 +24,11 @@ class Chunk(NamedTuple):
     Attributes
     ----------
     x, y
-        Arrays of the same shape for all chunks; the rows that `order` doesn't name are of no use.
+        Arrays whose shape is the same in all chunks; rows that aren't in `order` are unused.
     order
-        The rows of x and y to go through, in order; on the host.
+        The indices of the rows of x and y to go through, in order; on the host.
     weights
-        Of the samples, if they have any.
+        The weights of the samples, if they have any.
     """
 
     x: Array
@@ -38,7 +38,7 @@ class Chunk(NamedTuple):
 
 
 class Whole:
-    """Inputs and targets that are on the device, and the samples' weights, if any."""
+    """A data set held on the device: inputs, targets and the samples' weights, if any."""
 
     def __init__(self, x: Array, y: Array, weights: Array | None = None) -> None:
         self.x, self.y, self.weights = x, y, weights
@@ -53,25 +53,25 @@ class Whole:
 
 
 def fits(*sources: Source) -> bool:
-    """Return whether a data set takes no more memory than a chunk may."""
+    """Return whether a data set fits in one chunk."""
     return sum(len(source) * source.row_bytes for source in sources) <= CHUNK_BYTES
 
 
 class Stream:
-    """Inputs and targets of which at least one is mapped from a file.
+    """A data set read in chunks, with inputs or targets mapped from a file.
 
     Parameters
     ----------
     x, y
         The arrays whose rows are read.
     backend
-        Where the rows go.
+        The backend that the rows are moved to.
     batch_size
-        A chunk holds at least this many rows, whatever memory they take.
+        A chunk holds at least this many rows, however much memory they take.
     weights
         The weights of the samples, if any.
     data
-        The data set of the arrays, which knows the file of a value that can't be used.
+        The data set that the arrays belong to, so that an error can name the file and line.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Stream:
         self.row_bytes = max(1, row_bytes + np.dtype(np.int64).itemsize)
         self.capacity = min(len(x), max(CHUNK_BYTES // self.row_bytes, batch_size))
         self._moves = [backend.dataset(source.values) for source in self.sources]
-        # kept, for NumPy's recorded steps know arrays by identity
+        # kept for all epochs, because NumPy's recorded steps know arrays by identity
         self._buffers = [[source.buffer(self.capacity) for source in self.sources]]
 
     def __len__(self) -> int:
@@ -99,16 +99,16 @@ class Stream:
     def chunks(self, multiple: int, rng: np.random.RandomState | None = None) -> Generator[Chunk]:
         """Yield all rows once, in order, or in a random one.
 
-        While the device works on a chunk, a thread reads the next. A random order is one of
-        blocks of rows, of which a chunk holds many, and then one of the rows of each chunk: the
-        disk reads long stretches, and a mini-batch mixes rows from all over the file.
+        While the device works on a chunk, a thread reads the next one. A random order shuffles
+        first the blocks of rows, of which a chunk holds many, and then the rows of each chunk: so
+        the disk reads long stretches, and a mini-batch mixes rows from all over the file.
 
         Parameters
         ----------
         multiple
-            The number of rows of a chunk is one of this, but for the last.
+            The number of rows of each chunk but the last is a multiple of this.
         rng
-            What the order is drawn from, if any.
+            The stream that the order is drawn from; None keeps the order of the file.
         """
         from concurrent.futures import ThreadPoolExecutor
 
@@ -144,7 +144,7 @@ class Stream:
     def _plan(
         self, size: int, rng: np.random.RandomState | None
     ) -> Iterator[tuple[list[tuple[int, int]], np.ndarray]]:
-        """Yield the ranges of rows that make a chunk, and the order to go through them."""
+        """Yield for each chunk the ranges of rows to read, and the order of its rows."""
         block = size if rng is None else max(1, BLOCK_BYTES // self.row_bytes)
         starts = np.arange(0, len(self), block)
         if rng is not None:
@@ -181,7 +181,7 @@ def moved(
     weights: np.ndarray | None = None,
     batch_size: int = 1,
 ) -> Whole | Stream:
-    """Return data on the device; if they are mapped from a file and large, chunk by chunk."""
+    """Return data on the device, or a `Stream` if they are mapped from a file and too large."""
     name = backend.dtype_name
     x = features(data.x, name, normalizer)
     y = Source(data.y, name, transform=_transform(target_normalizer), part="y")
@@ -195,7 +195,7 @@ def moved(
 
 
 def features(x: np.ndarray, dtype: str, normalizer: Normalizer | None) -> Source:
-    """Return features as the device will hold them; bytes are pixels."""
+    """Return features as the device will hold them; unsigned bytes are pixels."""
     return Source(x, dtype, pixels=True, transform=_transform(normalizer))
 
 
