@@ -1,4 +1,4 @@
-"""Neural networks, written once against the array API standard, on any of its libraries.
+"""Neural networks written once against the array API standard, for all libraries that follow it.
 
 >>> import xpnn
 >>> train, test = xpnn.datasets.mnist("data/mnist")
@@ -141,7 +141,7 @@ __all__ = [
     "verification",
 ]
 
-# a name's module is imported when it is first asked for: whoever trains a network needs no plots
+# a module is imported when a name in it is first used: training, say, needs no plots
 _MODULES = {
     "_core.registry": "load_parts",
     "backends": "get_backend",
@@ -164,7 +164,7 @@ _MODULES = {
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
-# type checkers know the names from above, and so see one that is misspelt
+# hidden from type checkers, which know the names above and so can find a misspelt one
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
-"""Backends: a name ("numpy", "cupy", "torch", "jax", "strict") becomes namespace, device, dtype.
+"""Backends: an array library with a device and a dtype, by the library's name.
 
-This is the only package that names an array library, and it imports one only when asked for.
+Only this package names array libraries; it imports one when its backend is first asked for.
 """
 
 from xpnn.backends.base import DTYPES, Backend, Step, WrappedBackend

@@ -27,7 +27,7 @@ class Backend(ABC):
     device
         The library's device by its usual name ("cpu", "cuda:0"); the library's default if None.
     dtype
-        "float32" or "float64": of parameters, activations, gradients and losses.
+        The dtype of parameters, activations, gradients and losses: "float32" or "float64".
 
     Attributes
     ----------
@@ -92,12 +92,12 @@ class Backend(ABC):
 
     @property
     def card(self) -> str | None:
-        """What the GPU that is computed on calls itself, such as "NVIDIA H200"; None on a CPU."""
+        """The product name of the GPU, such as "NVIDIA H200"; None on a CPU."""
         return None
 
     @property
     def apart(self) -> bool:
-        """Whether the device has memory of its own: what is copied from it, the host waits for."""
+        """Whether the device has its own memory, so that the host waits for copies from it."""
         return self.card is not None
 
     def options(self) -> dict[str, Any]:
@@ -125,27 +125,27 @@ class Backend(ABC):
     def dataset(
         self, values: Callable[[], Iterable[np.ndarray]] | None = None
     ) -> Callable[[np.ndarray], Array]:
-        """Return what moves a data set to the device, whose rows many steps will take.
+        """Return a function that moves a data set to the device, for many steps to take rows from.
 
         Parameters
         ----------
         values
-            For a set that is moved in parts: returns all its values, part by part, as often as it
-            is called. A part may be changed when it is moved, and may share its memory: the caller
-            leaves it alone until the steps that take from it have returned their figures. If None,
-            the set is moved whole, and left as it is.
+            None for a set that is moved as a whole and left unchanged. For a set that is moved in
+            parts, a function that returns all its values, part by part, each time it is called. A
+            part may be changed when it is moved, and the result may share its memory: the caller
+            must not touch it until the steps that use it have returned their figures.
         """
         return self.asarray
 
     def random_state(self, seed: int) -> np.random.RandomState:
-        """Return the stream that everything random of a run is drawn from, on the host."""
+        """Return the host's stream of random numbers for a run: initial parameters and orders."""
         return np.random.RandomState(seed)
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
-        """Set, for the time of a ``with`` block alone, what the library needs to work right.
+        """Set what the library needs to work correctly, only within a ``with`` block.
 
-        A run that diverges is reported by its loss, once, so NumPy's warnings on the way are off.
+        NumPy's warnings are off, because a run that diverges is reported once, by its loss.
         """
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             yield
@@ -192,7 +192,7 @@ class Backend(ABC):
 
 
 class WrappedBackend(Backend):
-    """Base of backends that let another one, `inner`, do the work, through a namespace round its.
+    """Base class of backends that wrap the namespace of another one, `inner`, which does the work.
 
     Steps run operation by operation.
     """

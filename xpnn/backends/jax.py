@@ -72,17 +72,17 @@ class JaxBackend(Backend):
             super().scope(),
             self.library.enable_x64(True),
             self.library.default_device(self.device),
-            # else float32 products are rounded to TF32 on some GPUs
+            # by default some GPUs round the operands of float32 products to TF32
             self.library.default_matmul_precision("highest"),
         ):
             yield
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return _once_a_key(self.library.jit, function)
+        return _compiled_once(self.library.jit, function)
 
     def fold(self, step: Step) -> Step:
-        # see `xpnn.training.steps`: runs of equal networks share their programs
-        return _once_a_key(_jitted_scan, step)
+        # runs of equal networks share their compiled programs: see `xpnn.training.steps`
+        return _compiled_once(_jitted_scan, step)
 
 
 def _jitted_scan(step: Step) -> Step:
@@ -94,18 +94,18 @@ def _jitted_scan(step: Step) -> Step:
     return jax.jit(run)  # type: ignore[no-any-return]
 
 
-def _once_a_key(compiler: Callable[..., Any], function: Any) -> Callable[..., Any]:
-    """Return what `compiler` made of an equal function before, if this one has a `key`.
+def _compiled_once(compiler: Callable[..., Any], function: Any) -> Callable[..., Any]:
+    """Return the compiled `function`; functions with equal `key` are compiled only once.
 
-    JAX itself knows functions by identity, and would compile those of each run anew.
+    JAX itself knows functions by identity, and would compile each run's steps anew.
     """
     if getattr(function, "key", None) is None:
         return compiler(function)  # type: ignore[no-any-return]
     return _kept(compiler, function)
 
 
-# the oldest is dropped: a program takes memory
+# programs take memory, so the least recently used one is dropped
 @functools.lru_cache(maxsize=32)
 def _kept(compiler: Callable[..., Any], function: Any) -> Callable[..., Any]:
-    # a copy: it is traced again for other shapes, when the user may have changed a layer
+    # a copy, because JAX traces again for other shapes, and by then a layer may have been changed
     return compiler(copy.deepcopy(function))  # type: ignore[no-any-return]

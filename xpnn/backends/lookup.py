@@ -1,4 +1,4 @@
-"""Which backend is meant by a name, and which one an array belongs to."""
+"""Find the backend that a name means, or that an array belongs to."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def to_numpy(array: Any) -> np.ndarray:
 
 
 def backend_of(array: Any) -> Backend | None:
-    """Return the backend of another library than NumPy that `array` is of, on its device.
+    """Return the backend of `array`, on its device.
 
     None for NumPy's arrays, and for what isn't an array.
     """
@@ -63,8 +63,8 @@ def backend_of(array: Any) -> Backend | None:
         return None
     for cls in BACKENDS.values():
         if cls.owns(array):
-            places = (cls(name) for name in cls().devices())
-            return next(place for place in places if place.device == device(array))
+            backends = (cls(name) for name in cls().devices())
+            return next(found for found in backends if found.device == device(array))
     return None
 
 
@@ -81,8 +81,8 @@ def get_backend(
     Parameters
     ----------
     backend
-        "numpy", "cupy", "torch", "jax" or "strict". A `Backend` is returned as it is; the other
-        arguments are its own then, and may not be given beside it.
+        "numpy", "cupy", "torch", "jax" or "strict". A `Backend` is returned as it is; other
+        arguments must then be None or equal to its own.
     device
         "cpu", "cuda:0", …; the library's default if None.
     dtype
@@ -131,11 +131,11 @@ class BackendInfo(NamedTuple):
     devices: tuple[str, ...]
     blas: str
     hint: str
-    cards: tuple[str, ...] = ()  # what those of the devices that are GPUs call themselves
+    cards: tuple[str, ...] = ()  # product names of the devices that are GPUs
 
 
 def describe() -> Sequence[BackendInfo]:
-    """Return, for each backend, whether it is installed here and what it has."""
+    """Return whether each backend is installed on this machine, and its devices."""
     return [_describe(cls) for cls in BACKENDS.values()]
 
 

@@ -1,4 +1,4 @@
-"""A backend round another one, whose operations give the same bits as everywhere."""
+"""A backend around another one, whose operations give the same bits on every library."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _LOG = logging.getLogger(__name__)
 
 
 class ReproducibleBackend(WrappedBackend):
-    """Another backend whose every operation gives the same bits as any other's does.
+    """A backend whose operations give the same bits whichever backend does the work.
 
     Parameters
     ----------
     inner
         The backend that does the work.
     precision
-        "training" or "full", of products and sums; see `xpnn.reproducible`.
+        The precision of products and sums, "training" or "full"; see `xpnn.reproducible`.
     """
 
     def __init__(self, inner: Backend, precision: str = "training") -> None:
@@ -68,7 +68,7 @@ class ReproducibleBackend(WrappedBackend):
         known = reproducible.survey(values, pixels=pixels)
 
         def moved(part: np.ndarray) -> Array:
-            # canonical already on the host, so that NumPy's parts stay where they are
+            # made canonical in place on the host, so that NumPy's parts need no copy
             reproducible.canonical(part)
             return self.xp.wrap_canonical(self.inner.asarray(part), known)
 
@@ -91,7 +91,7 @@ class ReproducibleBackend(WrappedBackend):
 
         if self._looks:
             return super().sweep(fold, carry, pieces, context, told)
-        # for a second try: the steps change their own carry, and never what a view shows
+        # kept for a second try: steps change the carry that they own, never what a view shows
         views = (x.view(x.raw) if self.owns(x) else x for x in leaves(carry))
         again = rebuilt(carry, views)
         assumptions, known = Assumptions(), 0
@@ -111,7 +111,7 @@ class ReproducibleBackend(WrappedBackend):
             result = super().sweep(assumptions.guard(fold), carry, pieces, context, tell)
             assumptions.check()
             return result
-        # it would be wrong again
+        # the assumption would be wrong again in later steps
         self._looks = True
         _LOG.info(
             "an operand is beyond 2^400 or below 2^-400: steps wait for the device from now on"
@@ -119,7 +119,7 @@ class ReproducibleBackend(WrappedBackend):
         return super().sweep(fold, again, pieces, context, tell_the_rest)
 
     def fold(self, step: Step) -> Step:
-        # at full precision, how many slices there are depends on the values of each step
+        # at full precision the number of slices depends on values, so steps can't be recorded
         if not isinstance(self.inner, NumpyBackend) or self.xp.precision == "full":
             return super().fold(step)
         from xpnn import recording

@@ -1,4 +1,4 @@
-"""array-api-strict, which has what the standard has and nothing else."""
+"""array-api-strict, which has only what the standard has."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = Any
 
 
 class StrictBackend(Backend):
-    """array-api-strict: the standard and nothing beside it, for tests."""
+    """array-api-strict: the standard and nothing else, for tests."""
 
     name = "strict"
     module = "array_api_strict"

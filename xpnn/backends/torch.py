@@ -18,14 +18,13 @@ Array = Any
 
 COMPAT = "array_api_compat.torch"
 
-
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 class _Namespace:
-    """array-api-compat's namespace of PyTorch, where a bound that is a number is no tensor first.
+    """array-api-compat's namespace of PyTorch, with faster bounds that are numbers.
 
-    Of 10,000 elements, ``maximum(u, 0.0)`` takes 3 us instead of 14.
+    A number isn't made a tensor first: ``maximum(u, 0.0)`` of 10,000 elements takes 3 us, not 14.
     """
 
     def __init__(self, xp: Any) -> None:
@@ -34,29 +33,29 @@ class _Namespace:
         self._clamp, self._tensor = torch.clamp, torch.Tensor
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_xp":  # of an object that copy or pickle has yet to fill
+        if name == "_xp":  # copy or pickle asks before it has set the attributes
             raise AttributeError(name)
         attribute = getattr(self._xp, name)
         setattr(self, name, attribute)
         return attribute
 
     def maximum(self, x1: Array | float, x2: Array | float) -> Array:
-        """Return the larger of each two elements."""
+        """Return the elementwise maximum."""
         return self._clamp(x1, min=x2) if self._bounds(x1, x2) else self._xp.maximum(x1, x2)
 
     def minimum(self, x1: Array | float, x2: Array | float) -> Array:
-        """Return the smaller of each two elements."""
+        """Return the elementwise minimum."""
         return self._clamp(x1, max=x2) if self._bounds(x1, x2) else self._xp.minimum(x1, x2)
 
     def _bounds(self, x1: Array | float, x2: Array | float) -> bool:
-        # clamp refuses a number beyond float32, which would be infinity
+        # clamp refuses numbers beyond float32, which would become infinite
         known = type(x2) is float and abs(x2) <= _LARGEST
         return known and isinstance(x1, self._tensor) and x1.is_floating_point()
 
 
 @functools.cache
 def faster(xp: Any) -> _Namespace:
-    """Return a namespace that does what `xp` does, PyTorch's own, in less time."""
+    """Return a faster namespace for `xp`, array-api-compat's namespace of PyTorch."""
     return _Namespace(xp)
 
 
@@ -98,11 +97,11 @@ class TorchBackend(Backend):
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
-        # within a caller's autocast, products would be in another dtype than was asked for
+        # a caller's autocast would change the dtype of products
         with super().scope(), self.library.autocast(self.device.type, enabled=False):
             yield
 
     def asarray(self, host: np.ndarray) -> Array:
-        # from_numpy shares memory, and warns of a read-only array
+        # from_numpy shares memory, and warns if the array is read-only
         host = np.require(host, requirements=["C", "W"])
         return self.library.from_numpy(host).to(self.device)
