@@ -163,8 +163,8 @@ def test_a_condition_is_checked_and_a_step_where_it_differs_is_told_of(lines):
     source = "if xp.sum(x) > 0:"
     with open(__file__, encoding="utf-8") as file:
         line = next(i for i, text in enumerate(file, 1) if text.strip() == source)
-    assert ("INFO", "TrainingStep runs more slowly in some steps: a condition came out otherwise "
-            f"than in the recorded one, in Condition.factor (test_reasons.py, line {line}: {source}"
+    assert ("INFO", "TrainingStep runs more slowly in some steps: a condition isn't what it was in "
+            f"the recorded one, in Condition.factor (test_reasons.py, line {line}: {source}"
             "), called by OwnLayer.forward") in lines()  # fmt: skip
     assert {level for level, _ in lines()} == {"INFO"}
     assert len(lines()) <= 2
@@ -252,11 +252,11 @@ def test_steps_of_ones_own():
             lambda c, r: (c, (c[0][..., 0],)),
             one,
         ),
-        "the step hands one array on as two of its carry": (
+        "the step returns one array twice in its carry": (
             lambda c, r: ((c[0] + 1.0,) * 2, ()),
             *(one, one),
         ),
-        "the step hands on what it was given in another one's place": (
+        "the step returns a given array at another position of its carry": (
             lambda c, r: (c[::-1], ()),
             *(one, one),
         ),

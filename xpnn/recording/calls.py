@@ -25,7 +25,7 @@ from xpnn.recording.origin import Origin
 Array = np.ndarray
 Call = tuple[Callable[..., object], tuple[Any, ...]]
 
-# what these functions of the array API come down to, without the wrappers in Python
+# what NumPy's functions of these names call in the end, without their wrappers in Python
 _REDUCTIONS = {
     "sum": np.add.reduce,
     "max": np.maximum.reduce,
@@ -68,10 +68,10 @@ def call_of(node: Node, arrays: list[Array]) -> Call:
 
 
 def _as_arrays(function: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return operands with 0-d arrays for numbers: converted once, not in each step.
+    """Return operands with 0-d arrays in place of numbers, so that no step has to convert them.
 
-    A number takes the dtype of the arrays beside it, so these must agree. NumPy's power looks
-    whether its exponent is a number, and has other bits then.
+    A number takes the dtype of the arrays beside it, so these must agree. NumPy's power is left as
+    it is: it gives other bits for an exponent that is a number than for one that is an array.
     """
     dtypes = {a.dtype for a in args if isinstance(a, np.ndarray)}
     if len(dtypes) != 1 or function is np.power:
@@ -82,10 +82,10 @@ def _as_arrays(function: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(np.array(a, dtype) if type(a) in (int, float) else a for a in args)
 
 
-# on some processors OpenBLAS has faster kernels for products of up to so many multiplications,
-# which don't pack their operands first
+# on some processors OpenBLAS has faster kernels, which don't pack their operands first, for
+# products of at most this many multiplications
 _SMALL_PRODUCT = 1_000_000
-# in blocks of fewer rows, most of the work would be to go through the other operand again
+# each block reads the whole other operand; with fewer rows, that would be most of its work
 _LEAST_ROWS = 32
 _TRIALS = 5
 
@@ -93,8 +93,8 @@ _TRIALS = 5
 def _product(a: Array, b: Array, out: Array) -> Call:
     """Return a matrix product, by blocks of rows where that is faster and changes no bit.
 
-    A row of the product is the same sums whether it is computed with the others or in a block, but
-    the BLAS may add them up in another order: hence `_blocks_are_better` looks.
+    A row of the product is the same sums whether it is computed with all others or in a block, but
+    the BLAS may add them up in another order. So `_blocks_are_better` tries it out.
     """
     rows = _SMALL_PRODUCT // max(b.size, 1)
     count = -(-len(a) // max(rows, 1))
@@ -104,7 +104,7 @@ def _product(a: Array, b: Array, out: Array) -> Call:
         return np.matmul, (a, b, out)
     few = rows < _LEAST_ROWS or count < 2
     if few or not _blocks_are_better((*a.shape, b.shape[1]), out.dtype, orders, count):
-        # for matrices it calls the same routine of the BLAS, with half a microsecond less around it
+        # for matrices, dot calls the same routine of the BLAS and takes half a microsecond less
         return np.dot, (a, b, out)
     return _by_blocks, (_row_blocks(a, out, count), b)
 
@@ -125,8 +125,8 @@ def _blocks_are_better(
 ) -> bool:
     """Return whether this BLAS is faster by blocks of rows, and gives the same bits.
 
-    It is tried out with random numbers. As blocks are taken only if the bits are the same, the
-    time that was measured, which is another one in each process, never changes a result.
+    It is tried out with random numbers. Measured times differ from process to process, but never
+    change a result, because blocks are used only if the bits are the same.
     """
     m, k, n = shape
     stream = np.random.RandomState(0)
@@ -155,11 +155,11 @@ def _blocks_are_better(
 
 
 def _where_call(out: Array, condition: Any, x: Any, y: Any) -> Call:
-    """Return ``where``, on the bits of its operands if all arrays lie alike.
+    """Return ``where``, computed on the bits of its operands if all arrays have the same layout.
 
-    NumPy's own takes a branch for each element. Integers do without: ``y + (x - y) * condition`` is
-    exact, as integers wrap around, and where `y` is a number whose bits are all zero,
-    ``x * condition`` is enough.
+    NumPy's own takes a branch for each element. With the bits as integers there is none:
+    ``y + (x - y) * condition`` is exact, because integers wrap around. If `y` is a number whose
+    bits are all zero, ``x * condition`` is enough.
     """
     bits = {4: np.int32, 8: np.int64}.get(out.itemsize)
     choices = [v if isinstance(v, np.ndarray) else np.full_like(out, v) for v in (x, y)]
@@ -192,7 +192,8 @@ def _select(out: Array, condition: Array, x: Array, y: Array, difference: Array)
 def take(x: Array, indices: Array, axis: int | None, out: Array) -> None:
     """Take from `x` as NumPy does, but straight into `out` unless an index is out of bounds.
 
-    NumPy's mode "raise" fills a copy of `out` first, lest it be half written when it raises.
+    NumPy's mode "raise" fills a copy first, so that `out` isn't half written if it raises. The mode
+    "clip" doesn't, and clips nothing here.
     """
     count = x.size if axis is None else x.shape[axis]
     # as an unsigned integer, a negative index is larger than any count

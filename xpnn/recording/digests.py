@@ -1,4 +1,4 @@
-"""What a recording does, as digests: two recordings are compared by them."""
+"""Digests of what recordings do, by which two recordings are compared."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from xpnn.recording.recorder import Recorded, Recording
 
 
 def digests_of(recording: Recording, results: Sequence[Recorded]) -> list[bytes]:
-    """Return a digest of the operations up to each, and last one of the results as well.
+    """Return a digest for each operation, of all operations up to it; the last has the results too.
 
-    It covers what is done, constants included, but not the values that a step begins with: the
-    digests of two recordings are equal as far as these do the same. Arrays are told apart by when
-    they first appear, as their numbers depend on what else was recorded.
+    Digests cover what is done, constants included, but not the values that a step begins with: two
+    recordings have equal digests up to the first operation in which they differ. Arrays are
+    numbered in the order in which they appear, because their numbers in the recording depend on
+    what else was recorded.
     """
     numbers: dict[int, int] = {}
     digest, digests = hashlib.sha256(), []
@@ -38,7 +39,7 @@ def digests_of(recording: Recording, results: Sequence[Recorded]) -> list[bytes]
     for node in recording.nodes:
         function = node.function
         if isinstance(function, partial):
-            add(function.args[1:])  # which of the arrays that it returns
+            add(function.args[1:])  # which of several results it stands for
         add((node.kind, node.name, getattr(function, "__name__", ""), node.args, node.kwargs))
         add(Ref(node.out))
         digests.append(digest.digest())

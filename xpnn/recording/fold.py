@@ -1,12 +1,13 @@
-"""`Fold`: goes through the rows of a matrix, a step each, and plays a step once it is known.
+"""`Fold`: does a step for each row of a matrix, and plays it from a recording once that is sure.
 
-A step meets one of three things, by its form (`_Given.form`) and the arrays that it carries:
+There is a program for each form of what a step is given (`_Given.form`) and the arrays that it
+carries. With the same of both,
 
-1. The first time, it is carried out with arrays that record, and what they recorded becomes a
-   program. It isn't trusted yet: a step that counts its calls in Python, or draws from
-   `numpy.random`, records a program too, but one that would repeat the first step.
-2. The second time, it is recorded again. If both recordings do the same, the program is sure. If
-   not, the next time is a second time again; after too many of them the step is given up.
+1. the first step is carried out with arrays that record, and what they recorded becomes a program.
+   It isn't trusted yet: a step that counts its calls in Python, or draws from `numpy.random`,
+   records a program too, but one that would repeat the first step.
+2. The second step is recorded again. If both recordings do the same, the program is sure. If not,
+   the next step counts as the second one; if that happens too often, the step is given up.
 3. From then on, the program is played. Where the step asked for the truth of an array, the program
    checks it; if it is another one, that step is carried out eagerly.
 
@@ -33,10 +34,10 @@ Array = np.ndarray
 
 _LOG = logging.getLogger("xpnn.recording")
 
-# programs that a fold keeps: for the first steps of a run, the last batch, another data set
+# programs that a fold keeps, such as those of the first steps, the last batch, another data set
 MOST_PROGRAMS = 12
 
-# recordings that differ before a step is taken for one that never repeats itself
+# how often recordings may differ before the step is given up as one that never repeats itself
 MOST_DIFFERENCES = 3
 
 
@@ -48,9 +49,9 @@ class Leaf(NamedTuple):
     raw
         ``array, facts = raw(leaf)``: the array in a leaf, and what else the leaf knows of it.
     wrapped
-        ``leaf = wrapped(array, facts)``: a leaf for the step that is recorded.
+        ``leaf = wrapped(array, facts)``: a leaf for a step that is being recorded.
     restored
-        ``leaf = restored(array, facts)``: a leaf such as the caller's.
+        ``leaf = restored(array, facts)``: a leaf of the caller's kind.
     """
 
     raw: Callable[[Any], tuple[Any, Any]]
@@ -66,19 +67,21 @@ PLAIN = Leaf(
 
 
 class _Given(NamedTuple):
-    """What a fold goes on from.
+    """What the next steps of a fold are given.
 
     Attributes
     ----------
-    carry, rows, context
-        As the step would be given them.
+    carry, context
+        As the step takes them.
     arrays, facts
         The carry's arrays, none of which shares memory with another, and what is known of them.
+    rows
+        The rows of all steps, of which the step takes one.
     indices
         The array in `rows`.
     form
-        What a program depends on besides the carry's arrays. The context's arrays are among it by
-        their ids: a program reads them where they are.
+        What a program depends on besides the carry's arrays. It has the ids of the context's
+        arrays, because a program reads them where they are.
     """
 
     carry: Any
@@ -102,7 +105,8 @@ class _Played(NamedTuple):
     dtypes
         The dtypes of the outputs.
     held
-        The arrays that are known by their ids, which are theirs only while they live.
+        The arrays whose ids the program is found by. They are kept alive, because an id may be
+        another object's afterwards.
     digests, nodes
         What was recorded, see `digests_of`.
     sure
@@ -134,7 +138,7 @@ class Fold:
     Attributes
     ----------
     reason
-        Why the step can't be recorded, with the line of code that is to blame; None as long as it
+        Why the step can't be recorded, with the line of code that is the cause; None as long as it
         can. It is also logged as a warning, once, when the step first runs eagerly.
     """
 
@@ -144,7 +148,7 @@ class Fold:
         self._step, self._xp, self._leaf = step, xp, leaf
         self._programs: dict[Any, _Played] = {}
         self._differences = 0
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self.reason: str | None = None
 
     def __call__(self, carry: Any, rows: Any, *context: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -178,7 +182,7 @@ class Fold:
         if self.reason is None:
             return self._record(given, played, start, figures)
         carry = self._eagerly(carry, rows, start, context, figures)
-        self._tell(logging.WARNING, "can't be recorded and runs more slowly", self.reason)
+        self._log(logging.WARNING, "can't be recorded and runs more slowly", self.reason)
         return carry, 1
 
     def _given(self, carry: Any, rows: Any, context: tuple[Any, ...]) -> _Given:
@@ -199,14 +203,14 @@ class Fold:
     def _play(
         self, given: _Given, played: _Played, start: int, figures: list[Array]
     ) -> tuple[Any, int]:
-        """Play a program for all steps from `start`, or for one if what is known changes by it."""
+        """Play a program for all steps from `start`, or for one if it changes what is known."""
         carry, arrays, facts, rows, indices, context, _ = given
         _begin(figures, played.dtypes, len(indices))
         end = len(indices) if played.facts == facts else start + 1
 
         def eager(i: int, origin: Origin | None) -> None:
-            why = f"a condition came out otherwise than in the recorded one, in {origin}"
-            self._tell(logging.INFO, "runs more slowly in some steps", why)
+            why = f"a condition isn't what it was in the recorded one, in {origin}"
+            self._log(logging.INFO, "runs more slowly in some steps", why)
             own = rebuilt(carry, map(self._leaf.restored, arrays, facts))
             after = self._eagerly(own, rows, start + i, context, figures)
             if structure(after) != structure(carry):
@@ -250,11 +254,11 @@ class Fold:
         recording = Recording(self._xp)
         self._xp.record(recording)
         try:
-            return self._noted(recording, given, start)
+            return self._program_of(recording, given, start)
         finally:
             self._xp.record(None)
 
-    def _noted(
+    def _program_of(
         self, recording: Recording, given: _Given, start: int
     ) -> tuple[_Played, list[Array]]:
         raw, wrapped = self._leaf.raw, self._leaf.wrapped
@@ -280,7 +284,7 @@ class Fold:
             if (new.shape, new.dtype) != (old.shape, old.dtype):
                 raise RecordingError("the step changes the shape or dtype of its carry")
         for array, original in zip(own, given.arrays, strict=True):
-            # the program is to work on the carry itself
+            # the step was done on a copy, but the program is to work on the carry itself
             recording.arrays[recording.key(array)] = original
         digests = digests_of(recording, (*after, *figures))
         program = Program(recording, row, list(zip(own, after, strict=True)), figures)
@@ -300,10 +304,10 @@ class Fold:
             what = f"by {nodes[0].title}, in {nodes[0].origin}" if nodes else "in its results"
             self.reason = f"recordings of the step differ, first {what}"
 
-    def _tell(self, level: int, what: str, why: str) -> None:
-        """Log what happens to the step and why, once."""
-        if what not in self._told:
-            self._told.add(what)
+    def _log(self, level: int, what: str, why: str) -> None:
+        """Log what happens to the step and why, each event once."""
+        if what not in self._logged:
+            self._logged.add(what)
             name = getattr(self._step, "__qualname__", type(self._step).__name__)
             _LOG.log(level, "%s %s: %s", name, what, why)
 
@@ -333,16 +337,16 @@ def _reason(error: Exception) -> str:
 
 
 def _begin(figures: list[Array], dtypes: Sequence[Any], count: int) -> None:
-    """Make the arrays of all steps' outputs, before the first of them."""
+    """Make the arrays for the outputs of all steps, if there are none yet."""
     if not figures:
         figures += [np.empty(count, dtype) for dtype in dtypes]
 
 
 def _apart(arrays: Sequence[Any], others: Sequence[Array]) -> list[Array]:
-    """Return the arrays as ones that can be written to, each without changing another.
+    """Return arrays that can be written to, each without changing another one or `others`.
 
-    Those that can't are copied: scalars, read-only arrays, and arrays that share memory with one
-    before or with `others`.
+    Copied are scalars, read-only arrays, and arrays that share memory with an earlier one or with
+    `others`. The rest are the same objects.
     """
     apart: list[Array] = []
     for array in arrays:

@@ -31,7 +31,7 @@ class CheckError(Exception):
 
 
 class Ref(NamedTuple):
-    """An array of a recording, by its number there; stands for it among a node's arguments."""
+    """An array of a recording, by its number there. It replaces the array in a node's arguments."""
 
     key: int
 
@@ -44,7 +44,7 @@ class Node(NamedTuple):
     kind
         "call" fills a new buffer, "piece" fills its piece of a block (see `Recording.join`), "view"
         shows the memory of another array, "mutate" changes its first argument in place, and "check"
-        holds the truth of an array to what it was.
+        raises `CheckError` unless the truth of an array is what it was.
     name
         The function's name in the array API; empty for operators and NumPy's ufuncs.
     function, args, kwargs
@@ -105,7 +105,7 @@ def refs_in(value: Any) -> Iterator[int]:
 
 
 def exact(arg: Any) -> Hashable:
-    """Return a value that is equal for two arguments only if each of their bits is."""
+    """Return a value that is equal for two arguments only if all of their bits are."""
     if isinstance(arg, Ref):
         return arg
     if isinstance(arg, np.ndarray):

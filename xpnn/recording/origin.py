@@ -12,16 +12,16 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import NamedTuple
 
-# what carries an operation out; nobody looks for the cause there
+# modules that carry operations out; the cause of a message is never there
 _MACHINERY = ("xpnn.recording", "xpnn.reproducible", "numpy", "array_api_compat")
-# calls the step: the frames above it are no part of the step
+# the module that calls the step: frames further out are no part of the step
 _CALLER = "xpnn.recording.fold"
 
 
 class Origin(NamedTuple):
-    """A line of code, and what of the user's it was called by.
+    """A line of code, and the user's function through which the step came there.
 
-    Its text is such as "Gate.forward (gates.py, line 12: y = float(x[0, 0]))".
+    As text, it is for example "Gate.forward (gates.py, line 12: y = float(x[0, 0]))".
     """
 
     code: CodeType
@@ -48,7 +48,10 @@ def origin_of_call() -> Origin | None:
 
 
 def _origin(frames: Iterable[tuple[FrameType, int]]) -> Origin | None:
-    """Return the innermost line that is the user's, or else xpnn's, of `frames` from inside out."""
+    """Return the innermost line of the user's code, or else of xpnn's.
+
+    `frames` are ordered from the inside out. The user's outermost function is the entry.
+    """
     own, found, entry = None, None, None
     for frame, line in frames:
         owner = _owner(frame.f_globals.get("__name__", ""))

@@ -2,13 +2,19 @@
 
 From the nodes of a recording to its calls:
 
-1. What the step hands on must end up where the next step looks for it: in the carry's own arrays.
-   Where the step made a new array instead, a node is added that copies it there.
+1. A step's new carry must end up where the next step looks for it: in the carry's own arrays.
+   Where the step made a new array instead, a node is added that copies it there (`_carry_copies`).
 2. Nodes that nothing depends on are left out (`_live`).
 3. Equal chains at the end become one (`xpnn.recording.joining`).
-4. Nodes are parted into those that are carried out in each step, and those whose result is the
-   same in all steps of a call of `play`, which are carried out at its beginning (`_parted`).
+4. Nodes are split into those that are carried out in each step, and those whose result is the same
+   in all steps of a call of `play`, which are carried out at its beginning (`_split`).
 5. Each call gets a buffer (`_allocate`).
+
+The order matters: dead nodes would keep chains from being equal or from being at the end, and
+buffers can only be given when it is known which node reads an array last.
+
+Throughout, arrays are compared by their `Recording.root`, the array that owns the memory: to write
+to a view is to write to its root, and a buffer is in use as long as any view of it is.
 """
 
 from __future__ import annotations
@@ -48,7 +54,7 @@ class Program:
     row
         The given array that differs from step to step.
     carried
-        Pairs: a given array that a step hands to the next, and the array that takes its place.
+        Pairs: a given array of the carry, and the array that the step returns for it.
     outputs
         The 0-d arrays that a step returns.
 
@@ -58,8 +64,8 @@ class Program:
         The calls of each step, in order. Views need none, and what is the same in all steps isn't
         among them.
     carry
-        The arrays that the program works on in place of the given ones that are carried: the same
-        objects, unless they were laid into a block.
+        The arrays of the carry, which the program reads and changes: the given ones, or views of a
+        block that has taken over their values.
 
     Raises
     ------
@@ -77,14 +83,17 @@ class Program:
         key, root = recording.key, recording.root
         figures = {root(key(output)) for output in outputs}
         if any(recording.sources[figure] == "given" for figure in figures):
+            # outputs are read after the step, when the carry may hold the next step's values
             raise RecordingError("the step returns an array that it was given as an output")
         givens = [key(given) for given, _ in carried]
-        nodes = [*recording.nodes, *_handed_on(recording, carried)]
+        nodes = [*recording.nodes, *_carry_copies(recording, carried)]
         nodes = _live(nodes, {*figures, *map(root, givens)}, root)
         nodes = join_chains(recording, nodes, set(givens), figures)
-        once, each = _parted(nodes, root(key(row)), root)
+        once, each = _split(nodes, root(key(row)), root)
         arrays = list(recording.arrays)
+        # the recorded row is the caller's; `play` copies each row into an array of the program
         arrays[key(row)] = np.empty_like(arrays[key(row)])
+        # what is computed at the beginning must survive until the last step has read it
         read = {root(k) for node in each for k in refs_in(node)}
         _allocate(recording, once, arrays, keep=figures | read)
         _allocate(recording, each, arrays, keep=figures)
@@ -98,9 +107,11 @@ class Program:
         self.carry = [arrays[given] for given in givens]
 
     def _operation(self, node: Node, arrays: list[Array]) -> Operation:
+        """Return the call of a node; that of a batch's rows without a check of their indices."""
         function, args = call_of(node, arrays)
         if function is take and args[1] is self._row and self._row_is_kept:
-            # `play` looks at all rows beforehand, so that no step has to
+            # `play` checks the indices of all rows beforehand, so that no step has to. A step that
+            # changes its row in place takes other indices, which `play` doesn't see.
             x, indices, axis, out = args
             self._end = min(self._end, x.shape[axis])
             function, args = x.take, (indices, axis, out, "clip")
@@ -125,9 +136,9 @@ class Program:
         figures
             An array for each output.
         eager
-            ``eager(i, origin)`` does step i, and writes its outputs, where a check fails that comes
-            from the line `origin`. Checks come before anything that is carried is changed, so the
-            carry is as the step before left it.
+            ``eager(i, origin)`` does step i and writes its outputs. It is called where a check
+            fails; the check comes from the line `origin`. All checks come before the first change
+            of the carry, so the carry is as the step before left it.
 
         Raises
         ------
@@ -135,8 +146,8 @@ class Program:
             If an index in `rows` is negative or too large.
         """
         calls, row, outputs = self._each, self._row, self._outputs
-        looked = rows.size and self._end < math.inf
-        if looked and (rows.min() < 0 or rows.max() >= self._end):
+        are_indices = rows.size and self._end < math.inf
+        if are_indices and (rows.min() < 0 or rows.max() >= self._end):
             raise IndexError(f"an index is beyond the {self._end} rows of the data")
         self._begin()
         for i in range(len(rows)):
@@ -146,26 +157,26 @@ class Program:
                     function(*args)
             except CheckError as check:
                 eager(i, check.origin)
-                # the step may have changed what the others take for the same in all of them
+                # the eager step may have changed what the others take for the same in all steps
                 self._begin()
                 continue
             for figure, output in zip(figures, outputs, strict=True):
                 figure[i] = output
 
 
-def _handed_on(recording: Recording, carried: Sequence[tuple[Recorded, Recorded]]) -> list[Node]:
-    """Return nodes that copy what a step hands on to where it was given, unless it is there."""
+def _carry_copies(recording: Recording, carried: Sequence[tuple[Recorded, Recorded]]) -> list[Node]:
+    """Return nodes that copy the new carry into the given arrays, where it isn't there already."""
     key, root = recording.key, recording.root
     if len({root(key(after)) for _, after in carried}) < len(carried):
-        # eager steps would change both by changing one in place; two copies wouldn't do that
-        raise RecordingError("the step hands one array on as two of its carry")
+        # in eager steps, a change of one in place would change the other; two copies are separate
+        raise RecordingError("the step returns one array twice in its carry")
     nodes = []
     for given, after in carried:
         if key(given) == key(after):
             continue
         if recording.sources[root(key(after))] == "given":
             # it may be overwritten before it is copied: with a, b = b, a both would be b
-            raise RecordingError("the step hands on what it was given in another one's place")
+            raise RecordingError("the step returns a given array at another position of its carry")
         # axes of length 1 may be anywhere in the order
         orders = [
             [k for k in order(array) if array.shape[k] > 1] for array in (after.value, given.value)
@@ -180,8 +191,9 @@ def _handed_on(recording: Recording, carried: Sequence[tuple[Recorded, Recorded]
 def _live(nodes: list[Node], wanted: set[int], root: Callable[[int], int]) -> list[Node]:
     """Return the nodes that `wanted` arrays and checks depend on.
 
-    It goes backwards: a node is live if its result, or the array that it changes, is wanted then,
-    and makes what it reads wanted.
+    It goes backwards: a node is live if its result, or the array that it changes, is wanted by a
+    later node. Then what the node reads is wanted too. A wanted array stays wanted, because nodes
+    further back may change it in place.
     """
     live, kept = set(wanted), []
     for node in reversed(nodes):
@@ -191,13 +203,13 @@ def _live(nodes: list[Node], wanted: set[int], root: Callable[[int], int]) -> li
     return kept[::-1]
 
 
-def _parted(
+def _split(
     nodes: list[Node], row: int, root: Callable[[int], int]
 ) -> tuple[list[Node], list[Node]]:
     """Return the nodes whose results are the same in all steps, and the nodes of each step.
 
-    What depends on the row differs from step to step, and so does what depends on an array that
-    some node changes in place, even where it is read before: in the next step it was changed.
+    What depends on the row differs from step to step. So does what depends on an array that some
+    node changes in place, even if it is read before that node: in the next step it has changed.
     """
     changing = {row} | {root(node.out) for node in nodes if node.kind == "mutate"}
     once, each = [], []
@@ -215,15 +227,17 @@ def _allocate(
 ) -> None:
     """Give each call its buffer in `arrays`, and make the views of buffers anew.
 
-    As registers are allotted by a compiler: a buffer is free again after the last node that reads
-    it, or any view of it, and the next result of its size takes it. The one that was freed last
-    comes first, because it is most likely still in the processor's cache. Arrays in `keep` are read
-    later, so their buffers never become free.
+    It works as a compiler assigns registers: a buffer is free again after the last node that reads
+    it, or any view of it, and the next result of its size takes it. The one that was freed last is
+    taken first, because it is most likely still in the processor's cache. Arrays in `keep` are read
+    later, so their buffers never become free. Neither does what isn't in a buffer of these nodes,
+    such as the carry, the caller's data and what other nodes computed.
     """
     root = recording.root
+    # the last node that uses each array: later ones overwrite earlier ones in the dictionary
     last = {root(k): i for i, n in enumerate(nodes) for k in (*refs_in(n), n.out)}
-    free: dict[int, list[Array]] = {}
-    memory: dict[int, Array] = {}
+    free: dict[int, list[Array]] = {}  # buffers by size, each of which fits arrays of its size only
+    memory: dict[int, Array] = {}  # the buffer of each array that these nodes made
 
     def buffer(size: int) -> Array:
         pool = free.get(size)
@@ -238,11 +252,12 @@ def _allocate(
             )
             viewed = arrays[recording.bases[node.out]]
             if viewed.size and not np.may_share_memory(arrays[node.out], viewed):
-                # reshape, for one, copies by the strides of what it is given
+                # whether reshape copies, for example, depends on the strides of its operand
                 raise RecordingError(f"{node.title} returned a view, and a copy afterwards")
         elif node.kind == "piece":
             block = recording.bases[node.out]
-            if arrays[block] is recording.arrays[block]:  # its first piece
+            if arrays[block] is recording.arrays[block]:
+                # its first piece: from now on all pieces are views of the block's buffer
                 like = recording.arrays[block]
                 memory[block] = buffer(like.nbytes)
                 arrays[block] = memory[block].view(like.dtype)
@@ -260,14 +275,15 @@ def _allocate(
             arrays[node.out] = np.ndarray(
                 like.shape, like.dtype, memory[node.out], strides=packed(like)
             )
+        # only now, because the node reads these operands while it writes its result
         for k in dying:
             free.setdefault(max(recording.arrays[k].nbytes, 1), []).append(memory[k])
 
 
 def _overwritable(node: Node, dying: list[int], arrays: list[Array], like: Array) -> int | None:
-    """Return an operand whose memory the result of an elementwise operation may take.
+    """Return a dying operand that an elementwise operation may overwrite, None if there is none.
 
-    It must lie as the result does, so that each element is read before it is overwritten.
+    It must have the layout of the result: then each element is read before it is overwritten.
     """
     if not isinstance(node.function, np.ufunc) or node.function.signature:
         return None

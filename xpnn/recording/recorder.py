@@ -1,8 +1,8 @@
 """`Recorded`: arrays that note what is done with them, in the `Recording` of a step.
 
-Three classes that can't be without each other: an operator of a `Recorded`, or a function of its
-`RecordingNamespace`, carries the operation out on NumPy's arrays, appends a `Node` to the
-`Recording` that is going on, and returns its result as another `Recorded`.
+The three classes need each other, so they share a module: an operator of a `Recorded`, or a
+function of its `RecordingNamespace`, carries the operation out on NumPy's arrays, appends a `Node`
+to the current `Recording`, and returns its result as another `Recorded`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from xpnn.recording.origin import origin_of_call
 Array = np.ndarray
 
 
-def _number(use: str) -> Callable[[Recorded], Any]:
+def _refused(use: str) -> Callable[[Recorded], Any]:
     def refuse(self: Recorded) -> NoReturn:
         raise RecordingError(f"{use} needs the value of an array")
 
@@ -31,17 +31,17 @@ def _number(use: str) -> Callable[[Recorded], Any]:
 
 
 class Recorded(NDArrayOperatorsMixin):
-    """An array whose operations are noted by the recording that is going on.
+    """An array whose operations are noted in the current recording.
 
     NumPy's mixin makes operators call NumPy's ufuncs, and these call `__array_ufunc__`.
 
     Attributes
     ----------
     value
-        NumPy's array as it is now: a step is carried out while it is recorded.
+        NumPy's array with its present values: a step is carried out while it is recorded.
     scalar
-        Whether it stands for one of NumPy's scalars, as reductions return them: ``total += 1``
-        makes a new one then, and changes nothing in place.
+        Whether it stands for one of NumPy's scalars, which reductions return: ``total += 1`` makes
+        a new one then, and changes nothing in place.
     """
 
     __slots__ = ("scalar", "value", "xp")
@@ -63,7 +63,7 @@ class Recorded(NDArrayOperatorsMixin):
         # x += y is add(x, y, out=(x,))
         (target,) = kwargs.pop("out")
         if not isinstance(target, Recorded) or target is not args[0] or len(args) != 2 or kwargs:
-            raise RecordingError(f"numpy.{ufunc.__name__} was told where to write")
+            raise RecordingError(f"numpy.{ufunc.__name__} was given an array to write to")
         if target.scalar:
             return self.xp.apply(ufunc, args)
         self.xp.recording().mutate(ufunc, target, args[1])
@@ -119,8 +119,8 @@ class Recorded(NDArrayOperatorsMixin):
     def __bool__(self) -> bool:
         return self.xp.recording().check(self)
 
-    __float__, __int__ = _number("float()"), _number("int()")
-    __complex__, __index__ = _number("complex()"), _number("an index")
+    __float__, __int__ = _refused("float()"), _refused("int()")
+    __complex__, __index__ = _refused("complex()"), _refused("an index")
 
 
 def _item(x: Array, key: Any) -> Array:
@@ -158,13 +158,13 @@ class RecordingNamespace:
         return function
 
     def recording(self) -> Recording:
-        """Return the recording that is going on in this thread."""
+        """Return the current recording of this thread."""
         if self._active.recording is None:
             raise RecordingError("an array of a step was used after the step")
         return self._active.recording
 
     def records(self) -> bool:
-        """Return whether a recording is going on in this thread."""
+        """Return whether this thread is recording a step."""
         return self._active.recording is not None
 
     def record(self, recording: Recording | None) -> None:
@@ -179,7 +179,7 @@ class RecordingNamespace:
         name: str = "",
     ) -> Any:
         """Carry an operation out and note it."""
-        # what is made before any step is a constant to all of them
+        # outside of a step, the note goes nowhere: the result is a constant to all steps
         recording = self._active.recording or Recording(self)
         return recording.apply(function, args, kwargs or {}, name)
 
@@ -191,7 +191,7 @@ def recording_namespace(xp: Any) -> RecordingNamespace:
 
 
 class Recording:
-    """The operations of one step so far. Its arrays are known by number.
+    """The operations of one step so far. Each array has a number, which nodes refer to it by.
 
     Attributes
     ----------
@@ -218,12 +218,12 @@ class Recording:
         self.bases: dict[int, int] = {}
         self.pieces: dict[int, list[int]] = {}
         self.mutated: set[int] = set()
-        self._keys: dict[int, int] = {}  # of each Recorded, by its id
+        self._keys: dict[int, int] = {}  # the number of each Recorded, by its id
         self._alive: list[Recorded] = []  # an id stays an object's only while the object lives
         self._scalars: dict[Hashable, Recorded] = {}  # by the operation that made them
 
     def give(self, array: Array) -> Recorded:
-        """Return an array of the caller's for the step to work on."""
+        """Return the caller's array as one that records, for the step to work on."""
         return self._new(array, "given")
 
     def _new(self, array: Array, source: str) -> Recorded:
@@ -268,7 +268,7 @@ class Recording:
         self.pieces[number] = list(keys)
         for key in keys:
             self.sources[key], self.bases[key] = "view", number
-        if is_new:  # else the pieces stay the same objects, by which `Fold` knows them
+        if is_new:  # else the pieces stay the same objects, because `Fold` goes by their ids
             self.view_pieces(number, self.arrays)
         return number
 
@@ -297,8 +297,8 @@ class Recording:
         """Carry an operation out and note it."""
         refs, named = self._refer(args), {k: self._refer(v) for k, v in kwargs.items()}
         _refuse(name, function, refs, named, self.arrays)
-        # optimizers compute the same scalars for each parameter, such as Adam's corrections: once
-        # is enough
+        # optimizers compute the same scalars, such as Adam's corrections, anew for each parameter;
+        # here they are computed once
         scalar = not named and self._is_of_scalars(refs)
         call = (function, *map(exact, refs)) if scalar else None
         if call in self._scalars:
@@ -370,15 +370,15 @@ class Recording:
             self.nodes.insert(0, copying(root, pristine))
         ufunc(self.arrays[key], value, out=self.arrays[key])
         self.mutated.add(root)
-        if not self.arrays[root].ndim:  # what was computed from it so far isn't valid any more
+        if not self.arrays[root].ndim:  # scalars that were computed from it have changed as well
             self._scalars.clear()
         self._append("mutate", "", ufunc, (Ref(key), operand), {}, key)
 
     def check(self, recorded: Recorded) -> bool:
         """Return the truth of an array. The program will check that it is still the same.
 
-        Where it isn't, the step is taken anew from its beginning, so nothing that the caller gave
-        may have been changed before.
+        If it isn't, the step begins again from the caller's arrays, so none of these may have been
+        changed before.
         """
         if any(self.sources[root] == "given" for root in self.mutated):
             raise RecordingError(
@@ -390,7 +390,7 @@ class Recording:
         return truth
 
 
-# functions that take a shape from numbers
+# functions that take the shape of their result, or repeats, from numbers
 _BY_VALUE = {"arange", "linspace", "eye", "full", "zeros", "ones", "empty", "repeat", "tile"}
 # functions that look only at an array's shape and dtype
 _BY_SHAPE = {"zeros_like", "ones_like", "full_like", "empty_like"}
@@ -399,9 +399,10 @@ _BY_SHAPE = {"zeros_like", "ones_like", "full_like", "empty_like"}
 def _refuse(
     name: str, function: Any, args: Any, kwargs: dict[str, Any], arrays: Sequence[Array]
 ) -> None:
-    """Raise `RecordingError` where the shape of a result, or its bits, depend on more than a shape.
+    """Raise `RecordingError` if the shape of a result depends on values, or its bits on scalars.
 
-    The power of two scalars has other bits in NumPy than the power of two 0-d arrays.
+    NumPy's power of two scalars has other bits than that of two 0-d arrays, which a program would
+    compute.
     """
     refs = list(refs_in((args, kwargs)))
     values = 1 if name in ("repeat", "tile") else 0  # arrays that don't determine the shape
