@@ -6,7 +6,7 @@ alike by every array library. Three things are not, and this package replaces th
 * **Products and sums**, whose order is up to the BLAS. Ozaki's error-free split cuts each operand
   into slices of few bits. Products of slices are integers below 2^53 times a power of two, so any
   BLAS gives them exactly, in any order; they are added in a fixed order.
-* **exp, log, tanh, …**, which each library has its own of. Here they are tables and short
+* **exp, log, tanh, …**, which each library computes in its own way. Here they are tables and short
   polynomials made of the operations above.
 * **The smallest numbers.** XLA and CuPy flush subnormals to zero, and NumPy keeps them. Here every
   number is a multiple of the least normal one, 2^-1022 in float64 and 2^-126 in float32. So no sum
@@ -16,11 +16,11 @@ alike by every array library. Three things are not, and this package replaces th
 Operations run one by one. A compiler that sees two of them may fuse them, so nothing here may be
 compiled by ``jit``.
 
-From bottom to top: `formats` and `exact` are numbers and operations; `facts` is what is known of
-elements without looking; `tables`, `functions` and `random` are elementwise. An `operand` is a raw
-array with its facts; `cuts`, `pixels` and `products` compute with operands, under the `assumptions`
-of an epoch. `survey` finds the facts of a data set, `array` adds operators to an operand, and
-`namespace` has the functions.
+The modules, from bottom to top: `formats` has the numbers, `exact` operations without a rounding
+error, and `facts` what is known of elements without looking at them; `tables`, `functions` and
+`random` are elementwise. An `operand` is a raw array with its facts; `cuts`, `pixels` and
+`products` compute with operands, under the `assumptions` of an epoch. `survey` finds the facts of a
+data set, `array` adds operators to an operand, and `namespace` has the functions.
 
 References
 ----------

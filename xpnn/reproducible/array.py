@@ -52,7 +52,7 @@ class Array(Operand):
     """
 
     __slots__ = ("_xp", "owned")
-    __array_ufunc__ = None  # numpy_array + Array must come to us, not be done elementwise
+    __array_ufunc__ = None  # so that numpy_array + Array calls __radd__ here
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, xp: Any, raw: Raw, facts: Facts, *, owned: bool = False) -> None:

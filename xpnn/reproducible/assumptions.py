@@ -28,7 +28,7 @@ class Assumptions:
         self._all: Raw | None = None
 
     def add(self, condition: Raw) -> None:
-        """Assume one condition more, a raw array without dimensions."""
+        """Assume another condition, a raw array without dimensions."""
         self._all = condition if self._all is None else self._all & condition
 
     def hold(self) -> bool:

@@ -16,9 +16,10 @@ Raw = Any
 # The safe range of magnitudes: between 2^-SAFE and 2^SAFE, slices and their products are normal
 # numbers of float64. Zero is safe too.
 SAFE = 400
-# with fewer elements the number of operations counts, with more that of passes over the elements
+# with fewer elements, the number of operations decides on the time; with more, the number of
+# passes over the elements
 SMALL = 20_000
-# NumPy buffers rows shorter than this, and a pass takes twice the time
+# NumPy copies rows shorter than this into a buffer, and a pass takes twice the time
 LONG = 4096
 # the widths that `width_of` tries
 _WIDTHS = (42, 32, 21, 16, 8)
@@ -32,7 +33,7 @@ class Cut(NamedTuple):
 
 
 class Scaled(NamedTuple):
-    """An operand as ``y * unit * 2**(300 * level)`` with |y| <= 1, along an axis."""
+    """An operand as ``y * unit * 2**(300 * level)``, |y| <= 1; one unit and level along an axis."""
 
     y: Raw
     unit: Raw
@@ -71,20 +72,23 @@ def cut(
 
     With L the least power of two not below `scale` times the maximum of |x| along `axis`, the first
     slice is x rounded to a multiple of 2^-bits[0] L, its quantum. Each further slice is the rest
-    rounded to a quantum that is 2^(bits[k]+1) times finer. So a slice is at most 2^bits[k] of its
-    quanta. Adding and subtracting 1.5 * 2^52 quanta does the rounding, and all else is exact.
+    rounded to a quantum that is 2^(bits[k]+1) times finer; the rest is at most half the quantum
+    before, hence the 1. So a slice is at most 2^bits[k] of its quanta. Adding and subtracting
+    1.5 * 2^52 quanta does the rounding, because float64 numbers of that size are whole quanta. All
+    else is exact.
 
     A cut is kept with its operand. A transpose uses the cuts of its original, so that one cut
     serves ``x @ w`` and ``x.T @ dy``.
     """
     original = operand.original
     if original is not None:
-        found = cut(original, -3 - axis, bits, xp, scale=scale)
+        found = cut(original, -3 - axis, bits, xp, scale=scale)  # -1 for -2, and -2 for -1
         if found is None:
             return None
         return Cut([xp.matrix_transpose(piece) for piece in found.slices], found.low)
     low, high, _ = operand.facts
     if scale == 1.0 and high is not None and low > -SAFE and high < SAFE:
+        # a bound for all elements serves both axes, and nothing has to be looked at
         return operand.keep(
             ("grid", *bits),
             lambda: slices(double(operand.raw, xp), high, bits, width=high - low),
@@ -112,7 +116,7 @@ def _cut(operand: Operand, axis: int, bits: Sequence[int], scale: float, xp: Any
 def cut_safe_columns(
     operand: Operand, bits: Sequence[int], scale: float, xp: Any
 ) -> tuple[Cut, Raw]:
-    """Return columns cut as by `cut`, zeros for those that aren't safe, and which are safe."""
+    """Return the operand cut by columns, zeros in those that aren't safe, and which are safe."""
     raw = double(operand.raw, xp)
     maxima = _maxima(raw, -2, xp)
     safe = _are_safe(maxima)
@@ -130,8 +134,8 @@ def _maxima_of(operand: Operand, axis: int, xp: Any) -> tuple[Raw, Condition, in
     """Return the maxima of |x|, whether all of them are safe, and the axis that they are along.
 
     In training most operands are cut along both axes, and looking whether all maxima are safe costs
-    more than the maxima themselves. So the maxima along both axes of a small matrix are computed
-    and looked at together; the axis is None then.
+    more than computing them. So the maxima along both axes of a small matrix are computed together
+    and looked at once; the axis is None then.
     """
     own = None if operand.ndim == 2 and operand.size < SMALL else axis
 
@@ -172,7 +176,7 @@ def _are_safe(maxima: Raw) -> Raw:
 
 
 def _joined(raw: Raw, axis: int, xp: Any) -> Raw:
-    """Return a large matrix that is cut by columns with several rows joined to one long row."""
+    """Return `raw`; a large matrix that is cut by columns has several rows joined to a long one."""
     if axis != -2 or len(raw.shape) != 2 or raw.shape[0] * raw.shape[1] < SMALL:
         return raw
     rows, columns = raw.shape
@@ -210,7 +214,7 @@ def slices(
         shift: Any = math.ldexp(1.5, 52 - depth)
         shift = math.ldexp(shift, high) if unit is None else unit * shift
         if 0 < k == len(bits) - 1:
-            piece = rest  # a difference computed here, so it may be overwritten
+            piece = rest  # a difference that was computed below, so it may be overwritten
             piece += shift
         else:
             piece = rest + shift
@@ -250,7 +254,7 @@ def level_of(magnitude: Raw, xp: Any) -> Raw:
     level = magnitude * 0.0
     for k in range(-3, 3):
         level = level + xp.astype(magnitude >= 2.0 ** (300 * k + 150), xp.float64)
-    return level - 3.0
+    return level - 3.0  # what reaches none of the six bounds has the lowest level
 
 
 def power300(level: Raw, xp: Any) -> Raw:
@@ -274,8 +278,8 @@ def scaled(raw: Raw, axis: int, xp: Any) -> Scaled:
 def unscaled(raw: Raw, unit: Raw, level: Raw, xp: Any) -> Raw:
     """Return ``raw * unit * 2**(300 * level)`` for |level| <= 6, canonical.
 
-    The two factors of the power are both large or both small. So if the first product is rounded
-    or flushed, the result is zero anyway.
+    2**(300 * level) may be out of range, so it is two factors. They are both large or both small:
+    if the first product is rounded or flushed, the result is zero anyway.
     """
     first = xp.minimum(xp.maximum(level, -3.0), 3.0)
     raw = raw * unit

@@ -7,8 +7,8 @@ from typing import Any
 
 Raw = Any
 
-# OpenBLAS has faster kernels, on some processors, for products of up to so many multiplications,
-# but thin blocks gain nothing
+# on some processors OpenBLAS has faster kernels for products of at most this many multiplications,
+# but blocks thinner than this gain nothing
 _BLOCK = 980_000
 _THIN = 32
 
@@ -30,6 +30,7 @@ def two_sum(a: Raw, b: Raw) -> tuple[Raw, Raw]:
 
 def two_product(a: Raw, b: Raw) -> tuple[Raw, Raw]:
     """Return a * b as its rounded value and the rounding error (Dekker, Veltkamp)."""
+    # Each factor is split into halves of at most 26 bits by 2^27 + 1; products of halves are exact.
     parts = []
     for x in (a, b):
         big = x * 134217729.0

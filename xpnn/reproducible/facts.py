@@ -30,9 +30,9 @@ class Facts(NamedTuple):
     pixels: Pixels | None = None
 
     def bounds(self) -> Facts:
-        """Return `low` and `high` only, which hold for the same magnitudes in any arrangement."""
+        """Return `low` and `high` only, which stay true if elements change their order or sign."""
         return Facts(self.low, self.high)
 
 
-# of integers and truth values
+# what is known of integers and truth values
 WHOLE = Facts(0)

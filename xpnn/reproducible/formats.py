@@ -31,7 +31,7 @@ class Format(NamedTuple):
         x + shift stays in the binade of shift, so the addition rounds x to a multiple of q, and
         the subtraction is exact. Where |x| is larger, its own ulp makes it a multiple of q/2.
         Everything below q/2 becomes +0: a subnormal, the zero that a library made of it, and -0.
-        So does q/2 itself, because one library rounds a product to it which another flushes.
+        So does q/2 itself, because one library may round a product to it that another one flushes.
         """
         small = xp.abs(x) < self.shift / 3
         rounded = x + self.shift

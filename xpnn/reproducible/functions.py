@@ -19,7 +19,7 @@ _PER_LN2_64 = float.fromhex("0x1.71547652b82fep+6")
 
 
 class Functions:
-    """The functions, computed by one library, with its tables on each device that needs them.
+    """The functions, computed by one library. Tables are copied to a device when it needs them.
 
     Parameters
     ----------
@@ -45,8 +45,9 @@ class Functions:
         return self._xp.take(table, index, axis=0)
 
     def _index(self, n: Raw, first: int, table: Raw) -> Raw:
-        """Return the index of whole `n` in a table that begins with `first`; any for a NaN."""
-        # which integer a NaN becomes depends on the processor, so the mask keeps it in the table
+        """Return the index of whole `n` in a table that begins with `first`; any one for a NaN."""
+        # a NaN becomes an integer that depends on the processor; the mask keeps it in the table,
+        # and the result is NaN whatever the entry
         return self._xp.astype(n + float(-first), self._xp.int64) & (table.shape[0] - 1)
 
     def exp(self, x: Raw) -> Raw:
@@ -70,14 +71,14 @@ class Functions:
         scale = self._gather(table, index)
         p *= scale
         p += scale
-        p += p  # the table has halves, because 2^1024 is out of range; here it may overflow
+        p += p  # the table has halves, because 2^1024 is out of range; only this may overflow
         return p
 
     def sigmoid(self, x: Raw) -> Raw:
         """Return 1 / (1 + e^-x).
 
-        With e = e^-|x| and q = e / (1 + e), it is 1 - q for x >= 0, else e - e q. So the rounding
-        error of 1 + e is only in q, which is subtracted.
+        With e = e^-|x| and q = e / (1 + e), it is 1 - q for x >= 0, and e - e q otherwise. So only
+        q has the rounding error of 1 + e, and the number that is subtracted is the smaller one.
         """
         xp = self._xp
         e = self.exp(-xp.abs(x))
@@ -145,8 +146,8 @@ class Functions:
 
         x = 2^k m with m in [45/64, 90/64). With j/64 nearest to m and r = (64 m - j)/j,
         log x = k ln2 + log(j/64) + r - r^2/2 + .... Each of the first three terms has a leading
-        part that is a multiple of 2^-40. These parts add up exactly. What is left over is small
-        and is summed up by itself.
+        part that is a multiple of 2^-40. These parts add up exactly. Their rests are small, and are
+        summed up first.
         """
         xp = self._xp
         edges, scales, inverse, high, low = self._table(tables.log, x)
@@ -156,10 +157,10 @@ class Functions:
         large = m >= 2.0**900
         shrink = xp.where(large, 2.0**-200, one)
         m *= shrink
-        place = xp.searchsorted(edges, m, side="right")
-        scale = self._gather(scales, place)
+        interval = xp.searchsorted(edges, m, side="right")
+        scale = self._gather(scales, interval)
         m *= scale
-        k = xp.astype(place, xp.float64)
+        k = xp.astype(interval, xp.float64)
         k += xp.where(large, -821.0, one * -1021.0)
         j = xp.floor(m * 64.0 + 0.5)
         index = xp.astype(j, xp.int64) - 45

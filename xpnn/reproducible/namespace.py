@@ -24,24 +24,24 @@ Precision = Literal["training", "full"]
 PRECISIONS = ("training", "full")
 
 # The names of the array API that the library computes exactly, by how their results are wrapped.
-# They give the elements of one array in another arrangement,
+# Elements of one array in another arrangement:
 _LAYOUT = """
 broadcast_to expand_dims flip max min moveaxis permute_dims reshape roll squeeze
 take_along_axis tile repeat tril triu sort unstack
 """
-# the elements of several arrays, or for each place that of one of two arrays,
+# elements of several arrays, and at each position that of one of two arrays:
 _COLLECTION = "concat stack"
 _CHOICE = "maximum minimum where"
-# truth values and indices, from one array or from two,
+# truth values and indices, from one array or from two:
 _QUERY = "all any argmax argmin argsort count_nonzero isfinite isinf isnan logical_not nonzero"
 _COMPARISON = """
 equal greater greater_equal less less_equal logical_and logical_or logical_xor not_equal
 searchsorted
 """
-# new arrays, of small integers or of any numbers,
+# new arrays, of small integers or of any numbers:
 _SMALL_INTEGERS = "empty empty_like eye ones ones_like zeros zeros_like"
 _CREATION = "arange asarray full full_like"
-# or no arrays: these are the library's own.
+# the library's own objects, none of which is an array:
 _VERBATIM = """
 bool can_cast complex128 complex64 e finfo float32 float64 iinfo inf int16 int32 int64 int8
 isdtype nan newaxis pi result_type uint16 uint32 uint64 uint8
@@ -128,7 +128,7 @@ class Namespace:
         return [name for name in {**vars(self), **vars(type(self))} if not name.startswith("_")]
 
     def probe(self, device: Any) -> None:
-        """Find out what must be known of a device, so that no step has to wait for that."""
+        """Find out what must be known of a device, so that no step has to wait for it."""
         self._functions.roots_are_right(device)
 
     # In and out
@@ -148,7 +148,7 @@ class Namespace:
         raw
             An array of the library.
         facts
-            What is known of its elements; None if that is only what follows from the dtype.
+            What is known of its elements; None if only what follows from the dtype.
         """
         if facts is None:
             format_ = self._formats.get(raw.dtype)
@@ -174,7 +174,7 @@ class Namespace:
         array
             The data set.
         pixels
-            Whether to find out if the rows are images, too: their products need less work.
+            Whether to find out if the rows are images: products of these need less work.
         """
         if array.dtype in self._formats and array.size:
             double = cuts.double(array.raw, self._raw)
@@ -202,7 +202,7 @@ class Namespace:
     def _operands(self, a: Any, b: Any, low: Callable[[int, int], int]) -> tuple[Raw, Raw, int]:
         """Return both operands raw, one of which may be a Python number, and the result's ``low``.
 
-        `low` computes it from those of the operands.
+        The function `low` computes it from those of the operands.
         """
         if isinstance(a, Array):
             if isinstance(b, Array):
@@ -395,7 +395,7 @@ class Namespace:
 
     def add(self, a: Any, b: Any, /) -> Array:
         """Return ``a + b``, correctly rounded."""
-        # a sum of multiples of the quantum is a multiple of it, so it is canonical already
+        # a sum of multiples of the least normal number is one too, so it is canonical already
         x, y, low = self._operands(a, b, min)
         return Array(self, x + y, Facts(low), owned=True)
 

@@ -1,4 +1,4 @@
-"""An array of the library with what is known of it."""
+"""`Operand`: a raw array with what is known of its elements."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Operand:
-    """What a product is made of: an array of the library and what is known of its elements.
+    """A factor of a product: an array of the library and what is known of its elements.
 
     It has no operators: `cuts`, `pixels` and `products` compute with the raw arrays.
 
@@ -27,9 +27,9 @@ class Operand:
     Attributes
     ----------
     base
-        For a transpose: the original, and the raw array that this had then.
+        The original of a transpose, and the raw array that the original had then.
     kept
-        What was computed of the elements and may be needed again, such as slices.
+        What was computed from the elements and may be needed again, such as slices.
     """
 
     __slots__ = ("base", "facts", "kept", "raw")
@@ -45,7 +45,7 @@ class Operand:
         self.raw, self.facts, self.kept, self.base = raw, facts, {}, None
 
     def keep(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """Return what `compute` returns, and compute it only once for each key."""
+        """Return what `compute` returns; it is called only once for each key."""
         if key not in self.kept:
             self.kept[key] = compute()
         found: T = self.kept[key]

@@ -2,9 +2,9 @@
 
 A pixel is ``p / 255`` rounded to float32, with a level p of 0 to 255. It is a multiple of 2^-31,
 which leaves some 14 of a product's 53 bits to the other operand. But the rest of that operand need
-not be multiplied by pixels of 31 bits: the number ``SLOPE * p``, whose p has eight bits, is within
-2^-33 p of the pixel. That is as near as the precision "training" asks for, and it leaves to the
-rest all the bits that it needs.
+not be multiplied by all 31 bits of a pixel: ``SLOPE * p`` is within 2^-33 p of it, near enough for
+the precision "training". So the rest is multiplied by p, which has only eight bits and leaves to
+the rest all that it needs, and the result by SLOPE.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BITS = (0, 31)
 _MOST = 1024.0
 _SLACK = 1.0 + 2.0**-12
 
-# how many elements `find_pixels` looks at in one go
+# how many elements `find_pixels` looks at at once, so that its copies stay small
 _CHUNK = 1 << 22
 
 
@@ -77,8 +77,8 @@ def levels_of(x: Raw, xp: Any) -> Raw:
 def product(a: Operand, b: Operand, xp: Any) -> tuple[Raw, int, Raw | None] | None:
     """Return ``a @ b`` in float64, its ``low``, and which columns are right (None if all are).
 
-    A column is right if that of `b` is in the safe range. There is no result, None, if `a` isn't
-    pixels or their transpose, or is too bright.
+    A column is right if the same column of `b` is in the safe range. The result is None if `a`
+    isn't pixels or their transpose, or is too bright.
 
     Notes
     -----
@@ -98,6 +98,8 @@ def product(a: Operand, b: Operand, xp: Any) -> tuple[Raw, int, Raw | None] | No
     x, levels, pixels = found
     largest = a.shape[-1] * pixels.highest * SLOPE
     allowed = min(largest, math.sqrt(126.5 * largest), _MOST)
+    # the sum of a row must be at most S; a transpose has no images in its rows, so only the highest
+    # level bounds their sums
     if (pixels.most * SLOPE if a.original is None else largest) > allowed:
         return None
     scale = 2.0**-22 * _SLACK * allowed
@@ -114,9 +116,9 @@ def product(a: Operand, b: Operand, xp: Any) -> tuple[Raw, int, Raw | None] | No
 
 
 def _parts(a: Operand, xp: Any) -> tuple[Raw, Raw, Pixels] | None:
-    """Return the pixels in float64, their levels and what is known of them, None if there are none.
+    """Return the pixels in float64, their levels and what is known of them; None if not pixels.
 
-    Those of a transpose are transposed.
+    If `a` is a transpose, pixels and levels are transposes of those that its original keeps.
     """
     original = a.original
     if original is not None:

@@ -1,10 +1,10 @@
-"""Products and sums of slices: each is exact in any order, and they are added in a fixed one."""
+"""Products and sums of slices: each is exact in any order, and they are added in a fixed order."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from xpnn.reproducible import cuts, pixels
 from xpnn.reproducible.cuts import Cut, Window
@@ -29,6 +29,7 @@ def matmul(a: Operand, b: Operand, xp: Any) -> tuple[Raw, int]:
 
 
 def _by_slices(a: Operand, b: Operand, single: bool, xp: Any) -> tuple[Raw, int]:
+    # in float32, one slice fewer is precise enough
     bits = cuts.bits_for(a.shape[-1])
     slices = (bits,) * ((1 if single else 2) if bits == 21 else (2 if single else 3))
     left, right = cuts.cut(a, -1, slices, xp), cuts.cut(b, -2, slices, xp)
@@ -38,7 +39,10 @@ def _by_slices(a: Operand, b: Operand, single: bool, xp: Any) -> tuple[Raw, int]
 
 
 def _products(a: list[Raw], b: list[Raw], count: int) -> Raw:
-    """Return the sum of the products of slices p and q with p + q < count, the smallest first."""
+    """Return the sum of the products of slices p and q with p + q < count, the smallest first.
+
+    The sum of the other products is within the error bound.
+    """
     total: Any = None
     for order in reversed(range(count)):
         for p in range(order + 1):
@@ -60,6 +64,7 @@ def _careful_matmul(
     for raw, axis, cut in ((a, -1, left), (b, -2, right)):
         raw = cuts.double(raw, xp)
         if cut is not None:
+            # its slices aren't scaled: the unit is 1 and the level 0
             pieces.append(cut.slices)
             zero = xp.max(raw, axis=axis, keepdims=True) * 0.0
             units.append(zero + 1.0)
@@ -76,36 +81,58 @@ def _careful_matmul(
     return product if finite else _specials(product, a, b, xp)
 
 
+class _Masks(NamedTuple):
+    """Which elements are of each kind, as 1.0 and 0.0; `number` is all but NaN."""
+
+    positive: Raw
+    negative: Raw
+    zero: Raw
+    plus_inf: Raw
+    minus_inf: Raw
+    nan: Raw
+    number: Raw
+
+
+def _masks(x: Raw, xp: Any) -> _Masks:
+    infinite = xp.isinf(x)
+    masks = (
+        x > 0,
+        x < 0,
+        x == 0,
+        infinite & (x > 0),
+        infinite & (x < 0),
+        xp.isnan(x),
+        ~xp.isnan(x),
+    )
+    return _Masks(*(xp.astype(mask, xp.float64) for mask in masks))
+
+
 def _specials(product: Raw, a: Raw, b: Raw, xp: Any) -> Raw:
     """Return `product`, which is that of the finite elements, with its infinities and NaN put in.
 
     Each kind of term is counted by a product of masks. Such counts are small whole numbers, which
     are exact in any order.
     """
-
-    def signs(x: Raw) -> list[Raw]:
-        infinite = xp.isinf(x)
-        masks = (
-            x > 0,
-            x < 0,
-            x == 0,
-            infinite & (x > 0),
-            infinite & (x < 0),
-            xp.isnan(x),
-            ~xp.isnan(x),
-        )
-        return [xp.astype(mask, xp.float64) for mask in masks]
-
-    ap, an, az, api, ani, anan, aok = signs(a)
-    bp, bn, bz, bpi, bni, bnan, bok = signs(b)
-    plus = api @ bp + ani @ bn + ap @ bpi + an @ bni
-    minus = api @ bn + ani @ bp + ap @ bni + an @ bpi
+    x, y = _masks(a, xp), _masks(b, xp)
+    # infinity times a number of either sign; infinities have a sign too
+    plus = (
+        x.plus_inf @ y.positive
+        + x.minus_inf @ y.negative
+        + x.positive @ y.plus_inf
+        + x.negative @ y.minus_inf
+    )
+    minus = (
+        x.plus_inf @ y.negative
+        + x.minus_inf @ y.positive
+        + x.positive @ y.minus_inf
+        + x.negative @ y.plus_inf
+    )
     nan = (
-        anan @ (bok + bnan)
-        + (aok + anan) @ bnan
-        + (api + ani) @ bz
-        + az @ (bpi + bni)
-        + plus * minus
+        x.nan @ (y.number + y.nan)  # NaN times anything
+        + (x.number + x.nan) @ y.nan
+        + (x.plus_inf + x.minus_inf) @ y.zero  # infinity times zero
+        + x.zero @ (y.plus_inf + y.minus_inf)
+        + plus * minus  # infinity minus infinity
     )
     product = xp.where(plus > 0, math.inf, product)
     product = xp.where(minus > 0, -math.inf, product)
@@ -167,7 +194,10 @@ def _all_products(
 
 
 def _sum_of_levels(sums: dict[int, tuple[Raw, Raw]], shift: int, xp: Any) -> Raw:
-    """Return the sum of (total + error) * 2**(300 * (k + shift)) over levels k, highest first."""
+    """Return the sum of (total + error) * 2**(300 * (k + shift)) over levels k, highest first.
+
+    Each power is two factors, because it may be out of range.
+    """
 
     def at(level: int) -> list[Raw]:
         first = max(-3, min(3, level + shift))
@@ -189,7 +219,8 @@ def sum_(x: Operand, axis: int, keepdims: bool, xp: Any) -> tuple[Raw, int]:
 
     `axis` is -1 or -2.
     """
-    # one slice of 43 bits if the sum of so many terms is exact, else the two slices of `matmul`
+    # a sum of at most 2^10 terms of 43 bits is exact (2^10 * 2^43 = 2^53); for more terms, the two
+    # slices of `matmul`
     bits = (43,) if x.shape[axis] <= 2**10 else (21, 21)
     found = cuts.cut(x, axis, bits, xp)
     if found is not None:

@@ -15,14 +15,14 @@ _functions = Functions(np)
 def randn(rng: np.random.RandomState, *shape: int) -> Any:
     """Return ``rng.randn(*shape)``, with the same bits on every platform.
 
-    This is the legacy Gaussian, Marsaglia's polar method, drawn from the same stream: `rng` is left
-    where ``rng.randn`` would leave it, with the same second value in store. Only the logarithm
+    This is NumPy's legacy method, Marsaglia's polar method, drawn from the same stream: `rng` is
+    left where ``rng.randn`` would leave it, with the same second value in store. Only the logarithm
     differs, which ``rng.randn`` takes from the platform; values are within 1 ulp of NumPy's.
 
     Parameters
     ----------
     rng
-        The stream.
+        The stream; it is advanced.
     *shape
         The shape of the result.
 

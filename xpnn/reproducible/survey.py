@@ -1,4 +1,4 @@
-"""What is known of a whole data set, found by looking at all of it once, also part by part."""
+"""What is known of a whole data set, found by looking at all of it once, perhaps part by part."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xpnn.reproducible.pixels import find_pixels_of_parts
 
 Raw = Any
 
-# rows that are made canonical in one go, so that the copies stay small
+# rows that are made canonical at once, so that the copies stay small
 _ROWS = 1024
 
 
@@ -48,7 +48,7 @@ def survey(parts: Callable[[], Iterable[np.ndarray]], *, pixels: bool = True) ->
 def find_facts(
     parts: Callable[[], Iterable[Raw]], low: int, xp: Any, *, pixels: bool
 ) -> Facts | None:
-    """Return what is known of all parts together, or None if nothing spares work.
+    """Return what is known of all parts together, or None if it would save no work.
 
     The parts are canonical, in float64, and all elements are multiples of ``2**low``.
     """

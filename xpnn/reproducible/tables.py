@@ -50,7 +50,7 @@ _LOG2 = -_log(Fraction(1, 2))
 # The leading parts have few bits, so that n times them is exact: 17 + 36 and 11 + 40 bits.
 LN2_64 = _parts(_LOG2 / 64, -42)
 LN2 = _parts(_LOG2, -40)
-# the first n of the table of `exp`
+# the least n of the table of `exp`
 EXP_FIRST = -65472
 # e^x is beyond the range of float64 here, but the table still has an entry
 EXP_OVERFLOWS = 710.0
