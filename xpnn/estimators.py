@@ -629,7 +629,8 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     hidden_layer_sizes
         The widths of the hidden layers, each >= 1; none if empty.
     activation
-        Of the hidden layers: any of xpnn's, with parameters, "h_swish:n=6"; "logistic" is sigmoid.
+        That of the hidden layers: any of xpnn's, with parameters, "h_swish:n=6"; "logistic" is
+        sigmoid.
     solver
         "adam" or "sgd" (with `momentum`); there is no "lbfgs", and so no ``max_fun``.
     alpha
@@ -637,17 +638,17 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
         biases, >= 0. It isn't part of the losses that are shown. A last, smaller mini-batch has
         no larger one here, and a mini-batch's n doesn't follow the weights of its samples.
     batch_size
-        >= 1; "auto" is ``min(200, n)``.
+        The samples of a mini-batch, >= 1; "auto" is ``min(200, n)``.
     learning_rate
         For "sgd": "constant"; "invscaling", divided by ``(t + 1) ** power_t`` after each epoch,
         with t the samples seen so far; or "adaptive", divided by 5 where training would stop, as
         long as it is above 1e-6.
     learning_rate_init
-        > 0.
+        The first learning rate, > 0.
     power_t
-        Of "invscaling", >= 0.
+        The exponent of "invscaling", >= 0.
     max_iter
-        Epochs, >= 1.
+        The number of epochs, >= 1.
     shuffle
         Whether each epoch takes the samples in a new order.
     random_state
@@ -664,14 +665,14 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
         of the optimizer: the bits are those of one run of all the epochs. The network, its
         backend and dtype stay.
     momentum
-        Of "sgd", >= 0 and < 1.
+        The momentum of "sgd", >= 0 and < 1.
     nesterovs_momentum
-        Whether it is Nesterov's.
+        Whether the momentum is Nesterov's.
     early_stopping
         Whether to keep a part of the samples for validation, stratified but for multilabels, and
         to go back to the weights that were best there.
     validation_fraction
-        Of the samples, >= 0 and < 1; two samples or more.
+        The share of the samples kept for validation, >= 0 and < 1; at least two samples.
     beta_1, beta_2, epsilon
         Of "adam", `epsilon` as in the paper, beside the corrected root; scikit-learn adds it to the
         uncorrected one.
@@ -683,14 +684,15 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     reproducible
         Whether every backend gives the same bits.
     flood
-        The level b of `Flooding` around the loss, none if None; several logistic outputs have the
-        mean of their losses for a loss there.
+        The level b of `Flooding` around the loss, no flooding if None.
+        With several logistic outputs, the loss there is the mean of their losses.
     dropout
-        The p of a `Dropout` after each hidden activation, none if None.
+        The p of a `Dropout` after each hidden activation; no dropout if None.
     batch_norm
         Whether a `BatchNorm` follows each hidden `Dense` layer.
     schedule
-        Of the learning rate, by name: "cosine:final=0.01". Made for `max_iter` epochs.
+        The schedule of the learning rate, by name: "cosine:final=0.01". It is made for
+        `max_iter` epochs.
 
     Attributes
     ----------
@@ -923,7 +925,10 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
         return self._fit(X, y, sample_weight, partial=True)  # type: ignore[no-any-return]
 
     def predict(self, X: Array) -> Array:
-        """Return the values for each row of `X`, shape (n,) or (n, outputs); arrays as there."""
+        """Return the values for each row of `X`, shape (n,) or (n, outputs).
+
+        The array is of the library that `MLPClassifier.predict` would answer with.
+        """
         values = self._values(X)
         return _answer(X, values[:, 0] if values.shape[1] == 1 else values)
 

@@ -70,13 +70,13 @@ def check_gradients(
     backends
         Names; every one that is installed if None.
     seed
-        Of the random inputs.
+        The seed of the random inputs.
 
     Returns
     -------
     report
-        What was compared; printed, it is a table. Of an array of a layer or a model with more than
-        25 entries, 25 are drawn, or in one of the mini-batches 100.
+        What was compared; printed, it is a table. In an array of a layer or a model with more than
+        25 entries, 25 are drawn, or 100 in one of the mini-batches.
 
     Raises
     ------
@@ -91,8 +91,8 @@ def check_gradients(
     singles: list[dict[str, Slopes]] = [{} for subject in subjects for _ in subject.cases]
 
     def check(backend: Backend) -> tuple[int, int, float]:
-        placed = [_Placed(subject, backend, seed) for subject in subjects]
-        cases = [(each, case) for each in placed for case in each.subject.cases]
+        compiled = [_Compiled(subject, backend, seed) for subject in subjects]
+        cases = [(each, case) for each in compiled for case in each.subject.cases]
         found = [_check(*pair, single) for pair, single in zip(cases, singles, strict=True)]
         entries, kinks, errors = zip(*found, strict=True)
         return sum(entries), sum(kinks), max(errors)
@@ -100,7 +100,7 @@ def check_gradients(
     return report(name, "the derivative is right", backends, check)
 
 
-class _Placed:
+class _Compiled:
     """A subject on a backend: compiled, and called with a case's host arrays."""
 
     def __init__(self, subject: Subject, backend: Backend, seed: int) -> None:
@@ -206,7 +206,7 @@ class _Placed:
                 raise PartError(f"{what}, {wanted[index]:.9g} at [{at}], got {got[index]:.9g}")
 
 
-def _check(placed: _Placed, case: Case, singles: dict[str, Slopes]) -> tuple[int, int, float]:
+def _check(placed: _Compiled, case: Case, singles: dict[str, Slopes]) -> tuple[int, int, float]:
     """Check one case; return the entries, kinks and error of a `Row`.
 
     In float64, `singles` takes what the gradients in float32 must be.
@@ -249,7 +249,7 @@ def _in_single(found: Slopes, gradient: np.ndarray, largest: float | None) -> Sl
 
 
 def _errors(
-    placed: _Placed, case: Case, name: str, gradient: np.ndarray, wanted: Slopes
+    placed: _Compiled, case: Case, name: str, gradient: np.ndarray, wanted: Slopes
 ) -> np.ndarray:
     """Return how far a gradient is from what is wanted, or raise if that is too far."""
     own = gradient.ravel()[wanted.entry]

@@ -19,7 +19,7 @@ from xpnn.verification.tracing import trace_of
 
 
 class Difference(NamedTuple):
-    """The largest difference between the arrays of two models, and between them relatively."""
+    """The largest absolute and the largest relative difference between the arrays of models."""
 
     absolute: float
     relative: float
@@ -181,8 +181,8 @@ def _first_apart(
     if a.diverged != b.diverged:
         epoch = len(a.hashes) if epoch is None else epoch
         ends = [found.diverged or "its loss is finite there" for found in records]
-        told = (f"{backend.name}: {end}" for backend, end in zip(pair, ends, strict=True))
-        ended = f" ({'; '.join(told)})"
+        named = (f"{backend.name}: {end}" for backend, end in zip(pair, ends, strict=True))
+        ended = f" ({'; '.join(named)})"
     if epoch is None:
         line = _first_difference(a.log, b.log)
         if line is None:
