@@ -206,32 +206,32 @@ class _Compiled:
                 raise PartError(f"{what}, {wanted[index]:.9g} at [{at}], got {got[index]:.9g}")
 
 
-def _check(placed: _Compiled, case: Case, singles: dict[str, Slopes]) -> tuple[int, int, float]:
+def _check(compiled: _Compiled, case: Case, singles: dict[str, Slopes]) -> tuple[int, int, float]:
     """Check one case; return the entries, kinks and error of a `Row`.
 
     In float64, `singles` takes what the gradients in float32 must be.
     """
-    elementwise, double = placed.subject.elementwise, placed.backend.dtype_name == "float64"
+    elementwise, double = compiled.subject.elementwise, compiled.backend.dtype_name == "float64"
     entries, kinks, worst = 0, 0, 0.0
     try:
-        value, gradients = placed.gradients(case)
+        value, gradients = compiled.gradients(case)
         sizes = [np.abs(gradient[np.isfinite(gradient)]) for gradient in gradients.values()]
         # of all arrays together: the gradient of one of them may be 0
         largest = max(float(size.max(initial=0.0)) for size in sizes) or 1.0
         for name, gradient in gradients.items():
-            wanted = placed.slopes(case, name) if double else singles[name]
+            wanted = compiled.slopes(case, name) if double else singles[name]
             if elementwise and not double:
                 # a value beyond the dtype's largest has no derivative
                 wanted = wanted.take(np.isfinite(value.ravel()[wanted.entry]))
-            errors = _errors(placed, case, name, gradient, wanted)
+            errors = _errors(compiled, case, name, gradient, wanted)
             entries, kinks = entries + errors.size, kinks + int(wanted.kink.sum())
             worst = max(worst, float(errors[~wanted.kink].max(initial=0.0)) / largest)
             if double:
                 singles[name] = _in_single(wanted, gradient, None if elementwise else largest)
-        placed.check_alike(case)
+        compiled.check_alike(case)
     except PartError as error:
         samples = f"{case.samples} sample{'s' * (case.samples > 1)}"
-        raise PartError(f"with {samples}{placed.subject.how}, {error}") from error.__cause__
+        raise PartError(f"with {samples}{compiled.subject.how}, {error}") from error.__cause__
     return entries, kinks, worst
 
 
@@ -249,7 +249,7 @@ def _in_single(found: Slopes, gradient: np.ndarray, largest: float | None) -> Sl
 
 
 def _errors(
-    placed: _Compiled, case: Case, name: str, gradient: np.ndarray, wanted: Slopes
+    compiled: _Compiled, case: Case, name: str, gradient: np.ndarray, wanted: Slopes
 ) -> np.ndarray:
     """Return how far a gradient is from what is wanted, or raise if that is too far."""
     own = gradient.ravel()[wanted.entry]
@@ -260,9 +260,9 @@ def _errors(
     first = int(wrong[0])
     index = np.unravel_index(wanted.entry[first], gradient.shape)
     at, beside, more = ", ".join(str(int(i)) for i in index), "", ""
-    if placed.subject.elementwise:
-        beside = f" and its output's gradient {placed.cotangent(gradient.shape)[index]:g}"
-    if placed.backend.dtype_name == "float32":
+    if compiled.subject.elementwise:
+        beside = f" and its output's gradient {compiled.cotangent(gradient.shape)[index]:g}"
+    if compiled.backend.dtype_name == "float32":
         expected = f"{wanted.central[first]:.7g}, as in float64"
     else:
         expected = wanted.expected(first)
