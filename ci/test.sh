@@ -5,7 +5,7 @@
 # CUDA 13, cupy13 its oldest one, 13, with CUDA 12. Without a card they run on an emulated one, see
 # ci/cuda_on_cpu/README.md, which needs g++. oldest takes the least versions that pyproject.toml
 # allows of what users install, and leaves out the type check, which knows the newest ones.
-# What is compiled is kept in XPNN_CACHE, ~/.cache/xpnn if not set: kernels and JAX's programs.
+# What is compiled is kept in XPNN_CACHE, ~/.cache/xpnn if not set: kernels, JAX's programs, types.
 set -eu
 cd "$(dirname "$0")/.."
 usage() {
@@ -37,7 +37,8 @@ done
 stamp=$environment/ready-$(cat pyproject.toml ci/torch.txt ci/oldest.py ci/test.sh | cksum | tr ' ' '-')
 if [ ! -e "$stamp" ]; then
     "$python" -m venv "$environment"
-    install="$environment/bin/pip install --quiet --disable-pip-version-check"
+    # Python compiles what is imported; pip would compile ten times as much
+    install="$environment/bin/pip install --quiet --disable-pip-version-check --no-compile"
     if [ -n "$oldest" ]; then
         "$environment/bin/python" ci/oldest.py > "$environment/oldest.txt"
         install="$install --constraint $environment/oldest.txt"
@@ -48,12 +49,12 @@ if [ ! -e "$stamp" ]; then
 fi
 
 PATH=$PWD/$environment/bin:$PATH
+cache=${XPNN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/xpnn}
 ruff check .
 ruff format --check .
-[ -n "$oldest" ] || mypy
+[ -n "$oldest" ] || mypy --cache-dir "$cache/mypy"
 lint-imports
 
-cache=${XPNN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/xpnn}
 export CUDA_ON_CPU_CACHE="$cache/cuda-on-cpu"
 # JAX compiles as long as all the rest takes; what it compiles doesn't change from run to run
 export JAX_COMPILATION_CACHE_DIR="$cache/jax"
@@ -68,6 +69,6 @@ except cupy.cuda.runtime.CUDARuntimeError:
 if [ -n "$cupy" ] && ! python -c "$has_a_card"; then
     echo "no card: CuPy's tests run on an emulated one"
     export CUDA_ON_CPU_DEVICES=2
-    exec python ci/cuda_on_cpu pytest --numprocesses 2 "$@"
+    exec python ci/cuda_on_cpu pytest --numprocesses 2 --dist worksteal "$@"
 fi
-exec pytest --numprocesses 2 "$@"
+exec pytest --numprocesses 2 --dist worksteal "$@"

@@ -222,9 +222,10 @@ def test_schedules_go_on_too(problem):
         same(whole, pieces)
 
 
-def test_a_pickle_goes_on_where_it_was():
+def test_a_pickle_goes_on_where_it_was(library):
+    backend = open_backend(library, "float64").name
     kind, _, x, y = PROBLEMS["values"]
-    network = kind(max_iter=3, random_state=0, warm_start=True, backend="torch").fit(x, y)
+    network = kind(max_iter=3, random_state=0, warm_start=True, backend=backend).fit(x, y)
     copy = pickle.loads(pickle.dumps(network))
     same(network.fit(x, y), copy.fit(x, y))
 

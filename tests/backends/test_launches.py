@@ -47,6 +47,31 @@ OPTIMIZER = [
 ]
 
 
+CONDITIONS = [0]
+
+
+@pytest.fixture(autouse=True)
+def conditions(monkeypatch):
+    """Count the conditions that `where` gets: CuPy 13 copies each, in one more kernel."""
+    open_backend("cupy", "float32")
+    import cupy
+    from array_api_compat import cupy as xp
+
+    where = xp.where
+
+    def counted(*arguments):
+        CONDITIONS[0] += 1
+        return where(*arguments)
+
+    if int(cupy.__version__.partition(".")[0]) < 14:
+        monkeypatch.setattr(xp, "where", counted)
+
+
+def launches_of(driver):
+    """Return the number of kernels so far, without CuPy 13's copies of conditions."""
+    return driver.coc_launches() - CONDITIONS[0]
+
+
 class Counts(xpnn.Callback):
     """Keeps launches, and copies to device and host, of each step but an epoch's first."""
 
@@ -55,7 +80,7 @@ class Counts(xpnn.Callback):
 
     def now(self):
         copies = (self.driver.coc_copies(kind) for kind in (TO_DEVICE, TO_HOST))
-        return np.array([self.driver.coc_launches(), *copies])
+        return np.array([launches_of(self.driver), *copies])
 
     def on_batches(self, count):
         assert count == 1
@@ -140,10 +165,10 @@ class Evaluation(xpnn.Callback):
         self.driver, self.launches = driver, None
 
     def on_start(self, run):
-        self.before = self.driver.coc_launches()
+        self.before = launches_of(self.driver)
 
     def on_epoch(self, epoch):
-        self.launches = self.driver.coc_launches() - self.before
+        self.launches = launches_of(self.driver) - self.before
 
 
 @pytest.mark.parametrize("reproducible", [False, True], ids=["native", "reproducible"])

@@ -105,7 +105,7 @@ def test_the_report_is_a_table(monkeypatch):
     assert lines[0] == "relu: the derivative is right"
     assert lines[1].split() == ["backend", "dtype", "entries", "kinks", "largest", "error"]
     assert ["numpy", "float64", "4120", "1", "0.0e+00"] in [line.split() for line in lines]
-    assert lines[-1].startswith("skipped cupy: backend 'cupy' is not installed")
+    assert any(line.startswith("skipped cupy: backend 'cupy' is not installed") for line in lines)
     names = {row.backend for row in report.rows} | set(report.skipped)
     assert names == set(BACKENDS)
 

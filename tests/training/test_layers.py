@@ -139,8 +139,7 @@ def error(dtype):
 @pytest.mark.parametrize("momentum", [0.1, 0.75])
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_batch_norm_is_pytorchs(mode, momentum, backend, array, dtype):
-    import torch
-
+    torch = pytest.importorskip("torch")
     theirs = torch_layer(momentum, eps=1e-3)
     theirs.train(mode == "train")
     x = torch.tensor(X, requires_grad=True)
