@@ -5,7 +5,7 @@
 # CUDA 13, cupy13 its oldest one, 13, with CUDA 12. Without a card they run on an emulated one, see
 # ci/cuda_on_cpu/README.md, which needs g++. oldest takes the least versions that pyproject.toml
 # allows of what users install, and leaves out the type check, which knows the newest ones.
-# What is compiled is kept in XPNN_CACHE, ~/.cache/xpnn if not set: kernels, JAX's programs, types.
+# What is compiled is kept in XPNN_CACHE, ~/.cache/xpnn if not set: kernels and JAX's programs.
 set -eu
 cd "$(dirname "$0")/.."
 usage() {
@@ -49,12 +49,12 @@ if [ ! -e "$stamp" ]; then
 fi
 
 PATH=$PWD/$environment/bin:$PATH
-cache=${XPNN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/xpnn}
 ruff check .
 ruff format --check .
-[ -n "$oldest" ] || mypy --cache-dir "$cache/mypy"
+[ -n "$oldest" ] || mypy
 lint-imports
 
+cache=${XPNN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/xpnn}
 export CUDA_ON_CPU_CACHE="$cache/cuda-on-cpu"
 # JAX compiles as long as all the rest takes; what it compiles doesn't change from run to run
 export JAX_COMPILATION_CACHE_DIR="$cache/jax"

@@ -148,7 +148,7 @@ def relu6(u: Array, cap: float = 6.0, *, xp: Any) -> tuple[Array, Pullback]:
     cap
         The largest value, > 0.
     """
-    return functions.clipped(u, 0.0, cap, xp), lambda dz: xp.where((u > 0) & (u < cap), dz, 0.0)
+    return functions.clip(u, 0.0, cap, xp), lambda dz: xp.where((u > 0) & (u < cap), dz, 0.0)
 
 
 @register
@@ -218,7 +218,7 @@ def _scaled(u: Array, factor: float, xp: Any) -> Array:
     if abs(factor) <= 1.0:
         return factor * u
     limit = 1000.0 / abs(factor)
-    return factor * functions.clipped(u, -limit, limit, xp)
+    return factor * functions.clip(u, -limit, limit, xp)
 
 
 @register
@@ -256,7 +256,7 @@ def h_swish(u: Array, n: float = 6.0, *, xp: Any) -> tuple[Array, Pullback]:
         The width of the middle piece, > 0.
     """
     half = 0.5 * n
-    inner, above = functions.clipped(u, -half, half, xp), u > half
+    inner, above = functions.clip(u, -half, half, xp), u > half
     z = xp.where(above, u, inner * (inner + half) / n)
 
     def pullback(dz: Array) -> Array:
@@ -290,7 +290,7 @@ def gelu(u: Array, approximate: str = "none", *, xp: Any) -> tuple[Array, Pullba
     approximate
         "none", or "tanh" for ``Phi(u) = (1 + tanh(sqrt(2/pi) (u + 0.044715 u³))) / 2``.
     """
-    held = functions.clipped(u, -100.0, 100.0, xp)
+    held = functions.clip(u, -100.0, 100.0, xp)
     square = held * held
     if approximate == "tanh":
         scale = math.sqrt(8.0 / math.pi)

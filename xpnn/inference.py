@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnn._core.mapped import scaled
+from xpnn._core.mapped import pixels_as_floats
 from xpnn.backends import namespace, to_numpy
 from xpnn.datasets.checks import as_inputs
 from xpnn.datasets.dataset import Dataset
@@ -133,7 +133,7 @@ def outputs_of(model: Sequential, x: Array) -> Array:
             if source is not None:
                 part = place.asarray(source.rows(start, stop))
             elif x.dtype == xp.uint8:
-                part = place.asarray(scaled(place.to_numpy(x[start:stop, :])))
+                part = place.asarray(pixels_as_floats(place.to_numpy(x[start:stop, :])))
             else:
                 part = x[start:stop, :]
             if source is None and normalizer is not None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers import BACKEND_NAMES, open_backend
 from xpnn._core import random_bits
-from xpnn._core.random_bits import UNIFORM, key_of, split, uniform
+from xpnn._core.random_bits import UNIFORM, split, stream_key, uniform
 from xpnn.backends import get_backend
 
 MASK = (1 << 64) - 1
@@ -38,7 +38,7 @@ def test_split_is_splitmix64(seed, backend):
     moved = backend.asarray(np.array([seed]))
     for key in (seed, moved):
         np.testing.assert_array_equal(backend.to_numpy(split(key, here)), expected)
-    assert key_of(seed, 7) == expected[7]
+    assert stream_key(seed, 7) == expected[7]
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 7])
@@ -88,7 +88,7 @@ DRAWS = 1 << 16
 
 
 def draws(seed, layer, epoch, number):
-    key = split(split(key_of(seed, layer), np.array([epoch])), np.array([number]))
+    key = split(split(stream_key(seed, layer), np.array([epoch])), np.array([number]))
     return uniform(key, DRAWS, xp=get_backend("numpy").xp) / UNIFORM
 
 
@@ -125,7 +125,7 @@ def test_no_key_is_drawn_twice():
     """64 bits each: a repeat among 60,000 has a probability of 1e-10."""
     steps = np.arange(100)
     keys = [
-        split(split(key_of(seed, layer), np.array([epoch])), steps)
+        split(split(stream_key(seed, layer), np.array([epoch])), steps)
         for seed, layer, epoch in itertools.product(range(10), range(6), range(10))
     ]
     assert len(np.unique(keys)) == 60_000

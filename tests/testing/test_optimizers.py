@@ -55,7 +55,7 @@ class Wrong(xpnn.Optimizer):
         ("gradient", "it changes an input"),
         ("dtype", r"in float64: a step must keep the state, .*float64.*, got .*float32"),
         ("shape", r"a step must keep the state, "),
-        ("itself", r"the same steps don't end with the same weights twice: is something kept"),
+        ("itself", r"the same steps don't end with the same parameters twice: is something kept"),
     ],
 )
 @pytest.mark.parametrize("library", ["numpy", "torch"])
@@ -68,7 +68,7 @@ def test_mistakes_in_an_optimizer_are_found(change, message, library):
 
 def test_what_is_kept_in_an_optimizer_is_found_where_steps_are_compiled():
     open_backend("jax")
-    with pytest.raises(PartError, match="the same steps don't end with the same weights twice"):
+    with pytest.raises(PartError, match="the same steps don't end with the same parameters twice"):
         check_optimizer(Wrong("itself"), backends=["jax"])
 
 
@@ -79,7 +79,8 @@ def test_backends_that_part_are_found():
         def rule(self, w, g, *slots, xp):
             return (w - (0.1 if isinstance(w, np.ndarray) else 0.11) * g,)
 
-    with pytest.raises(PartError, match=r"on strict in float64: its weights differ .* on numpy by"):
+    message = r"on strict in float64: its parameters differ .* on numpy by"
+    with pytest.raises(PartError, match=message):
         check_optimizer(Parted(), backends=["numpy", "strict"])
 
 

@@ -9,7 +9,7 @@ import pytest
 import xpnn
 from tests.helpers import open_backend
 from xpnn._core.files import sealed
-from xpnn._core.random_bits import UNIFORM, key_of, split, uniform
+from xpnn._core.random_bits import UNIFORM, split, stream_key, uniform
 from xpnn.errors import ArgumentError
 from xpnn.layers import LAYERS
 
@@ -103,7 +103,7 @@ def test_each_step_and_layer_has_its_own_mask():
     for layer, p in ((0, 0.5), (2, 0.25)):
         for epoch in (1, 2):
             for number in (0, 1):
-                key = split(split(key_of(seed, layer), np.array([epoch])), np.array([number]))
+                key = split(split(stream_key(seed, layer), np.array([epoch])), np.array([number]))
                 drawn[layer, epoch, number] = mask_of(p, n=2, key=key)
     steps = [(epoch, number) for epoch in (1, 2) for number in (0, 1)]
     # the untrained network on the training set, then two steps each epoch

@@ -6,7 +6,7 @@ import pytest
 import xpnn
 from tests.helpers import LIBRARIES, open_backend
 from xpnn import schedules
-from xpnn._core.random_bits import UNIFORM, key_of, split, uniform
+from xpnn._core.random_bits import UNIFORM, split, stream_key, uniform
 from xpnn.backends import NumpyBackend, get_backend
 from xpnn.errors import ArgumentError, DataError
 from xpnn.optimizers import clipped
@@ -325,7 +325,7 @@ def by_torch():
         rates = 0.02 * ALL["schedule"].factors(epoch - 1 + np.arange(4) / 4, 3, [])
         for number in range(4):
             rows = slice(6 * number, 6 * number + 6)
-            key = split(split(key_of(5, 3), np.array([epoch])), np.array([number]))
+            key = split(split(stream_key(5, 3), np.array([epoch])), np.array([number]))
             n = len(x[rows])
             mask = (uniform(key, n * 6, xp=np) >= UNIFORM // 4).reshape(n, 6) / 0.75
             hidden = torch.tanh(norm(first(x[rows]))) * torch.tensor(mask)

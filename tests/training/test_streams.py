@@ -73,7 +73,7 @@ def equal(one, other, rtol=0):
 
 
 def test_pixels_are_the_table_of_the_article():
-    scaled = mapped.scaled(np.arange(256, dtype=np.uint8))
+    scaled = mapped.pixels_as_floats(np.arange(256, dtype=np.uint8))
     assert scaled.dtype == np.float32
     np.testing.assert_array_equal(scaled, TABLE)
 

@@ -170,7 +170,7 @@ def test_other_initial_weights_are_named():
             return super().random_state(seed + 1)
 
     found = verify(SETTINGS, *DATA, [get_backend(dtype="float64"), Other(dtype="float64")])
-    assert found.parted == "numpy and strict differ in the initial weights"
+    assert found.parted == "numpy and strict differ in the initial parameters"
 
 
 @pytest.mark.parametrize("reproducible", [False, True])

@@ -17,7 +17,7 @@ def sigmoid(u: Array, xp: Any) -> Array:
     return xp.maximum(e, xp.astype(u >= 0, e.dtype)) / (1.0 + e)
 
 
-def clipped(u: Array, low: float, high: float, xp: Any) -> Array:
+def clip(u: Array, low: float, high: float, xp: Any) -> Array:
     """Return ``min(max(u, low), high)``.
 
     `xp.clip` is a dozen operations, and a synchronisation, where array-api-compat has to build it.

@@ -30,7 +30,7 @@ def is_mapped(array: Any) -> TypeGuard[np.memmap[Any, Any]]:
     return isinstance(array, np.memmap) and getattr(array, "_mmap", None) is not None
 
 
-def scaled(pixels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+def pixels_as_floats(pixels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Return ``float32(pixels / 255)`` of unsigned bytes.
 
     A division of float32 is correctly rounded, and for these 256 numerators that is the quotient
@@ -105,7 +105,7 @@ class Source:
     dtype
         "float32" or "float64", the run's.
     pixels
-        Whether unsigned bytes are pixels, see `scaled`.
+        Whether unsigned bytes are pixels, see `pixels_as_floats`.
     transform
         What the rows, pixels as float32, become before they are rounded to `dtype`, if anything.
     part
@@ -158,12 +158,12 @@ class Source:
         for i, rows in blocks(self.array, start, stop, self._release):
             target = out[i - start : i - start + len(rows)]
             if self.pixels and self.transform is None:
-                scaled(rows, target)
+                pixels_as_floats(rows, target)
                 continue
             given = rows
             with np.errstate(over="ignore"):
                 if self.transform is not None:
-                    rows = self.transform(scaled(rows) if self.pixels else rows)
+                    rows = self.transform(pixels_as_floats(rows) if self.pixels else rows)
                 np.copyto(target, rows, casting="unsafe")
             if rows.dtype.kind == "f" and (rows is not given or rows.dtype != target.dtype):
                 self._check(i, given, target)
@@ -196,8 +196,8 @@ class Source:
         """Yield all values, part by part; of pixels, each value once and the brightest row."""
         if self.pixels and self.transform is None:
             levels, brightest = self._levels
-            yield scaled(levels[:, None])
-            yield scaled(brightest)
+            yield pixels_as_floats(levels[:, None])
+            yield pixels_as_floats(brightest)
         else:
             for i, rows in blocks(self.array, release=self._release):
                 yield self.rows(i, i + len(rows))

@@ -84,15 +84,16 @@ def is_plain(value: Any) -> bool:
     return value is None or isinstance(value, str | bool | int | float | np.generic | Part)
 
 
-def shown(identified: Any) -> str:
+def part_text(identified: Any) -> str:
     """Return what `identity` returned as a message shows it: ``SGD(lr=0.1, weight_decay=0.0)``."""
     match identified:
         case {"name": str(name), "parameters": dict(parameters)}:
-            return f"{name}({', '.join(f'{key}={shown(own)}' for key, own in parameters.items())})"
+            given = (f"{key}={part_text(own)}" for key, own in parameters.items())
+            return f"{name}({', '.join(given)})"
         case {"sha256": str(digest), "shape": shape, "dtype": dtype}:
             return f"{dtype} of shape {tuple(shape)} with SHA-256 {digest[:16]}…"
         case list():
-            return f"[{', '.join(map(shown, identified))}]"
+            return f"[{', '.join(map(part_text, identified))}]"
     return repr(identified)
 
 

@@ -54,7 +54,7 @@ def _folded(z: Array, by: int) -> Array:
     return z ^ ((z >> by) & ((1 << (64 - by)) - 1))
 
 
-def key_of(seed: int, purpose: int) -> int:
+def stream_key(seed: int, purpose: int) -> int:
     """Return the key of one purpose, such as a layer by its number, of a run with `seed`."""
     return int(split(seed, np.asarray([purpose], dtype=np.int64))[0])
 

@@ -255,7 +255,7 @@ def load_parts(path: str | os.PathLike[str]) -> ModuleType:
         if before is not None:
             sys.modules[name] = before
         position = position_in(error, {str(spec.origin): repr(str(path))}) or repr(str(path))
-        raise ArgumentError(f"can't load parts from {position}: {described(error)}") from error
+        raise ArgumentError(f"can't load parts from {position}: {error_text(error)}") from error
     finally:
         sys.path.remove(str(path.resolve().parent))
     return module
@@ -298,6 +298,6 @@ def position_in(error: BaseException, files: Mapping[str, str]) -> str | None:
     return inside[-1] if inside else None
 
 
-def described(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """Return an error's class and message, as the last line of a traceback has them."""
     return f"{type(error).__name__}: {error}".rstrip(": ")

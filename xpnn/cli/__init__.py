@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from xpnn import backends
-from xpnn._core.registry import described, load_parts, position_in
+from xpnn._core.registry import error_text, load_parts, position_in
 from xpnn._version import __version__
 from xpnn.cli import models, pictures, studies, train, verify
 from xpnn.cli.output import INTERRUPTED, USAGE_ERROR, table
@@ -121,7 +121,7 @@ def _message(error: BaseException, parts: Mapping[str, str]) -> str | None:
         return str(error)
     position = position_in(error, parts)
     if position is not None:
-        return f"{position}: {described(error)}"
+        return f"{position}: {error_text(error)}"
     if isinstance(error, MemoryError):
         return f"out of memory: {error}"
     if isinstance(error, OSError):
@@ -129,5 +129,5 @@ def _message(error: BaseException, parts: Mapping[str, str]) -> str | None:
     if parts:
         # raised in xpnn, but most often because of what a part returned
         files = ", ".join(parts.values())
-        return f"{described(error)}, with the parts of {files}; --traceback shows where"
+        return f"{error_text(error)}, with the parts of {files}; --traceback shows where"
     return None

@@ -83,9 +83,9 @@ def _place() -> str:
     return place.name
 
 
-def _traced(model: Sequential) -> Namespace:
+def _traced(model: Sequential) -> OnnxNamespace:
     """Return the graph of a model and its loss."""
-    xp = Namespace(np.dtype(model.placed()[0].dtype_name))
+    xp = OnnxNamespace(np.dtype(model.placed()[0].dtype_name))
     plain = AttributeError, IndexError, NotImplementedError, TypeError, ValueError
     own = xp.onnx.shape_inference.InferenceError, xp.onnx.checker.ValidationError
     with scope("model"):
@@ -96,7 +96,7 @@ def _traced(model: Sequential) -> Namespace:
     return xp
 
 
-def _trace(model: Sequential, xp: Namespace) -> None:
+def _trace(model: Sequential, xp: OnnxNamespace) -> None:
     task = model.task
     arrays = [
         {name: xp.parameter(array, f"{layer}.{name}") for name, array in own.items()}
@@ -372,7 +372,7 @@ _REDUCTIONS = {
 _PLAIN = ("bool", "float32", "float64", "int32", "int64", "e", "inf", "nan", "newaxis", "pi")
 
 
-class Namespace(Graph):
+class OnnxNamespace(Graph):
     """The functions of the array API that have counterparts in ONNX; each adds its nodes."""
 
     def __getattr__(self, name: str) -> Any:

@@ -127,12 +127,12 @@ class Spread:
     @property
     def values(self) -> list[float]:
         """The draws as numbers."""
-        return [number(text) for _, text in self.draws]
+        return [as_float(text) for _, text in self.draws]
 
     @property
     def span(self) -> str:
         """The least and the greatest draw, as printed."""
-        texts = sorted((text for _, text in self.draws), key=number)
+        texts = sorted((text for _, text in self.draws), key=as_float)
         return texts[0] if texts[0] == texts[-1] else f"{texts[0]} to {texts[-1]}"
 
     @property
@@ -145,7 +145,7 @@ class Spread:
     @property
     def rank(self) -> tuple[int, int, int]:
         """How many draws are less than the published figure, equal to it, and more."""
-        target, values = number(self.cell.published or "-"), self.values
+        target, values = as_float(self.cell.published or "-"), self.values
         return (
             sum(v < target for v in values),
             sum(v == target for v in values),
@@ -168,7 +168,7 @@ class Spread:
         return "above all draws" if below else "below all draws"
 
 
-def number(text: str) -> float:
+def as_float(text: str) -> float:
     """Return a printed figure as a number; "-", never reached, is infinity."""
     return math.inf if text == "-" else float(text)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xpnn.plots import COLORS, SERIES, sampled, style, zoom
-from xpnn.study.comparison import ComparedLog, Comparison, Spread, number
+from xpnn.study.comparison import ComparedLog, Comparison, Spread, as_float
 from xpnn.study.grid import Figure
 
 # the colours that matplotlib draws with, which are replaced by CSS variables afterwards
@@ -244,7 +244,7 @@ def spreads(name: str, quantity: str, found: Sequence[tuple[str, Spread]]) -> st
             values = np.asarray(spread.values)
             # equal draws are stacked, up to four high
             stacked = np.array([np.sum(values[:j] == value) for j, value in enumerate(values)])
-            ours, theirs = (number(t or "-") for t in (spread.cell.ours, spread.cell.published))
+            ours, theirs = (as_float(t or "-") for t in (spread.cell.ours, spread.cell.published))
             lines = [
                 ("repeats", *axes.plot(values, i - 0.12 * np.clip(stacked, 0, 3), "o", **dot)),
                 ("ours", *axes.plot(ours, i, "|", **bar)),

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from xpnn._core.registry import described, load_parts, position_in
+from xpnn._core.registry import error_text, load_parts, position_in
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import get_backend
 from xpnn.datasets import Dataset, read_idx_folder
 from xpnn.errors import ArgumentError, DataError, XpnnError
 from xpnn.settings import Settings
-from xpnn.study.machine import record
+from xpnn.study.machine import machine_record
 from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
 
@@ -247,13 +247,13 @@ def execute(job: Job, fingerprint: str, progress: Progress | None = None) -> dic
         position = position_in(error, {path: path for path in paths})
         if position is None:
             raise
-        raise ArgumentError(f"{position}: {described(error)}") from error
+        raise ArgumentError(f"{position}: {error_text(error)}") from error
     return {
         "format": FORMAT,
         # without the folder of the data, which the fingerprint identifies
         "run": {name: value for name, value in job.as_dict().items() if name != "data"},
         "data": fingerprint,
         "weights_sha256": model.sha256(),
-        "machine": record(backend),
+        "machine": machine_record(backend),
         "log": {name: history.column(name) for name in FIGURES},
     }

@@ -19,7 +19,7 @@ THREADS = (
 )
 
 
-def record(backend: Backend) -> dict[str, Any]:
+def machine_record(backend: Backend) -> dict[str, Any]:
     """Return versions, BLAS and its kernel, CPU and card: what native results depend on."""
     inner = getattr(backend, "inner", backend)
     return {

@@ -29,7 +29,7 @@ class Result:
     log
         By name, a column of `Epoch`: a value per epoch, the untrained network's first.
     machine
-        Versions, BLAS, CPU and card, as `xpnn.study.machine.record` returns them.
+        Versions, BLAS, CPU and card, as `xpnn.study.machine.machine_record` returns them.
     weights_sha256
         `Sequential.sha256` of the trained model.
     data

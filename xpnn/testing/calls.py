@@ -18,7 +18,7 @@ def short(array: Any) -> np.ndarray:
     return np.round(np.asarray(array, dtype=np.float64) * 4096.0) / 4096.0
 
 
-def moved(backend: Backend, host: np.ndarray) -> Array:
+def to_device(backend: Backend, host: np.ndarray) -> Array:
     """Return a host array on a backend, floats in its dtype; NumPy's can't be written to."""
     dtype = backend.dtype_name if host.dtype.kind == "f" else host.dtype
     array = backend.asarray(np.array(host, dtype=dtype))
@@ -27,7 +27,7 @@ def moved(backend: Backend, host: np.ndarray) -> Array:
     return array
 
 
-def on_host(backend: Backend, array: Array) -> np.ndarray:
+def to_host(backend: Backend, array: Array) -> np.ndarray:
     """Return an array of a backend as float64 on the host, a copy."""
     return np.array(backend.to_numpy(array), np.float64)
 

@@ -20,7 +20,7 @@ from xpnn.errors import integer
 from xpnn.layers import Layer
 from xpnn.losses import Loss
 from xpnn.model import Sequential
-from xpnn.testing.calls import called, check_array, check_unchanged, moved, on_host
+from xpnn.testing.calls import called, check_array, check_unchanged, to_device, to_host
 from xpnn.testing.differences import ROUNDINGS, Slopes, slopes
 from xpnn.testing.report import PartError, Report, report
 from xpnn.testing.subjects import Case, Subject, drawn, subjects_of
@@ -120,13 +120,13 @@ class _Compiled:
         self._alike = backend.compile(alike)
 
     def _moved(self, *trees: dict[str, np.ndarray]) -> list[dict[str, Array]]:
-        return [{name: moved(self.backend, a) for name, a in tree.items()} for tree in trees]
+        return [{name: to_device(self.backend, a) for name, a in tree.items()} for tree in trees]
 
     def value(self, case: Case, **changed: np.ndarray) -> np.ndarray:
         """Return the value, with some arrays changed, on the host in float64."""
         value = called(self._value, *self._moved({**case.arrays, **changed}, case.fixed))
         check_array(self.backend, "the value", value)
-        return on_host(self.backend, value)
+        return to_host(self.backend, value)
 
     def cotangent(self, shape: tuple[int, ...]) -> np.ndarray:
         """Return the gradient with respect to a value of some shape; a loss has none."""
@@ -151,8 +151,8 @@ class _Compiled:
             )
         for name, array in case.arrays.items():
             check_array(self.backend, f"the gradient of {name}", gradients[name], array.shape)
-        found = {name: on_host(self.backend, gradients[name]) for name in case.arrays}
-        return on_host(self.backend, value), found
+        found = {name: to_host(self.backend, gradients[name]) for name in case.arrays}
+        return to_host(self.backend, value), found
 
     def slopes(self, case: Case, name: str) -> Slopes:
         """Return the slopes of ``sum(cotangent * value)`` along entries of one array."""
@@ -199,7 +199,7 @@ class _Compiled:
         bound = ROUNDINGS * float(np.finfo(self.backend.dtype_name).eps)
         pairs = called(self._alike, *self._moved(case.arrays, case.fixed))
         for what, pair in pairs.items():
-            got, wanted = (on_host(self.backend, each) for each in pair)
+            got, wanted = (to_host(self.backend, each) for each in pair)
             close = np.abs(got - wanted) <= bound * np.abs(wanted).max(initial=0.0)
             for index in map(tuple, np.argwhere(~(close | (got == wanted)))):
                 at = ", ".join(map(str, index))

@@ -11,13 +11,11 @@ from xpnn._core.tree import Tree, flatten, tree_map
 from xpnn.backends import Backend
 from xpnn.errors import ArgumentError
 from xpnn.optimizers import OPTIMIZERS, Optimizer
-from xpnn.testing.calls import called, check_unchanged, moved, on_host, short
+from xpnn.testing.calls import called, check_unchanged, short, to_device, to_host
+from xpnn.testing.differences import ROUNDINGS
 from xpnn.testing.report import PartError, Report, report
 
 _STEPS = 5
-
-# rounding errors that a step is granted, in units of the dtype's eps
-_ROUNDINGS = 64.0
 
 _PARAMETERS: Tree = [{"weight": np.empty((4, 3)), "bias": np.empty(3)}, {"scale": np.empty(2)}]
 
@@ -63,15 +61,15 @@ def check_optimizer(
         found, again = (_stepped(optimizer, backend, seed) for _ in range(2))
         if not np.array_equal(found, again):
             raise PartError(
-                "the same steps don't end with the same weights twice: is something kept in the "
+                "the same steps don't end with the same parameters twice: is something kept in the "
                 "optimizer instead of in its state?"
             )
         name, expected = first.setdefault(backend.dtype_name, (backend.name, found))
         error = float(np.abs(found - expected).max() / np.abs(expected).max())
-        bound = _STEPS * _ROUNDINGS * float(np.finfo(backend.dtype_name).eps)
+        bound = _STEPS * ROUNDINGS * float(np.finfo(backend.dtype_name).eps)
         if not error <= bound:
             raise PartError(
-                f"its weights differ from those on {name} by {error:.3g} of the largest, more "
+                f"its parameters differ from those on {name} by {error:.3g} of the largest, more "
                 f"than rounding does ({bound:.3g})"
             )
         return found.size, 0, error
@@ -94,7 +92,7 @@ def _stepped(optimizer: Optimizer, backend: Backend, seed: int) -> np.ndarray:
     before = {"parameters": _described(parameters), "state": _described(state)}
     for _ in range(_STEPS):
         host = drawn()
-        gradients = tree_map(lambda a: moved(backend, a), host)
+        gradients = tree_map(lambda a: to_device(backend, a), host)
         parameters, state = called(update, parameters, gradients, state)
         for what, tree in (("parameters", parameters), ("state", state)):
             if _described(tree) != before[what]:
@@ -104,7 +102,7 @@ def _stepped(optimizer: Optimizer, backend: Backend, seed: int) -> np.ndarray:
         for name, array in flatten(gradients).items():
             check_unchanged(backend, f"the gradient of {name}", array, flatten(host)[name])
     arrays = flatten(parameters)
-    return np.concatenate([on_host(backend, arrays[name]).ravel() for name in sorted(arrays)])
+    return np.concatenate([to_host(backend, arrays[name]).ravel() for name in sorted(arrays)])
 
 
 def _described(tree: Any) -> Any:

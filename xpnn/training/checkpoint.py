@@ -18,7 +18,7 @@ import numpy as np
 
 from xpnn._core.files import SEAL, PathLike, as_path, replacing, sealed, unsealed
 from xpnn._core.mapped import blocks
-from xpnn._core.parts import as_plain, identity, is_plain, public_attributes, shown
+from xpnn._core.parts import as_plain, identity, is_plain, part_text, public_attributes
 from xpnn._core.tree import paths, rebuilt
 from xpnn._version import __version__
 from xpnn.backends import Backend
@@ -260,7 +260,7 @@ def _in_message(value: Any) -> str:
     """Return the text of a setting, or of what `identity` returned for a part, for a message."""
     if isinstance(value, list):
         return f"[{', '.join(map(_in_message, value))}]"
-    return repr(shown(value) if isinstance(value, dict) else value)
+    return repr(part_text(value) if isinstance(value, dict) else value)
 
 
 def _has_changed(schedule: Schedule, before: int, now: int, rows: Sequence[Epoch]) -> bool:

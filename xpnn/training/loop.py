@@ -25,7 +25,7 @@ from xpnn.training import checkpoint
 from xpnn.training.callback import Callback, as_callbacks
 from xpnn.training.checkpoint import SavedRun
 from xpnn.training.history import UNKNOWN, Epoch, Evaluation, Figures, History
-from xpnn.training.plan import Plan, as_method, described
+from xpnn.training.plan import Plan, as_method, run_settings
 from xpnn.training.run import Run
 from xpnn.training.samples import as_samples
 from xpnn.training.steps import (
@@ -188,7 +188,7 @@ def fit(
         target_normalizer=target_normalizer, sample_weight=sample_weight, class_weight=class_weight,
     )  # fmt: skip
     run = Run(
-        model, plan, method, samples, History(described(plan, method, samples, resolved)),
+        model, plan, method, samples, History(run_settings(plan, method, samples, resolved)),
         resolved.random_state(plan.seed), callbacks, path,
     )  # fmt: skip
     if saved is not None and path is not None:
@@ -279,7 +279,7 @@ def _epochs(
         scheduled=method.schedule is not None, clip_norm=method.clip_norm,
     )  # fmt: skip
     train, evaluated = backend.fold(step), Evaluator(model, loss, backend)
-    seeds = [random_bits.key_of(plan.seed, i) for i in step.drawing]
+    seeds = [random_bits.stream_key(plan.seed, i) for i in step.drawing]
     rates = Rates(method.schedule, method.optimizer, backend, plan.epochs, run.batches)
 
     for epoch in range(len(run.history), plan.epochs + 1):

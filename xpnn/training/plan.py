@@ -75,7 +75,7 @@ def instance(name: str, value: Any, base: type[Any]) -> Any:
     return value
 
 
-def described(plan: Plan, method: Method, samples: Samples, backend: Backend) -> dict[str, Any]:
+def run_settings(plan: Plan, method: Method, samples: Samples, backend: Backend) -> dict[str, Any]:
     """Return the settings of a run as its history keeps them; the loop never reads them back."""
     task, options = samples.task, backend.options()
     normalizers = {"normalizer": task.normalizer, "target_normalizer": task.target_normalizer}

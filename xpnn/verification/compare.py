@@ -191,7 +191,7 @@ def _first_apart(
         operation = _first_operation(settings, data, pair, max(line, 1))
         return lines if operation is None else f"{lines}; first at {operation}"
     if epoch == 0 and a.hashes and b.hashes:
-        return f"{differ} in the initial weights"
+        return f"{differ} in the initial parameters"
     operation = _first_operation(settings, data, pair, epoch) if epoch else None
     if operation is not None:
         return f"{differ} first at {operation}{ended}"

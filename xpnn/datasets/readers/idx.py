@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from xpnn._core.files import as_path
-from xpnn._core.mapped import scaled
+from xpnn._core.mapped import pixels_as_floats
 from xpnn.datasets.dataset import Dataset, NamedDataset
 from xpnn.datasets.readers.reader import Reader, Request, reading
 from xpnn.errors import DataError
@@ -152,7 +152,7 @@ def _read_part(folder: Path, part: str) -> NamedDataset:
         )
     height, width = images.shape[1:]
     return NamedDataset(
-        scaled(images.reshape(len(images), height * width)),
+        pixels_as_floats(images.reshape(len(images), height * width)),
         labels.astype(np.int64),
         path=str(folder),
         image_shape=(height, width, 1),
