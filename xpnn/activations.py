@@ -70,8 +70,7 @@ def register(
         a function from ``dz`` (the gradient of the loss with respect to ``z``) to ``du``.
         Parameters have numbers or strings as defaults.
     replace
-        Whether to take the place of an activation of that name which another module has
-        registered.
+        Whether to replace an activation of that name which another module has registered.
     **checks
         For a parameter, a function of name and value that returns the value or raises
         `ArgumentError`; without one, a number must be finite.

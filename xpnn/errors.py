@@ -1,10 +1,10 @@
-"""Errors that a user can mend, and the checks that raise them."""
+"""Errors that a user can put right, and the checks that raise them."""
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 __all__ = [
     "ArgumentError",
@@ -24,7 +24,7 @@ __all__ = [
 
 
 class XpnnError(Exception):
-    """Base of every error raised by xpnn for something that the user can mend."""
+    """Base class of the errors that xpnn raises for something that the user can put right."""
 
 
 class ArgumentError(XpnnError, ValueError):
@@ -40,14 +40,14 @@ class DataError(XpnnError, ValueError):
     Parameters
     ----------
     problem
-        What is wrong, without its place.
+        What is wrong, without its position.
     part
         The array with the problem, "x" or "y"; None if the problem is in no single row or column.
     row, column
-        The row and column of that array, counted from 0; None where there is none.
+        The row and column of that array, counted from 0; None if unknown.
     place
-        The place in words, which the message begins with. If None, the message ends with the row
-        and the column.
+        The position in words, with which the message begins. If None, the message ends with the
+        row and the column.
 
     Attributes
     ----------
@@ -102,49 +102,37 @@ def unknown(kind: str, given: object, allowed: Iterable[str]) -> ArgumentError:
     return ArgumentError(f"unknown {kind} {given!r}{hint} (allowed: {', '.join(names) or 'none'})")
 
 
-def _number(name: str, value: object, wanted: str) -> float:
-    if isinstance(value, bool):
-        raise ArgumentError(f"{name} must be {wanted}, got {value!r}")
+def _number(
+    name: str, value: object, wanted: str, allowed: Callable[[float], bool] = math.isfinite
+) -> float:
     try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise ArgumentError(f"{name} must be {wanted}, got {value!r}") from None
+        number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    # an integer may be too large for a float
+    except (OverflowError, TypeError, ValueError):
+        number = math.nan
+    if not allowed(number):
+        raise ArgumentError(f"{name} must be {wanted}, got {value!r}")
+    return number
 
 
 def finite(name: str, value: object) -> float:
     """Return `value` as a float if it is a finite number."""
-    wanted = "a finite number"
-    number = _number(name, value, wanted)
-    if not math.isfinite(number):
-        raise ArgumentError(f"{name} must be {wanted}, got {value!r}")
-    return number
+    return _number(name, value, "a finite number")
 
 
 def positive(name: str, value: object) -> float:
     """Return `value` as a float if it is finite and > 0."""
-    wanted = "a finite number > 0"
-    number = _number(name, value, wanted)
-    if not (math.isfinite(number) and number > 0):
-        raise ArgumentError(f"{name} must be {wanted}, got {value!r}")
-    return number
+    return _number(name, value, "a finite number > 0", lambda number: 0 < number < math.inf)
 
 
 def nonnegative(name: str, value: object) -> float:
     """Return `value` as a float if it is finite and >= 0."""
-    wanted = "a finite number >= 0"
-    number = _number(name, value, wanted)
-    if not (math.isfinite(number) and number >= 0):
-        raise ArgumentError(f"{name} must be {wanted}, got {value!r}")
-    return number
+    return _number(name, value, "a finite number >= 0", lambda number: 0 <= number < math.inf)
 
 
 def fraction(name: str, value: object) -> float:
     """Return `value` as a float if 0 <= value < 1."""
-    wanted = "a number >= 0 and < 1"
-    number = _number(name, value, wanted)
-    if not 0 <= number < 1:
-        raise ArgumentError(f"{name} must be {wanted}, got {value!r}")
-    return number
+    return _number(name, value, "a number >= 0 and < 1", lambda number: 0 <= number < 1)
 
 
 def integer(name: str, value: object, *, minimum: int, maximum: int | None = None) -> int:

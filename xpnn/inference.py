@@ -30,7 +30,7 @@ def evaluate(
     Parameters
     ----------
     model
-        Its parameters stay where they are, and are computed with there.
+        It is evaluated on the backend that holds its parameters.
     data
         A pair (x, y) as for `fit`, mapped from files or not.
     loss
@@ -50,7 +50,7 @@ def evaluate(
 
 
 def predict(model: Sequential, x: Array) -> Array:
-    """Return what the model says of `x`: class labels, or what its loss takes the outputs for.
+    """Return what the model says of `x`: class labels, or else what `predict_proba` returns.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ def predict(model: Sequential, x: Array) -> Array:
     Returns
     -------
     labels
-        Shape (n,) if the targets were class labels: such as these were, strings in a NumPy array
-        in any case. Else `predict_proba`.
+        Shape (n,) if the targets were class labels, of the same kind as these; strings are always
+        in a NumPy array. Otherwise what `predict_proba` returns.
 
     Raises
     ------

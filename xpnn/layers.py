@@ -57,11 +57,11 @@ class Layer(Part, ABC):
         return f"{type(self).__name__}({given})"
 
     def outputs(self, inputs: int) -> int:
-        """Return the number of outputs for so many inputs."""
+        """Return the number of outputs for this number of inputs."""
         return inputs
 
     def shapes(self, inputs: int) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each parameter for so many inputs."""
+        """Return the shape of each parameter for this number of inputs."""
         return {}
 
     def initialize(self, inputs: int, rng: np.random.RandomState) -> dict[str, np.ndarray]:
@@ -120,8 +120,8 @@ class Layer(Part, ABC):
         x
             Shape (n, inputs). Not mutated.
         key
-            Of the step's random numbers, see `xpnn._core.random_bits`; None where the layer draws
-            none.
+            The key of the step's random numbers, see `xpnn._core.random_bits`; None if the layer
+            draws none.
         xp
             The array API namespace to compute with.
         """
@@ -394,7 +394,7 @@ def _scaled(
 ) -> tuple[Array, Pullback]:
     """Return ``scale normalized + bias`` and its pullback, down to what was normalized.
 
-    With `batch`, mean and variance are those of so many samples, and depend on them too.
+    With `batch`, mean and variance are those of the mini-batch, and depend on it too.
     """
     scale = parameters["scale"]
 

@@ -139,11 +139,11 @@ class Loss(Part, ABC):
         return None
 
     def classifies(self, outputs: int) -> bool:
-        """Return whether integer targets of shape (n,) are class labels for so many outputs."""
+        """Return whether integer targets of shape (n,) are class labels, given the outputs."""
         return True
 
     def check(self, outputs: int) -> None:
-        """Raise `ArgumentError` if a network with so many outputs can't have this loss."""
+        """Raise `ArgumentError` if a network with this number of outputs can't have this loss."""
 
     def __call__(self, outputs: Array, targets: Array, *, xp: Any = None) -> tuple[Array, Array]:
         """Return the mini-batch's loss, a 0-d array, and its gradient; an empty one's loss is 0.

@@ -74,13 +74,13 @@ class Network(Part):
         return tuple(Place(name, "backward") for name in self.names)
 
     def outputs(self, inputs: int) -> int:
-        """Return the number of the network's outputs for so many features."""
+        """Return the number of the network's outputs for this number of features."""
         for layer in self.layers:
             inputs = layer.outputs(inputs)
         return inputs
 
     def widths(self, inputs: int) -> Iterator[tuple[Layer, int]]:
-        """Yield each layer with the number of its inputs, for so many features."""
+        """Yield each layer with the number of its inputs, given the number of features."""
         for layer in self.layers:
             yield layer, inputs
             inputs = layer.outputs(inputs)
@@ -121,7 +121,7 @@ class Network(Part):
     ) -> tuple[Array, Callable[[Array], Tree], Tree]:
         """Return outputs and pullback as `forward`, but in training, and the new buffers.
 
-        `keys` has the random numbers' key for each layer that draws some, by its place from 0 on.
+        `keys` has the random numbers' key for each layer that draws some, by its index from 0.
         """
         outer, pullbacks, moved = where(), [], []
         for i, (layer, own, kept) in enumerate(zip(self.layers, parameters, buffers, strict=True)):

@@ -80,7 +80,7 @@ class Normalizer(Part, ABC):
 
     @abstractmethod
     def statistics(self, x: Blocks) -> tuple[np.ndarray, np.ndarray]:
-        """Return offset and scale for data; scale may be 0, or whatever, for a constant column."""
+        """Return offset and scale for data; any scale will do for a constant column."""
 
     def fit(self, x: Array) -> Self:
         """Return a normalizer of this kind for a data set, and leave this one as it is.

@@ -1,7 +1,7 @@
 """Optimizers: pairs of pure functions, `init` and `update`, over a named state.
 
 `update` owns the parameters and the state that it is given: it may change them in place, and
-returns what takes their place. Gradients are left alone. Weight decay is L2: ``g + weight_decay *
+returns what takes their place. Gradients aren't changed. Weight decay is L2: ``g + weight_decay *
 w`` for every parameter, as in PyTorch, except in `AdamW`.
 """
 
@@ -44,7 +44,7 @@ register = OPTIMIZERS.register
 
 @dataclass(frozen=True)
 class Optimizer(Part, ABC):
-    """Base class of optimizers; one of one's own names its `slots` and implements `rule`."""
+    """Base class of optimizers; a subclass names its `slots` and implements `rule`."""
 
     slots: ClassVar[tuple[str, ...]] = ()
 
@@ -127,7 +127,7 @@ class SGD(Optimizer):
     lr
         Learning rate, > 0.
     weight_decay
-        L2 weight decay, >= 0; 0 is none.
+        L2 weight decay, >= 0; 0 for no decay.
     """
 
     lr: float = 0.1
@@ -154,7 +154,7 @@ class Momentum(Optimizer):
     mu
         Momentum: the part of the velocity that is kept, >= 0 and < 1.
     weight_decay
-        L2 weight decay, >= 0; 0 is none.
+        L2 weight decay, >= 0; 0 for no decay.
     """
 
     lr: float = 0.01
@@ -188,7 +188,7 @@ class Nesterov(Optimizer):
     mu
         Momentum: the part of the velocity that is kept, >= 0 and < 1.
     weight_decay
-        L2 weight decay, >= 0; 0 is none.
+        L2 weight decay, >= 0; 0 for no decay.
     """
 
     lr: float = 0.01
@@ -221,7 +221,7 @@ class AdaGrad(Optimizer):
     eps
         Keeps the divisor from 0, > 0.
     weight_decay
-        L2 weight decay, >= 0; 0 is none.
+        L2 weight decay, >= 0; 0 for no decay.
     """
 
     lr: float = 0.01
@@ -255,7 +255,7 @@ class RMSprop(Optimizer):
     eps
         Keeps the divisor from 0, > 0.
     weight_decay
-        L2 weight decay, >= 0; 0 is none.
+        L2 weight decay, >= 0; 0 for no decay.
     """
 
     lr: float = 0.01
@@ -292,7 +292,7 @@ class Adam(Optimizer):
     eps
         Keeps the divisor from 0, > 0.
     weight_decay
-        L2 weight decay, >= 0; 0 is none.
+        L2 weight decay, >= 0; 0 for no decay.
     """
 
     lr: float = 0.001
@@ -339,7 +339,7 @@ class AdamW(Adam):
     lr, beta1, beta2, eps
         As for `Adam`.
     weight_decay
-        Decoupled, >= 0; 0 is none.
+        Decoupled, >= 0; 0 for no decay.
     """
 
     weight_decay: float = 0.01

@@ -48,7 +48,7 @@ _LESS_IS_BETTER = {
 
 @dataclass(frozen=True)
 class Schedule(Part, ABC):
-    """Base class of schedules; one of one's own implements `factors`."""
+    """Base class of schedules; a subclass implements `factors`."""
 
     @abstractmethod
     def factors(self, times: np.ndarray, epochs: float, history: Sequence[Any]) -> np.ndarray:
@@ -57,7 +57,7 @@ class Schedule(Part, ABC):
         Parameters
         ----------
         times
-            Of each step of the epoch, the epochs that have passed before it, float64 of shape
+            For each step of the epoch, how many epochs have passed before it, float64 of shape
             (batches,): 0.0 for the first of a run, 2.5 in the middle of the third epoch.
         epochs
             How many the run takes in all.

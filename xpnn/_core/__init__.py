@@ -1,1 +1,1 @@
-"""What stands on nothing of xpnn but its errors."""
+"""What other packages stand on: nothing here imports anything of xpnn but its errors."""

@@ -144,7 +144,7 @@ class Source:
         return math.prod(self.array.shape[1:]) * (4 if four else 8)
 
     def buffer(self, rows: int) -> np.ndarray:
-        """Return an array for so many rows; all 0, so that a part that isn't filled is harmless."""
+        """Return an array for this number of rows; all 0, so that a part not filled is harmless."""
         return np.zeros((rows, *self.array.shape[1:]), self.dtype)
 
     def read(self, start: int, stop: int, out: np.ndarray) -> None:

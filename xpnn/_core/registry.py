@@ -146,9 +146,9 @@ class Registry(Mapping[str, Part], Generic[Part]):
     def parse(self, text: str) -> tuple[str, dict[str, object]]:
         """Split ``"name:key=value,key=value"`` into the name and the checked parameters.
 
-        A value is read as the parameter's type, which its annotation or else its default tells: a
-        whole number, a number, true or false, or text. Where neither tells it, as with None, the
-        value is what it looks like.
+        A value is read as the parameter's type, by its annotation or else its default: a whole
+        number, a number, true or false, or text. If neither says it, as with None, the value is
+        what it looks like.
         """
         name, _, rest = text.partition(":")
         parameters = self._parameters(name)

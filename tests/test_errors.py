@@ -1,0 +1,39 @@
+"""Checks of single values: what they return, and what they refuse."""
+
+import math
+
+import numpy as np
+import pytest
+
+from xpnn.errors import ArgumentError, finite, fraction, integer, nonnegative, positive
+
+NUMBERS = [-1e308, -1, -5e-324, 0, 5e-324, 0.5, math.nextafter(1, 0), 1, 3]
+ALLOWED = {finite: NUMBERS, positive: NUMBERS[4:], nonnegative: NUMBERS[3:], fraction: NUMBERS[3:7]}
+# an integer that is too large for a float too
+NEVER = [math.nan, math.inf, -math.inf, 10**400, True, None, "x", [1.0], 1j]
+
+
+@pytest.mark.parametrize("check", ALLOWED)
+def test_numbers(check):
+    for number in NUMBERS:
+        if number in ALLOWED[check]:
+            for given in (number, np.float64(number), str(number)):
+                assert (check("lr", given), type(check("lr", given))) == (number, float)
+        else:
+            with pytest.raises(ArgumentError, match=r"^lr must be a .*number"):
+                check("lr", number)
+
+
+@pytest.mark.parametrize("check", ALLOWED)
+@pytest.mark.parametrize("value", NEVER, ids=lambda value: str(value)[:9])
+def test_what_is_no_number_is_shown(check, value):
+    with pytest.raises(ArgumentError, match=r"^lr must be a .*number") as caught:
+        check("lr", value)
+    assert str(caught.value).endswith(f", got {value!r}")
+
+
+def test_integers():
+    assert integer("n", np.int8(3), minimum=1, maximum=3) == 3
+    for wrong in (0, 4, 2.0, "2", True, None):
+        with pytest.raises(ArgumentError, match=r"^n must be a whole number >= 1 and <= 3, got "):
+            integer("n", wrong, minimum=1, maximum=3)
