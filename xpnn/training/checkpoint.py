@@ -4,7 +4,7 @@ A checkpoint is a safetensors file with everything that is needed to continue a 
 the run's carry (``carry.…``), the arrays of callbacks (``callbacks.…``) and the key of the Mersenne
 twister (``random_state``). The metadata hold "checkpoint", a JSON text of everything else, and the
 SHA-256 of the whole file: see `xpnn._core.files.sealed`. The file before it is kept beside it as
-``FILE.previous``.
+``FILE.previous``. Tests of resumed runs are in tests/training/test_resuming.py.
 """
 
 from __future__ import annotations
@@ -160,21 +160,27 @@ def _state(carry: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: array for name, array in carry.items() if name.startswith("2.")}
 
 
-def check(run: Run, saved: SavedRun) -> None:
-    """Raise unless a checkpoint belongs to this run; only `epochs` may be larger.
+# settings that a resumed run may change, and those that only a reproducible one may
+_FREE = {"epochs", "card", "not_recorded"}
+_FREE_IF_REPRODUCIBLE = {"backend", "device"}
+
+
+def check_same_run(run: Run, saved: SavedRun) -> None:
+    """Raise unless a checkpoint belongs to this run.
+
+    The settings in `_FREE`, and in `_FREE_IF_REPRODUCIBLE` of a reproducible run, may differ; fewer
+    `epochs` than are done, or others if the schedule depends on them, are refused.
 
     Raises
     ------
     ArgumentError, DataError
         If a setting or a data set differs; the message names it with both values.
     """
-    free = {"epochs", "card", "not_recorded"}
-    if run.settings["reproducible"]:
-        free |= {"backend", "device"}
+    free = _FREE | (_FREE_IF_REPRODUCIBLE if run.settings["reproducible"] else set())
     was, now = _compared(run, saved)
     for name in [name for name in {**now, **was} if name not in free]:
         if was.get(name) != now.get(name):
-            hint = "; a reproducible run may change it" if name in ("backend", "device") else ""
+            hint = "; a reproducible run may change it" if name in _FREE_IF_REPRODUCIBLE else ""
             raise ArgumentError(
                 f"{name} must be {_in_message(was.get(name))} as in {run.resumed}, "
                 f"got {_in_message(now.get(name))}{hint}"
@@ -204,6 +210,7 @@ _NAMES = ("feature_names", "target_name")
 
 def _compared(run: Run, saved: SavedRun) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the settings and parts of a saved run, and those of this one in the same terms."""
+    # of a part the settings have the repr only, in whose place its identity is compared
     now = as_plain(run.settings) | run.parts
     if saved.parts is not None:
         return saved.settings | saved.parts, now

@@ -192,7 +192,7 @@ def fit(
         resolved.random_state(plan.seed), callbacks, path,
     )  # fmt: skip
     if saved is not None and path is not None:
-        checkpoint.check(run, saved)
+        checkpoint.check_same_run(run, saved)
     if note is not None:
         warnings.warn(note, CheckpointWarning, stacklevel=2)
     with resolved.scope(), contextlib.ExitStack() as ends:

@@ -76,7 +76,10 @@ def instance(name: str, value: Any, base: type[Any]) -> Any:
 
 
 def run_settings(plan: Plan, method: Method, samples: Samples, backend: Backend) -> dict[str, Any]:
-    """Return the settings of a run as its history keeps them; the loop never reads them back."""
+    """Return the settings of a run as its history keeps them.
+
+    The loop never reads them back; a resumed run is compared by them.
+    """
     task, options = samples.task, backend.options()
     normalizers = {"normalizer": task.normalizer, "target_normalizer": task.target_normalizer}
     return {
