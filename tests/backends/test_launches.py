@@ -118,8 +118,12 @@ def check_steps(bounds, *, dtype, reproducible, **settings):
 @pytest.mark.parametrize("reproducible", [False, True], ids=["native", "reproducible"])
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 def test_a_step_with_each_activation(activation, reproducible, dtype):
+    # one without bounds fails with what was counted
     check_steps(
-        ACTIVATION[activation], activation=activation, reproducible=reproducible, dtype=dtype
+        ACTIVATION.get(activation, 4 * (0,)),
+        activation=activation,
+        reproducible=reproducible,
+        dtype=dtype,
     )
 
 

@@ -31,7 +31,6 @@ from xpnn.cli.output import summary, table
 from xpnn.datasets import NamedDataset, load
 from xpnn.datasets.checks import as_inputs, check_images, size_of
 from xpnn.datasets.dataset import located
-from xpnn.datasets.readers import csv as tables
 from xpnn.datasets.readers import reader_of
 from xpnn.errors import ArgumentError
 from xpnn.export import onnx
@@ -163,10 +162,10 @@ def _inputs(args: argparse.Namespace, model: Sequential) -> NamedDataset:
     read = functools.partial(load, args.data, target=None, header=header_from(args), part="test")
     if model.task.feature_names is not None:
         return read(features=model.task.feature_names)
-    if reader_of(Path(args.data)) is not tables.FILE:
-        return read()
+    path = Path(args.data)
+    columns = reader_of(path).columns
     # the model has no names of columns: the features are all columns, or all but the target
-    if args.target is None and tables.count_columns(Path(args.data)) == model.inputs:
+    if columns is None or (args.target is None and columns(path) == model.inputs):
         return read()
     return read(ignore=[-1 if args.target is None else args.target])
 

@@ -110,12 +110,17 @@ def read_csv(path: Path, request: Request) -> NamedDataset:
 
 
 # takes any name, and also a device or a pipe
-FILE = Reader(lambda path: path.exists() and not path.is_dir(), read_csv, weighted=True)
-
-
-def count_columns(path: Path) -> int:
-    """Return how many cells the first row of a CSV file has."""
+def _count_columns(path: Path) -> int:
+    """Return how many cells the first row has."""
     return len(next(_records(path), (0, []))[1])
+
+
+FILE = Reader(
+    lambda path: path.exists() and not path.is_dir(),
+    read_csv,
+    weighted=True,
+    columns=_count_columns,
+)
 
 
 # rows

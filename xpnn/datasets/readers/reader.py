@@ -44,6 +44,9 @@ class Reader(NamedTuple):
         What a folder of the format holds, for messages; None if the format is that of a file.
     weighted
         Whether a file may hold the weights of its rows.
+    columns
+        ``columns(path)`` returns the number of columns of a table, features and target together;
+        None if the format has x and y apart.
     parts
         Whether there are a training part and a test part. The labels are then the numbers of
         the network's outputs.
@@ -53,6 +56,7 @@ class Reader(NamedTuple):
     read: Callable[[Path, Request], NamedDataset]
     folder: str | None = None
     weighted: bool = False
+    columns: Callable[[Path], int] | None = None
     parts: bool = False
 
 
