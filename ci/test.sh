@@ -69,6 +69,6 @@ except cupy.cuda.runtime.CUDARuntimeError:
 if [ -n "$cupy" ] && ! python -c "$has_a_card"; then
     echo "no card: CuPy's tests run on an emulated one"
     export CUDA_ON_CPU_DEVICES=2
-    exec python ci/cuda_on_cpu pytest --numprocesses 2 --dist worksteal "$@"
+    exec python ci/cuda_on_cpu pytest --numprocesses 2 "$@"
 fi
-exec pytest --numprocesses 2 --dist worksteal "$@"
+exec pytest --numprocesses 2 "$@"

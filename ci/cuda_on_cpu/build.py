@@ -39,7 +39,8 @@ def wheel() -> tuple[str, str, int]:
         got = " and ".join(name for name, *_ in found) or "none"
         raise Refused(f"needs one wheel of {known}, {low} to below {high}; found {got}")
     name, version, cuda = found[0]
-    if not VERSIONS[0] <= tuple(map(int, version.split(".")[:2])) < VERSIONS[1]:
+    numbers = tuple(int(part) if part.isdecimal() else 0 for part in version.split(".")[:2])
+    if not VERSIONS[0] <= numbers < VERSIONS[1]:
         raise Refused(f"knows {known} {low} to below {high}, not {name} {version}")
     return name, version, cuda
 

@@ -1,6 +1,7 @@
 """CuPy's operations against NumPy's, on the emulated card of ci/cuda_on_cpu and on real ones."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import array_api_compat.numpy
@@ -145,13 +146,15 @@ def test_every_function_that_the_formulas_call_is_here():
     """They call it as ``xp.name(…)``; of their own dtype they ask without a kernel."""
     own = Path(__file__).read_text(encoding="utf-8")
     called: set[str] = set()
-    modules = ("activations", "layers", "losses", "optimizers")
-    for name in (*modules, "_core/random_bits", "training/steps"):
-        text = (ROOT / "xpnn" / f"{name}.py").read_text(encoding="utf-8")
-        called |= set(re.findall(r"\bxp\.([a-z_0-9]+)\(", text))
+    modules = ("activations", "layers", "losses", "optimizers", "normalizers", "metrics")
+    modules += ("inference", "_core/functions", "_core/random_bits", "training/steps")
+    paths = [ROOT / "xpnn" / f"{name}.py" for name in modules]
+    for path in (*paths, *(ROOT / "xpnn" / "reproducible").glob("*.py")):
+        called |= set(re.findall(r"\bxp\.([a-z_0-9]+)\(", path.read_text(encoding="utf-8")))
     assert len(called) > 20
     missing = {name for name in called if f'"{name}"' not in own and f"xp.{name}(" not in own}
-    assert missing <= {"isdtype"}
+    # of an empty array there is nothing to compare
+    assert missing <= {"isdtype", "empty"}
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -196,6 +199,18 @@ def test_reductions(cupy, name, dtype):
             assert kept.shape == getattr(NUMPY, name)(x, axis=axis, keepdims=True).shape
 
 
+def cast(xp, x, rows, condition, *, dtype):
+    return xp.astype(x, getattr(xp, dtype))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_whole_floats_become_integers(cupy, dtype):
+    """Of exponents and labels: fractions are cut off, toward zero."""
+    x = np.concatenate([np.arange(-2000.0, 2000.0) / 4, [2.0**23 - 1, -(2.0**23)]]).astype(dtype)
+    for to in ("int32", "int64"):
+        assert_same_bits(cupy.get(cast(cupy.xp, cupy.put(x), None, None, dtype=to)), x.astype(to))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_elements_elsewhere(cupy, dtype):
     xp, put = cupy.xp, cupy.put
@@ -215,7 +230,7 @@ def test_elements_elsewhere(cupy, dtype):
         lambda xp, x, rows, c: xp.squeeze(x[None, ...], axis=0),
         lambda xp, x, rows, c: xp.expand_dims(x, axis=1),
         lambda xp, x, rows, c: xp.broadcast_to(x[:1, :], (4, 30)),
-        lambda xp, x, rows, c: xp.astype(x, xp.float64),
+        *(partial(cast, dtype=to) for to in DTYPES if to in FLOATS or dtype not in FLOATS),
         lambda xp, x, rows, c: xp.astype(x, xp.bool),
         lambda xp, x, rows, c: xp.asarray(x, copy=True),
         lambda xp, x, rows, c: xp.full((2, 3), 1, dtype=x.dtype),
@@ -229,9 +244,10 @@ def test_elements_elsewhere(cupy, dtype):
 def test_sorted_places_and_ranges(cupy, dtype):
     edges = np.sort(np.random.RandomState(4).uniform(-3, 3, 20)).astype(dtype)
     x = np.random.RandomState(5).uniform(-4, 4, 1000).astype(dtype)
-    assert_same_bits(
-        cupy.get(cupy.xp.searchsorted(cupy.put(edges), cupy.put(x))), NUMPY.searchsorted(edges, x)
-    )
+    x = np.concatenate([x, edges])
+    for side in ("left", "right"):
+        found = cupy.xp.searchsorted(cupy.put(edges), cupy.put(x), side=side)
+        assert_same_bits(cupy.get(found), NUMPY.searchsorted(edges, x, side=side))
     assert_same_bits(cupy.get(cupy.xp.arange(3, 90, 4)), np.arange(3, 90, 4))
     assert_same_bits(cupy.get(cupy.xp.zeros((3, 4), dtype=dtype)), np.zeros((3, 4), dtype))
 
