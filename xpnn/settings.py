@@ -22,7 +22,8 @@ from xpnn.training import fit
 from xpnn.training.callback import Callback
 from xpnn.training.history import History
 
-_PART = "NAME[:P=V,...]"
+# how help texts show a part with its parameters
+PART = "NAME[:P=V,...]"
 
 
 def _setting(
@@ -48,11 +49,11 @@ class Settings:
     """
 
     hidden: str = _setting("100,50", "N,N", "widths of the hidden layers")
-    activation: str = _setting("relu", _PART, "{}", ACTIVATIONS)
-    optimizer: str = _setting("sgd:lr=0.1", _PART, "{}", OPTIMIZERS)
+    activation: str = _setting("relu", PART, "{}", ACTIVATIONS)
+    optimizer: str = _setting("sgd:lr=0.1", PART, "{}", OPTIMIZERS)
     loss: str = _setting(
         "cross_entropy",
-        _PART,
+        PART,
         "{}; without one, the first for classes, the second for values",
         LOSSES,
     )
@@ -62,7 +63,7 @@ class Settings:
     dropout: float | None = _setting(
         None, "P", "after each hidden activation, drop units with probability P"
     )
-    schedule: str | None = _setting(None, _PART, "of the learning rate: {}", SCHEDULES)
+    schedule: str | None = _setting(None, PART, "of the learning rate: {}", SCHEDULES)
     warmup: float | None = _setting(None, "N", "epochs in which the learning rate rises from 0")
     clip_norm: float | None = _setting(None, "C", "largest norm of the gradient")
     class_weight: str | None = _setting(
@@ -160,9 +161,9 @@ class Settings:
             weights[label] = nonnegative(f"class_weight of {label}", weight)
         return weights
 
-    def make_model(self, *data: Dataset) -> Sequential:
-        """Return the untrained network for the classes or values in `data`."""
-        return Sequential(*self.layers(max(_outputs(part) for part in data)))
+    def make_model(self, train: Dataset, validation: Dataset | None = None) -> Sequential:
+        """Return the untrained network for the classes or values in the data."""
+        return Sequential(*self.layers(max(map(_outputs, filter(None, (train, validation))))))
 
     def fit(
         self,

@@ -17,7 +17,6 @@ from xpnn.errors import ArgumentError
 from xpnn.model import Sequential
 from xpnn.settings import FIELDS, Settings, types_of
 
-PART = "NAME[:P=V,...]"
 DATA = (
     "a CSV file, an NPZ file, x.npy,y.npy, a folder with a folder of PNG images for each class, "
     "or a folder with IDX files as MNIST's"

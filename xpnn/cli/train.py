@@ -26,7 +26,6 @@ from xpnn.callbacks import (
 )
 from xpnn.cli.options import (
     DATA,
-    PART,
     Help,
     add_backend,
     add_settings,
@@ -48,6 +47,7 @@ from xpnn.model import Sequential
 from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.schedules import SCHEDULES
+from xpnn.settings import PART
 from xpnn.training.callback import Callback
 from xpnn.training.history import History
 from xpnn.training.run import Run
@@ -163,7 +163,7 @@ def _train(args: argparse.Namespace) -> int:
     if train.y.dtype.kind == "f" and args.loss is None:
         settings = settings.replaced(loss="mean_squared_error")
     if options["labels"] is None:
-        model = settings.make_model(train, *([] if validation is None else [validation]))
+        model = settings.make_model(train, validation)
     else:
         model = Sequential(*settings.layers(len(options["labels"])))
     ended: BaseException | None = None

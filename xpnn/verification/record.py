@@ -49,7 +49,7 @@ def record(
 ) -> Record:
     """Train on a backend; return the record of the run, up to where it diverged if it did."""
     found = Record()
-    model = settings.make_model(train, *([] if validation is None else [validation]))
+    model = settings.make_model(train, validation)
     try:
         settings.fit(model, train, validation, backend=backend, callbacks=[found])
     except DivergenceError as error:

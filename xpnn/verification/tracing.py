@@ -174,7 +174,7 @@ def trace_of(
     train, validation = data
     with contextlib.suppress(DivergenceError, _EnoughError):
         settings.fit(
-            settings.make_model(*filter(None, data)),
+            settings.make_model(train, validation),
             train,
             # a schedule may depend on its figures
             validation if settings.schedule else None,

@@ -109,12 +109,12 @@ def read_csv(path: Path, request: Request) -> NamedDataset:
         return data._replace(y=as_target(target_cells, request.task))
 
 
-# takes any name, and also a device or a pipe
 def _count_columns(path: Path) -> int:
     """Return how many cells the first row has."""
     return len(next(_records(path), (0, []))[1])
 
 
+# takes any name, and also a device or a pipe
 FILE = Reader(
     lambda path: path.exists() and not path.is_dir(),
     read_csv,
