@@ -51,17 +51,20 @@ def test_threads_that_wait_for_each_other(cupy, driver):
 
 
 def test_a_copy_from_where_nothing_is(cupy, driver):
-    """What a card would fault on."""
-    own, host = cupy.put(np.ones(3)), np.ones(3)
-    runtime = cupy.module.cuda.runtime
-    for to, source, size, kind in (
-        (own.data.ptr, host.ctypes.data, 25 + 512, 1),  # beyond its end
-        (host.ctypes.data, host.ctypes.data, 24, 2),
-        (own.data.ptr, own.data.ptr + 24, 1024, 3),
-        (own.data.ptr, own.data.ptr, 24, 1),
-    ):
-        with pytest.raises(runtime.CUDARuntimeError, match="invalid argument"):
-            runtime.memcpy(to, source, size, kind)
+    """What a card would fault on, in an allocation of its own: CuPy's pool cuts large ones up."""
+    runtime, host = cupy.module.cuda.runtime, np.ones(3)
+    own = runtime.malloc(512)
+    try:
+        for to, source, size, kind in (
+            (own, host.ctypes.data, 25 + 512, 1),  # beyond its end
+            (host.ctypes.data, host.ctypes.data, 24, 2),
+            (own, own + 24, 1024, 3),
+            (own, own, 24, 1),
+        ):
+            with pytest.raises(runtime.CUDARuntimeError, match="invalid argument"):
+                runtime.memcpy(to, source, size, kind)
+    finally:
+        runtime.free(own)
 
 
 @pytest.fixture
