@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.helpers import ROOT, emulated_driver
+from tests.helpers import ROOT, assert_same_bits, emulated_driver
 
 EMULATOR = ROOT / "ci" / "cuda_on_cpu"
 
@@ -39,6 +39,30 @@ def test_sums_of_products_are_in_another_order_than_numpys(cupy, driver):
     ours, numpys = cupy.get(cupy.put(a) @ cupy.put(a.T)), a @ a.T
     assert (ours != numpys).any()
     np.testing.assert_allclose(ours, numpys, rtol=1e-12, atol=1e-12)
+
+
+def test_reductions_need_no_fibers(cupy, driver):
+    """They take most of the time otherwise; the text of CuPy's kernels is cut at its waits."""
+    x = cupy.put(np.random.RandomState(0).standard_normal((7, 700)))
+    fibers = driver.coc_fibers()
+    for name in ("sum", "max", "min", "argmax", "mean", "all", "any", "count_nonzero"):
+        for axis in (None, 0, 1):
+            getattr(cupy.xp, name)(x != 0 if name in ("all", "any") else x, axis=axis)
+    assert driver.coc_fibers() == fibers
+
+
+def test_sums_are_by_halves_as_on_a_card(cupy, driver):
+    """512 threads add every 512th number each, then half of them the other half's."""
+    x = np.random.RandomState(0).standard_normal((7, 700))
+    parts = np.zeros((7, 512))
+    for start in (0, 512):
+        piece = x[:, start : start + 512]
+        parts[:, : piece.shape[1]] += piece
+    while parts.shape[1] > 1:
+        half = parts.shape[1] // 2
+        parts = parts[:, :half] + parts[:, half:]
+    assert (parts[:, 0] != x.sum(axis=1)).any()
+    assert_same_bits(cupy.get(cupy.xp.sum(cupy.put(x), axis=1)), parts[:, 0])
 
 
 def test_threads_that_wait_for_each_other(cupy, driver):

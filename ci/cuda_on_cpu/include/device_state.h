@@ -17,6 +17,7 @@ struct coc_state {
 // How a module's kernels are run; see `run_kernel` in driver.cpp.
 enum coc_mode {
   COC_GRID_STRIDE,  // one thread is enough: each loops over all elements
+  COC_BLOCKS,       // one thread is enough in each block: it does the work of all
   COC_THREADS,      // thread after thread
   COC_FIBERS,       // the threads of a block wait for each other
 };

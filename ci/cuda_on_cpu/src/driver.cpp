@@ -84,7 +84,7 @@ struct Count {
 };
 
 std::mutex lock;
-long launches = 0;
+long launches = 0, fibers = 0;
 std::map<std::string, Count> counts;
 
 // With CUDA_ON_CPU_PROFILE=FILE, adds the seconds and launches of each kernel to FILE at the end.
@@ -231,6 +231,10 @@ bool run_kernel(const Function& f, coc_index grid, coc_index threads, void** arg
       state->block = state->thread = {0, 0, 0};
       f.launch(arguments);
       break;
+    case COC_BLOCKS:
+      state->grid_dim = grid, state->block_dim = threads, state->thread = {0, 0, 0};
+      for_each(grid, state->block, [&] { f.launch(arguments); });
+      break;
     case COC_THREADS:
       state->grid_dim = grid, state->block_dim = threads;
       for_each(grid, state->block,
@@ -239,6 +243,7 @@ bool run_kernel(const Function& f, coc_index grid, coc_index threads, void** arg
     case COC_FIBERS:
       state->grid_dim = grid, state->block_dim = threads;
       for_each(grid, state->block, [&] { ended = ended && block.run(state, f.launch, arguments); });
+      fibers++;
       break;
   }
   return ended;
@@ -380,7 +385,8 @@ int cuLaunchKernel(Function* f, unsigned grid_x, unsigned grid_y, unsigned grid_
   return ended ? SUCCESS : LAUNCH_FAILED;
 }
 
-// not CUDA's: kernels launched so far
+// not CUDA's: kernels launched so far, and those of them that ran on fibers
 long coc_launches() { return launches; }
+long coc_fibers() { return fibers; }
 
 }  // extern "C"

@@ -114,6 +114,51 @@ string with_dynamic_shared_memory(const string& source) {
                             "$1* $2 = reinterpret_cast<$1*>(coc_dynamic_shared);");
 }
 
+// CuPy's reductions are most of what waits, and 512 fibers take longer than the sums of 512 threads.
+// All their kernels have one text, which is cut at its waits here: between two of them the threads
+// run in a loop, one after the other, and what a thread keeps over a wait is computed again behind
+// it. A kernel that isn't exactly so stays as it is.
+string with_threads_in_loops(string source) {
+  struct Piece {
+    string before, after;
+  };
+  const Piece pieces[] = {
+      {"  unsigned int _tid = threadIdx.x;\n", "  unsigned int _tid = 0;\n"},
+      {"    _type_reduce _s = _type_reduce(",
+       "    for (_tid = 0; _tid < blockDim.x; _tid++) {\n"
+       "    _J_offset = _tid >> __popc(_block_stride - 1);\n"
+       "    _j_offset = (ptrdiff_t)_J_offset * _out_ind.size();\n"
+       "    _type_reduce _s = _type_reduce("},
+      {"    _sdata[_tid] = _s;\n"
+       "    __syncthreads();\n",
+       "    _sdata[_tid] = _s;\n"
+       "    }\n"},
+      // each of these threads writes its own value, after it has read one that none of them writes
+      {"      if (_tid < _block) {\n"
+       "        _REDUCE(_block);\n"
+       "      }\n"
+       "      __syncthreads();\n",
+       "      for (_tid = 0; _tid < _block; _tid++) {\n"
+       "        _REDUCE(_block);\n"
+       "      }\n"},
+      {"    if (_tid < _block_stride) {\n"
+       "      _s = _sdata[_tid];\n"
+       "    }\n"
+       "    if (_tid < _block_stride && _i < _out_ind.size()) {\n",
+       "    for (_tid = 0; _tid < _block_stride && _i_base + _tid < _out_ind.size(); _tid++) {\n"
+       "      ptrdiff_t _i = _i_base + _tid;\n"
+       "      _type_reduce _s = _sdata[_tid];\n"},
+  };
+  string result = source;
+  for (auto& [before, after] : pieces) {
+    size_t at = result.find(before);
+    if (at == string::npos || result.find(before, at + 1) != string::npos) return source;
+    result.replace(at, before.size(), after);
+  }
+  static const std::regex own(R"re(\b(threadIdx|__sync\w+|__shfl\w*)\b)re");
+  return std::regex_search(result, own) ? source : result;
+}
+
 // What a launch calls by name. An expression such as `scale<float>` is called after its number.
 string launchers(const Program& program) {
   std::ostringstream text;
@@ -132,7 +177,8 @@ string launchers(const Program& program) {
 // How the kernels of a source are run, see `run_kernel` in driver.cpp; device.h turns that into
 // COC_FIBERS where they wait. One thread does for all elements in an elementwise kernel of CuPy's,
 // unless it could leave the loop, or looks at who it is.
-const char* mode_of(const string& source) {
+const char* mode_of(const string& source, bool in_loops) {
+  if (in_loops) return "COC_BLOCKS";
   static const std::regex own(R"re(\b(return|break|goto|threadIdx|blockIdx|blockDim|gridDim)\b)re");
   string code = without_comments(source);
   bool elementwise = code.find("CUPY_FOR") != string::npos && kernels_in(code).size() == 1;
@@ -162,12 +208,13 @@ int compile(Program& program, int count, const char* const* options) {
          log = folder.file("log");
   for (auto& [name, text] : program.headers)
     if (name.find('/') == string::npos) std::ofstream(folder.file(name)) << text;
+  string text = with_threads_in_loops(program.source);
   std::ofstream(source) << "#line 1 \"" << program.name << "\"\n"
-                        << with_dynamic_shared_memory(program.source) << "\n"
+                        << with_dynamic_shared_memory(text) << "\n"
                         << launchers(program)
                         << "extern \"C\" COC_EXPORT coc_module coc_module_info;\n"
                         << "coc_module coc_module_info = {&coc_thread_state, "
-                        << mode_of(program.source) << ", " << (flush ? "true" : "false") << "};\n";
+                        << mode_of(text, text != program.source) << ", " << (flush ? "true" : "false") << "};\n";
   // Those of COC_FLAGS are the ones that the headers were precompiled with. NVRTC joins a product
   // and a sum to one rounding unless -fmad=false, so does this.
   std::vector<string> words{"g++"};
