@@ -10,6 +10,7 @@ import xpnn
 from tests.helpers import emulated_driver, open_backend
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import get_backend
+from xpnn.optimizers import OPTIMIZERS
 
 RNG = np.random.default_rng(0)
 # pixels, most of them black as MNIST's are; brighter ones saturate the network
@@ -127,6 +128,10 @@ def test_a_step_with_each_activation(activation, reproducible, dtype):
     )
 
 
+def test_each_optimizer_is_counted():
+    assert {type(optimizer) for optimizer, _ in OPTIMIZER} == set(OPTIMIZERS.values())
+
+
 @pytest.mark.parametrize("reproducible", [False, True], ids=["native", "reproducible"])
 @pytest.mark.parametrize(("optimizer", "bounds"), OPTIMIZER, ids=lambda value: str(value))
 def test_a_step_with_each_optimizer(optimizer, bounds, reproducible, dtype):
@@ -190,6 +195,7 @@ def test_an_evaluation(reproducible, dtype):
 def test_an_epoch_copies_its_order_and_its_figures(rows, reproducible, validated):
     """However many steps it has: whole mini-batches, and a smaller last one if there is one."""
     driver = emulated_driver()
+    train(dtype="float32", reproducible=reproducible, epochs=0)  # a new device is probed, once
     copies = []
     for epochs in (1, 2, 4):
         before = [driver.coc_copies(kind) for kind in (TO_DEVICE, TO_HOST)]
