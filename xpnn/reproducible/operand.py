@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
@@ -74,7 +75,4 @@ class Operand:
         """The number of elements."""
         return math.prod(self.raw.shape)
 
-    @property
-    def dtype(self) -> Any:
-        """The library's own dtype."""
-        return self.raw.dtype
+    dtype = property(operator.attrgetter("raw.dtype"), doc="The library's own dtype.")
