@@ -19,12 +19,9 @@ _PER_LN2_64 = float.fromhex("0x1.71547652b82fep+6")
 
 
 class Functions:
-    """The functions, computed by one library. Tables are copied to a device when it needs them.
+    """The functions, computed by the library whose own namespace is `xp`.
 
-    Parameters
-    ----------
-    xp
-        The library's own namespace.
+    Tables are copied to a device when it needs them.
     """
 
     def __init__(self, xp: Any) -> None:

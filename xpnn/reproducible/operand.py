@@ -49,8 +49,7 @@ class Operand:
         """Return what `compute` returns; it is called only once for each key."""
         if key not in self.kept:
             self.kept[key] = compute()
-        found: T = self.kept[key]
-        return found
+        return self.kept[key]  # type: ignore[no-any-return]
 
     @property
     def original(self) -> Operand | None:
