@@ -23,7 +23,7 @@ Raw = Any
 Precision = Literal["training", "full"]
 PRECISIONS = ("training", "full")
 
-# Names of the array API, by how `Namespace` wraps them. First, what the library computes exactly:
+# The names in a namespace, by how it wraps them. First, what the library computes exactly:
 # elements of one array in another arrangement,
 _LAYOUT = """
 broadcast_to expand_dims flip max min moveaxis permute_dims reshape roll squeeze
@@ -43,9 +43,9 @@ _WHOLE = "ceil floor round trunc"
 # and new arrays, of small integers or of any numbers.
 _SMALL_INTEGERS = "empty empty_like eye ones ones_like zeros zeros_like"
 _CREATION = "arange asarray full full_like"
-# Then what `Functions` computes: the formulas and error bounds are there.
+# Then, what `Functions` computes, which has the formulas and error bounds.
 _FUNCTIONS = "exp expm1 log log1p sigmoid sqrt tanh"
-# At last the library's own objects, none of which is an array.
+# Finally, the library's own objects, none of which is an array.
 _VERBATIM = """
 bool can_cast complex128 complex64 e finfo float32 float64 iinfo inf int16 int32 int64 int8
 isdtype nan newaxis pi result_type uint16 uint32 uint64 uint8

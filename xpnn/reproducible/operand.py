@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
@@ -59,19 +58,7 @@ class Operand:
         original, raw = self.base
         return original if original.raw is raw else None
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The lengths of the axes."""
-        return tuple(self.raw.shape)
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return len(self.raw.shape)
-
-    @property
-    def size(self) -> int:
-        """The number of elements."""
-        return math.prod(self.raw.shape)
-
-    dtype = property(operator.attrgetter("raw.dtype"), doc="The library's own dtype.")
+    shape = property(lambda self: tuple(self.raw.shape), doc="The lengths of the axes.")
+    ndim = property(lambda self: len(self.raw.shape), doc="The number of axes.")
+    size = property(lambda self: math.prod(self.raw.shape), doc="The number of elements.")
+    dtype = property(lambda self: self.raw.dtype, doc="The library's own dtype.")
