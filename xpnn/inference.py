@@ -46,7 +46,7 @@ def evaluate(
     data = as_test_set(model, loss, data)
     with place.scope():
         evaluated = loop.Evaluator(model, loss, place)
-        return evaluated(moved(data, place, model.task.normalizer, model.task.target_normalizer), 0)
+        return evaluated(moved(data, place, model.task), 0)
 
 
 def predict(model: Sequential, x: Array) -> Array:

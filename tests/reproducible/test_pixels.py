@@ -31,7 +31,7 @@ def prepared(x, ns=NS):
 def test_each_of_the_256_values_is_near_to_its_level():
     x = images(None, 1, 256, np.arange(256)[None, :])
     np.testing.assert_array_equal(pixels.levels_of(x, np)[0], np.arange(256))
-    assert pixels.find_pixels(x, np) == (255 * 128, 255)
+    assert pixels.find_pixels([x], np) == (255 * 128, 255)
     for p, value in enumerate(map(Fraction, x[0])):
         assert abs(value - Fraction(pixels.SLOPE) * p) <= Fraction(pixels.NEAR) * p
         assert (value / Fraction(pixels.GRID)).denominator == 1
@@ -47,7 +47,7 @@ def test_each_of_the_256_values_is_near_to_its_level():
 def test_what_is_no_pixel(other):
     x = images(np.random.RandomState(0), 3, 256)
     x[1] = np.asarray(other, dtype=np.float64)
-    assert pixels.find_pixels(x, np) is None
+    assert pixels.find_pixels([x], np) is None
     assert NS.prepare(NS.asarray(x)).facts.pixels is None
 
 
@@ -55,11 +55,11 @@ def test_a_set_is_looked_at_in_parts(monkeypatch):
     x = images(np.random.RandomState(0), 11, 4)
     levels = np.rint(x * 255)
     whole = levels.sum(axis=1).max(), levels.max()
-    assert pixels.find_pixels(x, np) == whole
+    assert pixels.find_pixels([x], np) == whole
     monkeypatch.setattr(pixels, "_CHUNK", 12)
-    assert pixels.find_pixels(x, np) == whole
+    assert pixels.find_pixels([x], np) == whole
     x[10, 3] = 0.7
-    assert pixels.find_pixels(x, np) is None
+    assert pixels.find_pixels([x], np) is None
 
 
 @pytest.fixture

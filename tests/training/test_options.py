@@ -418,7 +418,7 @@ def test_numpy_records_the_steps_once(monkeypatch):
     training, _ = folds
     # whole mini-batches and the last one: nothing is recorded anew in each epoch
     assert len(training.programs) == 2
-    assert all(played.sure for played in training._programs.values())
+    assert all(played.trusted for played in training._programs.values())
 
 
 def test_an_epoch_moves_its_rates_at_once(monkeypatch):

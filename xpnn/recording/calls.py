@@ -172,15 +172,11 @@ def _where_call(out: Array, condition: Any, x: Any, y: Any) -> Call:
         or condition.dtype != bool
         or condition.shape != out.shape
     ):
-        return _where, (out, condition, x, y)
+        return _assign, (out, np.where, (condition, x, y), {})
     one, other = (choice.view(bits) for choice in choices)
     if not isinstance(y, np.ndarray) and not other.any():
         return np.multiply, (one, condition, out.view(bits))
     return _select, (out.view(bits), condition, one, other, np.empty_like(out, bits))
-
-
-def _where(out: Array, condition: Array, x: Any, y: Any) -> None:
-    out[...] = np.where(condition, x, y)
 
 
 def _select(out: Array, condition: Array, x: Array, y: Array, difference: Array) -> None:

@@ -54,7 +54,5 @@ def first_difference(one: Sequence[bytes], other: Sequence[bytes]) -> int | None
     The number of operations stands for the results, and for operations that one has and the other
     hasn't.
     """
-    for i, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return i
-    return None
+    pairs = zip(one, other, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), None)

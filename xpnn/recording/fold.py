@@ -1,15 +1,15 @@
-"""`Fold`: does a step for each row of a matrix, and plays it from a recording once that is sure.
+"""`Fold`: does a step for each row of a matrix, and plays it from a recording once that is trusted.
 
-There is a program for each form of what a step is given (`_Given.form`) and the arrays that it
-carries. With the same of both,
+A program belongs to a form of what a step is given (`_Given.form`) and to the arrays of the carry.
+For each such pair,
 
 1. the first step is carried out with arrays that record, and what they recorded becomes a program.
    It isn't trusted yet: a step that counts its calls in Python, or draws from `numpy.random`,
    records a program too, but one that would repeat the first step.
-2. The second step is recorded again. If both recordings do the same, the program is sure. If not,
-   the next step counts as the second one; if that happens too often, the step is given up.
+2. The second step is recorded again. If both recordings do the same, the program is trusted. If
+   not, the next step counts as the second one; if that happens too often, the step is given up.
 3. From then on, the program is played. Where the step asked for the truth of an array, the program
-   checks it; if it is another one, that step is carried out eagerly.
+   checks it; a step in which it differs is carried out eagerly.
 
 A step that is given up runs eagerly from then on, and `Fold.reason` says why.
 """
@@ -67,59 +67,30 @@ PLAIN = Leaf(
 
 
 class _Given(NamedTuple):
-    """What the next steps of a fold are given.
+    """What the next steps of a fold are given."""
 
-    Attributes
-    ----------
-    carry, context
-        As the step takes them.
-    arrays, facts
-        The carry's arrays, none of which shares memory with another, and what is known of them.
-    rows
-        The rows of all steps, of which the step takes one.
-    indices
-        The array in `rows`.
-    form
-        What a program depends on besides the carry's arrays. It has the ids of the context's
-        arrays, because a program reads them where they are.
-    """
-
-    carry: Any
-    arrays: list[Array]
-    facts: list[Any]
-    rows: Any
-    indices: Array
-    context: tuple[Any, ...]
+    carry: Any  # as the step takes it
+    arrays: list[Array]  # those of the carry; no two share memory
+    facts: list[Any]  # what is known of these arrays
+    rows: Any  # a row for each step
+    indices: Array  # the array in `rows`
+    context: tuple[Any, ...]  # as the step takes it
+    # What a program depends on besides the carry's arrays. It has the ids of the context's arrays,
+    # because a program reads them where they are.
     form: Any
 
 
 class _Played(NamedTuple):
-    """A program and what a fold must know of it.
-
-    Attributes
-    ----------
-    program
-        The program.
-    facts
-        What is known of the carry's arrays after the step.
-    dtypes
-        The dtypes of the outputs.
-    held
-        The arrays whose ids the program is found by. They are kept alive, because an id may be
-        another object's afterwards.
-    digests, nodes
-        What was recorded, see `digests_of`.
-    sure
-        Whether a second recording did the same.
-    """
+    """A program and what a fold must know of it."""
 
     program: Program
-    facts: list[Any]
-    dtypes: list[Any]
-    held: Any
-    digests: list[bytes]
-    nodes: list[Node]
-    sure: bool
+    facts: list[Any]  # what is known of the carry's arrays after the step
+    # The context's arrays. The program is found by their ids and by those of the carry's arrays,
+    # which it holds itself: when an object is gone, another one may get its id.
+    context: list[Array]
+    digests: list[bytes]  # see `digests_of`
+    nodes: list[Node]  # what was recorded
+    trusted: bool = False  # whether a second recording did the same
 
 
 class Fold:
@@ -177,7 +148,7 @@ class Fold:
         """Go on from step `start`; return the carry and the number of steps done."""
         given = self._given(carry, rows, context)
         played = self._programs.get((given.form, *map(id, given.arrays)))
-        if played is not None and played.sure:
+        if played is not None and played.trusted:
             return self._play(given, played, start, figures)
         if self.reason is None:
             return self._record(given, played, start, figures)
@@ -205,7 +176,7 @@ class Fold:
     ) -> tuple[Any, int]:
         """Play a program for all steps from `start`, or for one if it changes what is known."""
         carry, arrays, facts, rows, indices, context, _ = given
-        _begin(figures, played.dtypes, len(indices))
+        _begin(figures, played.program.outputs, len(indices))
         end = len(indices) if played.facts == facts else start + 1
 
         def eager(i: int, origin: Origin | None) -> None:
@@ -229,38 +200,31 @@ class Fold:
     ) -> tuple[Any, int]:
         """Do step `start` and keep its program; do none if it can't be recorded."""
         try:
-            played, outputs = self._recorded(given, start)
+            with self._xp.record() as recording:
+                played, outputs = self._recorded(recording, given, start)
         except Exception as error:  # an error of the step itself will be raised again eagerly
             self.reason = _reason(error)
             return rebuilt(given.carry, map(self._leaf.restored, given.arrays, given.facts)), 0
         if before is not None:
             position = first_difference(before.digests, played.digests)
-            played = played._replace(sure=position is None)
+            played = played._replace(trusted=position is None)
             if position is not None:
                 self._differ(position, played.nodes, before.nodes)
         elif len(self._programs) == MOST_PROGRAMS:
             del self._programs[next(iter(self._programs))]
         self._programs[(given.form, *map(id, played.program.carry))] = played
-        _begin(figures, played.dtypes, len(given.indices))
+        _begin(figures, outputs, len(given.indices))
         for figure, output in zip(figures, outputs, strict=True):
             figure[start] = output
         return self._carry(given.carry, played.program.carry, played), 1
 
-    def _recorded(self, given: _Given, start: int) -> tuple[_Played, list[Array]]:
-        """Do step `start`; return its program, not sure yet, and its outputs.
+    def _recorded(
+        self, recording: Recording, given: _Given, start: int
+    ) -> tuple[_Played, list[Array]]:
+        """Do step `start`; return its program, not trusted yet, and its outputs.
 
         It is done on copies, so that the carry is as before if anything fails.
         """
-        recording = Recording(self._xp)
-        self._xp.record(recording)
-        try:
-            return self._program_of(recording, given, start)
-        finally:
-            self._xp.record(None)
-
-    def _program_of(
-        self, recording: Recording, given: _Given, start: int
-    ) -> tuple[_Played, list[Array]]:
         raw, wrapped = self._leaf.raw, self._leaf.wrapped
         index = given.indices[start]
         if not all(map(is_packed, (*given.arrays, index))):
@@ -290,9 +254,8 @@ class Fold:
         program = Program(recording, row, list(zip(own, after, strict=True)), figures)
         for kept, new in zip(program.carry, after, strict=True):
             np.copyto(kept, new.value)
-        dtypes = [figure.dtype for figure in figures]
-        held = (program.carry, [raw(leaf)[0] for leaf in leaves(given.context)])
-        played = _Played(program, facts, dtypes, held, digests, recording.nodes, False)
+        context = [raw(leaf)[0] for leaf in leaves(given.context)]
+        played = _Played(program, facts, context, digests, recording.nodes)
         return played, [figure.value for figure in figures]
 
     def _differ(self, position: int, *recordings: list[Node]) -> None:
@@ -320,7 +283,7 @@ class Fold:
         """Do step i without a recording, write its outputs, and return its carry."""
         carry, outputs = self._step(carry, rows[i, :], *context)
         values = [self._leaf.raw(output)[0] for output in outputs]
-        _begin(figures, [value.dtype for value in values], rows.shape[0])
+        _begin(figures, values, rows.shape[0])
         for k, value in enumerate(values):
             if figures[k].dtype != value.dtype:
                 figures[k] = figures[k].astype(np.result_type(figures[k], value))
@@ -336,10 +299,10 @@ def _reason(error: Exception) -> str:
     return what if origin is None else f"{what}, in {origin}"
 
 
-def _begin(figures: list[Array], dtypes: Sequence[Any], count: int) -> None:
+def _begin(figures: list[Array], outputs: Sequence[Array], count: int) -> None:
     """Make the arrays for the outputs of all steps, if there are none yet."""
     if not figures:
-        figures += [np.empty(count, dtype) for dtype in dtypes]
+        figures += [np.empty(count, output.dtype) for output in outputs]
 
 
 def _apart(arrays: Sequence[Any], others: Sequence[Array]) -> list[Array]:

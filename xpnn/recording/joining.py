@@ -10,8 +10,7 @@ the arrays are laid side by side in blocks, and each operation is carried out on
 element goes through the same arithmetic as before, hence has the same bits (except for the sign of
 a NaN, which may depend on an element's position in NumPy's vector loops).
 
-The operations are put into another order by that. Five conditions make sure that this changes no
-result:
+This puts the operations into another order. Five conditions make sure that it changes no result:
 
 1. They are the last ones of the step, its tail, and elementwise (`_is_elementwise`): ufuncs, on
    arrays of one shape and scalars. All that they read and didn't make themselves is complete when
@@ -42,18 +41,11 @@ _BY_POSITION = (np.fmax, np.fmin)
 
 
 class _Chain(NamedTuple):
-    """Operations of the tail, and what they work on.
+    """Operations of the tail, and what they work on."""
 
-    Attributes
-    ----------
-    nodes
-        The operations, in an order in which they can be carried out.
-    arrays
-        The numbers of their arrays, scalars excepted, in order of appearance. In equal chains, the
-        arrays at the same position play the same part.
-    """
-
-    nodes: list[Node]
+    nodes: list[Node]  # in an order in which they can be carried out
+    # The numbers of their arrays, scalars excepted, in order of appearance. In equal chains, the
+    # arrays at the same position play the same part.
     arrays: list[int]
 
 
@@ -126,8 +118,8 @@ def _is_elementwise(recording: Recording, node: Node) -> bool:
     ufunc = isinstance(function, np.ufunc) and not function.signature
     if function in _BY_POSITION or not (ufunc or function is copied):
         return False
-    # a `Ref` is a tuple too; any other sequence may hold several numbers
-    if any(isinstance(arg, (list, tuple)) and not isinstance(arg, Ref) for arg in node.args):
+    # a sequence may hold several numbers
+    if any(isinstance(arg, (list, tuple)) for arg in node.args):
         return False
     # An operand of another shape would be broadcast. In a block, which is 1-D and has pieces of
     # several shapes, only scalars still are.
@@ -146,11 +138,6 @@ def _is_read_after(recording: Recording, nodes: Sequence[Node], node: Node) -> b
     return recording.root(node.out) in reads
 
 
-def _elements(recording: Recording, node: Node) -> list[int]:
-    """Return the arrays of a node that aren't scalars; the last is the one that it makes."""
-    return [k for k in (*refs_in(node), node.out) if recording.arrays[k].ndim]
-
-
 def _chains(recording: Recording, nodes: Sequence[Node]) -> list[_Chain]:
     """Return the nodes that work on arrays, as chains of which no two share an array.
 
@@ -160,7 +147,7 @@ def _chains(recording: Recording, nodes: Sequence[Node]) -> list[_Chain]:
     """
     chains: list[_Chain] = []
     for node in nodes:
-        keys = _elements(recording, node)
+        keys = [k for k in (*refs_in(node), node.out) if recording.arrays[k].ndim]
         if not keys:
             continue  # of scalars only
         meeting = [chain for chain in chains if set(keys) & set(chain.arrays)]

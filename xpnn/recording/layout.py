@@ -14,15 +14,8 @@ _CACHE_LINE = 64
 
 def is_packed(array: Array) -> bool:
     """Return whether an array has neither gaps between its elements nor a reversed axis."""
-    return (
-        all(
-            stride == packed or length == 1
-            for stride, packed, length in zip(
-                array.strides, packed(array), array.shape, strict=True
-            )
-        )
-        or not array.size
-    )
+    axes = zip(array.strides, packed(array), array.shape, strict=True)
+    return not array.size or all(one == other or length == 1 for one, other, length in axes)
 
 
 def order(array: Array) -> list[int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnn._core.tree import leaves, rebuilt
 from xpnn.recording.origin import Origin
 
 Array = np.ndarray
@@ -19,18 +21,12 @@ class RecordingError(Exception):
 class CheckError(Exception):
     """The truth of an array isn't what it was when the program was recorded.
 
-    Parameters
-    ----------
-    origin
-        The line that asked for it.
+    The argument is the `Origin` of the operation that asked for it, None if that isn't known.
     """
 
-    def __init__(self, origin: Origin | None) -> None:
-        super().__init__(origin)
-        self.origin = origin
 
-
-class Ref(NamedTuple):
+@dataclass(frozen=True)
+class Ref:
     """An array of a recording, by its number there. It replaces the array in a node's arguments."""
 
     key: int
@@ -81,27 +77,13 @@ def copied(target: Array, source: Array, out: Array) -> None:
 
 def resolve(value: Any, arrays: Sequence[Array]) -> Any:
     """Return arguments of a node with the arrays that its references stand for."""
-    if isinstance(value, Ref):
-        return arrays[value.key]
-    if isinstance(value, (list, tuple)):
-        return type(value)(resolve(v, arrays) for v in value)
-    if isinstance(value, dict):
-        return {k: resolve(v, arrays) for k, v in value.items()}
-    return value
+    own = (arrays[leaf.key] if isinstance(leaf, Ref) else leaf for leaf in leaves(value))
+    return rebuilt(value, own)
 
 
-def refs_in(value: Any) -> Iterator[int]:
-    """Yield the numbers of the arrays that a node, or some of its arguments, refer to."""
-    if isinstance(value, Ref):
-        yield value.key
-    elif isinstance(value, Node):
-        yield from refs_in((value.args, value.kwargs))
-    elif isinstance(value, (list, tuple)):
-        for v in value:
-            yield from refs_in(v)
-    elif isinstance(value, dict):
-        for v in value.values():
-            yield from refs_in(v)
+def refs_in(value: Any) -> list[int]:
+    """Return the numbers of the arrays that a node, or some of its arguments, refer to."""
+    return [leaf.key for leaf in leaves(value) if isinstance(leaf, Ref)]
 
 
 def exact(arg: Any) -> Hashable:

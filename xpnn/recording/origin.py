@@ -44,7 +44,7 @@ def origin_of_error(error: Exception) -> Origin | None:
 def origin_of_call() -> Origin | None:
     """Return the line of a step that is being carried out."""
     stack = traceback.walk_stack(sys._getframe(1))
-    return _origin(itertools.takewhile(lambda frame: not _calls_the_step(frame[0]), stack))
+    return _origin(itertools.takewhile(lambda f: f[0].f_globals.get("__name__") != _CALLER, stack))
 
 
 def _origin(frames: Iterable[tuple[FrameType, int]]) -> Origin | None:
@@ -62,10 +62,6 @@ def _origin(frames: Iterable[tuple[FrameType, int]]) -> Origin | None:
     if found is not None and entry is not None:
         return Origin(*found, entry)
     return None if own is None else Origin(*own, own[0])
-
-
-def _calls_the_step(frame: FrameType) -> bool:
-    return frame.f_globals.get("__name__") == _CALLER
 
 
 @functools.cache

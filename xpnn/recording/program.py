@@ -66,6 +66,8 @@ class Program:
     carry
         The arrays of the carry, which the program reads and changes: the given ones, or views of a
         block that has taken over their values.
+    outputs
+        The 0-d arrays that hold the outputs of the last step.
 
     Raises
     ------
@@ -103,7 +105,7 @@ class Program:
         self._end: float = math.inf  # what the rows' indices must be below
         self.operations = [self._operation(node, arrays) for node in each if node.kind != "view"]
         self._each = [(operation.function, operation.args) for operation in self.operations]
-        self._outputs = [arrays[key(output)] for output in outputs]
+        self.outputs = [arrays[key(output)] for output in outputs]
         self.carry = [arrays[given] for given in givens]
 
     def _operation(self, node: Node, arrays: list[Array]) -> Operation:
@@ -145,7 +147,7 @@ class Program:
         IndexError
             If an index in `rows` is negative or too large.
         """
-        calls, row, outputs = self._each, self._row, self._outputs
+        calls, row, outputs = self._each, self._row, self.outputs
         are_indices = rows.size and self._end < math.inf
         if are_indices and (rows.min() < 0 or rows.max() >= self._end):
             raise IndexError(f"an index is beyond the {self._end} rows of the data")
@@ -156,7 +158,7 @@ class Program:
                 for function, args in calls:
                     function(*args)
             except CheckError as check:
-                eager(i, check.origin)
+                eager(i, *check.args)
                 # the eager step may have changed what the others take for the same in all steps
                 self._begin()
                 continue

@@ -7,7 +7,9 @@ to the current `Recording`, and returns its result as another `Recorded`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import operator
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
@@ -16,6 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from xpnn._core.tree import leaves, rebuilt
 from xpnn.recording.layout import adjoining, aligned, is_packed
 from xpnn.recording.nodes import Node, RecordingError, Ref, copying, exact, refs_in, resolve
 from xpnn.recording.origin import origin_of_call
@@ -46,8 +49,14 @@ class Recorded(NDArrayOperatorsMixin):
 
     __slots__ = ("scalar", "value", "xp")
 
-    def __init__(self, value: Array, xp: RecordingNamespace, *, scalar: bool = False) -> None:
-        self.value, self.xp, self.scalar = value, xp, scalar
+    device = "cpu"
+    shape = property(operator.attrgetter("value.shape"), doc="The lengths along the axes.")
+    ndim = property(operator.attrgetter("value.ndim"), doc="The number of axes.")
+    size = property(operator.attrgetter("value.size"), doc="The number of elements.")
+    dtype = property(operator.attrgetter("value.dtype"), doc="NumPy's dtype.")
+
+    def __init__(self, value: Array, xp: RecordingNamespace) -> None:
+        self.value, self.xp, self.scalar = value, xp, False
 
     def __array_namespace__(self, *, api_version: str | None = None) -> RecordingNamespace:
         return self.xp
@@ -68,31 +77,6 @@ class Recorded(NDArrayOperatorsMixin):
             return self.xp.apply(ufunc, args)
         self.xp.recording().mutate(ufunc, target, args[1])
         return target
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The lengths along the axes."""
-        return self.value.shape
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return self.value.ndim
-
-    @property
-    def size(self) -> int:
-        """The number of elements."""
-        return self.value.size
-
-    @property
-    def dtype(self) -> Any:
-        """NumPy's dtype."""
-        return self.value.dtype
-
-    @property
-    def device(self) -> str:
-        """The CPU."""
-        return "cpu"
 
     @property
     def T(self) -> Recorded:  # noqa: N802
@@ -134,12 +118,9 @@ class _Active(threading.local):
 
 
 class RecordingNamespace:
-    """NumPy's array API namespace for `Recorded` arrays; see `recording_namespace`.
+    """The namespace of `Recorded` arrays: functions of NumPy's `xp`, whose calls are noted.
 
-    Parameters
-    ----------
-    xp
-        The namespace of NumPy's arrays, whose functions carry operations out.
+    Use `recording_namespace` to make one.
     """
 
     def __init__(self, xp: Any) -> None:
@@ -167,9 +148,14 @@ class RecordingNamespace:
         """Return whether this thread is recording a step."""
         return self._active.recording is not None
 
-    def record(self, recording: Recording | None) -> None:
-        """Note this thread's operations in `recording` from now on, or nowhere if None."""
-        self._active.recording = recording
+    @contextlib.contextmanager
+    def record(self) -> Iterator[Recording]:
+        """Note this thread's operations within a block in a new recording."""
+        self._active.recording = recording = Recording(self)
+        try:
+            yield recording
+        finally:
+            self._active.recording = None
 
     def apply(
         self,
@@ -191,33 +177,18 @@ def recording_namespace(xp: Any) -> RecordingNamespace:
 
 
 class Recording:
-    """The operations of one step so far. Each array has a number, which nodes refer to it by.
-
-    Attributes
-    ----------
-    nodes
-        The operations, in order.
-    arrays
-        The array of each number.
-    sources
-        Where each array comes from: "given" by the caller, a "constant", made by a "call", or a
-        "view" of another one.
-    bases
-        The array that each view shows.
-    pieces
-        The arrays that each block consists of, in order.
-    mutated
-        The arrays that were changed in place, each by its `root`.
-    """
+    """The operations of one step so far. Each array has a number, which nodes refer to it by."""
 
     def __init__(self, xp: RecordingNamespace) -> None:
         self.xp = xp
-        self.nodes: list[Node] = []
-        self.arrays: list[Array] = []
+        self.nodes: list[Node] = []  # the operations, in order
+        self.arrays: list[Array] = []  # by number
+        # where each array comes from: "given" by the caller, a "constant", made by a "call", or a
+        # "view" of another one
         self.sources: list[str] = []
-        self.bases: dict[int, int] = {}
-        self.pieces: dict[int, list[int]] = {}
-        self.mutated: set[int] = set()
+        self.bases: dict[int, int] = {}  # the array that each view shows
+        self.pieces: dict[int, list[int]] = {}  # the arrays that each block consists of, in order
+        self.mutated: set[int] = set()  # arrays that were changed in place, each by its `root`
         self._keys: dict[int, int] = {}  # the number of each Recorded, by its id
         self._alive: list[Recorded] = []  # an id stays an object's only while the object lives
         self._scalars: dict[Hashable, Recorded] = {}  # by the operation that made them
@@ -281,21 +252,20 @@ class Recording:
             start += size
 
     def _refer(self, value: Any) -> Any:
-        """Return an argument with references for its arrays."""
-        if isinstance(value, Recorded):
-            return Ref(self.key(value))
-        if isinstance(value, np.ndarray) and value.ndim:
-            # a copy: the step may change the array later on
-            return Ref(self.key(self._new(value.copy(), "constant")))
-        if isinstance(value, (list, tuple)):
-            return type(value)(map(self._refer, value))
-        return value
+        """Return arguments with references for their arrays."""
+        found = []
+        for leaf in leaves(value):
+            if isinstance(leaf, np.ndarray) and leaf.ndim:
+                # a copy: the step may change the array later on
+                leaf = self._new(leaf.copy(), "constant")
+            found.append(Ref(self.key(leaf)) if isinstance(leaf, Recorded) else leaf)
+        return rebuilt(value, found)
 
     def apply(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], name: str
     ) -> Any:
         """Carry an operation out and note it."""
-        refs, named = self._refer(args), {k: self._refer(v) for k, v in kwargs.items()}
+        refs, named = self._refer((args, kwargs))
         _refuse(name, function, refs, named, self.arrays)
         # optimizers compute the same scalars, such as Adam's corrections, anew for each parameter;
         # here they are computed once
@@ -304,7 +274,7 @@ class Recording:
         if call in self._scalars:
             return self._scalars[call]
         result = function(*resolve(refs, self.arrays), **resolve(named, self.arrays))
-        if name in _BY_SHAPE and len(list(refs_in((refs, named)))) == 1:
+        if name in _BY_SHAPE and len(refs_in((refs, named))) == 1:
             return self._new(result, "constant")
         title = name or function.__name__
         if isinstance(result, (list, tuple)):
@@ -327,7 +297,7 @@ class Recording:
 
         A view doesn't count: its value may change under another name.
         """
-        keys = [arg.key for arg in args if isinstance(arg, Ref)]
+        keys = refs_in(args)
         plain = all(type(arg) in (Ref, int, float) for arg in args)
         own = all(not self.arrays[k].ndim and self.sources[k] != "view" for k in keys)
         return bool(keys) and plain and own
@@ -338,18 +308,18 @@ class Recording:
         """Note the operation that made `result`; return the result as an array that records."""
         scalar = isinstance(result, np.generic)
         result = np.asarray(result)
-        refs = list(refs_in((args, kwargs)))
+        refs = refs_in((args, kwargs))
         for ref in refs:
             if np.may_share_memory(result, self.arrays[ref]):
                 made = self._new(result, "view")
                 self.bases[self.key(made)] = ref
                 self._append("view", name, function, args, kwargs, self.key(made))
                 return made
-        made = self._new(result, "call" if refs else "constant")
-        made.scalar = scalar
         if refs and not is_packed(result):
             title = name or function.__name__
             raise RecordingError(f"{title} makes an array with gaps in memory")
+        made = self._new(result, "call" if refs else "constant")
+        made.scalar = scalar
         if refs:
             self._append("call", name, function, args, kwargs, self.key(made))
         return made
@@ -404,7 +374,7 @@ def _refuse(
     NumPy's power of two scalars has other bits than that of two 0-d arrays, which a program would
     compute.
     """
-    refs = list(refs_in((args, kwargs)))
+    refs = refs_in((args, kwargs))
     values = 1 if name in ("repeat", "tile") else 0  # arrays that don't determine the shape
     if name.startswith(("unique", "nonzero")) or (name in _BY_VALUE and len(refs) > values):
         raise RecordingError(f"the shape of what {name} returns depends on values")

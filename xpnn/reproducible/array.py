@@ -83,8 +83,7 @@ class Array(Operand):
     @property
     def mT(self) -> Array:  # noqa: N802
         """The transpose of each matrix of a stack."""
-        transposed: Array = self._xp.matrix_transpose(self)
-        return transposed
+        return self._xp.matrix_transpose(self)  # type: ignore[no-any-return]
 
     def __getitem__(self, key: Any) -> Array:
         if isinstance(key, tuple):
@@ -118,8 +117,7 @@ class Array(Operand):
         return self
 
     def __invert__(self) -> Array:
-        inverted: Array = self._xp.wrap_canonical(~self.raw)
-        return inverted
+        return self._xp.wrap_canonical(~self.raw)  # type: ignore[no-any-return]
 
     __neg__ = _unary("negative")
     __abs__ = _unary("abs")

@@ -9,9 +9,8 @@ the steps are done again from where they began, looking at each condition.
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 Raw = Any
@@ -47,22 +46,16 @@ class Assumptions:
         """
 
         def assuming(*arguments: Any) -> Any:
-            with self._active():
-                try:
-                    return function(*arguments)
-                except Exception:
-                    self.check()
-                    raise
+            before, _current.assumptions = _current.assumptions, self
+            try:
+                return function(*arguments)
+            except Exception:
+                self.check()
+                raise
+            finally:
+                _current.assumptions = before
 
         return assuming
-
-    @contextlib.contextmanager
-    def _active(self) -> Iterator[None]:
-        before, _current.assumptions = _current.assumptions, self
-        try:
-            yield
-        finally:
-            _current.assumptions = before
 
 
 class _Current(threading.local):
@@ -73,12 +66,9 @@ _current = _Current()
 
 
 class Condition:
-    """A truth value on the device. ``bool(condition)`` looks at it, or assumes that it is True.
+    """A truth value on the device, in a raw array without dimensions.
 
-    Parameters
-    ----------
-    raw
-        A raw array without dimensions.
+    ``bool(condition)`` looks at it, or assumes that it is True.
     """
 
     __slots__ = ("_assumed_by", "_raw", "_seen")

@@ -234,16 +234,16 @@ def width_of(parts: Callable[[], Iterable[Raw]], xp: Any) -> tuple[int, int] | N
     largest = max((float(xp.max(xp.abs(raw))) for raw in parts()), default=0.0)
     if not 2.0**-SAFE <= largest <= 2.0**SAFE:
         return None
-    high, count = ceil_log2(largest), len(_WIDTHS)
+    high, widths = ceil_log2(largest), list(_WIDTHS)
     for raw in parts():
-        for i, width in enumerate(_WIDTHS[:count]):
+        for i, width in enumerate(widths):
             shift = math.ldexp(1.5, high - width + 52)
             if not bool(xp.all((raw + shift) - shift == raw)):
-                count = i
+                del widths[i:]
                 break
-        if count == 0:
+        if not widths:
             return None
-    return high - _WIDTHS[count - 1], high
+    return high - widths[-1], high
 
 
 # Operands outside the safe range

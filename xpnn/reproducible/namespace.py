@@ -23,25 +23,29 @@ Raw = Any
 Precision = Literal["training", "full"]
 PRECISIONS = ("training", "full")
 
-# The names of the array API that the library computes exactly, by how their results are wrapped.
-# Elements of one array in another arrangement:
+# The names in a namespace, by how it wraps them. First, what the library computes exactly:
+# elements of one array in another arrangement,
 _LAYOUT = """
 broadcast_to expand_dims flip max min moveaxis permute_dims reshape roll squeeze
 take_along_axis tile repeat tril triu sort unstack
 """
-# elements of several arrays, and at each position that of one of two arrays:
+# elements of several arrays, and at each position the element of one of two arrays,
 _COLLECTION = "concat stack"
 _CHOICE = "maximum minimum where"
-# truth values and indices, from one array or from two:
+# truth values and indices, from one array or from two,
 _QUERY = "all any argmax argmin argsort count_nonzero isfinite isinf isnan logical_not nonzero"
 _COMPARISON = """
 equal greater greater_equal less less_equal logical_and logical_or logical_xor not_equal
 searchsorted
 """
-# new arrays, of small integers or of any numbers:
+# the whole number next to each element,
+_WHOLE = "ceil floor round trunc"
+# and new arrays, of small integers or of any numbers.
 _SMALL_INTEGERS = "empty empty_like eye ones ones_like zeros zeros_like"
 _CREATION = "arange asarray full full_like"
-# the library's own objects, none of which is an array:
+# Then, what `Functions` computes, which has the formulas and error bounds.
+_FUNCTIONS = "exp expm1 log log1p sigmoid sqrt tanh"
+# Finally, the library's own objects, none of which is an array.
 _VERBATIM = """
 bool can_cast complex128 complex64 e finfo float32 float64 iinfo inf int16 int32 int64 int8
 isdtype nan newaxis pi result_type uint16 uint32 uint64 uint8
@@ -106,15 +110,17 @@ class Namespace:
             (_CHOICE, self._choice),
             (_QUERY, self._query),
             (_COMPARISON, self._comparison),
-            (_SMALL_INTEGERS, self._small_integers),
+            (_WHOLE, self._whole),
+            (_SMALL_INTEGERS, functools.partial(self._creation, small=True)),
             (_CREATION, self._creation),
+            (_VERBATIM, lambda value: value),
         ):
             for name in names.split():
                 if hasattr(xp, name):
-                    setattr(self, name, wrapper(name))
-        for name in _VERBATIM.split():
-            if hasattr(xp, name):
-                setattr(self, name, getattr(xp, name))
+                    # the bits that `empty` finds in memory aren't the same everywhere
+                    setattr(self, name, wrapper(getattr(xp, name.replace("empty", "zeros"))))
+        for name in _FUNCTIONS.split():
+            setattr(self, name, self._function(getattr(self._functions, name)))
 
     def __repr__(self) -> str:
         return f"reproducible.namespace({self._raw.__name__}, precision={self.precision!r})"
@@ -143,12 +149,7 @@ class Namespace:
     def wrap_canonical(self, raw: Raw, facts: Facts | None = None) -> Array:
         """Return `raw`, whose floats are canonical already, as an `Array`.
 
-        Parameters
-        ----------
-        raw
-            An array of the library.
-        facts
-            What is known of its elements; None if only what follows from the dtype.
+        If `facts` is None, no more is known of its elements than follows from the dtype.
         """
         if facts is None:
             format_ = self._formats.get(raw.dtype)
@@ -184,7 +185,7 @@ class Namespace:
         return array
 
     def _scalar(self, value: Any, dtype: Any) -> tuple[float, int]:
-        """Return a Python scalar rounded to the format of `dtype`, and the ``low`` of it."""
+        """Return a Python scalar rounded to the format of `dtype`, and its ``low``."""
         key = (value, dtype, type(value))
         known = self._scalars.get(key)
         if known is None:
@@ -231,17 +232,15 @@ class Namespace:
             raw, format_ = self._raw.astype(raw, self._raw.float32), FLOAT32
         return Array(self, format_.flushed(raw), Facts(format_.low), owned=True)
 
-    def _total(self, raw: Raw, low: int, single: bool) -> Array:
-        """Return a fresh float64 product or sum as an `Array`, rounded to float32 if `single`."""
+    def _rounded(self, raw: Raw, low: int, single: bool) -> Array:
+        """Return a fresh canonical float64 result as an `Array`, rounded to float32 if `single`."""
         if single:
             return self._finish(raw, True)
         return Array(self, raw, Facts(max(min(low, 1023), FLOAT64.low)), owned=True)
 
-    # Functions of the library that are exact as they are
+    # Each takes a function of the library, or of `Functions`, and returns this namespace's own
 
-    def _layout(self, name: str) -> Callable[..., Any]:
-        function = getattr(self._raw, name)
-
+    def _layout(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def layout(x: Array, /, *args: Any, **kwargs: Any) -> Any:
             args = tuple(a.raw if isinstance(a, Array) else a for a in args)
             result = function(x.raw, *args, **kwargs)
@@ -251,9 +250,7 @@ class Namespace:
 
         return layout
 
-    def _collection(self, name: str) -> Callable[..., Array]:
-        function = getattr(self._raw, name)
-
+    def _collection(self, function: Callable[..., Any]) -> Callable[..., Array]:
         def collection(arrays: Iterable[Array], /, **kwargs: Any) -> Array:
             arrays = list(arrays)
             raw = function([a.raw for a in arrays], **kwargs)
@@ -261,9 +258,7 @@ class Namespace:
 
         return collection
 
-    def _choice(self, name: str) -> Callable[..., Array]:
-        function = getattr(self._raw, name)
-
+    def _choice(self, function: Callable[..., Any]) -> Callable[..., Array]:
         def choice(*args: Any) -> Array:
             *condition, a, b = args
             x, y, low = self._operands(a, b, min)
@@ -271,9 +266,7 @@ class Namespace:
 
         return choice
 
-    def _query(self, name: str) -> Callable[..., Any]:
-        function = getattr(self._raw, name)
-
+    def _query(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def query(x: Array, /, **kwargs: Any) -> Any:
             result = function(x.raw, **kwargs)
             if isinstance(result, tuple):
@@ -282,32 +275,42 @@ class Namespace:
 
         return query
 
-    def _comparison(self, name: str) -> Callable[..., Array]:
-        function = getattr(self._raw, name)
-
+    def _comparison(self, function: Callable[..., Any]) -> Callable[..., Array]:
         def comparison(a: Any, b: Any, /, **kwargs: Any) -> Array:
             like = a.raw if isinstance(a, Array) else b.raw
             return self.wrap_canonical(function(self._lift(a, like), self._lift(b, like), **kwargs))
 
         return comparison
 
-    def _small_integers(self, name: str) -> Callable[..., Array]:
-        function = getattr(self._raw, name.replace("empty", "zeros"))
+    def _whole(self, function: Callable[..., Any]) -> Callable[[Array], Array]:
+        def whole(x: Array, /) -> Array:
+            if x.raw.dtype not in self._formats:
+                return x
+            return Array(self, function(x.raw) + 0.0, WHOLE, owned=True)
 
+        return whole
+
+    def _creation(
+        self, function: Callable[..., Any], *, small: bool = False
+    ) -> Callable[..., Array]:
         def creation(first: Any, /, *args: Any, **kwargs: Any) -> Array:
             first = first.raw if isinstance(first, Array) else first
-            return Array(self, function(first, *args, **kwargs), WHOLE, owned=True)
+            raw = function(first, *args, **kwargs)
+            return Array(self, raw, WHOLE, owned=True) if small else self.wrap(raw)
 
         return creation
 
-    def _creation(self, name: str) -> Callable[..., Array]:
-        function = getattr(self._raw, name)
+    def _function(self, function: Callable[[Raw], Raw]) -> Callable[[Array], Array]:
+        def elementary(x: Array, /) -> Array:
+            if x.raw.dtype not in self._formats:
+                raise TypeError(f"a function of {x.dtype}: convert to a float dtype first")
+            xp = self._raw
+            raw = function(xp.reshape(cuts.double(x.raw, xp), (-1,)))
+            raw = xp.reshape(raw, x.raw.shape)
+            return self._rounded(raw, FLOAT64.low, x.raw.dtype == xp.float32)
 
-        def creation(first: Any, /, *args: Any, **kwargs: Any) -> Array:
-            first = first.raw if isinstance(first, Array) else first
-            return self.wrap(function(first, *args, **kwargs))
-
-        return creation
+        elementary.__doc__ = function.__doc__
+        return elementary
 
     def _combine(self, operation: Callable[[Raw, Raw], Raw], a: Any, b: Any) -> Array:
         """Return a comparison or a bitwise operation of two operands."""
@@ -370,27 +373,6 @@ class Namespace:
             x = self.maximum(x, min)
         return x if max is None else self.minimum(x, max)
 
-    def _whole(self, function: Callable[[Raw], Raw], x: Array) -> Array:
-        if x.raw.dtype not in self._formats:
-            return x
-        return Array(self, function(x.raw) + 0.0, WHOLE, owned=True)
-
-    def floor(self, x: Array, /) -> Array:
-        """Return the largest whole number that is at most x."""
-        return self._whole(self._raw.floor, x)
-
-    def ceil(self, x: Array, /) -> Array:
-        """Return the smallest whole number that is at least x."""
-        return self._whole(self._raw.ceil, x)
-
-    def trunc(self, x: Array, /) -> Array:
-        """Return x without its fraction."""
-        return self._whole(self._raw.trunc, x)
-
-    def round(self, x: Array, /) -> Array:
-        """Return the nearest whole number; of two as near, the even one."""
-        return self._whole(self._raw.round, x)
-
     # Arithmetic
 
     def add(self, a: Any, b: Any, /) -> Array:
@@ -436,9 +418,7 @@ class Namespace:
         like = x if isinstance(a, Array) else y
         if like.dtype not in self._formats:
             raise TypeError("divide needs floating-point arrays")
-        return self._quotient(self._lift(a, like), self._lift(b, like))
-
-    def _quotient(self, x: Raw, y: Raw) -> Array:
+        x, y = self._lift(a, like), self._lift(b, like)
         # XLA turns a / broadcast(b) into a * (1 / b), so both are broadcast before. CUDA's float32
         # division may be approximate, so float32 is divided in float64; rounding that result once
         # more gives the correctly rounded one (53 >= 2*24 + 2).
@@ -460,13 +440,13 @@ class Namespace:
             if b == 0:
                 return self.ones_like(a)  # type: ignore[no-any-return]
             if b == 0.5:
-                return self.sqrt(a)
+                return self.sqrt(a)  # type: ignore[no-any-return]
             if abs(b) <= 64 and b == int(b):
                 power = self._power(a, abs(int(b)))
                 return self.divide(1.0, power) if b < 0 else power + 0.0
         if isinstance(a, (int, float)):
             a = self.asarray(a, dtype=b.dtype, device=b.device)
-        return self.exp(self.multiply(b, self.log(a)))
+        return self.exp(self.multiply(b, self.log(a)))  # type: ignore[no-any-return]
 
     def _power(self, x: Array, n: int) -> Array:
         """Return ``x**n`` for n >= 1, by squaring, from the lowest bit of `n` on."""
@@ -529,7 +509,7 @@ class Namespace:
             raw, low = products.matmul_full(a.raw, b.raw, xp), FLOAT64.low
         else:
             raw, low = products.matmul(a, b, xp)
-        return self._total(raw, low, a.dtype == b.dtype == xp.float32)
+        return self._rounded(raw, low, a.dtype == b.dtype == xp.float32)
 
     def sum(
         self, x: Array, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = False
@@ -563,7 +543,7 @@ class Namespace:
             raw, low = self._sum(flat, -1, False)
             if keepdims:
                 raw = xp.reshape(raw, tuple(1 if k in axes else n for k, n in enumerate(x.shape)))
-        return self._total(raw, low, format_ is FLOAT32)
+        return self._rounded(raw, low, format_ is FLOAT32)
 
     def _sum(self, x: Array, axis: int, keepdims: bool) -> tuple[Raw, int]:
         if self.precision == "training":
@@ -578,46 +558,3 @@ class Namespace:
             return total
         count = x.size // total.size
         return self.divide(total, count) if count else self.divide(total * 0.0, total * 0.0)
-
-    # Functions
-
-    def _apply(self, function: Callable[[Raw], Raw], x: Array) -> Array:
-        if x.raw.dtype not in self._formats:
-            raise TypeError(f"a function of {x.dtype}: convert to a float dtype first")
-        raw = self._raw.reshape(cuts.double(x.raw, self._raw), (-1,))
-        raw = self._raw.reshape(function(raw), x.raw.shape)
-        if x.raw.dtype == self._raw.float32:
-            return self._finish(raw, True)
-        return Array(self, raw, Facts(FLOAT64.low), owned=True)
-
-    def exp(self, x: Array, /) -> Array:
-        """Return e^x, at most 0.6 ulp off; 0 below -665.4 (2^-960), inf where it overflows.
-
-        Below 2^-960, factors of the result would be subnormal, which libraries flush to zero. A
-        network that adds such numbers to others can't tell them from 0.
-        """
-        return self._apply(self._functions.exp, x)
-
-    def sigmoid(self, x: Array, /) -> Array:
-        """Return 1 / (1 + e^-x), at most 2 ulp off."""
-        return self._apply(self._functions.sigmoid, x)
-
-    def expm1(self, x: Array, /) -> Array:
-        """Return e^x - 1, at most 1.3 ulp off."""
-        return self._apply(self._functions.expm1, x)
-
-    def log(self, x: Array, /) -> Array:
-        """Return the natural logarithm, at most 0.8 ulp off; NaN below 0, -inf at 0."""
-        return self._apply(self._functions.log, x)
-
-    def log1p(self, x: Array, /) -> Array:
-        """Return log(1 + x), at most 0.8 ulp off; NaN below -1, -inf at -1."""
-        return self._apply(self._functions.log1p, x)
-
-    def tanh(self, x: Array, /) -> Array:
-        """Return the hyperbolic tangent, at most 1.7 ulp off."""
-        return self._apply(self._functions.tanh, x)
-
-    def sqrt(self, x: Array, /) -> Array:
-        """Return the square root, correctly rounded; NaN below 0."""
-        return self._apply(self._functions.sqrt, x)

@@ -48,8 +48,7 @@ class Operand:
         """Return what `compute` returns; it is called only once for each key."""
         if key not in self.kept:
             self.kept[key] = compute()
-        found: T = self.kept[key]
-        return found
+        return self.kept[key]  # type: ignore[no-any-return]
 
     @property
     def original(self) -> Operand | None:
@@ -59,22 +58,7 @@ class Operand:
         original, raw = self.base
         return original if original.raw is raw else None
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The lengths of the axes."""
-        return tuple(self.raw.shape)
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return len(self.raw.shape)
-
-    @property
-    def size(self) -> int:
-        """The number of elements."""
-        return math.prod(self.raw.shape)
-
-    @property
-    def dtype(self) -> Any:
-        """The library's own dtype."""
-        return self.raw.dtype
+    shape = property(lambda self: tuple(self.raw.shape), doc="The lengths of the axes.")
+    ndim = property(lambda self: len(self.raw.shape), doc="The number of axes.")
+    size = property(lambda self: math.prod(self.raw.shape), doc="The number of elements.")
+    dtype = property(lambda self: self.raw.dtype, doc="The library's own dtype.")

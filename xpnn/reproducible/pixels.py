@@ -36,37 +36,27 @@ _SLACK = 1.0 + 2.0**-12
 _CHUNK = 1 << 22
 
 
-def find_pixels(raw: Raw, xp: Any) -> Pixels | None:
-    """Return what is known of a matrix of pixels, or None if `raw` isn't one."""
-    if len(raw.shape) != 2:
-        return None
-    step = max(1, _CHUNK // max(raw.shape[1], 1))
-    parts = []
-    for start in range(0, raw.shape[0], step):
-        x = cuts.double(raw[start : min(start + step, raw.shape[0]), :], xp)
-        levels = levels_of(x, xp)
-        good = (levels >= 0) & (levels <= LEVELS) & (xp.abs(x - levels * SLOPE) <= levels * NEAR)
-        whole = x * (1.0 / GRID)
-        if not bool(xp.all(good & (whole == xp.floor(whole)))):
-            return None
-        if x.shape[1]:
-            parts.append(Pixels(int(xp.max(xp.sum(levels, axis=1))), int(xp.max(levels))))
-    return _of_all(parts) if parts else None
+def find_pixels(parts: Iterable[Raw], xp: Any) -> Pixels | None:
+    """Return what is known of a data set that comes in parts; None if one isn't pixels.
 
-
-def find_pixels_of_parts(parts: Iterable[Raw], xp: Any) -> Pixels | None:
-    """Return what is known of a data set that comes in parts, or None if one isn't pixels."""
+    The parts are in float64, and each has at least one element.
+    """
     known = []
-    for part in parts:
-        found = find_pixels(part, xp)
-        if found is None:
+    for raw in parts:
+        if len(raw.shape) != 2:
             return None
-        known.append(found)
-    return _of_all(known)
-
-
-def _of_all(parts: Iterable[Pixels]) -> Pixels:
-    return Pixels(*map(max, zip(*parts, strict=True)))
+        rows, columns = raw.shape
+        step = max(1, _CHUNK // columns)
+        for start in range(0, rows, step):
+            x = raw[start : min(start + step, rows), :]
+            levels = levels_of(x, xp)
+            near = xp.abs(x - levels * SLOPE) <= levels * NEAR
+            whole = x * (1.0 / GRID)
+            good = (levels >= 0) & (levels <= LEVELS) & near & (whole == xp.floor(whole))
+            if not bool(xp.all(good)):
+                return None
+            known.append(Pixels(int(xp.max(xp.sum(levels, axis=1))), int(xp.max(levels))))
+    return Pixels(*map(max, zip(*known, strict=True)))
 
 
 def levels_of(x: Raw, xp: Any) -> Raw:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 from xpnn.reproducible import cuts, pixels
 from xpnn.reproducible.cuts import Cut, Window
@@ -70,9 +71,9 @@ def _careful_matmul(
             units.append(zero + 1.0)
             levels.append(zero)
             continue
-        is_finite = xp.isfinite(raw)
-        finite = finite and bool(xp.all(is_finite))
-        scaled = cuts.scaled(xp.where(is_finite, raw, 0.0), axis, xp)
+        raw, all_finite = _finite(raw, xp)
+        finite = finite and all_finite
+        scaled = cuts.scaled(raw, axis, xp)
         pieces.append(cuts.slices(scaled.y, 0, slices).slices)
         units.append(scaled.unit)
         levels.append(scaled.level)
@@ -81,30 +82,19 @@ def _careful_matmul(
     return product if finite else _specials(product, a, b, xp)
 
 
-class _Masks(NamedTuple):
-    """Which elements are of each kind, as 1.0 and 0.0; `number` is all but NaN."""
-
-    positive: Raw
-    negative: Raw
-    zero: Raw
-    plus_inf: Raw
-    minus_inf: Raw
-    nan: Raw
-    number: Raw
-
-
-def _masks(x: Raw, xp: Any) -> _Masks:
-    infinite = xp.isinf(x)
-    masks = (
-        x > 0,
-        x < 0,
-        x == 0,
-        infinite & (x > 0),
-        infinite & (x < 0),
-        xp.isnan(x),
-        ~xp.isnan(x),
-    )
-    return _Masks(*(xp.astype(mask, xp.float64) for mask in masks))
+def _masks(x: Raw, xp: Any) -> SimpleNamespace:
+    """Return which elements are of each kind, as 1.0 and 0.0; `number` is all but NaN."""
+    nan = xp.isnan(x)
+    masks = {
+        "positive": x > 0,
+        "negative": x < 0,
+        "zero": x == 0,
+        "plus_inf": x == math.inf,
+        "minus_inf": x == -math.inf,
+        "nan": nan,
+        "number": ~nan,
+    }
+    return SimpleNamespace(**{kind: xp.astype(m, xp.float64) for kind, m in masks.items()})
 
 
 def _specials(product: Raw, a: Raw, b: Raw, xp: Any) -> Raw:

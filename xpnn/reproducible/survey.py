@@ -10,7 +10,7 @@ import numpy as np
 from xpnn.reproducible.cuts import width_of
 from xpnn.reproducible.facts import Facts
 from xpnn.reproducible.formats import FLOAT32, FLOAT64, Format
-from xpnn.reproducible.pixels import find_pixels_of_parts
+from xpnn.reproducible.pixels import find_pixels
 
 Raw = Any
 
@@ -55,7 +55,7 @@ def find_facts(
     found = width_of(parts, xp)
     if found is None:
         return None
-    images = find_pixels_of_parts(parts(), xp) if pixels else None
+    images = find_pixels(parts(), xp) if pixels else None
     return Facts(max(low, found[0]), found[1], images)
 
 

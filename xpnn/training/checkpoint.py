@@ -3,7 +3,7 @@
 A checkpoint is a safetensors file with everything that is needed to continue a run. Its arrays are
 the run's carry (``carry.…``), the arrays of callbacks (``callbacks.…``) and the key of the Mersenne
 twister (``random_state``). The metadata hold "checkpoint", a JSON text of everything else, and the
-SHA-256 of the whole file: see `xpnn._core.files.sealed`. The file before it is kept beside it as
+SHA-256 of the whole file: see `xpnn._core.files.sealed`. The previous file is kept beside it as
 ``FILE.previous``. Tests of resumed runs are in tests/training/test_resuming.py.
 """
 
@@ -107,8 +107,7 @@ def taken(run: Run, *, of_the_model: bool = False) -> SavedRun:
         carry = run.carry
     names = _names(run.callbacks)
     kept = {
-        name: checked_state(type(callback).__name__, callback.state())
-        for name, callback in zip(names, run.callbacks, strict=True)
+        name: _checked_state(callback) for name, callback in zip(names, run.callbacks, strict=True)
     }
     return SavedRun(
         settings=as_plain(run.settings),
@@ -116,7 +115,7 @@ def taken(run: Run, *, of_the_model: bool = False) -> SavedRun:
         history=[list(row) for row in run.history],
         data={} if of_the_model else run.fingerprints,
         random_state=run.rng.get_state(legacy=False),
-        carry=on_host(carry, backend),
+        carry=_on_host(carry, backend),
         callbacks={name: state for name, state in kept.items() if state},
         identities=dict(zip(names, run.identities, strict=True)),
     )
@@ -128,8 +127,8 @@ def go_on(run: Run, saved: SavedRun, *, compared: bool) -> None:
     Parameters
     ----------
     compared
-        Whether `check` has compared both. If not, the optimizer starts afresh where its state has
-        other names, shapes or dtypes than the saved one.
+        Whether `check_same_run` has compared both. If not, the optimizer starts afresh where its
+        state has other names, shapes or dtypes than the saved one.
 
     Raises
     ------
@@ -137,15 +136,18 @@ def go_on(run: Run, saved: SavedRun, *, compared: bool) -> None:
         If the saved arrays have other names, shapes or dtypes than the run's.
     """
     backend, _ = run.model.placed()
-    own, arrays = on_host(run.carry, backend), saved.carry
-    if not compared and same_arrays(_state(arrays), _state(own)):
-        arrays = {**{name: arrays[name] for name in arrays.keys() - _state(arrays)}, **_state(own)}
-    wrong = same_arrays(arrays, own)
+    own, arrays = _on_host(run.carry, backend), saved.carry
+    was, fresh = _state(arrays), _state(own)
+    if not compared and _difference(was, fresh):
+        arrays = {name: arrays[name] for name in arrays if name not in was} | fresh
+    wrong = _difference(arrays, own)
     if wrong:
         raise DataError(
             f"{run.resumed or 'resume'} doesn't fit the model and the optimizer: {wrong}"
         )
-    run.carry = on_device(arrays, run.carry, backend)
+    # copies, because steps may change the arrays in place
+    copies = [backend.asarray(np.array(arrays[path])) for path in paths(run.carry)]
+    run.carry = rebuilt(run.carry, copies)
     run.model.parameters, run.model.buffers, _ = run.carry
     run.rng.set_state(saved.random_state)
     for row in saved.rows:
@@ -168,8 +170,8 @@ _FREE_IF_REPRODUCIBLE = {"backend", "device"}
 def check_same_run(run: Run, saved: SavedRun) -> None:
     """Raise unless a checkpoint belongs to this run.
 
-    The settings in `_FREE`, and in `_FREE_IF_REPRODUCIBLE` of a reproducible run, may differ; fewer
-    `epochs` than are done, or others if the schedule depends on them, are refused.
+    Settings in `_FREE` may differ, and in a reproducible run those in `_FREE_IF_REPRODUCIBLE`. But
+    `epochs` can't be fewer than are done, nor differ if the schedule depends on them.
 
     Raises
     ------
@@ -204,13 +206,9 @@ def check_same_run(run: Run, saved: SavedRun) -> None:
             )
 
 
-# the names of the columns of a table
-_NAMES = ("feature_names", "target_name")
-
-
 def _compared(run: Run, saved: SavedRun) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the settings and parts of a saved run, and those of this one in the same terms."""
-    # of a part the settings have the repr only, in whose place its identity is compared
+    # the settings have only the repr of a part; its identity takes that place
     now = as_plain(run.settings) | run.parts
     if saved.parts is not None:
         return saved.settings | saved.parts, now
@@ -253,12 +251,13 @@ def _parts(run: Run) -> dict[str, Any]:
 
 def parts_of(run: Run) -> dict[str, Any]:
     """Return what must be equal in a resumed run: its parts, and the names in its data."""
-    labels = run.samples.task.labels
+    labels, train = run.samples.task.labels, run.samples.train
     parts = {
         "layers": list(run.model.layers),
         **_parts(run),
         "labels": None if labels is None else labels.tolist(),
-        **{name: getattr(run.samples.train, name, None) for name in _NAMES},
+        "feature_names": getattr(train, "feature_names", None),
+        "target_name": getattr(train, "target_name", None),
     }
     return as_plain(identity(parts))  # type: ignore[no-any-return]
 
@@ -308,15 +307,13 @@ def _matched(run: Run, saved: SavedRun) -> list[str | None]:
         return list(_names(run.callbacks))
     left = list(saved.identities)
     found: list[str | None] = [None] * len(run.callbacks)
-    kinds = [name.rpartition("-")[0] for name in _names(run.callbacks)]
     for alike in (True, False):
-        for i, (kind, own) in enumerate(zip(kinds, run.identities, strict=True)):
-            if found[i] is not None:
-                continue
+        for i, (callback, own) in enumerate(zip(run.callbacks, run.identities, strict=True)):
+            kind = type(callback).__name__
             same = [name for name in left if name.rpartition("-")[0] == kind]
             if alike:
-                same = [name for name in same if saved.identities.get(name) == own]
-            if same:
+                same = [name for name in same if saved.identities[name] == own]
+            if same and found[i] is None:
                 found[i] = same[0]
                 left.remove(same[0])
     return found
@@ -364,7 +361,7 @@ def write(saved: SavedRun, path: PathLike) -> None:
     """
     import json
 
-    key = saved.random_state["state"]["key"]
+    twister = saved.random_state["state"]
     arrays = {f"carry.{name}": array for name, array in saved.carry.items()}
     plain: dict[str, dict[str, Any]] = {}
     for callback, kept in saved.callbacks.items():
@@ -374,21 +371,15 @@ def write(saved: SavedRun, path: PathLike) -> None:
                 arrays[f"callbacks.{callback}.{name}"] = value
             else:
                 plain[callback][name] = value
-    arrays["random_state"] = key
+    arrays["random_state"] = twister["key"]
     description = {
         "format": FORMAT,
         "xpnn": __version__,
-        "settings": saved.settings,
-        "parts": saved.parts,
-        "history": saved.history,
-        "data": saved.data,
+        **saved._asdict(),
         "callbacks": plain,
-        "identities": saved.identities,
-        "random_state": {
-            **saved.random_state,
-            "state": {"pos": saved.random_state["state"]["pos"]},
-        },
+        "random_state": {**saved.random_state, "state": {"pos": twister["pos"]}},
     }
+    del description["carry"]
     raw = sealed(arrays, {"checkpoint": json.dumps(description)})
     try:
         with replacing(path, keep=_kept, part=f".{Path(path).resolve().name}.part") as beside:
@@ -469,37 +460,22 @@ def _read(path: PathLike) -> SavedRun:
         else:
             callback, _, rest = rest.partition(".")
             callbacks[callback][rest] = array
-    return SavedRun(
-        description["settings"],
-        description.get("parts"),
-        description["history"],
-        description["data"],
-        state,
-        carry,
-        callbacks,
-        description.get("identities", {}),
-    )
+    # format 1 has neither parts nor identities
+    saved = {"parts": None, "identities": {}, **description, "carry": carry}
+    return SavedRun(**{name: saved[name] for name in SavedRun._fields})
 
 
-def checked_state(callback: str, state: Any) -> dict[str, Any]:
+def _checked_state(callback: Callback) -> dict[str, Any]:
     """Return a copy of the state of a callback.
-
-    Parameters
-    ----------
-    callback
-        The name of its class, for messages.
-    state
-        What `Callback.state` returned.
 
     Raises
     ------
     ArgumentError
         If the state isn't a dictionary of arrays, numbers and strings.
     """
+    state, owner = callback.state(), f"state of the callback {type(callback).__name__}"
     if not isinstance(state, dict):
-        raise ArgumentError(
-            f"state of the callback {callback} must be a dictionary, got {type(state).__name__}"
-        )
+        raise ArgumentError(f"{owner} must be a dictionary, got {type(state).__name__}")
     copies: dict[str, Any] = {}
     for name, value in state.items():
         if isinstance(name, str) and isinstance(value, str | bool | int | float):
@@ -509,8 +485,8 @@ def checked_state(callback: str, state: Any) -> dict[str, Any]:
         if not (isinstance(name, str) and array and value.dtype.name in _DTYPES):
             kind = f"array of {value.dtype}" if array else type(value).__name__
             raise ArgumentError(
-                f"state of the callback {callback} must be NumPy arrays of numbers, numbers and "
-                f"texts by name, got {kind} as {name!r}"
+                f"{owner} must be NumPy arrays of numbers, numbers and texts by name, "
+                f"got {kind} as {name!r}"
             )
         copies[name] = np.array(value, value.dtype.newbyteorder("="))
     return copies
@@ -529,17 +505,12 @@ def fingerprint(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return {**shapes, "sha256": digest.hexdigest()}
 
 
-def on_host(nest: Any, backend: Backend) -> dict[str, np.ndarray]:
+def _on_host(nest: Any, backend: Backend) -> dict[str, np.ndarray]:
     """Return host copies of all arrays of a nest on `backend`, by their paths in it."""
     return {path: np.array(backend.to_numpy(leaf)) for path, leaf in paths(nest).items()}
 
 
-def on_device(arrays: Mapping[str, np.ndarray], like: Any, backend: Backend) -> Any:
-    """Return a nest of the form of `like`, with copies of what `on_host` returned."""
-    return rebuilt(like, [backend.asarray(np.array(arrays[path])) for path in paths(like)])
-
-
-def same_arrays(given: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> str | None:
+def _difference(given: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> str | None:
     """Return how names, shapes or dtypes of `given` differ from `wanted`, None if they don't."""
     for name in sorted({*given, *wanted}):
         shown = [

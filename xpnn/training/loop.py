@@ -123,7 +123,7 @@ def fit(
         `batch_size` doesn't divide n.
     seed
         The seed, from 0 to 2^32 - 1, of everything random, which is the same on every backend: the
-        initial weights and then the order of each epoch are drawn on the host from one
+        initial parameters and then the order of each epoch are drawn on the host from one
         `numpy.random.RandomState`, the masks of `Dropout` on the device. If None, a seed is drawn
         and kept in the history's settings.
     shuffle
@@ -214,11 +214,11 @@ def fit(
 
 def _seed(given: int | None, saved: SavedRun | None) -> int:
     """Return the seed of a run: the given one, that of the saved run, or a drawn one."""
-    if given is None and saved is not None:
-        given = saved.settings["seed"]
-    if given is None:
-        given = int(np.random.SeedSequence().generate_state(1)[0])
-    return given
+    if given is not None:
+        return given
+    if saved is not None:
+        return saved.settings["seed"]  # type: ignore[no-any-return]
+    return int(np.random.SeedSequence().generate_state(1)[0])
 
 
 @contextlib.contextmanager
@@ -260,11 +260,10 @@ def _end(callbacks: Sequence[Callback]) -> None:
 def _moved_sets(run: Run, backend: Backend) -> tuple[Whole | Stream, Whole | Stream | None]:
     """Return the training and the validation set of a run, moved to the device."""
     samples, size = run.samples, run.plan.batch_size
-    normalizers = (samples.task.normalizer, samples.task.target_normalizer)
-    train = moved(samples.train, backend, *normalizers, weights=samples.weights, batch_size=size)
+    train = moved(samples.train, backend, samples.task, weights=samples.weights, batch_size=size)
     if samples.validation is None:
         return train, None
-    return train, moved(samples.validation, backend, *normalizers, batch_size=size)
+    return train, moved(samples.validation, backend, samples.task, batch_size=size)
 
 
 def _epochs(

@@ -23,24 +23,16 @@ class Plan:
     shuffle: bool = True
 
     def __post_init__(self) -> None:
-        checked = {
-            "epochs": integer("epochs", self.epochs, minimum=0),
-            "batch_size": integer("batch_size", self.batch_size, minimum=1),
-            "seed": integer("seed", self.seed, minimum=0, maximum=2**32 - 1),
-            "shuffle": bool(self.shuffle),
-        }
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+        vars(self).update(  # a frozen class takes no other assignment
+            epochs=integer("epochs", self.epochs, minimum=0),
+            batch_size=integer("batch_size", self.batch_size, minimum=1),
+            seed=integer("seed", self.seed, minimum=0, maximum=2**32 - 1),
+            shuffle=bool(self.shuffle),
+        )
 
 
 class Method(NamedTuple):
-    """The parts that a run trains with.
-
-    Attributes
-    ----------
-    loss, optimizer, schedule, clip_norm
-        As in `xpnn.fit`; the last two may be None.
-    """
+    """The parts that a run trains with, as in `xpnn.fit`; the last two may be None."""
 
     loss: Loss
     optimizer: Optimizer

@@ -56,7 +56,8 @@ def as_samples(
     class_weight: Mapping[Any, float] | str | None,
 ) -> Samples:
     """Return the samples of a run; arguments and errors are those of `xpnn.fit`."""
-    table = train if isinstance(train, NamedDataset) else None
+    # a table's names stay where a trained model is given a set without any
+    named = train if isinstance(train, NamedDataset) else model.task
     shape = model.task.image_shape if model.parameters is not None else None
     for data in (train, validation):
         check_images(data, shape)
@@ -79,15 +80,13 @@ def as_samples(
         labels=names,
         normalizer=_normalizer("normalizer", normalizer, model, train),
         target_normalizer=_normalizer("target_normalizer", target_normalizer, model, train),
-        # a table's names stay where a trained model is given a set without any
-        feature_names=model.task.feature_names if table is None else table.feature_names,
-        target_name=model.task.target_name if table is None else table.target_name,
+        feature_names=named.feature_names,
+        target_name=named.target_name,
         image_shape=shape,
     )
-    weighting = {
-        "sample_weight": sample_weight is not None,
-        "class_weight": _plain(class_weight),
-    }
+    if isinstance(class_weight, Mapping):
+        class_weight = {str(label): float(weight) for label, weight in class_weight.items()}
+    weighting = {"sample_weight": sample_weight is not None, "class_weight": class_weight}
     return Samples(train, validation, weights, weighting, task)
 
 
@@ -234,18 +233,18 @@ def sample_weights(
     if class_weight is not None:
         if known is None:
             raise ArgumentError("class_weight needs train.y to be class labels")
-        weights = weights * class_weights(y, class_weight, known)[y]
+        weights *= class_weights(y, class_weight, known)[y]
     # fsum rounds correctly, so the sum is the same on every platform
     try:
         total = math.fsum(weights)
     except OverflowError:
         total = math.inf
-    if n and not 0 < total < math.inf:
+    if not 0 < total < math.inf:
         raise DataError(
             "weights of the training samples must have a sum that isn't zero or infinite, "
             f"got {total}"
         )
-    return weights * (n / total) if n else weights
+    return weights * (n / total)
 
 
 def class_weights(y: np.ndarray, given: Mapping[Any, float] | str, known: np.ndarray) -> np.ndarray:
@@ -269,10 +268,3 @@ def class_weights(y: np.ndarray, given: Mapping[Any, float] | str, known: np.nda
             raise unknown("label in class_weight", str(label), indices)
         weights[indices[str(label)]] = nonnegative(f"class_weight of {label}", weight)
     return weights
-
-
-def _plain(given: Mapping[Any, float] | str | None) -> dict[str, float] | str | None:
-    """Return class weights that were checked as a file can hold them."""
-    if not isinstance(given, Mapping):
-        return given
-    return {str(label): float(weight) for label, weight in given.items()}

@@ -111,8 +111,8 @@ class TrainingStep(_Keyed):
     """One step of mini-batch gradient descent.
 
     The carry is all that a step passes to the next: the parameters, the buffers and the optimizer's
-    state. All else that a step depends on is a function of its number and epoch: the keys of its
-    layers' random numbers, at the head of its row, and, given the log so far, its learning rate.
+    state. All else that a step depends on follows from its epoch, its number there and the log so
+    far: the keys of its layers' random numbers, at the head of its row, and its learning rate.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class TrainingStep(_Keyed):
     loss, optimizer
         Those of the run.
     dtype
-        The dtype that the features are computed with in.
+        The dtype of the features that enter the network.
     scheduled
         Whether the context has the learning rates of an epoch's steps.
     clip_norm
@@ -239,7 +239,10 @@ def _gradient_and_sums(
 
 
 def mini_batches(order: np.ndarray, batch_size: int, count: int) -> list[np.ndarray]:
-    """Cut an order into `count` matrices, one mini-batch per row, and one of a smaller last one."""
+    """Cut an order into at most `count` matrices, one mini-batch per row.
+
+    If the last mini-batch is smaller, it is a matrix of its own.
+    """
     whole = len(order) // batch_size
     matrix = order[: whole * batch_size].reshape(whole, batch_size)
     pieces = np.array_split(matrix, min(count, whole)) if whole else []
@@ -275,14 +278,7 @@ class Rates:
         self._rates = np.empty(batches, backend.dtype_name)
 
     def of(self, epoch: int, history: History) -> Array | tuple[()]:
-        """Return the learning rate of each step of an epoch.
-
-        Parameters
-        ----------
-        epoch
-            The number of the epoch, from 1 on.
-        history
-            The log before it.
+        """Return the learning rate of each step of an epoch; `history` is the log before it.
 
         Raises
         ------

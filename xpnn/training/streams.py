@@ -11,6 +11,7 @@ from xpnn._core.mapped import BLOCK_BYTES, Source, is_mapped
 from xpnn.backends import Backend
 from xpnn.datasets.dataset import Dataset, located
 from xpnn.normalizers import Normalizer
+from xpnn.task import Task
 
 Array = Any
 
@@ -175,16 +176,15 @@ def _order(count: int, rng: np.random.RandomState | None) -> np.ndarray:
 def moved(
     data: Dataset,
     backend: Backend,
-    normalizer: Normalizer | None,
-    target_normalizer: Normalizer | None,
+    task: Task,
     *,
     weights: np.ndarray | None = None,
     batch_size: int = 1,
 ) -> Whole | Stream:
     """Return data on the device, or a `Stream` if they are mapped from a file and too large."""
     name = backend.dtype_name
-    x = features(data.x, name, normalizer)
-    y = Source(data.y, name, transform=_transform(target_normalizer), part="y")
+    x = features(data.x, name, task.normalizer)
+    y = Source(data.y, name, transform=_transform(task.target_normalizer), part="y")
     own = None if weights is None else Source(weights, name, part="weights")
     sources = (x, y) if own is None else (x, y, own)
     with located(data):
