@@ -193,7 +193,7 @@ def test_class_weights_of_any_labels(labels, given, here):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("a, b=1", "class_weight must be such as 0=1,1=2.5, got 'a'; a label with a comma wants"),
+        ("a, b=1", "class_weight must be such as 0=1,1=2.5, got 'a'; a label with a comma needs"),
         ('{"a": 1', 'class_weight must be JSON such as {"0": 1, "1": 2.5}, got \'{"a": 1\': '),
         ('{"a": 1} 2', "class_weight must be JSON"),
         ("{" * 100000, "class_weight must be JSON"),
