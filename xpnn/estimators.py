@@ -26,7 +26,7 @@ from xpnn.errors import (
     positive,
     unknown,
 )
-from xpnn.inference import outputs_of, predict_proba
+from xpnn.inference import class_probabilities, outputs_of, predict_proba
 from xpnn.layers import Dense
 from xpnn.model import Sequential
 from xpnn.optimizers import SGD, Adam, Momentum, Nesterov, Optimizer
@@ -773,23 +773,17 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP):  # type: ignore[misc]
 
     def predict_proba(self, X: Array) -> Array:
         """Return probabilities of shape (n, classes), in the order of `classes_`."""
-        return _answer(X, self._probabilities(X))
+        return _answer(X, self._values(X, class_probabilities))
 
     def predict_log_proba(self, X: Array) -> Array:
         """Return the logarithms of `predict_proba`."""
         with np.errstate(divide="ignore"):
-            return _answer(X, np.log(self._probabilities(X)))
+            return _answer(X, np.log(self._values(X, class_probabilities)))
 
     def decision_function(self, X: Array) -> Array:
         """Return logits of shape (n, classes); for two classes (n,), > 0 for the second one."""
         values = self._values(X, outputs_of)
-        return _answer(X, values if self._multilabel or values.shape[1] > 1 else values[:, 0])
-
-    def _probabilities(self, x: Array) -> np.ndarray:
-        values = self._values(x)
-        if values.shape[1] == 1 and not self._multilabel:
-            return np.concatenate([1 - values, values], axis=1)
-        return values
+        return _answer(X, values if values.shape[1] > 1 else values[:, 0])
 
     def _problem(self, y: Any, classes: Any, *, again: bool, partial: bool) -> _Problem:
         check_classification_targets(y)

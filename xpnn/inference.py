@@ -111,6 +111,12 @@ def predict_proba(model: Sequential, x: Array) -> Array:
         return values if normalizer is None else normalizer.invert(values)
 
 
+def class_probabilities(model: Sequential, x: np.ndarray) -> np.ndarray:
+    """Return the probability of each class, shape (n, classes), also from a single output."""
+    values: np.ndarray = predict_proba(model, x)
+    return np.hstack([1 - values, values]) if values.shape[1] == 1 else values
+
+
 def outputs_of(model: Sequential, x: Array) -> Array:
     """Return the network's outputs for `x`, shape (n, outputs): logits, or normalized values.
 

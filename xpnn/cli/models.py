@@ -34,7 +34,7 @@ from xpnn.datasets.dataset import located
 from xpnn.datasets.readers import reader_of
 from xpnn.errors import ArgumentError
 from xpnn.export import onnx
-from xpnn.inference import evaluate, predict, predict_proba
+from xpnn.inference import class_probabilities, evaluate, predict
 from xpnn.model import Sequential
 from xpnn.training.loop import EVALUATION_ROWS
 
@@ -148,8 +148,7 @@ def _predict(args: argparse.Namespace) -> int:
             with located(rows):
                 columns.append(predict(model, rows.x))
                 if args.proba:
-                    proba = predict_proba(model, rows.x)
-                    columns.append(np.hstack([1 - proba, proba]) if proba.shape[1] == 1 else proba)
+                    columns.append(class_probabilities(model, rows.x))
             groups = [column.reshape(len(rows.x), -1) for column in columns]
             for row in zip(*groups, strict=True):
                 # `str` writes as many digits as float32 or float64 needs to be read back exactly
