@@ -25,7 +25,6 @@ from xpnn.cli.options import (
     data_from,
     header_from,
     model_from,
-    names_of,
 )
 from xpnn.cli.output import summary, table
 from xpnn.datasets import NamedDataset, load
@@ -43,8 +42,8 @@ def add(commands: Any) -> None:
     """Add the commands."""
     shown = commands.add_parser(
         "show",
-        help="say what is in a model's file",
-        description="Show a trained model: layers, normalizers, classes, the settings and the end "
+        help="show what is in a model's file",
+        description="Show a trained model: layers, normalizers, classes, settings and last epoch "
         "of the last run, versions.",
     )
     shown.set_defaults(run=_show)
@@ -52,7 +51,7 @@ def add(commands: Any) -> None:
 
     for name, run, what in (
         ("evaluate", _evaluate, "print accuracy and loss of a model on data that have targets"),
-        ("predict", _predict, "write what a model says of data, as CSV, a row for each of theirs"),
+        ("predict", _predict, "write a model's predictions as CSV, one row for each row of data"),
     ):
         parser = commands.add_parser(
             name, help=what, description=what.capitalize() + ".", formatter_class=Help
@@ -60,9 +59,7 @@ def add(commands: Any) -> None:
         parser.set_defaults(run=run)
         if name == "predict":
             add = parser.add_argument
-            add(
-                "--out", metavar="FILE", help="write there, all or nothing, and not to the terminal"
-            )
+            add("--out", metavar="FILE", help="write a complete file instead of to the terminal")
             add("--proba", action="store_true", help="add the probability of each class")
         add_model_and_data(parser)
 
@@ -73,27 +70,23 @@ def add(commands: Any) -> None:
     )
     parser.set_defaults(run=_export)
     add = parser.add_argument
-    add("model", metavar="MODEL", help="a file that `xpnn train --save` wrote")
+    add("model", metavar="MODEL", help=MODEL)
     add("out", metavar="FILE", help="such as model.onnx")
-    add("--dtype", metavar="NAME", help=f"{names_of(DTYPES)}; the model's own if left out")
+    add("--dtype", metavar="NAME", help=f"{', '.join(DTYPES)}; the model's own if left out")
 
 
 def _show(args: argparse.Namespace) -> int:
     model = saving.load(args.model)
-    about = saving.describe(args.model)
-    assert model.inputs is not None
-    print(summary(model, model.inputs))
-    labels = model.task.labels
-    if labels is None and model.task.classes is not None:
-        labels = np.arange(model.task.classes)
+    about, task = saving.describe(args.model), model.task
+    print(summary(model))
     lines: list[tuple[str, object]] = [
-        ("normalizer", model.task.normalizer),
-        ("target normalizer", model.task.target_normalizer),
-        ("classes", None if labels is None else ", ".join(map(str, labels))),
-        ("features", model.task.feature_names and ", ".join(model.task.feature_names)),
-        ("target", model.task.target_name),
-        ("images", model.task.image_shape and size_of(model.task.image_shape)),
-        ("loss", model.task.loss),
+        ("normalizer", task.normalizer),
+        ("target normalizer", task.target_normalizer),
+        ("classes", None if task.classes is None else ", ".join(map(str, _labels(model)))),
+        ("features", task.feature_names and ", ".join(task.feature_names)),
+        ("target", task.target_name),
+        ("images", task.image_shape and size_of(task.image_shape)),
+        ("loss", task.loss),
         ("dtype", about["dtype"]),
     ]
     if model.history:
@@ -110,6 +103,11 @@ def _show(args: argparse.Namespace) -> int:
     ]
     print(table([(name, str(value)) for name, value in lines if value is not None]))
     return 0
+
+
+def _labels(model: Sequential) -> np.ndarray:
+    """Return the labels of the classes, which are their numbers if they have no others."""
+    return np.arange(model.task.classes) if model.task.labels is None else model.task.labels
 
 
 def _evaluate(args: argparse.Namespace) -> int:
@@ -133,10 +131,10 @@ def _predict(args: argparse.Namespace) -> int:
         check_writable("out", args.out)
     model = model_from(args)
     if args.proba and model.task.classes is None:
-        raise ArgumentError("proba is for models of classes, and this one gives values")
+        raise ArgumentError("proba needs a model of classes, but this one predicts values")
     data = _inputs(args, model)
     check_images(data, model.task.image_shape)
-    # checked as a whole before anything is written
+    # all data are checked before anything is written
     with located(data):
         as_inputs("x", data.x)
     with _written(args.out) as file:
@@ -157,25 +155,24 @@ def _predict(args: argparse.Namespace) -> int:
 
 
 def _inputs(args: argparse.Namespace, model: Sequential) -> NamedDataset:
-    """Return the features in DATA, which may have a target or not."""
+    """Return the features in DATA, which needn't have a target."""
     read = functools.partial(load, args.data, target=None, header=header_from(args), part="test")
     if model.task.feature_names is not None:
         return read(features=model.task.feature_names)
     path = Path(args.data)
     columns = reader_of(path).columns
-    # the model has no names of columns: the features are all columns, or all but the target
+    # without names of columns, the features are all columns, or all but the target
     if columns is None or (args.target is None and columns(path) == model.inputs):
         return read()
     return read(ignore=[-1 if args.target is None else args.target])
 
 
 def _columns(model: Sequential, proba: bool) -> list[str]:
+    if model.task.classes is not None:
+        return ["prediction", *(f"proba_{label}" for label in _labels(model) if proba)]
     assert model.inputs is not None
     outputs = model.outputs(model.inputs)
-    if model.task.classes is None:
-        return ["prediction"] if outputs == 1 else [f"prediction{i + 1}" for i in range(outputs)]
-    labels = np.arange(model.task.classes) if model.task.labels is None else model.task.labels
-    return ["prediction", *(f"proba_{label}" for label in labels if proba)]
+    return ["prediction"] if outputs == 1 else [f"prediction{i + 1}" for i in range(outputs)]
 
 
 @contextlib.contextmanager
@@ -183,9 +180,9 @@ def _written(path: str | None) -> Iterator[TextIO]:
     """Yield a file that appears at `path` once it is complete; standard output for None."""
     if path is None:
         yield sys.stdout
-        return
-    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
-        yield file
+    else:
+        with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+            yield file
 
 
 def _export(args: argparse.Namespace) -> int:
