@@ -225,10 +225,8 @@ class _Problem(NamedTuple):
 
     Attributes
     ----------
-    y
-        The targets as `xpnn.fit` takes them.
-    labels
-        The class labels as `xpnn.fit` takes them, None for targets without labels.
+    y, labels
+        The targets and the class labels, as `xpnn.fit` takes them.
     outputs
         The number of outputs of the network.
     loss
@@ -303,7 +301,7 @@ class _Parameters(BaseEstimator):  # type: ignore[misc]
 
 
 class _MLP(_Parameters):
-    """What both estimators have in common."""
+    """What both estimators have in common; each has its `_problem` and its `_score`."""
 
     model_: Sequential
     history_: History
@@ -458,13 +456,6 @@ class _MLP(_Parameters):
             )
         return self
 
-    def _problem(self, y: Any, classes: Any, *, again: bool, partial: bool) -> _Problem:
-        raise NotImplementedError
-
-    def _score(self, row: Epoch, y: np.ndarray) -> float:
-        """Return the validation score of an epoch, given the validation set's targets."""
-        raise NotImplementedError
-
     def _settings(self, problem: _Problem) -> Settings:
         sizes = self.hidden_layer_sizes
         if isinstance(sizes, numbers.Integral):
@@ -533,7 +524,8 @@ class _MLP(_Parameters):
         def figure(row: Epoch) -> float:
             if validation is None:
                 return -problem.per_sample * row.train_loss
-            return self._score(row, validation[1])
+            score: float = self._score(row, validation[1])
+            return score
 
         return _Halts(
             figure,
@@ -825,6 +817,7 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP):  # type: ignore[misc]
         return _Problem(y, labels, 1 if k == 2 else k, loss, stratify=True)
 
     def _score(self, row: Epoch, y: np.ndarray) -> float:
+        """Return the validation score of an epoch, given the validation set's targets."""
         return row.test_accuracy
 
     def __sklearn_tags__(self) -> Any:

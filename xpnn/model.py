@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import collections
 import functools
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -58,12 +58,8 @@ class Network(Part):
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
         """The layers' names in summaries, `xpnn verify` and errors: "dense1", "relu1", "dense2"."""
-        counts: collections.Counter[str] = collections.Counter()
-        names = []
-        for layer in self.layers:
-            counts[layer.kind] += 1
-            names.append(f"{layer.kind}{counts[layer.kind]}")
-        return tuple(names)
+        kinds = [layer.kind for layer in self.layers]
+        return tuple(f"{kind}{kinds[: i + 1].count(kind)}" for i, kind in enumerate(kinds))
 
     @functools.cached_property
     def _places(self) -> list[tuple[Place, Place]]:
@@ -242,8 +238,6 @@ class Sequential(Network):
 
         Their bytes are little-endian, in C order, and every NaN has the same ones.
         """
-        import hashlib
-
         digest = hashlib.sha256()
         for array in flatten(self.host_parameters()).values():
             # which NaN an operation gives depends on the processor

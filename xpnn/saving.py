@@ -263,7 +263,8 @@ def _check_parts(path: PathLike, description: dict[str, Any]) -> None:
 
 
 def _described_loss(loss: Loss) -> dict[str, Any]:
-    if not (dataclasses.is_dataclass(loss) and hasattr(loss, "name")):
+    kind: Any = type(loss)
+    if not (dataclasses.is_dataclass(kind) and hasattr(kind, "name")):
         raise ArgumentError(f"loss must be a dataclass with a name to be saved, got {loss!r}")
     parameters = {
         key: _described_loss(value) if isinstance(value, Loss) else value

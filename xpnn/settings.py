@@ -176,21 +176,22 @@ class Settings:
         **options: Any,
     ) -> History:
         """Train `model` with `xpnn.fit`, which also gets the `options` that aren't settings."""
-        arguments = {**self.arguments(), "backend": backend, "callbacks": callbacks, **options}
-        return fit(model, train, validation=validation, **arguments)
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the settings as arguments of `xpnn.fit`."""
-        return {
-            "loss": self.make_loss(),
-            "optimizer": self.make_optimizer(),
-            "schedule": self.make_schedule(),
-            "clip_norm": self.clip_norm,
-            "class_weight": self.make_class_weight(),
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "seed": self.seed,
-        }
+        return fit(
+            model,
+            train,
+            validation=validation,
+            loss=self.make_loss(),
+            optimizer=self.make_optimizer(),
+            schedule=self.make_schedule(),
+            clip_norm=self.clip_norm,
+            class_weight=self.make_class_weight(),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            backend=backend,
+            callbacks=callbacks,
+            **options,
+        )
 
 
 def _label_weights(text: str) -> list[tuple[str, Any]]:

@@ -8,11 +8,9 @@ import csv
 import functools
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
-
-import numpy as np
 
 from xpnn import metrics, saving
 from xpnn._core.files import check_writable, replacing
@@ -35,6 +33,7 @@ from xpnn.errors import ArgumentError
 from xpnn.export import onnx
 from xpnn.inference import class_probabilities, evaluate, predict
 from xpnn.model import Sequential
+from xpnn.task import Task
 from xpnn.training.loop import EVALUATION_ROWS
 
 
@@ -82,7 +81,7 @@ def _show(args: argparse.Namespace) -> int:
     lines: list[tuple[str, object]] = [
         ("normalizer", task.normalizer),
         ("target normalizer", task.target_normalizer),
-        ("classes", None if task.classes is None else ", ".join(map(str, _labels(model)))),
+        ("classes", None if task.classes is None else ", ".join(map(str, _labels(task)))),
         ("features", task.feature_names and ", ".join(task.feature_names)),
         ("target", task.target_name),
         ("images", task.image_shape and size_of(task.image_shape)),
@@ -105,9 +104,9 @@ def _show(args: argparse.Namespace) -> int:
     return 0
 
 
-def _labels(model: Sequential) -> np.ndarray:
+def _labels(task: Task) -> Iterable[Any]:
     """Return the labels of the classes, which are their numbers if they have no others."""
-    return np.arange(model.task.classes) if model.task.labels is None else model.task.labels
+    return range(task.classes or 0) if task.labels is None else task.labels
 
 
 def _evaluate(args: argparse.Namespace) -> int:
@@ -169,7 +168,7 @@ def _inputs(args: argparse.Namespace, model: Sequential) -> NamedDataset:
 
 def _columns(model: Sequential, proba: bool) -> list[str]:
     if model.task.classes is not None:
-        return ["prediction", *(f"proba_{label}" for label in _labels(model) if proba)]
+        return ["prediction", *(f"proba_{label}" for label in _labels(model.task) if proba)]
     assert model.inputs is not None
     outputs = model.outputs(model.inputs)
     return ["prediction"] if outputs == 1 else [f"prediction{i + 1}" for i in range(outputs)]

@@ -155,16 +155,13 @@ def listed(names: str | None) -> list[str] | None:
 def check_different(paths: dict[str, str | None]) -> None:
     """Raise if an output would overwrite another one or a file that is read."""
     given = {name: Path(path).resolve() for name, path in paths.items() if path}
-    read = {name: given.pop(name) for name in ("data", "validation", "model") if name in given}
-    sources = {name: [path] for name, path in read.items()}
+    read = [(name, given.pop(name)) for name in ("data", "validation", "model") if name in given]
     if paths["data"] and "," in paths["data"]:
-        sources["data"] += [Path(path).resolve() for path in paths["data"].split(",")]
+        read += [("data", Path(path).resolve()) for path in paths["data"].split(",")]
     for name, path in given.items():
-        for source, read_paths in sources.items():
-            if path in read_paths:
-                raise ArgumentError(f"{name} and {source} must be different files, got {path}")
-            if any(read_path in path.parents for read_path in read_paths):
+        for _, own in read:
+            if own in path.parents:
                 raise ArgumentError(f"{name} must not be in the data's folder, got {paths[name]!r}")
-        for other, other_path in given.items():
-            if other != name and other_path == path:
+        for other, own in [*read, *given.items()]:
+            if other != name and own == path:
                 raise ArgumentError(f"{name} and {other} must be different files, got {path}")

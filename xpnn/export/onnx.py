@@ -61,7 +61,15 @@ def export_onnx(model: Sequential, path: PathLike) -> None:
     targets were class labels) and `labels` (as JSON, if the classes have names).
     """
     path = check_writable("path", path)
-    content = _traced(model).finished(model).SerializeToString()
+    xp = OnnxNamespace(np.dtype(model.placed()[0].dtype_name))
+    plain = AttributeError, IndexError, NotImplementedError, TypeError, ValueError
+    own = xp.onnx.shape_inference.InferenceError, xp.onnx.checker.ValidationError
+    with scope("model"):
+        try:
+            _trace(model, xp)
+        except (*plain, *own) as error:
+            raise ArgumentError(f"{_place()} can't be exported to ONNX: {error}") from error
+    content = xp.finished(model).SerializeToString()
     with replacing(path) as beside:
         beside.write_bytes(content)
 
@@ -71,19 +79,6 @@ def _place() -> str:
     place = where()
     assert place is not None
     return place.name
-
-
-def _traced(model: Sequential) -> OnnxNamespace:
-    """Return the graph of a model and its loss."""
-    xp = OnnxNamespace(np.dtype(model.placed()[0].dtype_name))
-    plain = AttributeError, IndexError, NotImplementedError, TypeError, ValueError
-    own = xp.onnx.shape_inference.InferenceError, xp.onnx.checker.ValidationError
-    with scope("model"):
-        try:
-            _trace(model, xp)
-        except (*plain, *own) as error:
-            raise ArgumentError(f"{_place()} can't be exported to ONNX: {error}") from error
-    return xp
 
 
 def _trace(model: Sequential, xp: OnnxNamespace) -> None:
