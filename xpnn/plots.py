@@ -102,8 +102,8 @@ def _picture(path: PathLike, width: float, height: float) -> Iterator[Any]:
 
     # a user's dark style would leave dark ink on black
     paper = {"figure.facecolor": "white", "axes.facecolor": "white"}
-    ink = style(_LIGHT["ink"], _LIGHT["soft"], _LIGHT["grid"])
-    with matplotlib.rc_context(ink | paper):
+    common = style(_LIGHT["ink"], _LIGHT["soft"], _LIGHT["grid"])
+    with matplotlib.rc_context(common | paper):
         figure = _figure(width, height)
         yield figure
         with replacing(path) as beside:

@@ -36,7 +36,7 @@ from xpnn.training.history import Epoch, History
 FORMAT = 4
 
 _NORMALIZERS = ("normalizer", "target_normalizer")
-_PARTS = ("offset", "scale")
+_ARRAYS = ("offset", "scale")
 
 
 def save(model: Sequential, path: PathLike) -> None:
@@ -68,7 +68,7 @@ def save(model: Sequential, path: PathLike) -> None:
             continue
         if kind not in NORMALIZERS or NORMALIZERS[kind] is not type(normalizer):
             raise ArgumentError(f"{normalizer!r} must be registered in NORMALIZERS to be saved")
-        arrays.update({f"{name}.{part}": getattr(normalizer, part) for part in _PARTS})
+        arrays.update({f"{name}.{array}": getattr(normalizer, array) for array in _ARRAYS})
     description = {
         "format": FORMAT,
         "xpnn": __version__,
@@ -135,7 +135,7 @@ def load(
         expected = flatten(shapes)
         for name, width in zip(_NORMALIZERS, (inputs, model.outputs(inputs)), strict=True):
             if description.get(name) is not None:
-                expected.update({f"{name}.{part}": (width,) for part in _PARTS})
+                expected.update({f"{name}.{array}": (width,) for array in _ARRAYS})
         if {name: array.shape for name, array in arrays.items()} != expected:
             raise DataError(f"{path} holds other arrays than its architecture asks for")
         dtype = description["dtype"] if dtype is None else dtype
@@ -207,7 +207,7 @@ def _task(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> T
             raise ValueError(f"images of {shape} for {description['inputs']} features")
         shape = (height, width, channels)
     normalizers = {
-        name: NORMALIZERS[kind](*(arrays[f"{name}.{part}"] for part in _PARTS))
+        name: NORMALIZERS[kind](*(arrays[f"{name}.{array}"] for array in _ARRAYS))
         for name in _NORMALIZERS
         if (kind := description.get(name)) is not None
     }

@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _message(error: BaseException, parts: Mapping[str, str]) -> str | None:
-    """Return the message for an error, with file and line if a part of the user raised it.
+    """Return the message for an error, with file and line if one of the user's parts raised it.
 
     None means a bug in xpnn, which needs a traceback.
     """

@@ -119,12 +119,7 @@ def add(commands: Any) -> None:
         help="after --patience, keep the last parameters, not those of the best epoch",
     )
     add("--checkpoint", metavar="FILE", help="write all that is needed to resume the run")
-    add(
-        "--every",
-        metavar="N",
-        type=whole,
-        help="epochs from one checkpoint to the next; 1 if left out",
-    )
+    add("--every", metavar="N", type=whole, help="epochs between checkpoints; 1 if left out")
     add("--resume", metavar="FILE", help="continue from a checkpoint, as if never stopped")
     add("--quiet", action="store_true", help="print nothing but errors")
 
@@ -173,7 +168,7 @@ def _train(args: argparse.Namespace) -> int:
             )  # fmt: skip
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         # what was trained is kept even after Ctrl-C, or if a log can't be written, the reader of
-        # the output has gone away, or a part of the user raises
+        # the output has gone away, or one of the user's parts raises
         ended = error
     history: History | None = model.history
     interrupted = isinstance(ended, KeyboardInterrupt)
@@ -254,7 +249,7 @@ def _keep(
     # after a divergence, a model is useful only if early stopping restored the best parameters
     best = any(isinstance(c, EarlyStopping) and c.restore_best and c.best for c in callbacks)
     usable = best or not isinstance(ended, DivergenceError)
-    if args.save is not None and usable and model.parameters is not None:
+    if args.save is not None and usable:
         saving.save(model, args.save)
 
 
@@ -308,7 +303,7 @@ def _data_options(args: argparse.Namespace, train: Dataset) -> dict[str, Any]:
     values, table = train.y.dtype.kind == "f", False
     if isinstance(train, NamedDataset):
         table = train.feature_names is not None
-        # the labels of IDX files are the numbers of the outputs
+        # IDX files have labels that are the numbers of the outputs
         numbers = train.image_shape is not None and train.y.dtype.kind == "i"
         options["labels"] = None if values or numbers else np.unique(train.y)
         options["sample_weight"] = train.weights
