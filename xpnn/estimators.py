@@ -236,8 +236,6 @@ class _Problem(NamedTuple):
     gradient
         The factor by which our gradient is larger than scikit-learn's, which has no 2 from a
         squared error, and sums over the outputs where we take the mean.
-    stratify
-        Whether a validation set has the same share of each class as the training set.
     """
 
     y: np.ndarray
@@ -246,7 +244,6 @@ class _Problem(NamedTuple):
     loss: str
     per_sample: float = 1.0
     gradient: float = 1.0
-    stratify: bool = False
 
 
 def _on_host(values: Any) -> Any:
@@ -395,7 +392,7 @@ class _MLP(_Parameters):
                 input_name="sample_weight",
             )  # fmt: skip
             check_consistent_length(X, weights)
-        rows, unseen = self._split(problem, seed)
+        rows, unseen = self._split(problem.y, seed)
         validation = None if unseen is None else (X[unseen], problem.y[unseen])
         X, y = X[rows], problem.y[rows]
         weights = None if weights is None else weights[rows]
@@ -480,21 +477,20 @@ class _MLP(_Parameters):
             return integer("random_state", self.random_state, minimum=0, maximum=2**32 - 1)
         return int(check_random_state(self.random_state).randint(2**32, dtype=np.uint32))
 
-    def _split(self, problem: _Problem, seed: int) -> tuple[Any, np.ndarray | None]:
+    def _split(self, y: np.ndarray, seed: int) -> tuple[Any, np.ndarray | None]:
         """Return the rows to train on, and those kept for validation, if any."""
         if not self.early_stopping:
             return slice(None), None
         share = fraction("validation_fraction", self.validation_fraction)
+        # as in scikit-learn, each class has the same share, but not each of several labels
+        classes = y if isinstance(self, ClassifierMixin) and y.ndim == 1 else None
         rows, unseen = train_test_split(
-            np.arange(len(problem.y)),
-            random_state=seed,
-            test_size=share,
-            stratify=problem.y if problem.stratify else None,
+            np.arange(len(y)), test_size=share, stratify=classes, random_state=seed
         )
         if len(unseen) < 2:
             raise ArgumentError(
                 "validation_fraction must leave two samples or more for validation, got "
-                f"{share} of {len(problem.y)}"
+                f"{share} of {len(y)}"
             )
         return rows, unseen
 
@@ -814,7 +810,7 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP):  # type: ignore[misc]
         if labels is not None:
             y = labels[y]
         loss = "binary_cross_entropy" if k == 2 else "cross_entropy"
-        return _Problem(y, labels, 1 if k == 2 else k, loss, stratify=True)
+        return _Problem(y, labels, 1 if k == 2 else k, loss)
 
     def _score(self, row: Epoch, y: np.ndarray) -> float:
         """Return the validation score of an epoch, given the validation set's targets."""

@@ -58,27 +58,25 @@ def add(commands: Any) -> None:
     add("activations", metavar="NAME[:P=V,...],...", help=", ".join(ACTIVATIONS))
     add("--range", metavar="LOW,HIGH", default="-4,4", help="range of u")
 
-    for name, draw, summary, description in (
-        (
-            "confusion",
-            _plot_confusion,
-            "which classes a model takes for which",
-            "Draw how often each class of the test data was taken for each.",
-        ),
-        (
-            "errors",
-            _plot_errors,
-            "the test images that a model gets wrong",
-            "Draw the test images that a model gets wrong, beginning with those that it was surest "
-            "of, with the true class, the predicted one and its probability.",
-        ),
-    ):
-        command = kind(name, draw, summary, description)
-        add_model_and_data(command)
-        if name == "errors":
-            command.add_argument(
-                "--count", metavar="N", type=number(int), default=25, help="at most N images"
-            )
+    command = kind(
+        "confusion",
+        _plot_confusion,
+        "which classes a model takes for which",
+        "Draw how often each class of the test data was taken for each.",
+    )
+    add_model_and_data(command)
+
+    command = kind(
+        "errors",
+        _plot_errors,
+        "the test images that a model gets wrong",
+        "Draw the test images that a model gets wrong, beginning with those that it was surest of, "
+        "with the true class, the predicted one and its probability.",
+    )
+    add_model_and_data(command)
+    command.add_argument(
+        "--count", metavar="N", type=number(int), default=25, help="at most N images"
+    )
 
 
 def _plot(args: argparse.Namespace) -> int:
