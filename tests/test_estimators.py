@@ -440,7 +440,7 @@ def test_data_that_are_wrong_are_named():
         clone(network).set_params(early_stopping=True).partial_fit(x, y, classes=["a", "b"])
     with pytest.raises(xpnn.DataError, match="sample_weight must be finite and >= 0"):
         network.fit(x, y, sample_weight=-np.ones(24))
-    with pytest.warns(UserWarning, match="batch_size is 100, and taken as the 24"):
+    with pytest.warns(UserWarning, match="batch_size is 100, more than the 24 samples"):
         clone(network).set_params(batch_size=100).fit(x, y)
     values = MLPRegressor(max_iter=1).partial_fit(x, x)
     with pytest.raises(xpnn.DataError, match="y must have 4 columns as before, got 1"):

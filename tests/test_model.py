@@ -31,11 +31,11 @@ def placed(backend, seed=3):
         ((), "layers must hold at least one layer, got none"),
         (
             (xpnn.Dense(1), "relu"),
-            "layers must be xpnn layers such as Dense(10), got 'relu' in place 1",
+            "layers must be xpnn layers such as Dense(10), got 'relu' at position 1",
         ),
         (
             ([xpnn.Dense(1)],),
-            "layers must be xpnn layers such as Dense(10), got [Dense(1)] in place 0",
+            "layers must be xpnn layers such as Dense(10), got [Dense(1)] at position 0",
         ),
     ],
 )

@@ -1,8 +1,7 @@
 """scikit-learn estimators, trained by `xpnn.fit`: `MLPClassifier` and `MLPRegressor`.
 
 The package doesn't import this module, which needs scikit-learn: ``from xpnn.estimators import
-MLPClassifier``. A parameter that scikit-learn's estimators of these names have means here what it
-means there.
+MLPClassifier``. A parameter has the same meaning as in scikit-learn's estimator of the same name.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ import math
 import numbers
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -27,8 +26,8 @@ from xpnn.errors import (
     positive,
     unknown,
 )
-from xpnn.inference import outputs_of, predict_proba
-from xpnn.layers import Dense, Layer
+from xpnn.inference import class_probabilities, outputs_of, predict_proba
+from xpnn.layers import Dense
 from xpnn.model import Sequential
 from xpnn.optimizers import SGD, Adam, Momentum, Nesterov, Optimizer
 from xpnn.schedules import Schedule, power
@@ -58,36 +57,36 @@ except ImportError as error:
 
 Array = Any
 
-# an adaptive learning rate is divided by the one until it is no larger than the other
+# an adaptive learning rate is divided by 5 as long as it is above 1e-6
 _FALL, _LEAST_RATE = 5.0, 1e-6
 
 
-class _OfMatrices:
-    """Weight decay of matrices alone: not of biases, nor of what a `BatchNorm` learns."""
+class _DecayOfMatrices:
+    """Weight decay of the matrices only, not of biases or of what a `BatchNorm` learns."""
 
     def decayed(self, w: Array, g: Array) -> Array:
         return super().decayed(w, g) if w.ndim == 2 else g  # type: ignore[misc]
 
 
-class _SGD(_OfMatrices, SGD):
+class _SGD(_DecayOfMatrices, SGD):
     pass
 
 
-class _Momentum(_OfMatrices, Momentum):
+class _Momentum(_DecayOfMatrices, Momentum):
     pass
 
 
-class _Nesterov(_OfMatrices, Nesterov):
+class _Nesterov(_DecayOfMatrices, Nesterov):
     pass
 
 
-class _Adam(_OfMatrices, Adam):
+class _Adam(_DecayOfMatrices, Adam):
     pass
 
 
 @dataclass(frozen=True)
 class _InverseScaling(Schedule):
-    """The factor ``(t + 1) ** -power_t`` in an epoch that t samples came before."""
+    """The factor ``(t + 1) ** -power_t`` in an epoch before which t samples were seen."""
 
     power_t: float
     samples: int
@@ -99,7 +98,7 @@ class _InverseScaling(Schedule):
 
 @dataclass(frozen=True)
 class _Adaptive(Schedule):
-    """The factor ``5 ** -falls``, by how often the run has come to a halt."""
+    """The factor ``5 ** -falls``, where `falls` counts how often training came to a halt."""
 
     halts: _Halts = field(repr=False)
 
@@ -108,23 +107,24 @@ class _Adaptive(Schedule):
 
 
 class _Halts(Callback):
-    """Ends a run by scikit-learn's rule, once more than `patience` epochs in a row were no better.
+    """Ends a run by scikit-learn's rule: after more than `patience` epochs without improvement.
 
-    An epoch is better if its figure is at least `tol` above the best one before it, which counts
-    as the best also where it was so by less.
+    An epoch is an improvement if its figure is at least `tol` above the best one so far, whether or
+    not that was an improvement.
 
     Parameters
     ----------
     figure
-        Of an epoch; the larger, the better.
+        Returns the figure of an epoch; the larger, the better.
     earlier
-        The figures of the runs that this one goes on from.
+        The figures of the runs that this one continues.
     restore_best
-        Whether the model is given the weights of the best epoch at the end.
+        Whether the model gets the parameters of the best epoch at the end.
     rate
-        Where it isn't None, the learning rate falls at a halt, as long as it is large enough.
+        The initial learning rate if it is to fall at a halt as long as it is large enough, else
+        None.
     verbose
-        What to print an epoch's figure after, if anything.
+        Whether to print a line per epoch.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class _Halts(Callback):
         self.restore_best, self.rate, self.verbose = restore_best, rate, verbose
         self.figures: list[float] = []
         self.best, self.falls, self._waited = -math.inf, 0, 0
-        self._weights: dict[str, np.ndarray] | None = None
+        self._learned: dict[str, np.ndarray] | None = None
         for value in earlier:
             self._note(value)
 
@@ -161,8 +161,8 @@ class _Halts(Callback):
     def on_start(self, run: Run) -> None:
         self._run = run
         if self.restore_best and self.figures:
-            # those of the best epoch, which the run before has left
-            self._weights = run.learned()
+            # the parameters of the best epoch, with which the run before ended
+            self._learned = run.learned()
 
     def on_epoch(self, epoch: Epoch) -> None:
         if epoch.epoch == 0:
@@ -178,50 +178,45 @@ class _Halts(Callback):
                 f"for {self.patience} consecutive epochs."
             )
         if self.restore_best and value > best:
-            self._weights = self._run.learned()
+            self._learned = self._run.learned()
 
     def on_end(self) -> None:
-        if self._weights is not None:
-            self._run.restore(self._weights)
+        if self._learned is not None:
+            self._run.restore(self._learned)
 
 
 class _Continuation(Callback):
-    """Keeps the end of a run, from which a later one of the same model goes on.
+    """Keeps the end of a run, so that a later run of the same model can continue from it.
 
-    Random state, optimizer and log go on: so do the orders of the samples, the masks, and the
-    learning rates, and no epoch is spent on evaluating the network first.
+    The later run continues the random numbers, the optimizer's state and the log as one long run
+    would. No epoch is spent on evaluating the network first.
 
     Parameters
     ----------
     past
-        The earlier run, None if there was none.
-    epochs
-        The run ends after this many; not before all of its epochs if None.
-
-    Attributes
-    ----------
-    past
-        This run, once it has ended.
+        The earlier run, None if there was none; once this run has ended, this run.
+    one_epoch
+        Whether the run ends after one epoch.
     """
 
-    def __init__(self, past: SavedRun | None, epochs: int | None) -> None:
+    def __init__(self, past: SavedRun | None, *, one_epoch: bool) -> None:
         self.past = past
-        self._end = None if epochs is None else epochs + self.done
+        self._last = self.done + 1 if one_epoch else None
 
     @property
     def done(self) -> int:
-        """The number of epochs before the run."""
+        """The number of epochs in `past`."""
         return 0 if self.past is None else self.past.done
 
     def on_start(self, run: Run) -> None:
         self._run = run
 
     def on_epoch(self, epoch: Epoch) -> None:
-        if epoch.epoch == self._end:
+        if epoch.epoch == self._last:
             self._run.stop("one epoch was asked for")
 
     def on_end(self) -> None:
-        # its parameters may be those of the best epoch
+        # the model may have the parameters of the best epoch
         self.past = taken(self._run, of_the_model=True)
 
 
@@ -230,21 +225,17 @@ class _Problem(NamedTuple):
 
     Attributes
     ----------
-    y
-        The targets as `xpnn.fit` takes them.
-    labels
-        Of the classes, if it takes any.
+    y, labels
+        The targets and the class labels, as `xpnn.fit` takes them.
     outputs
-        Of the network.
+        The number of outputs of the network.
     loss
-        Its name in `xpnn.losses.LOSSES`.
+        The loss's name in `xpnn.losses.LOSSES`.
     per_sample
-        scikit-learn's loss of a sample, divided by ours.
+        The factor by which scikit-learn's loss is larger than ours.
     gradient
-        The gradient of ours, divided by that of scikit-learn's. It has no 2 in that of a squared
-        error, and adds outputs up of which we take the mean.
-    stratify
-        Whether a validation set has the same share of each class.
+        The factor by which our gradient is larger than scikit-learn's, which has no 2 from a
+        squared error, and sums over the outputs where we take the mean.
     """
 
     y: np.ndarray
@@ -253,7 +244,6 @@ class _Problem(NamedTuple):
     loss: str
     per_sample: float = 1.0
     gradient: float = 1.0
-    stratify: bool = False
 
 
 def _on_host(values: Any) -> Any:
@@ -262,81 +252,53 @@ def _on_host(values: Any) -> Any:
 
 
 def _answer(x: Any, values: np.ndarray) -> Array:
-    """Return values as an array of the kind that `x` is, where it is; NumPy's for a table."""
-    home = backend_of(x)
-    if home is None or values.dtype.kind not in "biuf":
+    """Return numbers as an array in the library and on the device of `x`, if that is an array."""
+    backend = backend_of(x)
+    if backend is None or values.dtype.kind not in "biuf":
         return values
-    with home.scope():
-        return home.asarray(values)
+    with backend.scope():
+        return backend.asarray(values)
 
 
-class _MLP(BaseEstimator):  # type: ignore[misc]
-    """What both estimators are: their parameters, and a run of `xpnn.fit`."""
+@dataclass(eq=False, repr=False)
+class _Parameters(BaseEstimator):  # type: ignore[misc]
+    """The parameters of both estimators; `MLPClassifier` describes them."""
 
-    def __init__(
-        self,
-        hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
-        *,
-        solver: str = "adam",
-        alpha: float = 0.0001,
-        batch_size: int | str = "auto",
-        learning_rate: str = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        verbose: bool = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: float = 10,
-        backend: str | Backend | None = None,
-        device: str | None = None,
-        dtype: str | None = None,
-        reproducible: bool = False,
-        flood: float | None = None,
-        dropout: float | None = None,
-        batch_norm: bool = False,
-        schedule: str | None = None,
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.backend = backend
-        self.device = device
-        self.dtype = dtype
-        self.reproducible = reproducible
-        self.flood = flood
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-        self.schedule = schedule
+    hidden_layer_sizes: Any = (100,)
+    activation: str = "relu"
+    _: KW_ONLY
+    solver: str = "adam"
+    alpha: float = 0.0001
+    batch_size: int | str = "auto"
+    learning_rate: str = "constant"
+    learning_rate_init: float = 0.001
+    power_t: float = 0.5
+    max_iter: int = 200
+    shuffle: bool = True
+    random_state: Any = None
+    tol: float = 1e-4
+    verbose: bool = False
+    warm_start: bool = False
+    momentum: float = 0.9
+    nesterovs_momentum: bool = True
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    n_iter_no_change: float = 10
+    backend: str | Backend | None = None
+    device: str | None = None
+    dtype: str | None = None
+    reproducible: bool = False
+    flood: float | None = None
+    dropout: float | None = None
+    batch_norm: bool = False
+    schedule: str | None = None
+
+
+class _MLP(_Parameters):
+    """What both estimators have in common; each has its `_problem` and its `_score`."""
 
     model_: Sequential
     history_: History
@@ -353,30 +315,54 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
 
     @property
     def coefs_(self) -> list[np.ndarray]:
-        """The weights of each layer, on the host, of shape (inputs, outputs)."""
-        return [layer["weight"] for layer in self._dense()]
+        """The weight matrix of each layer, on the host, of shape (inputs, outputs)."""
+        return self._of_dense_layers("weight")
 
     @property
     def intercepts_(self) -> list[np.ndarray]:
         """The biases of each layer, on the host, of shape (outputs,)."""
-        return [layer["bias"] for layer in self._dense()]
+        return self._of_dense_layers("bias")
 
-    def _dense(self) -> list[dict[str, np.ndarray]]:
-        return [layer for layer in self.model_.host_parameters() if "weight" in layer]
+    def _of_dense_layers(self, name: str) -> list[np.ndarray]:
+        return [layer[name] for layer in self.model_.host_parameters() if "weight" in layer]
 
     @property
     def loss_(self) -> float:
-        """The last of `loss_curve_`."""
+        """The last value of `loss_curve_`."""
         return self.loss_curve_[-1]
+
+    def fit(self, X: Array, y: Array, sample_weight: Array | None = None) -> Self:
+        """Train the network.
+
+        Parameters
+        ----------
+        X
+            Shape (n, features): an array of any of xpnn's libraries, a table, or nested lists.
+            Unsigned bytes are used as they are, not divided by 255.
+        y
+            For `MLPClassifier`, labels of any kind of shape (n,), or 0 and 1 of shape (n, classes);
+            for `MLPRegressor`, values of shape (n,) or (n, outputs).
+        sample_weight
+            Shape (n,), as for `xpnn.fit`: a sample with weight 2 counts like two samples.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data can't be used: an `ArgumentError`, a `DataError` or an error
+            of scikit-learn.
+        DivergenceError
+            If the loss became NaN or infinite.
+        """
+        return self._fit(X, y, sample_weight)
 
     def _fit(
         self, X: Any, y: Any, sample_weight: Any, *, classes: Any = None, partial: bool = False
-    ) -> Any:
+    ) -> Self:
         if partial and self.early_stopping:
             raise ArgumentError("early_stopping must be False for partial_fit, got True")
         again = hasattr(self, "model_") and (partial or self.warm_start)
         max_iter = integer("max_iter", self.max_iter, minimum=1)
-        home = backend_of(X)
+        given = backend_of(X)
         X, y = validate_data(
             self, _on_host(X), _on_host(y), reset=not again, multi_output=True,
             y_numeric=isinstance(self, RegressorMixin), dtype=(np.float64, np.float32),
@@ -385,22 +371,40 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             y = column_or_1d(y, warn=True)
         problem = self._problem(y, classes, again=again, partial=partial)
         settings = self._settings(problem)
-        layers = [_glorot(layer) for layer in settings.layers(problem.outputs)]
-        model, place, past = Sequential(*layers), None, None
+        # scikit-learn's initial weights
+        layers = [
+            Dense(layer.units, weight="glorot_uniform") if isinstance(layer, Dense) else layer
+            for layer in settings.layers(problem.outputs)
+        ]
+        model, past = Sequential(*layers), None
         if again:
-            _check_same(self.model_, model)
-            model, place, past = self.model_, self.model_.backend, self._past
+            if repr(self.model_) != repr(model):
+                raise ArgumentError(
+                    "the network must be as it was for training to continue, "
+                    f"{self.model_!r}, got {model!r}"
+                )
+            model, past = self.model_, self._past
         seed = self._seed() if past is None else past.settings["seed"]
-        train, validation, weights = self._split(X, problem, sample_weight, seed)
-        n = len(train[0])
+        weights = None
+        if sample_weight is not None:
+            weights = check_array(
+                _on_host(sample_weight), ensure_2d=False, dtype=np.float64,
+                input_name="sample_weight",
+            )  # fmt: skip
+            check_consistent_length(X, weights)
+        rows, unseen = self._split(problem.y, seed)
+        validation = None if unseen is None else (X[unseen], problem.y[unseen])
+        X, y = X[rows], problem.y[rows]
+        weights = None if weights is None else weights[rows]
+        n = len(X)
         batch_size = self._batch_size(n)
         halts = self._halts(problem, validation, again=again, partial=partial)
-        going_on = _Continuation(past, 1 if partial else None)
-        done = going_on.done
+        continuation = _Continuation(past, one_epoch=partial)
+        done = continuation.done
         try:
             fit(
                 model,
-                train,
+                (X, y),
                 validation=validation,
                 labels=problem.labels,
                 loss=settings.make_loss(),
@@ -409,27 +413,26 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
                 ),
                 schedule=self._schedule(settings, n, halts),
                 sample_weight=weights,
-                # a schedule is made for max_iter of them
+                # a schedule is made for max_iter epochs
                 epochs=max(max_iter, done + 1) if partial else done + max_iter,
                 batch_size=batch_size,
                 seed=seed,
                 shuffle=self.shuffle,
-                backend=self._place(home, X.dtype) if place is None else place,
-                # the first one may put the best parameters back, which the second one keeps
-                callbacks=[halts, going_on],
+                backend=model.backend or self._backend(given, X.dtype),
+                # the first may restore the best parameters, which the second then keeps
+                callbacks=[halts, continuation],
                 resume=past,
             )
         except KeyboardInterrupt:
-            if going_on.done == done:
+            if continuation.done == done:
                 raise
             warnings.warn("Training interrupted by user.", stacklevel=3)
-        assert going_on.past is not None
-        rows = going_on.past.rows
-        self.model_, self.history_, self._past = model, model.history, going_on.past
-        self.n_iter_ = going_on.done - done
+        assert continuation.past is not None
+        self.model_, self.history_, self._past = model, model.history, continuation.past
+        self.n_iter_ = continuation.done - done
         self.t_ = (self.t_ if again else 0) + self.n_iter_ * n
         self.loss_curve_ = (self.loss_curve_ if again else []) + [
-            problem.per_sample * row.train_loss for row in rows[done + 1 :]
+            problem.per_sample * row.train_loss for row in self._past.rows[done + 1 :]
         ]
         self.best_loss_ = None if self.early_stopping else -halts.best
         self.validation_scores_ = halts.figures if self.early_stopping else None
@@ -450,13 +453,6 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             )
         return self
 
-    def _problem(self, y: Any, classes: Any, *, again: bool, partial: bool) -> _Problem:
-        raise NotImplementedError
-
-    def _score(self, row: Epoch, y: np.ndarray) -> float:
-        """Return the validation score of an epoch, given the validation set's targets."""
-        raise NotImplementedError
-
     def _settings(self, problem: _Problem) -> Settings:
         sizes = self.hidden_layer_sizes
         if isinstance(sizes, numbers.Integral):
@@ -466,10 +462,9 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
                 f"hidden_layer_sizes must be whole numbers such as (100, 50), got {sizes!r}"
             )
         widths = [integer("hidden_layer_sizes", size, minimum=1) for size in sizes]
-        name = self.activation
         return Settings(
             hidden=",".join(map(str, widths)),
-            activation="sigmoid" if name == "logistic" else name,
+            activation="sigmoid" if self.activation == "logistic" else self.activation,
             loss=problem.loss,
             flood=self.flood,
             batch_norm=self.batch_norm,
@@ -482,33 +477,22 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             return integer("random_state", self.random_state, minimum=0, maximum=2**32 - 1)
         return int(check_random_state(self.random_state).randint(2**32, dtype=np.uint32))
 
-    def _split(
-        self, x: np.ndarray, problem: _Problem, sample_weight: Any, seed: int
-    ) -> tuple[tuple[Any, Any], tuple[Any, Any] | None, np.ndarray | None]:
-        """Return the training set, the validation set if any, and the weights of the first."""
-        parts = [x, problem.y]
-        if sample_weight is not None:
-            weights = check_array(
-                _on_host(sample_weight), ensure_2d=False, dtype=np.float64,
-                input_name="sample_weight",
-            )  # fmt: skip
-            check_consistent_length(x, weights)
-            parts.append(weights)
+    def _split(self, y: np.ndarray, seed: int) -> tuple[Any, np.ndarray | None]:
+        """Return the rows to train on, and those kept for validation, if any."""
         if not self.early_stopping:
-            return (parts[0], parts[1]), None, (parts[2] if len(parts) > 2 else None)
-        size = fraction("validation_fraction", self.validation_fraction)
-        train_x, x, train_y, y, *weights = train_test_split(
-            *parts,
-            random_state=seed,
-            test_size=size,
-            stratify=problem.y if problem.stratify else None,
+            return slice(None), None
+        share = fraction("validation_fraction", self.validation_fraction)
+        # as in scikit-learn, each class has the same share, but not each of several labels
+        classes = y if isinstance(self, ClassifierMixin) and y.ndim == 1 else None
+        rows, unseen = train_test_split(
+            np.arange(len(y)), test_size=share, stratify=classes, random_state=seed
         )
-        if len(x) < 2:
+        if len(unseen) < 2:
             raise ArgumentError(
                 "validation_fraction must leave two samples or more for validation, got "
-                f"{size} of {len(parts[0])}"
+                f"{share} of {len(y)}"
             )
-        return (train_x, train_y), (x, y), (weights[0] if weights else None)
+        return rows, unseen
 
     def _batch_size(self, n: int) -> int:
         if isinstance(self.batch_size, str) and self.batch_size == "auto":
@@ -516,7 +500,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         batch_size = integer("batch_size", self.batch_size, minimum=1)
         if batch_size > n:
             warnings.warn(
-                f"batch_size is {batch_size}, and taken as the {n} samples that there are",
+                f"batch_size is {batch_size}, more than the {n} samples: a mini-batch has them all",
                 stacklevel=4,
             )
         return min(batch_size, n)
@@ -527,15 +511,17 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         patience = self.n_iter_no_change
         if patience != math.inf:
             patience = integer("n_iter_no_change", patience, minimum=1)
-        if validation is None:
-            earlier = [-loss for loss in self.loss_curve_] if again else []
-        else:
-            earlier = (self.validation_scores_ or []) if again else []
+        earlier: list[float] = []
+        if again and validation is None:
+            earlier = [-loss for loss in self.loss_curve_]
+        elif again:
+            earlier = self.validation_scores_ or []
 
         def figure(row: Epoch) -> float:
             if validation is None:
                 return -problem.per_sample * row.train_loss
-            return self._score(row, validation[1])
+            score: float = self._score(row, validation[1])
+            return score
 
         return _Halts(
             figure,
@@ -548,15 +534,16 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         )
 
     def _optimizer(self, problem: _Problem, weight: float) -> Optimizer:
-        """Return the optimizer of steps over samples with a sum of weights of so much."""
+        """Return the optimizer; `weight` is the sum of the weights in a mini-batch."""
         scale = problem.gradient
         rate = positive("learning_rate_init", self.learning_rate_init)
         alpha = nonnegative("alpha", self.alpha)
-        # a set without any weight is refused later
+        # `fit` refuses a set whose weights are all 0
         decay = {"weight_decay": scale * alpha / weight if weight > 0 else 0.0}
         if self.solver == "adam":
             betas = fraction("beta_1", self.beta_1), fraction("beta_2", self.beta_2)
-            return _Adam(rate, *betas, eps=scale * positive("epsilon", self.epsilon), **decay)
+            epsilon = scale * positive("epsilon", self.epsilon)
+            return _Adam(rate, *betas, eps=epsilon, **decay)
         if self.solver == "sgd":
             momentum = fraction("momentum", self.momentum)
             if not momentum:
@@ -564,14 +551,14 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             kind = _Nesterov if self.nesterovs_momentum else _Momentum
             return kind(rate / scale, momentum, **decay)
         if self.solver == "lbfgs":
-            raise ArgumentError("solver must be 'adam' or 'sgd', got 'lbfgs', which xpnn hasn't")
+            raise ArgumentError("solver must be 'adam' or 'sgd', got 'lbfgs', which isn't in xpnn")
         raise unknown("solver", self.solver, ["adam", "sgd"])
 
     def _rate(self) -> str:
         allowed = ["constant", "invscaling", "adaptive"]
         if self.learning_rate not in allowed:
             raise unknown("learning_rate", self.learning_rate, allowed)
-        # as there, of one solver alone
+        # only for this solver, as in scikit-learn
         return self.learning_rate if self.solver == "sgd" else "constant"
 
     def _schedule(self, settings: Settings, n: int, halts: _Halts) -> Schedule | None:
@@ -585,18 +572,18 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             return _InverseScaling(nonnegative("power_t", self.power_t), n)
         return _Adaptive(halts) if rate == "adaptive" else schedule
 
-    def _place(self, home: Backend | None, dtype: Any) -> Backend:
-        """Return the backend that was asked for; by default, where X is and in its dtype."""
+    def _backend(self, given: Backend | None, dtype: Any) -> Backend:
+        """Return the backend that was asked for; by default that of X, in its dtype."""
         name, device, wanted = self.backend, self.device, self.dtype
         if name is None:
-            own = get_backend() if home is None else home
+            own = given or get_backend()
             name, device = own.name, device or own.options()["device"]
         if wanted is None:
             wanted = name.dtype_name if isinstance(name, Backend) else np.dtype(dtype).name
         return get_backend(name, device=device, dtype=wanted, reproducible=self.reproducible)
 
     def _values(self, x: Any, of: Callable[..., np.ndarray] = predict_proba) -> np.ndarray:
-        """Return what the network says, a row a sample: probabilities or values, or its outputs."""
+        """Return ``of(model_, x)`` for checked features: a row of numbers per sample."""
         check_is_fitted(self)
         x = validate_data(self, _on_host(x), reset=False, dtype=(np.float64, np.float32))
         return of(self.model_, x)
@@ -606,45 +593,49 @@ def _listed(labels: np.ndarray) -> str:
     return ", ".join(map(repr, labels.tolist()))
 
 
-def _glorot(layer: Layer) -> Layer:
-    """Return the layer, one with weights with the initial ones that scikit-learn draws."""
-    return Dense(layer.units, weight="glorot_uniform") if isinstance(layer, Dense) else layer
+class _Scored:
+    """Scores of arrays of any library, by the `score` of a mixin of scikit-learn."""
 
+    def score(self, X: Array, y: Array, sample_weight: Array | None = None) -> float:
+        """Return the accuracy of a classifier, or R² of a regressor.
 
-def _check_same(old: Sequential, new: Sequential) -> None:
-    if repr(old) != repr(new):
-        raise ArgumentError(
-            f"the network must be as it was for training to go on, {old!r}, got {new!r}"
+        For multilabels, a row counts as right if all its labels are; for several outputs, R² is
+        their mean.
+        """
+        return super().score(  # type: ignore[misc, no-any-return]
+            _on_host(X), _on_host(y), _on_host(sample_weight)
         )
 
 
-class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
+class MLPClassifier(_Scored, ClassifierMixin, _MLP):  # type: ignore[misc]
     """Multi-layer perceptron for classes, with scikit-learn's parameters and `xpnn.fit`.
 
-    Two classes are told apart by one logistic output, more by a softmax, and labels that don't
-    exclude each other (`y` of shape (n, classes), 0 and 1) by a logistic output each.
+    For two classes the network has one logistic output, for more a softmax over an output each, and
+    for labels that don't exclude each other (`y` of shape (n, classes), 0 and 1) a logistic output
+    for each.
 
     Parameters
     ----------
     hidden_layer_sizes
-        The widths of the hidden layers, each >= 1; none if empty.
+        The widths of the hidden layers, each >= 1; empty for no hidden layer.
     activation
-        That of the hidden layers: any of xpnn's, with parameters, "h_swish:n=6"; "logistic" is
-        sigmoid.
+        The activation of the hidden layers: any of xpnn's, with its parameters, such as
+        "h_swish:n=6"; "logistic" is sigmoid.
     solver
-        "adam" or "sgd" (with `momentum`); there is no "lbfgs", and so no ``max_fun``.
+        "adam" or "sgd" (with `momentum`). There is no "lbfgs", and so no ``max_fun``.
     alpha
-        L2 penalty ``alpha / 2 * sum(w²) / n`` of a mini-batch of n samples, over weights but not
-        biases, >= 0. It isn't part of the losses that are shown. A last, smaller mini-batch has
-        no larger one here, and a mini-batch's n doesn't follow the weights of its samples.
+        L2 penalty ``alpha / 2 * sum(w²) / n`` of a mini-batch of n samples, over the matrices but
+        not the biases, >= 0. The reported losses don't contain it. Here n is always the batch size,
+        also for a smaller last mini-batch, and doesn't depend on the weights of the samples in a
+        mini-batch.
     batch_size
-        The samples of a mini-batch, >= 1; "auto" is ``min(200, n)``.
+        The number of samples in a mini-batch, >= 1; "auto" is ``min(200, n)``.
     learning_rate
         For "sgd": "constant"; "invscaling", divided by ``(t + 1) ** power_t`` after each epoch,
-        with t the samples seen so far; or "adaptive", divided by 5 where training would stop, as
-        long as it is above 1e-6.
+        where t is the number of samples seen so far; or "adaptive", divided by 5 where training
+        would stop, as long as it is above 1e-6.
     learning_rate_init
-        The first learning rate, > 0.
+        The initial learning rate, > 0.
     power_t
         The exponent of "invscaling", >= 0.
     max_iter
@@ -652,73 +643,78 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     shuffle
         Whether each epoch takes the samples in a new order.
     random_state
-        An integer is the seed of `xpnn.fit`; a `RandomState`, or NumPy's global one if None, draws
-        one.
-    tol, n_iter_no_change
-        Training stops once the loss, or with `early_stopping` the validation score, wasn't better
-        than the best one by `tol` for more than `n_iter_no_change` epochs in a row, which may be
-        `numpy.inf`.
+        An integer is the seed of `xpnn.fit`. A `RandomState`, or NumPy's global one if None, draws
+        the seed.
+    tol
+        The improvement that counts, >= 0: see `n_iter_no_change`.
+    n_iter_no_change
+        Training stops after more than this many epochs in a row in which the loss, or with
+        `early_stopping` the validation score, wasn't better than the best one by `tol`; >= 1, or
+        `numpy.inf` for never.
     verbose
-        Whether to print a line an epoch.
+        Whether to print a line per epoch.
     warm_start
-        Whether `fit` goes on where the last one ended, also with the state of random numbers and
-        of the optimizer: the bits are those of one run of all the epochs. The network, its
-        backend and dtype stay.
+        Whether `fit` continues where the last call ended, including the state of random numbers and
+        optimizer: the bits are those of one run of all the epochs. The network, its backend and its
+        dtype stay.
     momentum
         The momentum of "sgd", >= 0 and < 1.
     nesterovs_momentum
         Whether the momentum is Nesterov's.
     early_stopping
-        Whether to keep a part of the samples for validation, stratified but for multilabels, and
-        to go back to the weights that were best there.
+        Whether to keep some samples for validation, stratified except for multilabels, and to
+        restore the parameters that were best there.
     validation_fraction
         The share of the samples kept for validation, >= 0 and < 1; at least two samples.
-    beta_1, beta_2, epsilon
-        Of "adam", `epsilon` as in the paper, beside the corrected root; scikit-learn adds it to the
-        uncorrected one.
+    beta_1, beta_2
+        The decay rates of the moments of "adam", >= 0 and < 1.
+    epsilon
+        Added to the root of the corrected second moment by "adam", as in the paper, > 0;
+        scikit-learn adds it to the root of the uncorrected one.
     backend, device
-        What computes, see `xpnn.get_backend`; None is the library and the device of `X`, NumPy
-        for what is no array.
+        What computes, see `xpnn.get_backend`. By default the library and the device of `X`, NumPy
+        if `X` isn't an array.
     dtype
-        "float32" or "float64"; that of `X` if None, float64 for integers.
+        "float32" or "float64"; None for that of `X`, float64 for integers.
     reproducible
         Whether every backend gives the same bits.
     flood
-        The level b of `Flooding` around the loss, no flooding if None.
-        With several logistic outputs, the loss there is the mean of their losses.
+        The level b of `Flooding` around the loss, None for no flooding. With several logistic
+        outputs, the flooded loss is the mean of their losses.
     dropout
-        The p of a `Dropout` after each hidden activation; no dropout if None.
+        The p of a `Dropout` after each hidden activation, None for no dropout.
     batch_norm
         Whether a `BatchNorm` follows each hidden `Dense` layer.
     schedule
-        The schedule of the learning rate, by name: "cosine:final=0.01". It is made for
-        `max_iter` epochs.
+        The schedule of the learning rate over `max_iter` epochs, by name: "cosine:final=0.01".
 
     Attributes
     ----------
     classes_
         The labels, sorted, a NumPy array.
     model_
-        The `xpnn.Sequential`, for all that xpnn does with one; it knows the labels if they are
-        integers or strings.
+        The `xpnn.Sequential`, for everything that xpnn does with a model; it knows the labels if
+        they are integers or strings.
     history_
         The `xpnn.History` of all epochs so far, with row 0 for the untrained network.
     coefs_, intercepts_
-        Weights and biases of each layer, NumPy arrays.
+        The weight matrix and the biases of each layer, NumPy arrays.
     n_iter_
-        The epochs of the last call.
+        The number of epochs of the last call.
     t_
-        The samples that training has seen.
+        The number of samples that training has seen.
     loss_curve_, loss_, best_loss_
-        The training loss in each epoch, the last and the least; the latter None with
+        The training loss of each epoch, the last one and the least one; `best_loss_` is None with
         `early_stopping`.
     validation_scores_, best_validation_score_
-        With `early_stopping`, the accuracy in each epoch (of multilabels: the share of outputs that
-        are right) and the largest; else None.
-    n_layers_, n_outputs_, out_activation_
-        The number of layers with the input, of outputs, and "softmax" or "logistic".
+        With `early_stopping`, the accuracy of each epoch (for multilabels the share of right
+        outputs) and the largest one; else None.
+    n_layers_, n_outputs_
+        The number of layers, counting the input, and the number of outputs.
+    out_activation_
+        "softmax" or "logistic".
     n_features_in_, feature_names_in_
-        The number of features, and their names if `X` had some.
+        The number of features, and their names if `X` has names.
 
     Examples
     --------
@@ -737,84 +733,45 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     classes_: np.ndarray
     _multilabel: bool
 
-    def fit(self, X: Array, y: Array, sample_weight: Array | None = None) -> MLPClassifier:
-        """Train the network.
-
-        Parameters
-        ----------
-        X
-            Shape (n, features): an array of any of xpnn's libraries, a table, or nested lists.
-            Unsigned bytes enter as they are, not divided by 255.
-        y
-            Labels of any kind, shape (n,), or 0 and 1 of shape (n, classes).
-        sample_weight
-            Shape (n,), as for `xpnn.fit`: a weight of 2 is a sample that is there twice.
-
-        Raises
-        ------
-        ValueError
-            If a parameter or the data can't be used: `ArgumentError`, `DataError` or
-            scikit-learn's.
-        DivergenceError
-            If the loss became NaN or infinite.
-        """
-        return self._fit(X, y, sample_weight)  # type: ignore[no-any-return]
-
     def partial_fit(
         self, X: Array, y: Array, classes: Array | None = None, sample_weight: Array | None = None
-    ) -> MLPClassifier:
-        """Train for one more epoch, going on where the last call ended.
+    ) -> Self:
+        """Train for one more epoch, starting where the last call ended.
 
         Parameters
         ----------
         X, y, sample_weight
-            As for `fit`. ``max_iter`` calls with the same samples leave the bits of one `fit`.
+            As for `fit`. ``max_iter`` calls with the same samples give the bits of one `fit`.
         classes
-            All labels, in the first call; y needn't hold each.
+            All labels, needed in the first call; `y` needn't contain each of them.
         """
-        return self._fit(  # type: ignore[no-any-return]
-            X, y, sample_weight, classes=classes, partial=True
-        )
+        return self._fit(X, y, sample_weight, classes=classes, partial=True)
 
     def predict(self, X: Array) -> Array:
-        """Return the label of each row of `X`; of multilabels 0 and 1 of shape (n, classes).
+        """Return the label of each row of `X`; for multilabels 0 and 1 of shape (n, classes).
 
-        As with all methods, an array of another library than NumPy is answered with one, on the
-        same device; anything else, and labels that are no numbers, with NumPy's.
+        All methods return an array of the library and on the device of `X`, but a NumPy array if
+        `X` isn't an array or the labels aren't numbers.
         """
-        return _answer(X, self._predictions(self._values(X)))
-
-    def _predictions(self, values: np.ndarray) -> np.ndarray:
+        values = self._values(X)
         if self._multilabel:
-            return (values > 0.5).astype(np.int64)
+            return _answer(X, (values > 0.5).astype(np.int64))
         indices = values[:, 0] > 0.5 if values.shape[1] == 1 else np.argmax(values, axis=1)
-        return self.classes_[indices.astype(np.int64)]
+        return _answer(X, self.classes_[indices.astype(np.int64)])
 
     def predict_proba(self, X: Array) -> Array:
         """Return probabilities of shape (n, classes), in the order of `classes_`."""
-        return _answer(X, self._probabilities(X))
+        return _answer(X, self._values(X, class_probabilities))
 
     def predict_log_proba(self, X: Array) -> Array:
         """Return the logarithms of `predict_proba`."""
         with np.errstate(divide="ignore"):
-            return _answer(X, np.log(self._probabilities(X)))
+            return _answer(X, np.log(self._values(X, class_probabilities)))
 
     def decision_function(self, X: Array) -> Array:
-        """Return the logits of shape (n, classes); (n,) for two classes, > 0 for the second."""
+        """Return logits of shape (n, classes); for two classes (n,), > 0 for the second one."""
         values = self._values(X, outputs_of)
-        return _answer(X, values if self._multilabel or values.shape[1] > 1 else values[:, 0])
-
-    def _probabilities(self, x: Array) -> np.ndarray:
-        values = self._values(x)
-        if values.shape[1] == 1 and not self._multilabel:
-            return np.concatenate([1 - values, values], axis=1)
-        return values
-
-    def score(self, X: Array, y: Array, sample_weight: Array | None = None) -> float:
-        """Return the accuracy; of multilabels, the share of rows that are right throughout."""
-        return super().score(  # type: ignore[no-any-return]
-            _on_host(X), _on_host(y), _on_host(sample_weight)
-        )
+        return _answer(X, values if values.shape[1] > 1 else values[:, 0])
 
     def _problem(self, y: Any, classes: Any, *, again: bool, partial: bool) -> _Problem:
         check_classification_targets(y)
@@ -853,9 +810,10 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
         if labels is not None:
             y = labels[y]
         loss = "binary_cross_entropy" if k == 2 else "cross_entropy"
-        return _Problem(y, labels, 1 if k == 2 else k, loss, stratify=True)
+        return _Problem(y, labels, 1 if k == 2 else k, loss)
 
     def _score(self, row: Epoch, y: np.ndarray) -> float:
+        """Return the validation score of an epoch, given the validation set's targets."""
         return row.test_accuracy
 
     def __sklearn_tags__(self) -> Any:
@@ -864,26 +822,30 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
         return tags
 
 
-class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
+class MLPRegressor(_Scored, RegressorMixin, _MLP):  # type: ignore[misc]
     """Multi-layer perceptron for values, with scikit-learn's parameters and `xpnn.fit`.
 
     The loss is half the mean squared error.
 
     Parameters
     ----------
-    hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init
-        As for `MLPClassifier`, like all the others.
+    hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, …
+        All as for `MLPClassifier`, except:
     flood
-        The level b of `Flooding`, around the mean squared error without its half.
+        The level b of `Flooding` around the mean squared error, without the half.
 
     Attributes
     ----------
-    model_, history_
-        As for `MLPClassifier`, like all the others but `classes_`; their losses are without the
-        half.
+    model_, history_, …
+        All as for `MLPClassifier`, which also has `classes_`, except:
+    history_
+        Its losses are mean squared errors, without the half.
     validation_scores_, best_validation_score_
-        With `early_stopping`, ``1 - test_loss / variance`` in each epoch: R², of several outputs
-        the variance-weighted one. With `flood`, the loss is the flooded one.
+        With `early_stopping`, ``1 - test_loss / variance`` of each epoch, that is R², for several
+        outputs weighted by their variances, and the largest one. With `flood`, the loss is the
+        flooded one.
+    out_activation_
+        "identity".
 
     Examples
     --------
@@ -897,46 +859,17 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
     (3,)
     """
 
-    def fit(self, X: Array, y: Array, sample_weight: Array | None = None) -> MLPRegressor:
-        """Train the network.
-
-        Parameters
-        ----------
-        X, sample_weight
-            As for `MLPClassifier.fit`.
-        y
-            Values of shape (n,) or (n, outputs).
-
-        Raises
-        ------
-        ValueError, DivergenceError
-            As for `MLPClassifier.fit`.
-        """
-        return self._fit(X, y, sample_weight)  # type: ignore[no-any-return]
-
-    def partial_fit(self, X: Array, y: Array, sample_weight: Array | None = None) -> MLPRegressor:
-        """Train for one more epoch, going on where the last call ended.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As for `fit`.
-        """
-        return self._fit(X, y, sample_weight, partial=True)  # type: ignore[no-any-return]
+    def partial_fit(self, X: Array, y: Array, sample_weight: Array | None = None) -> Self:
+        """Train for one more epoch, starting where the last call ended; see `fit`."""
+        return self._fit(X, y, sample_weight, partial=True)
 
     def predict(self, X: Array) -> Array:
         """Return the values for each row of `X`, shape (n,) or (n, outputs).
 
-        The array is of the library that `MLPClassifier.predict` would answer with.
+        The array is of the library that `MLPClassifier.predict` describes.
         """
         values = self._values(X)
         return _answer(X, values[:, 0] if values.shape[1] == 1 else values)
-
-    def score(self, X: Array, y: Array, sample_weight: Array | None = None) -> float:
-        """Return R², of several outputs the mean."""
-        return super().score(  # type: ignore[no-any-return]
-            _on_host(X), _on_host(y), _on_host(sample_weight)
-        )
 
     def _problem(self, y: Any, classes: Any, *, again: bool, partial: bool) -> _Problem:
         outputs = y.shape[1] if y.ndim == 2 else 1

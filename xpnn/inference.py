@@ -1,4 +1,4 @@
-"""What a trained model says of data: `evaluate`, `predict`, `predict_proba`."""
+"""Use a trained model on data: `evaluate`, `predict`, `predict_proba`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from xpnn.datasets.dataset import Dataset
 from xpnn.errors import DataError, position
 from xpnn.losses import CrossEntropy, Loss, labels
 from xpnn.model import Sequential
-from xpnn.training import loop
 from xpnn.training.history import Evaluation
+from xpnn.training.loop import EVALUATION_ROWS, Evaluator
 from xpnn.training.plan import instance
 from xpnn.training.samples import as_test_set
 from xpnn.training.streams import features, moved
@@ -30,81 +30,79 @@ def evaluate(
     Parameters
     ----------
     model
-        It is evaluated on the backend that holds its parameters.
+        A trained model. Its backend computes.
     data
-        A pair (x, y) as for `fit`, mapped from files or not.
+        A pair (x, y) as for `fit`, possibly mapped from files.
     loss
-        The loss that the model was trained for if None.
+        The loss; None for the one that the model was trained for.
 
     Raises
     ------
     ArgumentError, DataError
         If the model has no parameters yet, or the data don't fit it.
     """
-    place, _ = model.placed()
-    loss = model.task.loss or CrossEntropy() if loss is None else instance("loss", loss, Loss)
+    backend, _ = model.placed()
+    task = model.task
+    loss = task.loss or CrossEntropy() if loss is None else instance("loss", loss, Loss)
     data = as_test_set(model, loss, data)
-    with place.scope():
-        evaluated = loop.Evaluator(model, loss, place)
-        return evaluated(moved(data, place, model.task), 0)
+    with backend.scope():
+        evaluate_on = Evaluator(model, loss, backend)
+        return evaluate_on(moved(data, backend, task), 0)
 
 
 def predict(model: Sequential, x: Array) -> Array:
-    """Return what the model says of `x`: class labels, or else what `predict_proba` returns.
+    """Return a model's predictions for `x`: class labels, or else what `predict_proba` returns.
 
     Parameters
     ----------
     model
         A trained model.
     x
-        Shape (n, features); unsigned bytes are pixels, as for `fit`. An array of the model's own
-        library is answered with one; any other array, which may be mapped from a file, with a
-        NumPy array.
+        Shape (n, features); unsigned bytes are pixels, as for `fit`. It may be mapped from a file.
 
     Returns
     -------
     labels
-        Shape (n,) if the targets were class labels, of the same kind as these; strings are always
-        in a NumPy array. Otherwise what `predict_proba` returns.
+        If the targets were class labels, labels of the same kind, shape (n,); otherwise what
+        `predict_proba` returns. The array is of the model's library if `x` is, else NumPy's;
+        strings are always in a NumPy array.
 
     Raises
     ------
     ArgumentError, DataError
-        If the model has no parameters yet, or x doesn't fit it; and, where x is no array of the
-        model's own library, if a feature is too large for the dtype, or an output isn't finite.
+        If the model has no parameters yet, or `x` doesn't fit it; and, unless `x` is an array of
+        the model's library, if a feature is too large for the dtype or an output isn't finite.
     """
     if model.task.classes is None:
         return predict_proba(model, x)
     outputs = outputs_of(model, x)
-    place = model.placed()[0]
-    with place.scope():
+    backend = model.placed()[0]
+    with backend.scope():
         indices = labels(outputs)
         if model.task.labels is None:
             return indices
         if isinstance(indices, np.ndarray) or model.task.labels.dtype.kind == "U":
             return model.task.labels[to_numpy(indices)]
-        return place.xp.take(place.asarray(model.task.labels), indices)
+        return backend.xp.take(backend.asarray(model.task.labels), indices)
 
 
 def predict_proba(model: Sequential, x: Array) -> Array:
     """Return probabilities (cross entropies) or values (squared error), shape (n, outputs).
 
-    Parameters, errors and arrays are as for `predict`. Probabilities are in the order of
-    ``model.task.labels``; values of a model with a target normalizer are turned back, and are
-    float64.
+    Parameters, errors and the kind of array are those of `predict`. Probabilities are in the order
+    of ``model.task.labels``. A target normalizer is inverted, which gives float64 values.
     """
     loss = model.task.loss or CrossEntropy()
     outputs = outputs_of(model, x)
-    place = model.placed()[0]
-    with place.scope():
-        if isinstance(outputs, np.ndarray) and place.options().get("reproducible"):
-            # the exp of NumPy differs between processors
+    backend = model.placed()[0]
+    with backend.scope():
+        if isinstance(outputs, np.ndarray) and backend.options().get("reproducible"):
+            # NumPy's exp differs between processors
+            parts = np.split(outputs, range(EVALUATION_ROWS, len(outputs), EVALUATION_ROWS))
             values = np.concatenate(
                 [
-                    place.to_numpy(loss.predict(place.asarray(part), xp=place.xp))
-                    for part in np.split(
-                        outputs, range(loop.EVALUATION_ROWS, len(outputs), loop.EVALUATION_ROWS)
-                    )
+                    backend.to_numpy(loss.predict(backend.asarray(part), xp=backend.xp))
+                    for part in parts
                 ]
             )
         else:
@@ -113,45 +111,50 @@ def predict_proba(model: Sequential, x: Array) -> Array:
         return values if normalizer is None else normalizer.invert(values)
 
 
+def class_probabilities(model: Sequential, x: np.ndarray) -> np.ndarray:
+    """Return the probability of each class, shape (n, classes), also from a single output."""
+    values: np.ndarray = predict_proba(model, x)
+    return np.hstack([1 - values, values]) if values.shape[1] == 1 else values
+
+
 def outputs_of(model: Sequential, x: Array) -> Array:
     """Return the network's outputs for `x`, shape (n, outputs): logits, or normalized values.
 
-    Parameters, errors and arrays are as for `predict`.
+    Parameters, errors and the kind of array are those of `predict`.
     """
-    place, arrays = model.placed()
-    own = place.owns(x) and not isinstance(x, np.ndarray)
+    backend, arrays = model.placed()
+    own = backend.owns(x) and not isinstance(x, np.ndarray)
     if not own:
         x = as_inputs("x", x)
     if x.ndim != 2 or x.shape[1] != model.inputs:
         raise DataError(f"x must have shape (n, {model.inputs}), got {tuple(x.shape)}")
-    xp, normalizer = place.xp, model.task.normalizer
-    with place.scope():
-        parts = []
-        source = None if own else features(x, place.dtype_name, normalizer)
-        for start in range(0, max(x.shape[0], 1), loop.EVALUATION_ROWS):
-            stop = min(start + loop.EVALUATION_ROWS, x.shape[0])
+    xp, normalizer = backend.xp, model.task.normalizer
+    source = None if own else features(x, backend.dtype_name, normalizer)
+    parts = []
+    with backend.scope():
+        for start in range(0, max(x.shape[0], 1), EVALUATION_ROWS):
+            stop = min(start + EVALUATION_ROWS, x.shape[0])
             if source is not None:
-                part = place.asarray(source.rows(start, stop))
-            elif x.dtype == xp.uint8:
-                part = place.asarray(pixels_as_floats(place.to_numpy(x[start:stop, :])))
+                part = backend.asarray(source.rows(start, stop))
             else:
                 part = x[start:stop, :]
-            if source is None and normalizer is not None:
-                part = normalizer.apply(part, xp=xp)
-            part = xp.astype(part, place.dtype)
-            part = model.apply(arrays, part)
+                if x.dtype == xp.uint8:
+                    part = backend.asarray(pixels_as_floats(backend.to_numpy(part)))
+                if normalizer is not None:
+                    part = normalizer.apply(part, xp=xp)
+            part = model.apply(arrays, xp.astype(part, backend.dtype))
             if not own:
-                part = place.to_numpy(part)
+                part = backend.to_numpy(part)
                 _check_outputs_finite(part, start)
             parts.append(part)
         return xp.concat(parts) if own else np.concatenate(parts)
 
 
 def _check_outputs_finite(outputs: np.ndarray, start: int) -> None:
-    finite = np.isfinite(outputs).all(axis=1)
+    finite = np.isfinite(outputs)
     if not finite.all():
-        row = int(np.argmin(finite))
-        value = outputs[row][~np.isfinite(outputs[row])][0]
+        row, column = np.argwhere(~finite)[0].tolist()
+        value = outputs[row, column]
         problem = f"an output of the model is {value}; its features are too large"
         row += start
         raise DataError(problem, part="x", row=row, place=position("x", row))

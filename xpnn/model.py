@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import collections
 import functools
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -34,19 +34,19 @@ class SummaryRow(NamedTuple):
 class Network(Part):
     """Layers in order, each of which works on the output of the one before.
 
-    A network holds no arrays: they are handed to it, so that its functions are pure.
+    A network holds no arrays: its functions take them as arguments, and so are pure.
 
     Parameters
     ----------
     *layers
-        In order from the input to the output.
+        The layers from input to output.
     """
 
     def __init__(self, *layers: Layer) -> None:
         for i, layer in enumerate(layers):
             if not isinstance(layer, Layer):
                 raise ArgumentError(
-                    f"layers must be xpnn layers such as Dense(10), got {layer!r} in place {i}"
+                    f"layers must be xpnn layers such as Dense(10), got {layer!r} at position {i}"
                 )
         if not layers:
             raise ArgumentError("layers must hold at least one layer, got none")
@@ -57,21 +57,13 @@ class Network(Part):
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
-        """What summaries, `xpnn verify` and errors call the layers: "dense1", "relu1", "dense2"."""
-        counts: collections.Counter[str] = collections.Counter()
-        names = []
-        for layer in self.layers:
-            counts[layer.kind] += 1
-            names.append(f"{layer.kind}{counts[layer.kind]}")
-        return tuple(names)
+        """The layers' names in summaries, `xpnn verify` and errors: "dense1", "relu1", "dense2"."""
+        kinds = [layer.kind for layer in self.layers]
+        return tuple(f"{kind}{kinds[: i + 1].count(kind)}" for i, kind in enumerate(kinds))
 
     @functools.cached_property
-    def _forward(self) -> tuple[Place, ...]:
-        return tuple(Place(name, "forward") for name in self.names)
-
-    @functools.cached_property
-    def _backward(self) -> tuple[Place, ...]:
-        return tuple(Place(name, "backward") for name in self.names)
+    def _places(self) -> list[tuple[Place, Place]]:
+        return [(Place(name, "forward"), Place(name, "backward")) for name in self.names]
 
     def outputs(self, inputs: int) -> int:
         """Return the number of the network's outputs for this number of features."""
@@ -86,7 +78,7 @@ class Network(Part):
             inputs = layer.outputs(inputs)
 
     def shapes(self, inputs: int) -> list[dict[str, tuple[int, ...]]]:
-        """Return the shape of each layer's parameters, and after them of its buffers."""
+        """Return the shapes of each layer's parameters, followed by those of its buffers."""
         return [
             {
                 **layer.shapes(width),
@@ -105,11 +97,11 @@ class Network(Part):
     def forward(self, arrays: Tree, x: Array, *, xp: Any) -> tuple[Array, Callable[[Array], Tree]]:
         """Return the outputs of the trained network, shape (n, outputs), and their pullback.
 
-        The pullback takes the loss's gradient with respect to the outputs and returns that with
-        respect to the parameters. The first layer computes none for its input.
+        The pullback takes the loss's gradient with respect to the outputs and returns the gradient
+        with respect to the parameters. The first layer computes no gradient for its input.
         """
         outer, pullbacks = where(), []
-        for place, layer, own in zip(self._forward, self.layers, arrays, strict=True):
+        for (place, _), layer, own in zip(self._places, self.layers, arrays, strict=True):
             enter(place)
             x, pullback = layer.forward(own, x, xp=xp)
             pullbacks.append(pullback)
@@ -119,13 +111,13 @@ class Network(Part):
     def train(
         self, parameters: Tree, buffers: Tree, x: Array, keys: Mapping[int, Array], *, xp: Any
     ) -> tuple[Array, Callable[[Array], Tree], Tree]:
-        """Return outputs and pullback as `forward`, but in training, and the new buffers.
+        """Return outputs and pullback like `forward`, but in training, and the new buffers.
 
-        `keys` has the random numbers' key for each layer that draws some, by its index from 0.
+        `keys` has, by index, the key of the random numbers of each layer that draws some.
         """
         outer, pullbacks, moved = where(), [], []
         for i, (layer, own, kept) in enumerate(zip(self.layers, parameters, buffers, strict=True)):
-            enter(self._forward[i])
+            enter(self._places[i][0])
             x, pullback, after = layer.train(own, kept, x, keys.get(i), xp=xp)
             pullbacks.append(pullback)
             moved.append(after)
@@ -134,12 +126,12 @@ class Network(Part):
 
     def _pullback(self, pullbacks: Sequence[Pullback]) -> Callable[[Array], Tree]:
         """Return the pullback of the network from those of its layers."""
-        places = self._backward
+        places = self._places
 
         def pullback(dy: Array) -> Tree:
             outer, gradients = where(), []
             for i in reversed(range(len(pullbacks))):
-                enter(places[i])
+                enter(places[i][1])
                 dy, own = pullbacks[i](dy, input_gradient=i > 0)
                 gradients.append(own)
             enter(outer)
@@ -154,7 +146,7 @@ class Sequential(Network):
     Parameters
     ----------
     *layers
-        In order from the input to the output.
+        The layers from input to output.
 
     Attributes
     ----------
@@ -162,11 +154,11 @@ class Sequential(Network):
         The layers, a tuple.
     parameters
         One ``{name: array}`` per layer, on `backend`; None before `initialize` or `fit`. Training
-        changes these arrays or puts others in their place: copy what is to stay.
+        changes these arrays or replaces them, so copy those that you want to keep.
     buffers
         Likewise, the arrays that training changes without a gradient; most layers have none.
     backend
-        The backend that parameters and buffers live on.
+        The backend of parameters and buffers.
     inputs
         The number of features, once known.
     apply
@@ -175,7 +167,7 @@ class Sequential(Network):
         What the network was last trained for: its loss, the labels of the classes, the normalizers,
         the names of the columns.
     history
-        The log of the last run, also of one that was interrupted.
+        The log of the last run, even if it was interrupted.
     """
 
     def __init__(self, *layers: Layer) -> None:
@@ -212,7 +204,7 @@ class Sequential(Network):
         self.place(self.draw(inputs, rng), inputs=inputs, backend=backend)
 
     def place(self, arrays: Tree, *, inputs: int, backend: Backend) -> None:
-        """Take over copies of host parameters and buffers on `backend`, in its dtype."""
+        """Hold copies of host parameters and buffers on `backend`, in its dtype."""
         self.parameters, self.buffers = [], []
         for (layer, width), own in zip(self.widths(inputs), arrays, strict=True):
             moved = {
@@ -227,7 +219,7 @@ class Sequential(Network):
 
     @property
     def arrays(self) -> Tree:
-        """The parameters and buffers of each layer, what the trained network computes with."""
+        """The parameters and buffers of each layer, with which the trained network computes."""
         pairs = zip(self.parameters or [], self.buffers or [], strict=True)
         return [{**parameters, **buffers} for parameters, buffers in pairs]
 
@@ -235,7 +227,7 @@ class Sequential(Network):
         """Return copies of the parameters and buffers on the host, in the order of `shapes`."""
         backend, arrays = self.placed()
         assert self.inputs is not None
-        # JAX gives dictionaries back sorted by key
+        # JAX returns dictionaries sorted by key
         return [
             {name: np.array(backend.to_numpy(own[name])) for name in shapes}
             for own, shapes in zip(arrays, self.shapes(self.inputs), strict=True)
@@ -244,13 +236,11 @@ class Sequential(Network):
     def sha256(self) -> str:
         """Return the SHA-256 of all parameters and buffers in the order of `shapes`.
 
-        Little-endian, C order, NaN as one NaN.
+        Their bytes are little-endian, in C order, and every NaN has the same ones.
         """
-        import hashlib
-
         digest = hashlib.sha256()
         for array in flatten(self.host_parameters()).values():
-            # which of the NaNs an operation gives depends on the processor
+            # which NaN an operation gives depends on the processor
             canonical = np.where(np.isnan(array), np.nan, array)
             digest.update(canonical.astype(array.dtype.newbyteorder("<")).tobytes())
         return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Pictures of runs, of activations, and of what a model got wrong, drawn with matplotlib."""
+"""Pictures of runs, activations and a model's mistakes, drawn with matplotlib."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from xpnn.backends import get_backend
 from xpnn.datasets.checks import as_dataset, check_images
 from xpnn.datasets.dataset import Dataset, NamedDataset, located
 from xpnn.errors import ArgumentError, DataError, finite, integer
-from xpnn.inference import predict, predict_proba
+from xpnn.inference import class_probabilities, predict
 from xpnn.losses import is_labels
 from xpnn.model import Sequential
 from xpnn.training.history import Epoch
 
 Array = Any
 
-# each colour for white paper and for black; colour-blind readers can tell the series apart
+# each colour on white paper and on black; colour-blind readers can tell the series apart
 COLORS = {
     "ink": ("#1d2330", "#e8eaf0"),
     "soft": ("#5c6475", "#a3abbd"),
@@ -39,8 +39,8 @@ COLORS = {
 SERIES = tuple(name for name in COLORS if name[0] == "s" and name[1:].isdigit())
 _LIGHT = {name: pair[0] for name, pair in COLORS.items()}
 
-# a series has one of these beside its colour; their numbers, 6 and 4, have no common divisor with
-# that of the colours, 7, so that 42 or 28 series go by before two look alike
+# A series has one of these in addition to its colour. 6 and 4 have no common divisor with 7, the
+# number of colours, so that the first 42 or 28 series all look different.
 _MARKERS = ("o", "s", "^", "D", "v", "X")
 _DASHES = ("-", "--", "-.", (0, (1, 1)))
 
@@ -51,7 +51,7 @@ _NUMBERED = 30
 
 
 def style(ink: str, soft: str, grid: str) -> Any:
-    """Return the matplotlib settings that all pictures share, in these colours."""
+    """Return the matplotlib settings of all pictures, in these colours."""
     return {
         "font.size": 10,
         "text.color": ink,
@@ -68,7 +68,7 @@ def style(ink: str, soft: str, grid: str) -> Any:
         "legend.frameon": False,
         "legend.fontsize": 9.5,
         "lines.linewidth": 1.5,
-        # in names, dollars are dollars
+        # a dollar in a name is a dollar
         "text.parse_math": False,
     }
 
@@ -96,18 +96,18 @@ def _figure(width: float, height: float) -> Any:
 
 @contextlib.contextmanager
 def _picture(path: PathLike, width: float, height: float) -> Iterator[Any]:
-    """Give a figure to draw on, and write it to `path` afterwards."""
+    """Yield a figure to draw on, and write it to `path` afterwards."""
     check(path)
     import matplotlib
 
     # a user's dark style would leave dark ink on black
     paper = {"figure.facecolor": "white", "axes.facecolor": "white"}
-    ink, soft, grid = (_LIGHT[name] for name in ("ink", "soft", "grid"))
-    with matplotlib.rc_context(style(ink, soft, grid) | paper):
+    common = style(_LIGHT["ink"], _LIGHT["soft"], _LIGHT["grid"])
+    with matplotlib.rc_context(common | paper):
         figure = _figure(width, height)
         yield figure
         with replacing(path) as beside:
-            # the ending of `path`: that of a file which it links to may be another one
+            # by the ending of `path`; a file that it links to may have another one
             figure.savefig(beside, dpi=150, format=Path(path).suffix[1:].lower())
 
 
@@ -117,19 +117,18 @@ def plot_history(history: Sequence[Epoch], path: PathLike) -> None:
     Parameters
     ----------
     history
-        What `fit` returned, or some of its rows.
+        The return value of `fit`, or some of its rows.
     path
-        The file; its ending says the format.
+        The file, whose ending determines the format.
 
     Raises
     ------
     ArgumentError
         If the file can't be written, its ending is unknown, or matplotlib isn't installed.
     """
-    looks = _looks(train="s1", test="s2")
+    looks = _looks("s1", "s2")
     with _picture(path, 10, 4) as figure:
         drawn = _draw_history(figure.subplots(1, 2), history, looks)
-        _zoom_all(figure)
         _legend(figure, [(_PARTS[part][0], looks[part]) for part in looks if part in drawn])
 
 
@@ -141,14 +140,14 @@ def plot_histories(histories: Mapping[str, Sequence[Epoch]], path: PathLike) -> 
     Parameters
     ----------
     histories
-        For each run, by its name in the legend, what `fit` or `read_log` returned.
+        What `fit` or `read_log` returned for each run, by the run's name in the legend.
     path
-        The file; its ending says the format.
+        The file, whose ending determines the format.
 
     Raises
     ------
     ArgumentError
-        If there is no run, or as in `plot_history`.
+        If there is no run, and in the cases of `plot_history`.
     """
     if not isinstance(histories, Mapping):
         raise ArgumentError(
@@ -163,33 +162,33 @@ def plot_histories(histories: Mapping[str, Sequence[Epoch]], path: PathLike) -> 
         axes = figure.subplots(1, 2)
         for i, (name, history) in enumerate(histories.items()):
             color = SERIES[i % len(SERIES)]
-            looks = _looks(train=color, test=color)
+            looks = _looks(color, color)
             looks["test"] |= {
                 "marker": _MARKERS[i % len(_MARKERS)],
                 "markersize": 4,
-                # at other epochs for each run, so that no marker hides another
+                # at different epochs for each run, so that no marker hides another
                 "markevery": (0.02 * (i % 5), 0.1) if len(history) > 20 else 1,
             }
             drawn |= _draw_history(axes, history, looks)
             entries.append((name, looks["test"]))
-        _zoom_all(figure)
-        for part, (label, dash) in _PARTS.items():
-            if part in drawn:
-                entries.append((label, {"color": _LIGHT["ink"], "linestyle": dash}))
+        entries += [
+            (_PARTS[part][0], look) for part, look in _looks("ink", "ink").items() if part in drawn
+        ]
         _legend(figure, entries)
 
 
-def _looks(**colors: str) -> dict[str, dict[str, Any]]:
+def _looks(train: str, test: str) -> dict[str, dict[str, Any]]:
+    """Return how the curves of each part of the data look, in these colours."""
     return {
         part: {"color": _LIGHT[color], "linestyle": _PARTS[part][1]}
-        for part, color in colors.items()
+        for part, color in (("train", train), ("test", test))
     }
 
 
 def _draw_history(
     both: Iterable[Any], history: Sequence[Epoch], looks: Mapping[str, dict[str, Any]]
 ) -> set[str]:
-    """Draw the accuracy and the loss of a run; return which of train and test it has."""
+    """Draw accuracy and loss of a run; return which of "train" and "test" it has."""
     drawn = set()
     for axes, quantity in zip(both, ("accuracy", "loss"), strict=True):
         for part, look in looks.items():
@@ -197,21 +196,17 @@ def _draw_history(
             if all(map(math.isnan, values)):
                 continue
             drawn.add(part)
-            # one or two points make no curve
+            # a curve of one or two points would be hard to see
             marker = {"marker": "."} if len(values) < 3 else {}
             axes.plot([row.epoch for row in history], values, **(marker | look), label=part)
         axes.set(xlabel="epoch", title=quantity)
         axes.xaxis.get_major_locator().set_params(integer=True)
+        zoom(axes, [line.get_ydata() for line in axes.lines])
     return drawn
 
 
-def _zoom_all(figure: Any) -> None:
-    for axes in figure.axes:
-        zoom(axes, [line.get_ydata() for line in axes.lines])
-
-
 def zoom(axes: Any, columns: Iterable[Sequence[float]], skip: int = 1) -> None:
-    """Fit the vertical view to all epochs but the first `skip`, which would squash the others."""
+    """Fit the vertical range to all epochs after the first `skip`, which would flatten the rest."""
     seen = [v for y in columns for v in y[min(skip, len(y) - 1) :] if math.isfinite(v)]
     if seen:
         margin = 0.06 * (max(seen) - min(seen)) or 0.05 * abs(max(seen)) or 1.0
@@ -219,12 +214,12 @@ def zoom(axes: Any, columns: Iterable[Sequence[float]], skip: int = 1) -> None:
 
 
 def _legend(figure: Any, entries: Sequence[tuple[str, dict[str, Any]]]) -> None:
-    """Put one legend over all axes."""
+    """Put one legend above all axes."""
     from matplotlib.lines import Line2D
 
     if entries:
         handles = [Line2D([], [], **{**look, "markevery": None}) for _, look in entries]
-        # a row of 10 inches holds 130 letters; the piece of line before a name takes 9
+        # a row of 10 inches holds 130 letters; the line sample before a name takes 9
         widths = [len(name) + 9 for name, _ in entries]
         columns = len(widths) if sum(widths) <= 130 else max(1, 130 // max(widths))
         names = [name for name, _ in entries]
@@ -244,7 +239,7 @@ def sampled(activation: str, low: float, high: float) -> tuple[Array, Array, Arr
     Returns
     -------
     u, z, slope
-        Arrays of shape (301,), float64; the slope is what the activation's own pullback returns.
+        Arrays of shape (301,), float64; the slope is computed by the activation's pullback.
     """
     name, parameters = ACTIVATIONS.parse(activation)
     u = np.linspace(low, high, 301)
@@ -262,15 +257,15 @@ def plot_activations(
     activations
         Registered names with parameters: ``["relu", "swish:beta=2"]``.
     path
-        The file; its ending says the format.
+        The file, whose ending determines the format.
     low, high
         The range of u, low < high.
 
     Raises
     ------
     ArgumentError
-        If there is no activation, a name or a parameter is unknown, the range is empty, or as in
-        `plot_history`.
+        If there is no activation, a name or a parameter is unknown or the range is empty, and in
+        the cases of `plot_history`.
     """
     low, high = finite("low", low), finite("high", high)
     named = not isinstance(activations, str) and activations
@@ -292,9 +287,8 @@ def plot_activations(
             values.plot(u, z, **look, label=name)
             slopes.plot(u, slope, **look, label=name)
             entries.append((name, look))
-        values.set(xlabel="u", title="f(u)")
-        slopes.set(xlabel="u", title="f′(u)")
-        for axes in (values, slopes):
+        for axes, title in ((values, "f(u)"), (slopes, "f′(u)")):
+            axes.set(xlabel="u", title=title)
             axes.margins(x=0)
         _legend(figure, entries)
 
@@ -302,23 +296,23 @@ def plot_activations(
 def plot_confusion(matrix: Array, path: PathLike, *, names: Sequence[str] | None = None) -> None:
     """Draw a confusion matrix: a row per true class, a column per predicted one.
 
-    With up to 30 classes, each cell shows its count. Its colour is its share of the row, on a scale
-    of square roots, so that rare mistakes can be seen too.
+    With up to 30 classes, each cell shows its count. The colour of a cell is its share of the row,
+    on a square-root scale, so that rare mistakes are visible too.
 
     Parameters
     ----------
     matrix
         Integers of shape (classes, classes), as `metrics.confusion_matrix` returns them.
     path
-        The file; its ending says the format.
+        The file, whose ending determines the format.
     names
-        The names of the classes; their numbers if None.
+        The names of the classes; None for their numbers.
 
     Raises
     ------
     ArgumentError
-        If the matrix isn't square or doesn't hold counts, there aren't as many names as classes,
-        or as in `plot_history`.
+        If the matrix isn't square or doesn't hold counts, or there aren't as many names as classes,
+        and in the cases of `plot_history`.
     """
     counts = np.asarray(matrix)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
@@ -326,7 +320,7 @@ def plot_confusion(matrix: Array, path: PathLike, *, names: Sequence[str] | None
     if counts.dtype.kind not in "iu" or counts.min() < 0:
         raise ArgumentError(f"matrix must hold counts, integers >= 0, got {counts.dtype}")
     classes = len(counts)
-    names = list(map(str, range(classes))) if names is None else [str(name) for name in names]
+    names = list(map(str, range(classes) if names is None else names))
     if len(names) != classes:
         raise ArgumentError(f"names must be {classes}, one a class, got {len(names)}")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -341,13 +335,12 @@ def plot_confusion(matrix: Array, path: PathLike, *, names: Sequence[str] | None
         axes.set(
             xlabel="predicted class",
             ylabel="true class",
-            title=_wrong(int(counts.sum() - np.trace(counts)), int(counts.sum())),
+            title=f"{counts.sum() - np.trace(counts)} of {counts.sum()} wrong",
         )
         if classes <= _NUMBERED:
-            places = range(classes)
             turned = {"rotation": 45, "ha": "right"} if max(map(len, names)) > 3 else {}
-            axes.set_xticks(places, names, **turned)
-            axes.set_yticks(places, names)
+            axes.set_xticks(range(classes), names, **turned)
+            axes.set_yticks(range(classes), names)
             size = 9 if counts.max() < 10_000 and classes <= 20 else 7
             for i, j in zip(*np.nonzero(counts), strict=True):
                 ink = "white" if shares[i, j] > 0.4 else _LIGHT["ink"]
@@ -362,27 +355,27 @@ def plot_errors(
 ) -> None:
     """Draw the images that a model gets wrong, the surest predictions first.
 
-    Above each image stand the true class, the predicted class and its probability, or its output if
-    the model was trained with a squared error. Images of equal probability keep their order.
+    Each image has the true class, the predicted class and its probability as its title (the output
+    if the model was trained with a squared error). Images of equal probability keep their order.
 
     Parameters
     ----------
     model
         A trained classifier.
     data
-        Images, a row of x each, and their labels. The shape of the images is that of the data if
-        they have one, else that of the images that the model was trained on; else bytes are taken
-        for square images of greys.
+        Images, one in each row of x, and their labels. Their shape is that of the data if it is
+        known, else that of the model's training images; otherwise bytes are taken as square grey
+        images.
     path
-        The file; its ending says the format.
+        The file, whose ending determines the format.
     count
         The largest number of images to draw.
 
     Raises
     ------
     ArgumentError, DataError
-        If the model has no classes, the data don't fit it or aren't images of a known shape, or as
-        in `plot_history`.
+        If the model has no classes, or the data don't fit it or aren't images of a known shape, and
+        in the cases of `plot_history`.
     """
     count = integer("count", count, minimum=1)
     if model.task.classes is None:
@@ -396,19 +389,17 @@ def plot_errors(
             f"{data.y.shape}"
         )
     with located(data):
-        found = predict(model, data.x)
-    predicted = as_dataset("predictions", (data.x, found), model.task.labels).y
+        predicted = predict(model, data.x)
+    predicted = as_dataset("predictions", (data.x, predicted), model.task.labels).y
     shape = _drawn_shape(data.x, given or model.task.image_shape)
     names = np.arange(model.task.classes) if model.task.labels is None else model.task.labels
     wrong = np.flatnonzero(predicted != data.y)
-    outputs = predict_proba(model, data.x[wrong])
-    if outputs.shape[1] == 1:
-        outputs = np.concatenate([1 - outputs, outputs], axis=1)
+    outputs = class_probabilities(model, data.x[wrong])
     sure = outputs[np.arange(len(wrong)), predicted[wrong]]
     first = np.argsort(-sure, kind="stable")[:count]
     columns = max(1, math.ceil(math.sqrt(len(first))))
     rows = max(1, -(-len(first) // columns))
-    title = _wrong(len(wrong), len(data.y))
+    title = f"{len(wrong)} of {len(data.y)} wrong"
     if len(first) < len(wrong):
         title += f"; the {len(first)} it was surest of"
     with _picture(path, max(3.6, 1.35 * columns), 0.5 + 1.6 * rows) as figure:
@@ -419,11 +410,10 @@ def plot_errors(
         for axes, i in zip(grid.flat, first, strict=False):
             row = wrong[i]
             axes.imshow(data.x[row].reshape(shape), cmap="gray")
-            axes.set_title(
-                f"true {names[data.y[row]]}\npredicted {names[predicted[row]]}, "
-                f"{_probability(sure[i])}",
-                fontsize=8,
-            )
+            # a probability below 1 isn't rounded to 1
+            p = ">0.999" if 0.9995 <= sure[i] < 1 else f"{sure[i]:.3f}"
+            true, found = names[data.y[row]], names[predicted[row]]
+            axes.set_title(f"true {true}\npredicted {found}, {p}", fontsize=8)
 
 
 def _drawn_shape(x: Array, known: tuple[int, int, int] | None) -> tuple[int, ...]:
@@ -438,12 +428,3 @@ def _drawn_shape(x: Array, known: tuple[int, int, int] | None) -> tuple[int, ...
         f"data.x must hold images of a known shape to be drawn, got {features} features of "
         f"{x.dtype}: give the data or the model an image_shape of (height, width, channels)"
     )
-
-
-def _probability(p: float) -> str:
-    # what isn't sure isn't rounded to 1
-    return ">0.999" if 0.9995 <= p < 1 else f"{p:.3f}"
-
-
-def _wrong(wrong: int, total: int) -> str:
-    return f"{wrong} of {total} wrong"

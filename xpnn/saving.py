@@ -1,14 +1,15 @@
-"""Trained models as files: safetensors, with all that is no array in the metadata.
+"""Trained models as files: safetensors, with everything that isn't an array in the metadata.
 
-The metadata hold "xpnn", a JSON text: the format, the versions that wrote it, layers, loss, labels,
-names of columns, kinds of the normalizers, settings and history of the last run; and the SHA-256 of
-the whole file: see `xpnn._core.files.sealed`. The names of the arrays are "0.weight" for a layer's
-and "normalizer.offset" for a normalizer's.
+The metadata hold "xpnn", a JSON text with the format, the versions that wrote the file, layers,
+loss, labels, names of columns, the kinds of the normalizers, and settings and history of the last
+run. They also hold the SHA-256 of the whole file: see `xpnn._core.files.sealed`. The names of the
+arrays are "0.weight" for a layer and "normalizer.offset" for a normalizer.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -26,66 +27,66 @@ from xpnn.errors import ArgumentError, DataError, XpnnError
 from xpnn.layers import LAYERS, Activation
 from xpnn.losses import LOSSES, Flooding, Loss
 from xpnn.model import Sequential
-from xpnn.normalizers import NORMALIZERS, Normalizer
+from xpnn.normalizers import NORMALIZERS
 from xpnn.task import Task
 from xpnn.training.history import Epoch, History
 
-# 1 had neither labels, names, normalizers nor history, neither 1 nor 2 the hash of the file, and up
-# to 3 a part's settings stood beside its name
+# Format 1 had no labels, names, normalizers and history; formats 1 and 2 had no hash of the file;
+# up to format 3, a part's settings stood beside its name.
 FORMAT = 4
 
 _NORMALIZERS = ("normalizer", "target_normalizer")
-_PARTS = ("offset", "scale")
+_ARRAYS = ("offset", "scale")
 
 
 def save(model: Sequential, path: PathLike) -> None:
-    """Write a trained model to a safetensors file, in place of one that is there.
+    """Write a trained model to a safetensors file, replacing one that exists.
 
-    It holds all that `load` needs to predict and to train on, on any backend: the parameters, the
-    architecture, the loss, the labels of the classes, the normalizers; and, to look up, the
-    settings and the history of the last run, and the versions that it was made with. No code: a
-    file can't do anything when it is loaded.
+    The file holds all that is needed to predict and to train on, on any backend: the parameters,
+    the architecture, the loss, the labels of the classes, the normalizers; and, for reference, the
+    settings and the history of the last run, and the versions that wrote it. It holds no code, so
+    loading it can't run any.
 
     Raises
     ------
     ArgumentError
         If the model has no parameters yet, a layer isn't registered in `xpnn.layers.LAYERS`, the
-        loss can't be saved, or the file can't be written.
+        loss or a normalizer can't be saved, or the file can't be written.
     """
-    import json
-
     for layer in model.layers:
+        # raises unless it is registered
         LAYERS[type(layer).__name__]
-    task = model.task
-    normalizers = {name: getattr(task, name) for name in _NORMALIZERS}
-    arrays = {
-        **flatten(model.host_parameters()),
-        **{
-            f"{name}.{part}": getattr(own, part)
-            for name, own in normalizers.items()
-            if own is not None
-            for part in _PARTS
-        },
-    }
+    backend, _ = model.placed()
+    task, history = model.task, model.history
+    arrays = flatten(model.host_parameters())
     path = check_writable("path", path)
+    kinds: dict[str, str | None] = {}
+    for name in _NORMALIZERS:
+        normalizer = getattr(task, name)
+        kind = kinds[name] = None if normalizer is None else normalizer.name
+        if kind is None:
+            continue
+        if kind not in NORMALIZERS or NORMALIZERS[kind] is not type(normalizer):
+            raise ArgumentError(f"{normalizer!r} must be registered in NORMALIZERS to be saved")
+        arrays.update({f"{name}.{array}": getattr(normalizer, array) for array in _ARRAYS})
     description = {
         "format": FORMAT,
         "xpnn": __version__,
-        "versions": {"numpy": np.__version__, **_library(model)},
+        "versions": {"numpy": np.__version__, backend.name: backend.library.__version__},
         "inputs": model.inputs,
-        "dtype": model.backend.dtype_name if model.backend else None,
+        "dtype": backend.dtype_name,
         "classes": task.classes,
         "labels": None if task.labels is None else task.labels.tolist(),
         "feature_names": task.feature_names,
         "target_name": task.target_name,
         "image_shape": task.image_shape,
-        **{name: None if own is None else _registered(own) for name, own in normalizers.items()},
+        **kinds,
         "loss": None if task.loss is None else _described_loss(task.loss),
         "layers": [
             {"name": type(layer).__name__, "parameters": layer.config()} for layer in model.layers
         ],
-        "settings": None if model.history is None else model.history.settings,
-        "history": None if model.history is None else _columns(model.history),
+        "settings": None if history is None else history.settings,
+        "history": None if history is None else _columns(history),
     }
     text = json.dumps(description, ensure_ascii=False, default=repr)
     with replacing(path) as beside:
@@ -100,37 +101,41 @@ def load(
     dtype: str | None = None,
     reproducible: bool = False,
 ) -> Sequential:
-    """Read a model that `save` wrote, on any backend, whatever backend it was trained on.
+    """Read a model that `save` wrote, on any backend, whichever it was trained on.
 
-    Files of older formats load: what they don't hold is None.
+    Files of older formats can be loaded; what they don't hold is None.
 
     Parameters
     ----------
     path
         A file that `save` wrote.
-    backend, device, dtype
-        Where the model shall live; the dtype it was saved in if None.
+    backend, device
+        The backend that will hold the model; see `get_backend`.
+    dtype
+        The dtype of the parameters; the one that they were saved in if None.
     reproducible
-        Whether it gives the same bits as on every other backend; see `get_backend`.
+        Whether the model gives the same bits as on every other backend; see `get_backend`.
 
     Raises
     ------
     DataError
-        If the file isn't there, is damaged, isn't xpnn's, or is of a newer format.
+        If the file doesn't exist, is damaged, isn't a model of xpnn, or has a newer format.
     ArgumentError
-        If `path` is no path; or a layer, an activation, a normalizer or the loss isn't registered
-        here.
+        If `path` isn't a path, or if a layer, an activation, a normalizer or the loss isn't
+        registered.
     """
     description, arrays = _read(path)
     try:
         _check_parts(path, description)
-        model = Sequential(*map(_made_layer, description["layers"]))
+        model = Sequential(
+            *(LAYERS[own["name"]].from_config(own["parameters"]) for own in description["layers"])
+        )
         inputs = description["inputs"]
         shapes = model.shapes(inputs)
         expected = flatten(shapes)
         for name, width in zip(_NORMALIZERS, (inputs, model.outputs(inputs)), strict=True):
             if description.get(name) is not None:
-                expected.update({f"{name}.{part}": (width,) for part in _PARTS})
+                expected.update({f"{name}.{array}": (width,) for array in _ARRAYS})
         if {name: array.shape for name, array in arrays.items()} != expected:
             raise DataError(f"{path} holds other arrays than its architecture asks for")
         dtype = description["dtype"] if dtype is None else dtype
@@ -141,8 +146,8 @@ def load(
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} has damaged metadata: {error!r}") from None
     parameters = [{name: arrays[f"{i}.{name}"] for name in layer} for i, layer in enumerate(shapes)]
-    place = get_backend(backend, device=device, dtype=dtype, reproducible=reproducible)
-    model.place(parameters, inputs=inputs, backend=place)
+    target = get_backend(backend, device=device, dtype=dtype, reproducible=reproducible)
+    model.place(parameters, inputs=inputs, backend=target)
     return model
 
 
@@ -152,33 +157,32 @@ def describe(path: PathLike) -> dict[str, Any]:
 
 
 def _read(path: PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return the metadata and the arrays of a file that is as it was written."""
-    import json
-
+    """Return the metadata and the arrays of a file, checked to be as it was written."""
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
     path = as_path("path", path)
     metadata, raw = unsealed(path, "model")
     if "checkpoint" in metadata:
-        raise DataError(f"{path} is a checkpoint, and not a model: a run goes on from it")
+        raise DataError(f"{path} is a checkpoint, and not a model: resume a run from it")
     if "xpnn" not in metadata:
         raise DataError(f"{path} is a safetensors file, but not one of xpnn's, or a damaged one")
     try:
         description = json.loads(metadata["xpnn"])
-        if type(description["format"]) is not int or description["format"] < 1:
+        version = description["format"]
+        if type(version) is not int or version < 1:
             raise DataError(
                 f"{path} has damaged metadata: its format must be a number from 1 to {FORMAT}, "
-                f"got {description['format']!r}"
+                f"got {version!r}"
             )
-        if description["format"] > FORMAT:
+        if version > FORMAT:
             raise DataError(
-                f"{path} was written by xpnn {description['xpnn']}, whose format "
-                f"{description['format']} is newer than this one's ({FORMAT})"
+                f"{path} was written by xpnn {description['xpnn']}, whose format {version} is "
+                f"newer than this one's ({FORMAT})"
             )
-        if description["format"] > 2 and SEAL not in metadata:
+        if version > 2 and SEAL not in metadata:
             raise DataError(f"{path} is damaged: it must hold its SHA-256, and doesn't")
-        if description["format"] < 4:
+        if version < 4:
             description = _nested(description)
         arrays = from_bytes(raw)
     except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
@@ -203,7 +207,7 @@ def _task(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> T
             raise ValueError(f"images of {shape} for {description['inputs']} features")
         shape = (height, width, channels)
     normalizers = {
-        name: NORMALIZERS[kind](*(arrays[f"{name}.{part}"] for part in _PARTS))
+        name: NORMALIZERS[kind](*(arrays[f"{name}.{array}"] for array in _ARRAYS))
         for name in _NORMALIZERS
         if (kind := description.get(name)) is not None
     }
@@ -237,34 +241,20 @@ def _columns(history: History) -> dict[str, list[Any]]:
     }
 
 
-def _library(model: Sequential) -> dict[str, str]:
-    assert model.backend is not None
-    return {model.backend.name: model.backend.library.__version__}
-
-
-def _registered(normalizer: Normalizer) -> str:
-    name = normalizer.name
-    if name not in NORMALIZERS or NORMALIZERS[name] is not type(normalizer):
-        raise ArgumentError(f"{normalizer!r} must be registered in NORMALIZERS to be saved")
-    return name
-
-
 def _check_parts(path: PathLike, description: dict[str, Any]) -> None:
-    """Raise if a part that the file names is neither xpnn's nor registered."""
-    layers, loss = description["layers"], description["loss"]
-    wanted: list[tuple[Registry[Any], Any]] = [(LAYERS, layer["name"]) for layer in layers]
-    wanted += [
-        (ACTIVATIONS, layer["parameters"]["name"])
-        for layer in layers
-        if layer["name"] == Activation.__name__
-    ]
+    """Raise if a part that the file names is neither xpnn's own nor registered."""
+    needed: list[tuple[Registry[Any], Any]] = []
+    for layer in description["layers"]:
+        needed.append((LAYERS, layer["name"]))
+        if layer["name"] == Activation.__name__:
+            needed.append((ACTIVATIONS, layer["parameters"]["name"]))
+    loss = description["loss"]
     while loss is not None and loss["name"] == Flooding.name:
         loss = loss["parameters"]["loss"]
-    wanted += [] if loss is None else [(LOSSES, loss["name"])]
-    kinds = (description.get(name) for name in _NORMALIZERS)
-    wanted += [(NORMALIZERS, kind) for kind in kinds if kind is not None]
-    for registry, name in wanted:
-        if name not in registry:
+    needed.append((LOSSES, loss and loss["name"]))
+    needed += [(NORMALIZERS, description.get(name)) for name in _NORMALIZERS]
+    for registry, name in needed:
+        if name is not None and name not in registry:
             raise ArgumentError(
                 f"{path} needs the {registry.kind} {name!r}, which isn't xpnn's own; first load "
                 "the file that registers it: xpnn.load_parts('FILE.py'), or --parts FILE.py at "
@@ -272,21 +262,15 @@ def _check_parts(path: PathLike, description: dict[str, Any]) -> None:
             )
 
 
-def _made_layer(described: Mapping[str, Any]) -> Any:
-    return LAYERS[described["name"]].from_config(described["parameters"])
-
-
 def _described_loss(loss: Loss) -> dict[str, Any]:
-    name: Any = getattr(loss, "name", None)
-    if not dataclasses.is_dataclass(type(loss)):
-        raise ArgumentError(f"loss of the model must be a dataclass to be saved, got {loss!r}")
-    if name is None:
-        raise ArgumentError(f"loss of the model must have a name to be saved, got {loss!r}")
+    kind: Any = type(loss)
+    if not (dataclasses.is_dataclass(kind) and hasattr(kind, "name")):
+        raise ArgumentError(f"loss must be a dataclass with a name to be saved, got {loss!r}")
     parameters = {
         key: _described_loss(value) if isinstance(value, Loss) else value
         for key, value in loss.config().items()
     }
-    return {"name": name, "parameters": parameters}
+    return {"name": loss.name, "parameters": parameters}
 
 
 def _made_loss(described: Mapping[str, Any]) -> Any:
@@ -299,7 +283,7 @@ def _made_loss(described: Mapping[str, Any]) -> Any:
 
 
 def _nested(description: dict[str, Any]) -> dict[str, Any]:
-    """Return the description of a file of format 3 or before as this format has it."""
+    """Return the description in a file of format 3 or earlier as the current format has it."""
 
     def layer(flat: dict[str, Any]) -> dict[str, Any]:
         settings = {key: value for key, value in flat.items() if key != "layer"}

@@ -1,8 +1,10 @@
-"""What a training run is asked for, as text and numbers: at the command line and in files."""
+"""The settings of a run as text and numbers: options of the command, and keys of study files."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -29,7 +31,7 @@ PART = "NAME[:P=V,...]"
 def _setting(
     default: Any, metavar: str | None, about: str, parts: Registry[Any] | None = None
 ) -> Any:
-    """Return a field of `Settings` with what ``--help`` says of it; {} is where parts are named."""
+    """Return a field of `Settings` with its text for ``--help``, in which {} names the `parts`."""
     return dataclasses.field(
         default=default, metadata={"metavar": metavar, "about": about, "parts": parts}
     )
@@ -39,8 +41,8 @@ def _setting(
 class Settings:
     """A run of a fully connected network.
 
-    Each field is an option of `xpnn train` and a key of a study's TOML file; beside it stands what
-    ``xpnn train --help`` says of it. The parts are made, and so checked, at once.
+    Each field is an option of `xpnn train` and a key of a study's TOML file; its text is that of
+    ``xpnn train --help``. The parts are made at once to check them.
 
     Raises
     ------
@@ -63,7 +65,7 @@ class Settings:
     dropout: float | None = _setting(
         None, "P", "after each hidden activation, drop units with probability P"
     )
-    schedule: str | None = _setting(None, PART, "of the learning rate: {}", SCHEDULES)
+    schedule: str | None = _setting(None, PART, "schedule of the learning rate: {}", SCHEDULES)
     warmup: float | None = _setting(None, "N", "epochs in which the learning rate rises from 0")
     clip_norm: float | None = _setting(None, "C", "largest norm of the gradient")
     class_weight: str | None = _setting(
@@ -74,7 +76,7 @@ class Settings:
     )
     epochs: int = _setting(50, "N", "passes over the training data")
     batch_size: int = _setting(100, "N", "samples per step")
-    seed: int = _setting(10, "N", "of initial weights and shuffles")
+    seed: int = _setting(10, "N", "seed of initial parameters and shuffles")
 
     def __post_init__(self) -> None:
         integer("epochs", self.epochs, minimum=0)
@@ -109,24 +111,22 @@ class Settings:
         layers: list[Layer] = []
         for width in self._widths():
             layers.append(Dense(width))
-            layers += [BatchNorm()] if self.batch_norm else []
+            if self.batch_norm:
+                layers.append(BatchNorm())
             layers.append(Activation(name, **parameters))
-            layers += [Dropout(self.dropout)] if self.dropout is not None else []
+            if self.dropout is not None:
+                layers.append(Dropout(self.dropout))
         return [*layers, Dense(outputs)]
 
     def _widths(self) -> list[int]:
         widths = []
         for text in self.hidden.split(",") if self.hidden else []:
-            try:
-                number = int(text) if text.strip().isdecimal() else None
-            except ValueError:
-                # more digits than Python reads
-                number = None
-            if number is None:
+            # no network is wider, and Python reads no number of thousands of digits
+            if not re.fullmatch(r"\s*\d{1,100}\s*", text):
                 raise ArgumentError(
                     f"hidden must be whole numbers such as 100,50, got {self.hidden!r}"
                 )
-            widths.append(integer("hidden", number, minimum=1))
+            widths.append(integer("hidden", int(text), minimum=1))
         return widths
 
     def make_loss(self) -> Loss:
@@ -151,7 +151,7 @@ class Settings:
         return schedule if self.warmup is None else Warmup(self.warmup, schedule or Constant())
 
     def make_class_weight(self) -> dict[str, float] | str | None:
-        """Return the weights of the classes as `fit` takes them."""
+        """Return the weights of the classes, in the form that `fit` takes."""
         if self.class_weight is None or self.class_weight == "balanced":
             return self.class_weight
         weights: dict[str, float] = {}
@@ -162,7 +162,7 @@ class Settings:
         return weights
 
     def make_model(self, train: Dataset, validation: Dataset | None = None) -> Sequential:
-        """Return the untrained network for the classes or values in the data."""
+        """Return an untrained network with the outputs that the data need."""
         return Sequential(*self.layers(max(map(_outputs, filter(None, (train, validation))))))
 
     def fit(
@@ -176,28 +176,27 @@ class Settings:
         **options: Any,
     ) -> History:
         """Train `model` with `xpnn.fit`, which also gets the `options` that aren't settings."""
-        arguments = {**self.arguments(), "backend": backend, "callbacks": callbacks, **options}
-        return fit(model, train, validation=validation, **arguments)
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the settings as arguments of `xpnn.fit`."""
-        return {
-            "loss": self.make_loss(),
-            "optimizer": self.make_optimizer(),
-            "schedule": self.make_schedule(),
-            "clip_norm": self.clip_norm,
-            "class_weight": self.make_class_weight(),
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "seed": self.seed,
-        }
+        return fit(
+            model,
+            train,
+            validation=validation,
+            loss=self.make_loss(),
+            optimizer=self.make_optimizer(),
+            schedule=self.make_schedule(),
+            clip_norm=self.clip_norm,
+            class_weight=self.make_class_weight(),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            backend=backend,
+            callbacks=callbacks,
+            **options,
+        )
 
 
 def _label_weights(text: str) -> list[tuple[str, Any]]:
-    """Return the pairs in ``0=1,1=2.5``, or in the JSON of a text that begins with a brace."""
+    """Return the pairs in ``0=1,1=2.5``, or in JSON if the text begins with a brace."""
     if text.lstrip().startswith("{"):
-        import json
-
         try:
             # parse_int: a whole number may be too large for a float
             return json.loads(text, object_pairs_hook=list, parse_int=float)  # type: ignore[no-any-return]
@@ -215,7 +214,7 @@ def _label_weights(text: str) -> list[tuple[str, Any]]:
         if not equals:
             raise ArgumentError(
                 f"class_weight must be such as 0=1,1=2.5, got {item!r}; a label with a comma "
-                'wants JSON, {"x, y": 1}'
+                'needs JSON, {"x, y": 1}'
             )
         pairs.append((label.strip(), weight))
     return pairs
@@ -228,7 +227,7 @@ def _outputs(data: Dataset) -> int:
 
 
 def types_of(fields: type) -> dict[str, type]:
-    """Return the type of each field of a dataclass by its name; that of ``int | None`` is int."""
+    """Return the type of each field of a dataclass by name; for ``int | None`` it is int."""
     return {
         name: next((kind for kind in typing.get_args(hint) if kind is not type(None)), hint)
         for name, hint in typing.get_type_hints(fields).items()

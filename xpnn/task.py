@@ -12,7 +12,7 @@ from xpnn.normalizers import Normalizer
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What a network is trained for. A model file keeps it whole.
+    """What a network is trained for; a model file holds all of it.
 
     Attributes
     ----------
@@ -23,13 +23,14 @@ class Task:
     labels
         The name of each class, integers or strings in the order of the outputs; None if the classes
         are the integers from 0 on.
-    normalizer, target_normalizer
-        What normalizes the features before the first layer, and the values that the outputs stand
-        for; None if they are used as they are.
+    normalizer
+        The normalizer of the features, None if they are used as they are.
+    target_normalizer
+        The normalizer of the target values, None if they are used as they are.
     feature_names, target_name
-        The names of the columns of the table that was trained on, None if it was no table.
+        The names of the columns of the training table, None if it wasn't a table.
     image_shape
-        Height, width and channels of the images that were trained on, None if not known.
+        Height, width and channels of the training images, None if unknown.
     """
 
     loss: Loss | None = None

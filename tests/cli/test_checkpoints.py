@@ -106,7 +106,7 @@ def test_a_run_that_is_ended_from_outside(end, folder, tmp_path, path):
         process.wait()
     again = ["train", folder, *SMALL, "--log", log, "--checkpoint", path, "--resume", path]
     if end == signal.SIGINT:
-        assert err.endswith(f"; kept: {log}; go on with --resume {path}\n")
+        assert err.endswith(f"; kept: {log}; continue with --resume {path}\n")
     done = len(checkpoint.read(path)[0].history) - 1
     assert done >= 2
     assert run(*again, "--epochs", done + 2, "--quiet") == 0

@@ -72,7 +72,7 @@ def test_a_regression(here, capsys):
     values = np.array([float(row[0]) for row in read_rows(here / "p.csv")[1:]])
     rmse = np.sqrt(np.mean((values - VALUES) ** 2))
     np.testing.assert_allclose(float(found["root_mean_squared_error"]), rmse, rtol=1e-12)
-    assert failed(capsys, "predict", "m", "t.csv", "--proba").startswith("proba is for models of")
+    assert failed(capsys, "predict", "m", "t.csv", "--proba").startswith("proba needs a model of")
 
 
 def test_the_command_and_the_library_do_the_same(here):
@@ -193,7 +193,7 @@ def test_class_weights_of_any_labels(labels, given, here):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("a, b=1", "class_weight must be such as 0=1,1=2.5, got 'a'; a label with a comma wants"),
+        ("a, b=1", "class_weight must be such as 0=1,1=2.5, got 'a'; a label with a comma needs"),
         ('{"a": 1', 'class_weight must be JSON such as {"0": 1, "1": 2.5}, got \'{"a": 1\': '),
         ('{"a": 1} 2', "class_weight must be JSON"),
         ("{" * 100000, "class_weight must be JSON"),

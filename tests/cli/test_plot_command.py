@@ -171,7 +171,7 @@ def test_wrong_commands_take_one_line(options, capsys):
 def test_a_picture_without_a_name_overwrites_none(place, capsys):
     (place / "history.png").write_text("mine")
     assert run("plot", "history", "1.csv") == 2
-    assert "out must be given where there is a history.png already" in capsys.readouterr().err
+    assert "out must be given because history.png already exists" in capsys.readouterr().err
     assert (place / "history.png").read_text() == "mine"
     assert run("plot", "history", "1.csv", "--out", "history.png") == 0
 

@@ -19,7 +19,7 @@ from xpnn.errors import XpnnError
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors take one line, and whose options can't be abbreviated."""
+    """A parser with errors of one line, and options that can't be abbreviated."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
@@ -28,7 +28,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse; "-4,4" after an option is its value, not an option as argparse thinks."""
+        """Parse arguments; "-4,4" after an option is its value, not an option as for argparse."""
         joined: list[str] = []
         for text in sys.argv[1:] if args is None else args:
             if re.match(r"-\.?\d.*,", text) and joined and re.fullmatch("--[^=]+", joined[-1]):
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
 
     listing = commands.add_parser(
         "backends",
-        help="list the backends, and which of them are installed",
+        help="list the backends, and whether they are installed",
         description="List each backend: version, devices, BLAS; or what to install.",
     )
     listing.set_defaults(run=_backends)
@@ -59,13 +59,13 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="FILE",
                 action="append",
                 default=[],
-                help="a Python file with parts of your own, known by their names from then on "
-                "(docs/guide/own-parts.md); may be repeated",
+                help="a Python file that registers parts of your own, so that options can name "
+                "them (docs/guide/own-parts.md); may be repeated",
             )
             command.add_argument(
                 "--traceback",
                 action="store_true",
-                help="before the line of an error, print where in the code it came from",
+                help="before the line of an error, print where in the code it was raised",
             )
     return parser
 
@@ -83,8 +83,8 @@ def _backends(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the `xpnn` command and return its exit status.
 
-    It is 0 if all went well; 1 if `verify` found a difference, a job of a study failed, or nobody
-    reads the output any more; 2 for an error; 130 for Ctrl-C.
+    The status is 0 for success; 1 if `verify` found a difference, a job of a study failed, or
+    nobody reads the output any more; 2 for an error; 130 for Ctrl-C.
     """
     args = _parser().parse_args(argv)
     parts: dict[str, str] = {}
@@ -92,13 +92,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         for path in getattr(args, "parts", ()):
             parts[str(load_parts(path).__file__)] = path
         status: int = args.run(args)
-        # unlike sys.stdout.flush(), it works if standard output is closed and sys.stdout is None
+        # unlike sys.stdout.flush(), this works if standard output is closed and sys.stdout is None
         print(end="", flush=True)
     except KeyboardInterrupt:
         print("xpnn: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # the reader has gone; without this, the interpreter would complain again at exit
+        # the reader has gone away; without this, the interpreter would complain again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (Exception, SystemExit) as error:
@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _message(error: BaseException, parts: Mapping[str, str]) -> str | None:
     """Return the message for an error, with file and line if one of the user's parts raised it.
 
-    None stands for a bug in xpnn, which needs a traceback.
+    None means a bug in xpnn, which needs a traceback.
     """
     if isinstance(error, XpnnError):
         return str(error)
@@ -127,7 +127,7 @@ def _message(error: BaseException, parts: Mapping[str, str]) -> str | None:
     if isinstance(error, OSError):
         return str(error)
     if parts:
-        # raised in xpnn, but most often because of what a part returned
+        # raised in xpnn, but usually because of what a part returned
         files = ", ".join(parts.values())
         return f"{error_text(error)}, with the parts of {files}; --traceback shows where"
     return None

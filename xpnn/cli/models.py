@@ -8,11 +8,9 @@ import csv
 import functools
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
-
-import numpy as np
 
 from xpnn import metrics, saving
 from xpnn._core.files import check_writable, replacing
@@ -25,7 +23,6 @@ from xpnn.cli.options import (
     data_from,
     header_from,
     model_from,
-    names_of,
 )
 from xpnn.cli.output import summary, table
 from xpnn.datasets import NamedDataset, load
@@ -34,8 +31,9 @@ from xpnn.datasets.dataset import located
 from xpnn.datasets.readers import reader_of
 from xpnn.errors import ArgumentError
 from xpnn.export import onnx
-from xpnn.inference import evaluate, predict, predict_proba
+from xpnn.inference import class_probabilities, evaluate, predict
 from xpnn.model import Sequential
+from xpnn.task import Task
 from xpnn.training.loop import EVALUATION_ROWS
 
 
@@ -43,8 +41,8 @@ def add(commands: Any) -> None:
     """Add the commands."""
     shown = commands.add_parser(
         "show",
-        help="say what is in a model's file",
-        description="Show a trained model: layers, normalizers, classes, the settings and the end "
+        help="show what is in a model's file",
+        description="Show a trained model: layers, normalizers, classes, settings and last epoch "
         "of the last run, versions.",
     )
     shown.set_defaults(run=_show)
@@ -52,7 +50,7 @@ def add(commands: Any) -> None:
 
     for name, run, what in (
         ("evaluate", _evaluate, "print accuracy and loss of a model on data that have targets"),
-        ("predict", _predict, "write what a model says of data, as CSV, a row for each of theirs"),
+        ("predict", _predict, "write a model's predictions as CSV, one row for each row of data"),
     ):
         parser = commands.add_parser(
             name, help=what, description=what.capitalize() + ".", formatter_class=Help
@@ -60,9 +58,7 @@ def add(commands: Any) -> None:
         parser.set_defaults(run=run)
         if name == "predict":
             add = parser.add_argument
-            add(
-                "--out", metavar="FILE", help="write there, all or nothing, and not to the terminal"
-            )
+            add("--out", metavar="FILE", help="write a complete file instead of to the terminal")
             add("--proba", action="store_true", help="add the probability of each class")
         add_model_and_data(parser)
 
@@ -73,27 +69,23 @@ def add(commands: Any) -> None:
     )
     parser.set_defaults(run=_export)
     add = parser.add_argument
-    add("model", metavar="MODEL", help="a file that `xpnn train --save` wrote")
+    add("model", metavar="MODEL", help=MODEL)
     add("out", metavar="FILE", help="such as model.onnx")
-    add("--dtype", metavar="NAME", help=f"{names_of(DTYPES)}; the model's own if left out")
+    add("--dtype", metavar="NAME", help=f"{', '.join(DTYPES)}; the model's own if left out")
 
 
 def _show(args: argparse.Namespace) -> int:
     model = saving.load(args.model)
-    about = saving.describe(args.model)
-    assert model.inputs is not None
-    print(summary(model, model.inputs))
-    labels = model.task.labels
-    if labels is None and model.task.classes is not None:
-        labels = np.arange(model.task.classes)
+    about, task = saving.describe(args.model), model.task
+    print(summary(model))
     lines: list[tuple[str, object]] = [
-        ("normalizer", model.task.normalizer),
-        ("target normalizer", model.task.target_normalizer),
-        ("classes", None if labels is None else ", ".join(map(str, labels))),
-        ("features", model.task.feature_names and ", ".join(model.task.feature_names)),
-        ("target", model.task.target_name),
-        ("images", model.task.image_shape and size_of(model.task.image_shape)),
-        ("loss", model.task.loss),
+        ("normalizer", task.normalizer),
+        ("target normalizer", task.target_normalizer),
+        ("classes", None if task.classes is None else ", ".join(map(str, _labels(task)))),
+        ("features", task.feature_names and ", ".join(task.feature_names)),
+        ("target", task.target_name),
+        ("images", task.image_shape and size_of(task.image_shape)),
+        ("loss", task.loss),
         ("dtype", about["dtype"]),
     ]
     if model.history:
@@ -110,6 +102,11 @@ def _show(args: argparse.Namespace) -> int:
     ]
     print(table([(name, str(value)) for name, value in lines if value is not None]))
     return 0
+
+
+def _labels(task: Task) -> Iterable[Any]:
+    """Return the labels of the classes, which are their numbers if they have no others."""
+    return range(task.classes or 0) if task.labels is None else task.labels
 
 
 def _evaluate(args: argparse.Namespace) -> int:
@@ -133,10 +130,10 @@ def _predict(args: argparse.Namespace) -> int:
         check_writable("out", args.out)
     model = model_from(args)
     if args.proba and model.task.classes is None:
-        raise ArgumentError("proba is for models of classes, and this one gives values")
+        raise ArgumentError("proba needs a model of classes, but this one predicts values")
     data = _inputs(args, model)
     check_images(data, model.task.image_shape)
-    # checked as a whole before anything is written
+    # all data are checked before anything is written
     with located(data):
         as_inputs("x", data.x)
     with _written(args.out) as file:
@@ -148,8 +145,7 @@ def _predict(args: argparse.Namespace) -> int:
             with located(rows):
                 columns.append(predict(model, rows.x))
                 if args.proba:
-                    proba = predict_proba(model, rows.x)
-                    columns.append(np.hstack([1 - proba, proba]) if proba.shape[1] == 1 else proba)
+                    columns.append(class_probabilities(model, rows.x))
             groups = [column.reshape(len(rows.x), -1) for column in columns]
             for row in zip(*groups, strict=True):
                 # `str` writes as many digits as float32 or float64 needs to be read back exactly
@@ -158,25 +154,24 @@ def _predict(args: argparse.Namespace) -> int:
 
 
 def _inputs(args: argparse.Namespace, model: Sequential) -> NamedDataset:
-    """Return the features in DATA, which may have a target or not."""
+    """Return the features in DATA, which needn't have a target."""
     read = functools.partial(load, args.data, target=None, header=header_from(args), part="test")
     if model.task.feature_names is not None:
         return read(features=model.task.feature_names)
     path = Path(args.data)
     columns = reader_of(path).columns
-    # the model has no names of columns: the features are all columns, or all but the target
+    # without names of columns, the features are all columns, or all but the target
     if columns is None or (args.target is None and columns(path) == model.inputs):
         return read()
     return read(ignore=[-1 if args.target is None else args.target])
 
 
 def _columns(model: Sequential, proba: bool) -> list[str]:
+    if model.task.classes is not None:
+        return ["prediction", *(f"proba_{label}" for label in _labels(model.task) if proba)]
     assert model.inputs is not None
     outputs = model.outputs(model.inputs)
-    if model.task.classes is None:
-        return ["prediction"] if outputs == 1 else [f"prediction{i + 1}" for i in range(outputs)]
-    labels = np.arange(model.task.classes) if model.task.labels is None else model.task.labels
-    return ["prediction", *(f"proba_{label}" for label in labels if proba)]
+    return ["prediction"] if outputs == 1 else [f"prediction{i + 1}" for i in range(outputs)]
 
 
 @contextlib.contextmanager
@@ -184,9 +179,9 @@ def _written(path: str | None) -> Iterator[TextIO]:
     """Yield a file that appears at `path` once it is complete; standard output for None."""
     if path is None:
         yield sys.stdout
-        return
-    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
-        yield file
+    else:
+        with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+            yield file
 
 
 def _export(args: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def number(kind: type[int] | type[float]) -> Callable[[str], float]:
-    """Return a function that reads an option's value as int or float, or says what it must be."""
+    """Return a function that reads an option's value as int or float, with an error if it isn't."""
 
     def read(text: str) -> float:
         try:
@@ -45,7 +45,7 @@ def number(kind: type[int] | type[float]) -> Callable[[str], float]:
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how a CSV file is to be read."""
+    """Add the options for reading a CSV file."""
     add = parser.add_argument
     add(
         "--target",
@@ -55,7 +55,7 @@ def add_table(parser: argparse.ArgumentParser) -> None:
     add(
         "--header",
         metavar="yes|no",
-        help="whether a CSV file's first row holds names; by what is below if left out",
+        help="whether a CSV file's first row holds names; if left out, the first two rows tell",
     )
 
 
@@ -70,18 +70,15 @@ def add_settings(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     """Add an option for each of the `Settings`; `defaults` replace some of their defaults."""
     types = types_of(Settings)
     for field in dataclasses.fields(Settings):
-        about, parts = field.metadata["about"], field.metadata["parts"]
+        kind, about, parts = types[field.name], field.metadata["about"], field.metadata["parts"]
         details: dict[str, Any] = {"action": "store_true"}
-        if types[field.name] is not bool:
-            kind = types[field.name]
-            details = {
-                "metavar": field.metadata["metavar"],
-                "type": kind if kind is str else number(kind),
-            }
+        if kind is not bool:
+            read = kind if kind is str else number(kind)
+            details = {"metavar": field.metadata["metavar"], "type": read}
         parser.add_argument(
             f"--{field.name.replace('_', '-')}",
             default=defaults.get(field.name, field.default),
-            help=about if parts is None else about.format(names_of(parts)),
+            help=about if parts is None else about.format(", ".join(parts)),
             **details,
         )
 
@@ -99,19 +96,21 @@ def add_backend(
     dtype: str | None = None,
     without: str = "",
 ) -> None:
-    """Add the options of `get_backend`; `without` ends the help of --dtype."""
+    """Add the options of `get_backend`; `without` is the end of the help for --dtype."""
     add = parser.add_argument
-    add("--backend", metavar="NAME", default=backend, help=names_of(BACKENDS))
+    add("--backend", metavar="NAME", default=backend, help=", ".join(BACKENDS))
     add("--device", metavar="NAME", help="such as cuda:0")
-    add("--dtype", metavar="NAME", default=dtype, help=names_of(DTYPES) + without)
+    add("--dtype", metavar="NAME", default=dtype, help=", ".join(DTYPES) + without)
     add("--reproducible", action="store_true", help="the same bits on every backend")
+
+
+def _backend_options(args: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in ("backend", "device", "dtype", "reproducible")}
 
 
 def backend_from(args: argparse.Namespace) -> Backend:
     """Return the backend that was asked for."""
-    return get_backend(
-        args.backend, device=args.device, dtype=args.dtype, reproducible=args.reproducible
-    )
+    return get_backend(**_backend_options(args))
 
 
 def add_model_and_data(parser: argparse.ArgumentParser) -> None:
@@ -121,8 +120,8 @@ def add_model_and_data(parser: argparse.ArgumentParser) -> None:
     add(
         "data",
         metavar="DATA",
-        help=f"{DATA}, of which the test part is taken; with the "
-        "features that the model was trained on",
+        help=f"{DATA}, of which the test part is used; with the features that the model was "
+        "trained on",
     )
     add_table(parser)
     add_backend(parser, without="; the model's if left out")
@@ -130,17 +129,11 @@ def add_model_and_data(parser: argparse.ArgumentParser) -> None:
 
 def model_from(args: argparse.Namespace) -> Sequential:
     """Return the model in MODEL, on the backend that was asked for."""
-    return saving.load(
-        args.model,
-        backend=args.backend,
-        device=args.device,
-        dtype=args.dtype,
-        reproducible=args.reproducible,
-    )
+    return saving.load(args.model, **_backend_options(args))
 
 
 def data_from(args: argparse.Namespace, model: Sequential) -> Dataset:
-    """Return the features and targets in DATA, as the model was trained on them."""
+    """Return the features and targets in DATA that the model was trained on."""
     target = model.task.target_name if args.target is None else args.target
     data = load(
         args.data,
@@ -154,29 +147,21 @@ def data_from(args: argparse.Namespace, model: Sequential) -> Dataset:
     return data
 
 
-def names_of(names: Iterable[str]) -> str:
-    """Return names as a help text lists them."""
-    return ", ".join(names)
-
-
 def listed(names: str | None) -> list[str] | None:
     """Return the names in ``"a, b"``."""
     return None if names is None else [name.strip() for name in names.split(",")]
 
 
 def check_different(paths: dict[str, str | None]) -> None:
-    """Raise if an output would overwrite another one, or a file that is read."""
+    """Raise if an output would overwrite another one or a file that is read."""
     given = {name: Path(path).resolve() for name, path in paths.items() if path}
-    read = {name: given.pop(name) for name in ("data", "validation", "model") if name in given}
-    sources = {name: [path] for name, path in read.items()}
+    read = [(name, given.pop(name)) for name in ("data", "validation", "model") if name in given]
     if paths["data"] and "," in paths["data"]:
-        sources["data"] += [Path(path).resolve() for path in paths["data"].split(",")]
+        read += [("data", Path(path).resolve()) for path in paths["data"].split(",")]
     for name, path in given.items():
-        for source, read_paths in sources.items():
-            if path in read_paths:
-                raise ArgumentError(f"{name} and {source} must be different files, got {path}")
-            if any(read_path in path.parents for read_path in read_paths):
+        for _, own in read:
+            if own in path.parents:
                 raise ArgumentError(f"{name} must not be in the data's folder, got {paths[name]!r}")
-        for other, other_path in given.items():
-            if other != name and other_path == path:
+        for other, own in [*read, *given.items()]:
+            if other != name and own == path:
                 raise ArgumentError(f"{name} and {other} must be different files, got {path}")

@@ -1,4 +1,4 @@
-"""What commands print, and the status with which they exit."""
+"""What commands print, and their exit statuses."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ DIFFERENT, FAILED, USAGE_ERROR, INTERRUPTED = 1, 1, 2, 130
 
 
 def table(rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = ()) -> str:
-    """Return rows as text in columns, some of them aligned to the right."""
-    # a label may hold a newline
-    rows = [[_printable(cell) for cell in row] for row in rows]
+    """Return rows as text in columns, with those in `numeric` aligned to the right."""
+
+    def printable(cell: str) -> str:
+        # a label may contain a newline
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cell)
+
+    rows = [list(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(line(row, widths, numeric) for row in rows)
-
-
-def _printable(cell: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cell)
 
 
 def line(row: Sequence[str], widths: Sequence[int], numeric: Sequence[int] = ()) -> str:
@@ -30,11 +30,12 @@ def line(row: Sequence[str], widths: Sequence[int], numeric: Sequence[int] = ())
     ).rstrip()
 
 
-def summary(model: Sequential, inputs: int) -> str:
-    """Return a table of a model's layers."""
-    rows = model.summary(inputs)
+def summary(model: Sequential) -> str:
+    """Return a table of the layers of a model that has its parameters."""
+    rows = model.summary()
     total = sum(row.parameters for row in rows)
-    cells = [SummaryRow._fields, *rows, ("total", "", inputs, model.outputs(inputs), total)]
+    ends = rows[0].inputs, rows[-1].outputs
+    cells = [SummaryRow._fields, *rows, ("total", "", *ends, total)]
     return table([[str(cell) for cell in row] for row in cells], numeric=(2, 3, 4))
 
 

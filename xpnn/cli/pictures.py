@@ -15,7 +15,6 @@ from xpnn.cli.options import (
     check_different,
     data_from,
     model_from,
-    names_of,
     number,
 )
 from xpnn.datasets.checks import as_dataset
@@ -33,11 +32,12 @@ def add(commands: Any) -> None:
         command: argparse.ArgumentParser = kinds.add_parser(
             name, help=summary, description=description, formatter_class=Help
         )
-        command.set_defaults(run=draw)
+        command.set_defaults(run=_plot, draw=draw)
         command.add_argument(
             "--out",
             metavar="FILE",
-            help=f"the picture, as its ending says; {name}.png if left out and not there yet",
+            help=f"the picture, in the format of its ending; {name}.png if left out and there is "
+            "no such file",
         )
         return command
 
@@ -55,34 +55,44 @@ def add(commands: Any) -> None:
         "activation functions and their derivatives",
         "Draw activation functions and, beside them, their derivatives.",
     ).add_argument
-    add("activations", metavar="NAME[:P=V,...],...", help=names_of(ACTIVATIONS))
-    add("--range", metavar="LOW,HIGH", default="-4,4", help="of u")
+    add("activations", metavar="NAME[:P=V,...],...", help=", ".join(ACTIVATIONS))
+    add("--range", metavar="LOW,HIGH", default="-4,4", help="range of u")
 
-    for name, draw, summary, description in (
-        (
-            "confusion",
-            _plot_confusion,
-            "which classes a model takes for which",
-            "Draw how often each class of the test data was taken for each.",
-        ),
-        (
-            "errors",
-            _plot_errors,
-            "the test images that a model gets wrong",
-            "Draw the test images that a model gets wrong, those first that it was surest of, "
-            "with the true class, the predicted one and its probability.",
-        ),
-    ):
-        command = kind(name, draw, summary, description)
-        add_model_and_data(command)
-        if name == "errors":
-            command.add_argument(
-                "--count", metavar="N", type=number(int), default=25, help="the most images"
-            )
+    command = kind(
+        "confusion",
+        _plot_confusion,
+        "which classes a model takes for which",
+        "Draw how often each class of the test data was taken for each.",
+    )
+    add_model_and_data(command)
+
+    command = kind(
+        "errors",
+        _plot_errors,
+        "the test images that a model gets wrong",
+        "Draw the test images that a model gets wrong, beginning with those that it was surest of, "
+        "with the true class, the predicted one and its probability.",
+    )
+    add_model_and_data(command)
+    command.add_argument(
+        "--count", metavar="N", type=number(int), default=25, help="at most N images"
+    )
 
 
-def _plot_history(args: argparse.Namespace) -> int:
-    out = _picture(args)
+def _plot(args: argparse.Namespace) -> int:
+    """Draw a picture of the kind that was asked for, unless it can't be written."""
+    out = args.out or f"{args.kind}.png"
+    if args.out is None and Path(out).exists():
+        raise ArgumentError(f"out must be given because {out} already exists")
+    plots.check(out, "out")
+    if "data" in args:
+        check_different({"data": args.data, "out": out})
+    args.draw(args, out)
+    print(f"picture: {out}")
+    return 0
+
+
+def _plot_history(args: argparse.Namespace, out: str) -> None:
     names = args.logs
     short = [Path(name).stem for name in names]
     if len(set(short)) == len(short):
@@ -91,51 +101,27 @@ def _plot_history(args: argparse.Namespace) -> int:
         raise ArgumentError(f"logs must be different files, got {' '.join(names)}")
     runs = {name: read_log(path) for name, path in zip(names, args.logs, strict=True)}
     plots.plot_histories(runs, out)
-    return _drawn(out)
 
 
-def _plot_activations(args: argparse.Namespace) -> int:
-    out = _picture(args)
+def _plot_activations(args: argparse.Namespace, out: str) -> None:
     try:
         low, high = map(float, args.range.split(","))
     except ValueError:
         raise ArgumentError(f"range must be two numbers such as -4,4, got {args.range!r}") from None
     plots.plot_activations(ACTIVATIONS.split(args.activations), out, low=low, high=high)
-    return _drawn(out)
 
 
-def _plot_confusion(args: argparse.Namespace) -> int:
-    out = _picture(args)
+def _plot_confusion(args: argparse.Namespace, out: str) -> None:
     model = model_from(args)
-    if model.task.classes is None:
+    task = model.task
+    if task.classes is None:
         raise ArgumentError("model must have been trained on class labels, got one that wasn't")
-    true = as_dataset("data", data_from(args, model), model.task.labels)
-    found = as_dataset("predictions", (true.x, predict(model, true.x)), model.task.labels)
-    matrix = metrics.confusion_matrix(true.y, found.y, classes=model.task.classes)
-    plots.plot_confusion(
-        matrix, out, names=None if model.task.labels is None else list(model.task.labels)
-    )
-    return _drawn(out)
+    true = as_dataset("data", data_from(args, model), task.labels)
+    found = as_dataset("predictions", (true.x, predict(model, true.x)), task.labels)
+    matrix = metrics.confusion_matrix(true.y, found.y, classes=task.classes)
+    plots.plot_confusion(matrix, out, names=None if task.labels is None else list(task.labels))
 
 
-def _plot_errors(args: argparse.Namespace) -> int:
-    out = _picture(args)
+def _plot_errors(args: argparse.Namespace, out: str) -> None:
     model = model_from(args)
     plots.plot_errors(model, data_from(args, model), out, count=args.count)
-    return _drawn(out)
-
-
-def _picture(args: argparse.Namespace) -> str:
-    """Return the path of the picture, or raise if it can't be written there."""
-    out: str = args.out or f"{args.kind}.png"
-    if args.out is None and Path(out).exists():
-        raise ArgumentError(f"out must be given where there is a {out} already")
-    plots.check(out, "out")
-    if "data" in args:
-        check_different({"data": args.data, "out": out})
-    return out
-
-
-def _drawn(out: str) -> int:
-    print(f"picture: {out}")
-    return 0

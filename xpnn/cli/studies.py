@@ -31,24 +31,19 @@ def add(commands: Any) -> None:
     add, whole = start.add_argument, number(int)
     add("study", metavar="STUDY", help=what)
     add("--only", metavar="NAME,...", help="experiments; `xpnn study list` names them")
-    add("--long", action="store_true", help="do the long experiments, too")
-    add("--repeats", action="store_true", help="repeat the runs that aren't as published")
+    add("--long", action="store_true", help="do the long experiments too")
+    add("--repeats", action="store_true", help="repeat the runs that differ from the published")
     add("--data", metavar="DATA", help="folder with the data, instead of the study's")
     add("--epochs", metavar="N", type=whole, help="instead of the study's")
     add_backend(start, backend=None)
-    add(
-        "--jobs",
-        metavar="N",
-        type=whole,
-        help="runs at a time; one for each core if left out",
-    )
+    add("--jobs", metavar="N", type=whole, help="runs at a time; one per core if left out")
     add("--cluster", metavar="ADDRESS", help="Dask scheduler whose workers do the runs")
     add("--out", metavar="FOLDER", default="runs", help="folder of the results and the report")
     add("--quiet", action="store_true", help="print nothing but errors")
 
     report = kinds.add_parser(
         "report",
-        help="write the report anew from the results that are there",
+        help="write the report again from the existing results",
         description="Write report.html, report.md, tables.csv and the figures of the study that "
         "was last run into a folder.",
     )

@@ -34,7 +34,6 @@ from xpnn.cli.options import (
     check_different,
     header_from,
     listed,
-    names_of,
     number,
     settings_from,
 )
@@ -61,7 +60,7 @@ def add(commands: Any) -> None:
     train = commands.add_parser(
         "train",
         help="train a network on a data set",
-        description="Train a network on a data set, and print a line an epoch: epoch, training "
+        description="Train a network on a data set, and print a line per epoch: epoch, training "
         "accuracy and loss, test accuracy and loss. Epoch 0 is the untrained network.",
         epilog=_parts(),
         formatter_class=Help,
@@ -70,63 +69,58 @@ def add(commands: Any) -> None:
     add, whole = train.add_argument, number(int)
     add("data", metavar="DATA", help=DATA)
     add_table(train)
-    add("--task", metavar="NAME", help=f"{names_of(TASKS)}; by the target if left out")
+    add("--task", metavar="NAME", help=f"{', '.join(TASKS)}; determined by the target if left out")
     add("--ignore", metavar="NAME,...", help="columns that are not features")
     add(
         "--weights",
         metavar="NAME",
-        help="column of a CSV file, or array of an NPZ file, that says what each row counts in "
+        help="column of a CSV file, or array of an NPZ file, with the weight of each row in "
         "training: numbers >= 0, scaled to a mean of 1; in validation all rows count alike",
     )
     add(
         "--validation",
         metavar="P|DATA",
-        help="what to test on after each epoch: a share of DATA "
-        "such as 0.2, of each class alike, or other data",
+        help="what to test on after each epoch: a share of DATA such as 0.2, the same of each "
+        "class, or other data",
     )
     add(
         "--normalize",
         metavar="NAME",
-        help=f"the features: {names_of(NORMALIZERS)}, none; fitted to "
-        "the training part, and kept in the model; if left out, standard for a CSV file, else none",
+        help=f"normalizer of the features: {', '.join(NORMALIZERS)}, none; fitted to the training "
+        "part, and kept in the model; if left out, standard for a CSV file, else none",
     )
     add(
         "--normalize-target",
         metavar="NAME",
-        help="the values of a regression, likewise; standard if left out",
+        help="likewise for the values of a regression; standard if left out",
     )
     add_settings(train, loss=None)
     add_backend(train, dtype="float32")
-    add("--hash", action="store_true", help="end each line with the SHA-256 of the weights")
+    add("--hash", action="store_true", help="end each line with the SHA-256 of the parameters")
     add("--log", metavar="FILE", help="write the lines to a CSV file too")
     add(
         "--callback",
         metavar=PART,
         action="append",
         default=[],
-        help="one of your own, from a file of --parts; may be repeated",
+        help="a callback of your own, from a file of --parts; may be repeated",
     )
     add("--plot", metavar="FILE", help="draw accuracy and loss per epoch (needs matplotlib)")
     add("--tensorboard", metavar="FOLDER", help="write event files (needs tensorboardX)")
     add("--save", metavar="FILE", help="write the trained model to a safetensors file")
     add("--patience", metavar="N", type=whole, help="stop after N epochs without improvement")
-    which = f"{names_of(MONITORS)}; test_loss if left out"
-    add("--monitor", metavar="COLUMN", help=f"the figure that is to improve: {which}")
-    add("--min-delta", metavar="D", type=number(float), help="an improvement is larger than D")
+    which = f"{', '.join(MONITORS)}; test_loss if left out"
+    add("--monitor", metavar="COLUMN", help=f"the figure that must improve: {which}")
+    add("--min-delta", metavar="D", type=number(float), help="improve by more than D")
     add(
         "--no-restore-best",
         action="store_true",
         default=None,
-        help="keep the last weights after --patience, not those of the best epoch",
+        help="after --patience, keep the last parameters, not those of the best epoch",
     )
-    add("--checkpoint", metavar="FILE", help="write all that the run needs to go on")
-    add(
-        "--every",
-        metavar="N",
-        type=whole,
-        help="epochs from one checkpoint to the next; 1 if left out",
-    )
-    add("--resume", metavar="FILE", help="go on from a checkpoint, as if never stopped")
+    add("--checkpoint", metavar="FILE", help="write all that is needed to resume the run")
+    add("--every", metavar="N", type=whole, help="epochs between checkpoints; 1 if left out")
+    add("--resume", metavar="FILE", help="continue from a checkpoint, as if never stopped")
     add("--quiet", action="store_true", help="print nothing but errors")
 
 
@@ -143,11 +137,10 @@ def _parts() -> str:
 
 
 class _Summary(Callback):
-    """Prints the layers and the GPU, if there is one, after all checks, when the run begins."""
+    """Prints the layers, and the GPU if there is one, when all checks are done and a run begins."""
 
     def on_start(self, run: Run) -> None:
-        assert run.model.inputs is not None
-        print(summary(run.model, run.model.inputs), flush=True)
+        print(summary(run.model), flush=True)
         card = run.settings.get("card")
         if card is not None:
             print(f"on {card}", flush=True)
@@ -174,8 +167,8 @@ def _train(args: argparse.Namespace) -> int:
                 **options,
             )  # fmt: skip
     except (Exception, KeyboardInterrupt, SystemExit) as error:
-        # what was trained is kept also after Ctrl-C, and if a log can't be written, the reader of
-        # the output has gone, or a part of the user's own raises
+        # what was trained is kept even after Ctrl-C, or if a log can't be written, the reader of
+        # the output has gone away, or one of the user's parts raises
         ended = error
     history: History | None = model.history
     interrupted = isinstance(ended, KeyboardInterrupt)
@@ -196,14 +189,13 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _has_trained(history: History | None) -> bool:
-    """Return whether a run has finished an epoch of its own."""
+    """Return whether a run has finished an epoch since it was started or resumed."""
     return bool(history and history[-1].epoch > (history.resumed or 0))
 
 
 def _check_files(args: argparse.Namespace) -> None:
     """Raise if a file can't be written, or two options name the same one."""
-    names = ("data", "validation", *_OUTPUTS)
-    paths = {name: getattr(args, name) for name in names}
+    paths = {name: getattr(args, name) for name in ("data", "validation", *_OUTPUTS)}
     check_different({**paths, "checkpoint": args.checkpoint})
     check_different({**paths, "resume": args.resume})
     if args.plot is not None:
@@ -224,13 +216,14 @@ def _callbacks(args: argparse.Namespace) -> list[Callback]:
             raise ArgumentError(f"{name} needs {needed}: give --{needed} too")
     callbacks: list[Callback] = []
     if args.patience is not None:
-        stopping = EarlyStopping(
-            "test_loss" if args.monitor is None else args.monitor,
-            patience=args.patience,
-            min_delta=0.0 if args.min_delta is None else args.min_delta,
-            restore_best=not args.no_restore_best,
+        callbacks.append(
+            EarlyStopping(
+                "test_loss" if args.monitor is None else args.monitor,
+                patience=args.patience,
+                min_delta=0.0 if args.min_delta is None else args.min_delta,
+                restore_best=not args.no_restore_best,
+            )
         )
-        callbacks.append(stopping)
     if args.checkpoint is not None:
         every = 1 if args.every is None else args.every
         callbacks.append(Checkpoint(args.checkpoint, every=every))
@@ -253,15 +246,15 @@ def _keep(
     """Write the picture and the model of a run, even if an error ended it."""
     if args.plot is not None:
         plots.plot_history(history, args.plot)
-    # after a divergence, the model is useful only if early stopping restored the best weights
+    # after a divergence, a model is useful only if early stopping restored the best parameters
     best = any(isinstance(c, EarlyStopping) and c.restore_best and c.best for c in callbacks)
     usable = best or not isinstance(ended, DivergenceError)
-    if args.save is not None and usable and model.parameters is not None:
+    if args.save is not None and usable:
         saving.save(model, args.save)
 
 
 def _interrupted(args: argparse.Namespace, history: History | None) -> str:
-    """Return what to say after Ctrl-C."""
+    """Return the message after Ctrl-C."""
     if not history:
         said = "interrupted before the first epoch"
     else:
@@ -269,7 +262,7 @@ def _interrupted(args: argparse.Namespace, history: History | None) -> str:
         files = [getattr(args, name) for name in _OUTPUTS if getattr(args, name) is not None]
         said += f"; kept: {', '.join(files)}" if files else ""
     there = args.checkpoint is not None and Path(args.checkpoint).is_file()
-    return f"{said}; go on with --resume {args.checkpoint}" if there else said
+    return f"{said}; continue with --resume {args.checkpoint}" if there else said
 
 
 @contextlib.contextmanager
@@ -290,9 +283,8 @@ def _warnings_in_a_line() -> Iterator[None]:
 
 def _training_data(args: argparse.Namespace, seed: int) -> tuple[Dataset, Dataset | None]:
     validation: str | float | None = args.validation
-    if args.validation is not None:
-        with contextlib.suppress(ValueError):
-            validation = float(args.validation)
+    with contextlib.suppress(TypeError, ValueError):
+        validation = float(args.validation)
     return load_training(
         args.data,
         validation,
@@ -308,17 +300,18 @@ def _training_data(args: argparse.Namespace, seed: int) -> tuple[Dataset, Datase
 def _data_options(args: argparse.Namespace, train: Dataset) -> dict[str, Any]:
     """Return the options of `fit` that depend on the data."""
     options: dict[str, Any] = {"labels": None}
-    values = train.y.dtype.kind == "f"
-    table = False
+    values, table = train.y.dtype.kind == "f", False
     if isinstance(train, NamedDataset):
         table = train.feature_names is not None
-        # the labels of IDX files are the numbers of the outputs
+        # IDX files have labels that are the numbers of the outputs
         numbers = train.image_shape is not None and train.y.dtype.kind == "i"
         options["labels"] = None if values or numbers else np.unique(train.y)
         options["sample_weight"] = train.weights
-    by_data = {"normalize": table, "normalize_target": values}
-    for argument, name in (("normalize", "normalizer"), ("normalize_target", "target_normalizer")):
-        asked = getattr(args, argument) or ("standard" if by_data[argument] else "none")
+    for argument, name, default in (
+        ("normalize", "normalizer", table),
+        ("normalize_target", "target_normalizer", values),
+    ):
+        asked = getattr(args, argument) or ("standard" if default else "none")
         if asked not in (*NORMALIZERS, "none"):
             raise unknown(argument, asked, (*NORMALIZERS, "none"))
         options[name] = None if asked == "none" else asked

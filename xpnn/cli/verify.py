@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xpnn.backends import DTYPES, Backend
-from xpnn.cli.options import Help, add_settings, listed, names_of, settings_from
+from xpnn.cli.options import Help, add_settings, listed, settings_from
 from xpnn.cli.output import DIFFERENT, line, table
 from xpnn.datasets import read_idx_folder
 from xpnn.errors import ArgumentError
@@ -25,7 +25,7 @@ from xpnn.verification import (
 # the defaults that differ from those of `train`
 _VERIFIED = {"epochs": 3}
 
-# how many digits of a hash a table shows, and what it shows instead of a hash
+# the digits of a hash that a table shows, and what it shows instead of a hash
 _SHOWN = 16
 _DIVERGED, _EQUAL, _NO_DATA = "diverged", "equal", "needs MNIST"
 
@@ -35,8 +35,8 @@ def add(commands: Any) -> None:
     compare = commands.add_parser(
         "verify",
         help="compare the backends bit for bit",
-        description="Train on each backend and compare the weights after each epoch. Exit status "
-        "0 if all agree; 1 if not, with the first operation that differs.",
+        description="Train on each backend and compare the parameters after each epoch. Exit "
+        "status 0 if all agree; 1 if not, with the first operation that differs.",
         formatter_class=Help,
     )
     compare.set_defaults(run=_verify)
@@ -45,13 +45,14 @@ def add(commands: Any) -> None:
         "data",
         metavar="DATA",
         nargs="?",
-        help="folder with IDX files as MNIST's, gzipped or not; a small generated set if left out",
+        help="folder with IDX files like MNIST's, gzipped or not; if left out, a small set is "
+        "generated",
     )
-    add("--backends", metavar="NAME,...", help="the ones to compare; all usable ones if left out")
-    add("--device", metavar="NAME", help="of every backend, such as cuda:0")
-    add("--dtype", metavar="NAME", default="float32", help=names_of(DTYPES))
-    add("--native", action="store_true", help="compare native runs, and show how far they part")
-    add("--canonical", action="store_true", help="hold standard runs to the published hashes")
+    add("--backends", metavar="NAME,...", help="backends to compare; all usable ones if left out")
+    add("--device", metavar="NAME", help="device of every backend, such as cuda:0")
+    add("--dtype", metavar="NAME", default="float32", help=", ".join(DTYPES))
+    add("--native", action="store_true", help="compare native runs, and show how they diverge")
+    add("--canonical", action="store_true", help="compare standard runs with published hashes")
     add_settings(compare, **_VERIFIED)
 
 
@@ -82,7 +83,7 @@ def _verify(args: argparse.Namespace) -> int:
     ]
     ends = len(set(found.diverged.values()))
     for epoch, cells in enumerate(itertools.zip_longest(*columns, fillvalue="")):
-        # two that diverge in the same epoch may do so in different batches
+        # two that diverge in the same epoch may have done so in different mini-batches
         alike = len(set(cells)) == 1 and (_DIVERGED not in cells or ends == 1)
         rows.append([str(epoch), *(cell[:_SHOWN] for cell in cells), "yes" if alike else "no"])
         if args.native and epoch < len(found.differences):

@@ -1,8 +1,8 @@
-"""ONNX: a network's own formulas, run once on symbols that note each operation as a node.
+"""ONNX: a network's formulas, run once on symbols that record each operation as a node.
 
-There is no second copy of a formula: whatever a layer or a loss computes through ``xp`` is exported
-as it is, in layers and losses of your own too. Shapes and dtypes are inferred by the onnx package.
-Only operations that ONNX Runtime has in both dtypes are used.
+There is no second copy of a formula: whatever a layer or a loss, also one of yours, computes
+through ``xp`` is exported as it is. The onnx package infers shapes and dtypes. Only operations that
+ONNX Runtime has in both dtypes are used.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from xpnn.model import Sequential
 
 Array = Any
 
-# the first opset whose reductions all take their axes as an input; ONNX Runtime from 1.14 on (2023)
+# the first opset in which all reductions take their axes as an input; ONNX Runtime from 1.14 (2023)
 OPSET, IR_VERSION = 18, 8
 
 
 def export_onnx(model: Sequential, path: PathLike) -> None:
     """Write a trained model to an ONNX file, replacing one that exists.
 
-    The graph's input is `x`, of shape (batch, features) and the model's dtype; the size of the
-    batch is free. Divide pixels by 255 first, as `predict` does; the model's normalizers are part
-    of the graph. All outputs have shape (batch, outputs). If the loss makes probabilities of the
-    network's outputs, both are there, as `logits` and `probabilities`; otherwise, as with mean
-    squared error, there is one output, `outputs`. A runtime computes only the outputs that it is
-    asked for.
+    The graph's input is `x`, of shape (batch, features) and the model's dtype, for any size of the
+    batch. Divide pixels by 255 first, as `predict` does; the model's normalizers are part of the
+    graph. All outputs have shape (batch, outputs). If the loss turns the network's outputs into
+    probabilities, the graph has the outputs `logits` and `probabilities`; otherwise, as with mean
+    squared error, it has one, `outputs`. A runtime computes only the outputs that it is asked for.
 
     Parameters
     ----------
     model
-        Its layers and loss may use whatever of the array API has a node in opset 18, but not the
-        number of samples in a computation, nor an array's values in Python's ``if``.
+        A trained model. Its layers and its loss may use the functions of the array API that have a
+        node in opset 18. They can't compute with the number of samples, and an ``if`` can't depend
+        on an array's values.
     path
         The file.
 
@@ -57,23 +57,21 @@ def export_onnx(model: Sequential, path: PathLike) -> None:
 
     Notes
     -----
-    The file's metadata are `xpnn` (the version), `model`, `loss`, `classes` (their number, if the
+    The file's metadata are `xpnn` (the version), `model`, `loss`, `classes` (the number, if the
     targets were class labels) and `labels` (as JSON, if the classes have names).
     """
     path = check_writable("path", path)
-    content = _traced(model).finished(model).SerializeToString()
+    xp = OnnxNamespace(np.dtype(model.placed()[0].dtype_name))
+    plain = AttributeError, IndexError, NotImplementedError, TypeError, ValueError
+    own = xp.onnx.shape_inference.InferenceError, xp.onnx.checker.ValidationError
+    with scope("model"):
+        try:
+            _trace(model, xp)
+        except (*plain, *own) as error:
+            raise ArgumentError(f"{_place()} can't be exported to ONNX: {error}") from error
+    content = xp.finished(model).SerializeToString()
     with replacing(path) as beside:
         beside.write_bytes(content)
-
-
-def _onnx() -> Any:
-    try:
-        import onnx
-    except ImportError:
-        raise ArgumentError(
-            "ONNX export needs the onnx package; install it with: pip install 'xpnn[onnx]'"
-        ) from None
-    return onnx
 
 
 def _place() -> str:
@@ -83,20 +81,8 @@ def _place() -> str:
     return place.name
 
 
-def _traced(model: Sequential) -> OnnxNamespace:
-    """Return the graph of a model and its loss."""
-    xp = OnnxNamespace(np.dtype(model.placed()[0].dtype_name))
-    plain = AttributeError, IndexError, NotImplementedError, TypeError, ValueError
-    own = xp.onnx.shape_inference.InferenceError, xp.onnx.checker.ValidationError
-    with scope("model"):
-        try:
-            _trace(model, xp)
-        except (*plain, *own) as error:
-            raise ArgumentError(f"{_place()} can't be exported to ONNX: {error}") from error
-    return xp
-
-
 def _trace(model: Sequential, xp: OnnxNamespace) -> None:
+    """Run a model and its loss on symbols, which adds its inputs, nodes and outputs to a graph."""
     task = model.task
     arrays = [
         {name: xp.parameter(array, f"{layer}.{name}") for name, array in own.items()}
@@ -106,7 +92,7 @@ def _trace(model: Sequential, xp: OnnxNamespace) -> None:
     if task.normalizer is not None:
         enter(Place("normalizer"))
         x = xp.astype(task.normalizer.apply(x, xp=xp), xp.dtype)
-    # `forward` enters the layers by itself; what it returns is the last one's
+    # `forward` enters each layer; what it returns is the output of the last one
     enter(Place(model.names[-1]))
     x = xp.checked(model.forward(arrays, x, xp=xp)[0])
     enter(Place("loss"))
@@ -128,11 +114,17 @@ class Graph:
     Parameters
     ----------
     dtype
-        The model's.
+        The dtype of the model.
     """
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
-        self.dtype, self.onnx = dtype, _onnx()
+        try:
+            import onnx
+        except ImportError:
+            raise ArgumentError(
+                "ONNX export needs the onnx package; install it with: pip install 'xpnn[onnx]'"
+            ) from None
+        self.dtype, self.onnx = dtype, onnx
         self._nodes: list[Any] = []
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
@@ -140,7 +132,7 @@ class Graph:
         self._known: dict[tuple[Any, ...], Symbol] = {}
 
     def checked(self, y: Any) -> Symbol:
-        """Return `y` if it is an array of the graph with a row per sample."""
+        """Return `y` if it is an array of the graph with one row per sample."""
         if not isinstance(y, Symbol):
             raise TypeError(f"it returns {type(y).__name__}")
         if not y.shape or y.shape[0] is not SAMPLES:
@@ -148,16 +140,17 @@ class Graph:
         return y
 
     def input(self, name: str, features: int | None) -> Symbol:
-        """Add an input with a row per sample."""
+        """Add an input with one row per sample."""
         kind = self._kind(self.dtype, ["batch", features])
         self._inputs.append(self.onnx.helper.make_value_info(name, kind))
         return Symbol(self, name, kind)
 
     def output(self, name: str, symbol: Symbol) -> None:
-        """Add an output with a row per sample."""
-        self._nodes.append(self.onnx.helper.make_node("Identity", [symbol.name], [name], name=name))
+        """Add an output with one row per sample."""
+        helper = self.onnx.helper
+        self._nodes.append(helper.make_node("Identity", [symbol.name], [name], name=name))
         kind = self._kind(symbol.dtype, ["batch", *symbol.shape[1:]])
-        self._outputs.append(self.onnx.helper.make_value_info(name, kind))
+        self._outputs.append(helper.make_value_info(name, kind))
 
     def _kind(self, dtype: np.dtype[Any], shape: Sequence[Any]) -> Any:
         helper = self.onnx.helper
@@ -170,7 +163,7 @@ class Graph:
         return Symbol(self, name, self._kind(value.dtype, value.shape))
 
     def constant(self, value: Any) -> Symbol:
-        """Return the symbol of a constant, the same one for equal constants."""
+        """Return the symbol of a constant; equal constants have the same symbol."""
         value = np.asarray(value)
         key = value.dtype, value.shape, value.tobytes()
         if key not in self._known:
@@ -184,7 +177,7 @@ class Graph:
         symbols = [i if isinstance(i, Symbol) else self.constant(i) for i in inputs]
         names = [symbol.name for symbol in symbols]
         self._nodes.append(make_node(kind, names, [name], name=name, **attributes))
-        # older versions of onnx (1.19) infer nothing for GreaterOrEqual and LessOrEqual
+        # onnx 1.19 and older infer nothing for GreaterOrEqual and LessOrEqual
         alike = kind.removesuffix("OrEqual")
         inferred = onnx.shape_inference.infer_node_outputs(
             onnx.defs.get_schema(alike, OPSET),
@@ -218,7 +211,7 @@ class Graph:
 
 
 class _Samples(NDArrayOperatorsMixin):
-    """The number of samples, which isn't known: only `reshape` takes it, as a length."""
+    """The number of samples, which is unknown. Only `reshape` accepts it, as a length."""
 
     def _unknown(self, *_: Any, **__: Any) -> Any:
         raise TypeError("it computes with the number of samples")
@@ -232,7 +225,7 @@ class _Samples(NDArrayOperatorsMixin):
 
 SAMPLES = _Samples()
 
-# NumPy's names of operators, where they aren't those of the array API's functions
+# NumPy's names of operators that have another name in the array API
 _OPERATORS = {
     "absolute": "abs",
     "power": "pow",
@@ -244,16 +237,16 @@ _OPERATORS = {
 
 
 class Symbol(NDArrayOperatorsMixin):
-    """An array of a graph, known by its name, dtype and shape; operators add nodes.
+    """An array of a graph, with a name, a dtype and a shape but no values; operators add nodes.
 
     Parameters
     ----------
     xp
         The graph, which is also the namespace.
     name
-        The name by which nodes refer to it.
+        The name by which nodes refer to the array.
     kind
-        Its dtype and shape, as ONNX writes them.
+        The type of the array in ONNX: dtype and shape.
     """
 
     def __init__(self, xp: Any, name: str, kind: Any) -> None:
@@ -270,7 +263,7 @@ class Symbol(NDArrayOperatorsMixin):
         return self.xp
 
     def __array_ufunc__(self, ufunc: Any, method: str, *operands: Any, **out: Any) -> Any:
-        # an operator in place gives a new array too: Python binds the name to it
+        # an in-place operator returns a new array too, and Python binds the name to it
         if method != "__call__":
             return NotImplemented
         return getattr(self.xp, _OPERATORS.get(ufunc.__name__, ufunc.__name__))(*operands)
@@ -282,7 +275,7 @@ class Symbol(NDArrayOperatorsMixin):
 
     @property
     def size(self) -> int:
-        """The number of elements, unknown where it depends on the number of samples."""
+        """The number of elements; it can't be computed from the number of samples."""
         return math.prod(self.shape)
 
     @property
@@ -291,7 +284,7 @@ class Symbol(NDArrayOperatorsMixin):
         return self.xp.matrix_transpose(self)
 
     def __getitem__(self, index: Any) -> Symbol:
-        """Return a part by slices, whole numbers and None."""
+        """Return a part, selected by slices, integers and None."""
         items = list(index) if isinstance(index, tuple) else [index]
         for item in items:
             if not (item is None or item is Ellipsis or isinstance(item, (int, slice))):
@@ -327,7 +320,7 @@ def _bounds(item: int | slice) -> tuple[int, int, int]:
     return start, stop, step
 
 
-# array API name: ONNX's
+# names in the array API: names in ONNX
 _UNARY = {
     "abs": "Abs",
     "ceil": "Ceil",
@@ -368,12 +361,12 @@ _REDUCTIONS = {
     "prod": "ReduceProd",
     "sum": "ReduceSum",
 }
-# these add nothing to the graph
+# taken from NumPy, without a node
 _PLAIN = ("bool", "float32", "float64", "int32", "int64", "e", "inf", "nan", "newaxis", "pi")
 
 
 class OnnxNamespace(Graph):
-    """The functions of the array API that have counterparts in ONNX; each adds its nodes."""
+    """The functions of the array API that can be written with ONNX's nodes, which they add."""
 
     def __getattr__(self, name: str) -> Any:
         if kind := _UNARY.get(name) or _BINARY.get(name):
@@ -388,7 +381,7 @@ class OnnxNamespace(Graph):
         return self.node(kind, *self._promoted(*operands))
 
     def _promoted(self, *operands: Any) -> list[Any]:
-        """Return operands in their common dtype; Python numbers beside arrays take theirs."""
+        """Return operands in their common dtype; Python numbers take the dtype of arrays."""
         dtypes = [x.dtype for x in operands if isinstance(x, (Symbol, np.ndarray))]
         numbers = [x for x in operands if type(x) in (int, float)]
         if numbers and all(dtype == np.bool_ for dtype in dtypes):
@@ -460,7 +453,7 @@ class OnnxNamespace(Graph):
 
     def matmul(self, a: Array, b: Array) -> Array:
         """Return the matrix product."""
-        # ONNX would let the number of samples be any length
+        # ONNX would accept any length as the number of samples
         if (a.shape[-1] is SAMPLES) != (b.shape[-2:][0] is SAMPLES):
             raise ValueError(f"matmul of shapes {a.shape} and {b.shape}")
         return self.node("MatMul", *self._promoted(a, b))
@@ -482,8 +475,8 @@ class OnnxNamespace(Graph):
         return self.node("Squeeze", x, np.asarray([axis], np.int64))
 
     def reshape(self, x: Array, shape: Sequence[Any]) -> Array:
-        """Return `x` in another shape, in which the number of samples may stay where it is."""
-        # ONNX keeps a length for 0
+        """Return `x` in another shape, which may have the number of samples on the same axis."""
+        # 0 means in ONNX that the length stays
         lengths = [
             0 if length is SAMPLES and x.shape[axis] is SAMPLES else operator.index(length)
             for axis, length in enumerate(shape)
