@@ -3,6 +3,7 @@
 import copy
 import importlib
 import os
+import pickle
 import subprocess
 import sys
 import types
@@ -77,6 +78,17 @@ def test_to_numpy_says_what_is_no_array():
 def test_to_numpy_takes_a_tensor_that_autograd_watches():
     torch = pytest.importorskip("torch")
     np.testing.assert_array_equal(to_numpy(torch.ones(2, requires_grad=True)), [1, 1])
+
+
+@pytest.mark.parametrize("options", [{}, {"reproducible": True, "precision": "full"}])
+def test_a_backend_that_is_pickled_is_found_again(bare, options):
+    backend = get_backend(**bare.options() | options)
+    for again in (pickle.loads(pickle.dumps(backend)), copy.deepcopy(backend)):
+        assert type(again) is type(backend)
+        assert again.options() == backend.options()
+        assert (again.device, again.dtype) == (backend.device, backend.dtype)
+        with again.scope():
+            np.testing.assert_array_equal(again.to_numpy(again.asarray(HOST)), HOST)
 
 
 def test_scope_is_left_as_it_was_entered(bare):
