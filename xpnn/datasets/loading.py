@@ -11,7 +11,7 @@ from xpnn._core.files import as_path
 from xpnn.datasets.checks import check_images
 from xpnn.datasets.dataset import Dataset, NamedDataset, located
 from xpnn.datasets.labels import TASKS, distinct, label_indices
-from xpnn.datasets.readers import reader_of
+from xpnn.datasets.readers import READERS, reader_of
 from xpnn.datasets.readers.reader import PARTS, Request, reading
 from xpnn.datasets.splitting import split
 from xpnn.errors import ArgumentError, DataError, unknown
@@ -101,11 +101,9 @@ def load(
         raise ArgumentError("features must name at least one column, got none")
     with reading(path):
         reader = reader_of(path)
-        if weights is not None and not reader.weighted:
-            raise ArgumentError(
-                "weights must be a column of a CSV file or an array of an NPZ file, got "
-                f"{weights!r} of {path}"
-            )
+        if weights is not None and not reader.weights:
+            allowed = " or ".join(reader.weights for reader in reversed(READERS) if reader.weights)
+            raise ArgumentError(f"weights must be {allowed}, got {weights!r} of {path}")
         return reader.read(path, request)
 
 

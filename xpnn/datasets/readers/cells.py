@@ -55,14 +55,6 @@ def numbers_in(cells: Sequence[str]) -> list[float]:
     return numbers
 
 
-def as_weight(cell: str) -> float:
-    """Return the weight in a cell, or raise a DataError that says what is wrong with it."""
-    number = finite_number(cell)
-    if number < 0:
-        raise DataError(f"a weight must be >= 0, got {shown(cell)}")
-    return number
-
-
 def _number(cell: str) -> float | None:
     # float reads 1_000 as a number
     if "_" in cell:

@@ -13,7 +13,7 @@ import numpy as np
 from xpnn._core.files import as_path
 from xpnn._core.mapped import pixels_as_floats
 from xpnn.datasets.dataset import Dataset, NamedDataset
-from xpnn.datasets.readers.reader import Reader, Request, reading
+from xpnn.datasets.readers.reader import Reader, reading
 from xpnn.errors import DataError
 
 _DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
@@ -26,7 +26,7 @@ _STEMS = {"train": "train", "test": "t10k"}
 
 _MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 
-# MD5 of the gzipped files, as they have been served since 2018
+# MD5 sums of the gzipped files, as they have been served since 2018
 _MNIST_MD5 = {
     "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
     "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
@@ -126,11 +126,13 @@ def _takes(folder: Path) -> bool:
     return folder.is_dir() and any(_NAME.match(p.name) and p.is_file() for p in folder.iterdir())
 
 
-def _read(folder: Path, request: Request) -> NamedDataset:
-    return _read_part(folder, request.part)
-
-
-FOLDER = Reader(_takes, _read, "IDX files such as train-images-idx3-ubyte.gz", parts=True)
+FOLDER = Reader(
+    _takes,
+    lambda folder, request: _read_part(folder, request.part),
+    "IDX files such as train-images-idx3-ubyte.gz",
+    folder=True,
+    parts=True,
+)
 
 
 def _read_part(folder: Path, part: str) -> NamedDataset:

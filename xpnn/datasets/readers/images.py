@@ -9,7 +9,7 @@ import numpy as np
 
 from xpnn.datasets.checks import size_of
 from xpnn.datasets.dataset import NamedDataset
-from xpnn.datasets.readers.reader import Reader, Request
+from xpnn.datasets.readers.reader import Reader
 from xpnn.errors import DataError
 
 # images of other formats, which are an error rather than left out in silence
@@ -76,7 +76,7 @@ def read_images(folder: Path) -> NamedDataset:
 
 
 def stray_image(folder: Path) -> Path | None:
-    """Return an image of another format in `folder` or the folders within; None without one."""
+    """Return an image of another format in `folder` or the folders within, or else None."""
     within = [path for path in _entries(folder) if path.is_dir()]
     found = (path for each in (folder, *within) for path in _entries(each))
     return next((path for path in found if path.suffix.lower() in _OTHERS), None)
@@ -87,11 +87,9 @@ def _takes(folder: Path) -> bool:
     return any(_is_png(path) or (path.is_dir() and _images(path)) for path in within)
 
 
-def _read(folder: Path, request: Request) -> NamedDataset:
-    return read_images(folder)
-
-
-FOLDER = Reader(_takes, _read, "folders of PNG images")
+FOLDER = Reader(
+    _takes, lambda folder, request: read_images(folder), "folders of PNG images", folder=True
+)
 
 
 def _entries(folder: Path) -> list[Path]:
