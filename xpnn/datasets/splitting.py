@@ -49,7 +49,7 @@ def split(
     seed = integer("seed", seed, minimum=0, maximum=2**32 - 1)
     # checked before float(), which would read a text such as "0.2" too
     given: object = fraction
-    if isinstance(given, bool) or not (isinstance(given, Real) and 0 < fraction < 1):
+    if not (isinstance(given, Real) and 0 < fraction < 1):
         raise ArgumentError(f"validation must be a fraction > 0 and < 1, got {fraction!r}")
     fraction = float(fraction)
     x, y = as_pair("data", data)

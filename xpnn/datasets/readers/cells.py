@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import operator
 import re
 from collections.abc import Sequence
 
@@ -70,16 +72,6 @@ def is_number(cell: str) -> bool:
     return _number(cell) is not None
 
 
-def _is_int64(cell: str) -> bool:
-    # Python refuses to read thousands of digits
-    return (
-        len(cell) <= 20
-        and _INTEGER.fullmatch(cell) is not None
-        and str(int(cell)) == cell
-        and -(2**63) <= int(cell) < 2**63
-    )
-
-
 def is_text(cell: str) -> bool:
     """Return whether a cell holds neither a number, in any style, nor a missing value."""
     return not (is_missing(cell) or is_number(cell) or _OTHER_NUMBER.fullmatch(cell))
@@ -126,8 +118,10 @@ def as_target(cells: Sequence[str], task: str | None) -> np.ndarray:
     if "" in cells:
         raise DataError("a missing value", part="y", row=cells.index(""))
     if (task or _task(cells)) == "classification":
-        if all(map(_is_int64, cells)):
-            return np.array([int(cell) for cell in cells], np.int64)
+        with contextlib.suppress(OverflowError, ValueError):
+            labels = np.array(list(map(int, cells)), np.int64)
+            if all(map(operator.eq, map(str, labels.tolist()), cells)):
+                return labels
         return np.array(cells)
     values = np.empty(len(cells))
     for row, cell in enumerate(cells):

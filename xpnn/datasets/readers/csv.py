@@ -56,7 +56,10 @@ def read_csv(path: Path, request: Request) -> NamedDataset:
     names = _names(path, *begin[0]) if header else [str(i + 1) for i in range(width)]
     features, target, weights = _columns(path, names, header, request)
     columns = [*features] if weights is None else [*features, weights]
-    pick = _picker(columns)
+    # of one column, itemgetter returns the cell and not a tuple
+    pick: Callable[[Sequence[str]], Sequence[str]] = (
+        operator.itemgetter(*columns) if len(columns) > 1 else lambda row: [row[columns[0]]]
+    )
 
     # arrays of machine numbers, as large files would take several times the memory as lists
     numbers, lines, row_weights = array("d"), array("q"), array("d")
@@ -237,15 +240,6 @@ def _columns(
     if not features:
         raise DataError(f"{path} has no column for features, only {', '.join(names)}")
     return features, target, weights
-
-
-def _picker(columns: Sequence[int]) -> Callable[[Sequence[str]], Sequence[str]]:
-    """Return a function that returns the cells of these columns of a row."""
-    if len(columns) > 1:
-        return operator.itemgetter(*columns)
-    # `itemgetter` of one column returns the cell, not a tuple
-    only = columns[0]
-    return lambda row: (row[only],)
 
 
 def _position(what: str, column: str | int | None, names: Sequence[str]) -> int | None:
