@@ -99,12 +99,8 @@ def get_backend(
     """
     if isinstance(backend, Backend):
         own = backend.options()
-        given = {
-            "device": device,
-            "dtype": dtype,
-            "reproducible": reproducible or None,
-            "precision": precision,
-        }
+        given: dict[str, Any] = {"device": device, "dtype": dtype, "precision": precision}
+        given |= {"reproducible": True} if reproducible else {}
         for name, value in given.items():
             if value is not None and value != own.get(name):
                 raise ArgumentError(

@@ -39,7 +39,7 @@ def finite_number(cell: str) -> float:
 
 
 def numbers_in(cells: Sequence[str]) -> list[float]:
-    """Return the numbers in cells; the error for one that can't be used has its column."""
+    """Return the numbers in a row of cells; an error about one of them has its `column`."""
     try:
         # the common case, fast: finite numbers that are far below 2**53
         numbers = list(map(float, cells))
@@ -123,13 +123,10 @@ def as_target(cells: Sequence[str], task: str | None) -> np.ndarray:
             if all(map(operator.eq, map(str, labels.tolist()), cells)):
                 return labels
         return np.array(cells)
-    values = np.empty(len(cells))
-    for row, cell in enumerate(cells):
-        try:
-            values[row] = finite_number(cell)
-        except DataError as error:
-            raise DataError(error.problem, part="y", row=row) from None
-    return values
+    try:
+        return np.array(numbers_in(cells))
+    except DataError as error:
+        raise DataError(error.problem, part="y", row=error.column) from None
 
 
 def _task(cells: Sequence[str]) -> str:
@@ -142,7 +139,8 @@ def _task(cells: Sequence[str]) -> str:
     others = [row for row, number in enumerate(numbers) if number is None]
     if set(others) <= set(missing):
         return "regression"
-    first = others[0]
+    row, condition = others[0], "if all are labels"
+    problem = f"{shown(cells[row])} is not a number"
     values = (
         cell
         for cell, number in zip(cells, numbers, strict=True)
@@ -150,24 +148,20 @@ def _task(cells: Sequence[str]) -> str:
     )
     value = next(values, None)
     if value is not None:
-        problem = f"{shown(cells[first])} is not a number, as {value} in the same column is"
-        raise _undecided(problem, first, "if all are labels")
-    if missing:
-        problem = f"a missing value ({cells[missing[0]]!r})"
-        raise _undecided(problem, missing[0], "if it is a label")
-    if all(map(_OTHER_NUMBER.fullmatch, cells)):
-        problem = f"{shown(cells[first])} is not a number{_hint(cells[first])}"
-        raise _undecided(problem, first, "if all are labels")
-    if others == list(range(1, len(cells))):
+        problem += f", as {value} in the same column is"
+    elif missing:
+        row, condition = missing[0], "if it is a label"
+        problem = f"a missing value ({cells[row]!r})"
+    elif all(map(_OTHER_NUMBER.fullmatch, cells)):
+        problem += _hint(cells[row])
+    elif others == list(range(1, len(cells))):
         raise DataError(
             f"{shown(cells[0])} is a number, and all cells below are text: if it is the name of "
             "the column, say header yes; if a label, task classification",
             part="y",
             row=0,
         )
-    check_count("texts", len(set(cells)), len(cells))
-    return "classification"
-
-
-def _undecided(problem: str, row: int, condition: str) -> DataError:
-    return DataError(f"{problem}; {condition}, say task classification", part="y", row=row)
+    else:
+        check_count("texts", len(set(cells)), len(cells))
+        return "classification"
+    raise DataError(f"{problem}; {condition}, say task classification", part="y", row=row)
