@@ -28,7 +28,7 @@ def load(
     weights: str | int | None = None,
     part: str = "train",
 ) -> NamedDataset:
-    """Read a data set from a CSV file, NPZ or NPY files, or a folder of images.
+    """Read a data set from a file or folder of any known format.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def load_training(
     ignore: Sequence[str | int] = (),
     weights: str | int | None = None,
 ) -> tuple[Dataset, Dataset | None]:
-    """Read the data to train a network on, and those to test it on.
+    """Read the data to train a network on and the data to validate it on.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def load_training(
         file for validation needs none.
     validation
         Another file or folder with the same columns; or the fraction that `split` takes from the
-        data. If None, the test part of a folder of IDX files; other data have none then.
+        data. If None, the test part of a folder of IDX files; for other data, there is none.
     seed
         The seed of the split.
 
@@ -138,8 +138,8 @@ def load_training(
     Raises
     ------
     DataError, ArgumentError
-        As `load` and `split` do; and if the training part has only one class, or the validation
-        part has one that training doesn't have.
+        As for `load` and `split`; and if the training part has only one class, or the validation
+        part has a class that the training part doesn't have.
     """
     path = as_path("path", path)
     share: Any = validation if isinstance(validation, Real) else None
