@@ -99,15 +99,15 @@ class ReproducibleBackend(WrappedBackend):
         views = (x.view(x.raw) if self.owns(x) else x for x in leaves(carry))
         again = rebuilt(carry, views)
         assumptions = Assumptions()
-        known: list[int] = []
+        told_already: list[int] = []
 
         def tell(count: int) -> None:
-            known.append(count)
+            told_already.append(count)
             told(count)
 
         def tell_the_rest(count: int) -> None:
-            if known:
-                known.pop()
+            if told_already:
+                told_already.pop()
             else:
                 told(count)
 
