@@ -79,14 +79,10 @@ def check_lengths(name: str, x: np.ndarray, y: np.ndarray) -> None:
 
 
 def check_images(data: object, shape: Sequence[int] | None) -> None:
-    """Raise a DataError if `data` are images of another shape than a model was trained on.
+    """Raise a DataError if `data` are images of another shape than those a model was trained on.
 
-    Parameters
-    ----------
-    data
-        A data set. One that doesn't know an image shape is accepted.
-    shape
-        Height, width and channels; None if the model wasn't trained on images.
+    Accept data that don't know an image shape, and any data if the model wasn't trained on images
+    (`shape` is None).
     """
     if not isinstance(data, NamedDataset) or data.image_shape is None or shape is None:
         return

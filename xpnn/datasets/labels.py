@@ -99,16 +99,14 @@ def label_indices(name: str, y: Any, labels: np.ndarray) -> np.ndarray:
 
 
 def check_count(kind: str, distinct: int, rows: int) -> None:
-    """Raise a DataError if integers or texts have many different values, and few of each.
+    """Raise a DataError if rows hold many different values, and few of each.
 
     Parameters
     ----------
     kind
-        "integers" or "texts".
-    distinct
-        The number of different values.
-    rows
-        The number of rows.
+        What the values are: "integers" or "texts".
+    distinct, rows
+        The number of different values, and of rows.
     """
     if distinct > _MOST_CLASSES and rows < _FEWEST_EACH * distinct:
         ask = (

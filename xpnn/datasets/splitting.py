@@ -91,18 +91,18 @@ def split(
 def _stratified(
     labels: np.ndarray, order: np.ndarray, fraction: float, wanted: int
 ) -> list[np.ndarray]:
-    """Return, for each class, its rows that are for validation.
+    """Return, for each class, those of its rows that are for validation.
 
     Parameters
     ----------
     labels
-        The label of each row, in the order of `order`.
+        The label of each row in `order`.
     order
         The numbers of all rows, shuffled.
     fraction
         The share that each class gives.
     wanted
-        How many rows all classes together give; fewer if a class would keep no row for training.
+        The number of rows that all classes give; fewer if a class would keep none for training.
     """
     _, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     shares = fraction * sizes

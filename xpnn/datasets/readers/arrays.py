@@ -7,7 +7,6 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -62,7 +61,10 @@ def _read_archive(path: Path, request: Request) -> NamedDataset:
             raise DataError(
                 f"{path} must hold arrays {', '.join(names[:-1])} and {names[-1]}, got {has}"
             )
-        arrays = {each: _member(archive, each) for each in names if each not in missing}
+        arrays = {each: archive[each] for each in names if each not in missing}
+        for each, array in arrays.items():
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"{each} isn't an array")
     data = _dataset(path, arrays["x"], arrays.get("y"), request)
     if name is not None:
         data.weights = _weights(path, name, arrays[name], len(data.x))
@@ -104,13 +106,6 @@ def _read_npy(path: str | os.PathLike[str]) -> np.ndarray:
         array: np.ndarray = np.load(
             path if large else file, mmap_mode="r" if large else None, allow_pickle=False
         )
-    return array
-
-
-def _member(archive: Any, name: str) -> np.ndarray:
-    array = archive[name]
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{name} is no array")
     return array
 
 

@@ -116,18 +116,13 @@ def read_csv(path: Path, request: Request) -> NamedDataset:
         return data._replace(y=as_target(target_cells, request.task))
 
 
-def _count_columns(path: Path) -> int:
-    """Return how many cells the first row has."""
-    return len(next(_records(path), (0, []))[1])
-
-
 # takes any name, and also a device or a pipe
 FILE = Reader(
     lambda path: path.exists() and not path.is_dir(),
     read_csv,
     "a CSV file",
     weights="a column of a CSV file",
-    columns=_count_columns,
+    columns=lambda path: len(next(_records(path), (0, []))[1]),
 )
 
 

@@ -65,14 +65,9 @@ class Reader(NamedTuple):
 
 
 def check_weights(weights: np.ndarray, where: Callable[[int], str]) -> np.ndarray:
-    """Return `weights`, or raise a DataError about the first that isn't finite and >= 0.
+    """Return `weights`, or raise an error about the first that isn't finite and >= 0.
 
-    Parameters
-    ----------
-    weights
-        Shape (n,).
-    where
-        Returns the position of a row's weight in words.
+    The DataError begins with ``where(row)``, the position of that weight in words.
     """
     wrong = ~(np.isfinite(weights) & (weights >= 0))
     if wrong.any():
