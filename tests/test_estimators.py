@@ -222,8 +222,10 @@ def test_schedules_go_on_too(problem):
         same(whole, pieces)
 
 
-def test_a_pickle_goes_on_where_it_was(library):
-    backend = open_backend(library, "float64").name
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_pickle_goes_on_where_it_was(library, by_name):
+    backend = open_backend(library, "float64")
+    backend = backend.name if by_name else backend
     kind, _, x, y = PROBLEMS["values"]
     network = kind(max_iter=3, random_state=0, warm_start=True, backend=backend).fit(x, y)
     copy = pickle.loads(pickle.dumps(network))

@@ -338,6 +338,12 @@ def test_readme_lists_every_part():
     assert readme_row("schedules") >= {SCHEDULES[name].__name__ for name in shipped(SCHEDULES)} | {
         "Warmup"
     }
+    callbacks = {
+        name
+        for name, value in vars(xpnn.callbacks).items()
+        if is_class(value) and issubclass(value, xpnn.Callback)
+    }
+    assert readme_row("callbacks") == callbacks <= set(xpnn.__all__)
     for name in BACKENDS:
         assert readme_row(f"`{name}`")
 

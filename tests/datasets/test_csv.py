@@ -319,8 +319,8 @@ def test_the_task_may_be_said(file):
         (
             [f"t{i}" for i in range(21)],
             None,
-            ", column 'y': 21 different texts in 21 rows are many for classes; if they are, say "
-            "task classification",
+            ", column 'y': 21 different texts in 21 rows are many for classes; if they are "
+            "classes, say task classification",
         ),
         (
             range(21),

@@ -43,11 +43,18 @@ def test_a_format_is_a_line_of_the_table(files, monkeypatch):
     def read(path, request):
         return NamedDataset(np.loadtxt(path, ndmin=2), Y[:2], path=str(path))
 
-    spaces = Reader(lambda path: path.suffix == ".txt", read)
+    spaces = Reader(lambda path: path.suffix == ".txt", read, "a text file")
     monkeypatch.setattr(readers, "READERS", (spaces, *readers.READERS))
     (files / "t.txt").write_text("1 2\n3 4\n")
     np.testing.assert_array_equal(load("t.txt").x, [[1, 2], [3, 4]])
     assert load("d.npz").x.shape == X.shape
+    assert "x.npy,y.npy, a text file, or a folder that holds " in readers.forms()
+
+
+def test_rows_of_a_table_that_is_no_text_are_not_called_lines():
+    data = NamedDataset(X, Y, path="t.parquet", feature_names=("a", "b"), target_name="y")
+    assert data.where(3, "x", 1) == "t.parquet, row 3, column 'b'"
+    assert data.part(slice(2, 5)).where(1) == "t.parquet, row 3, column 'y'"
 
 
 @pytest.mark.parametrize(

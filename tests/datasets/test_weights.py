@@ -71,7 +71,7 @@ def test_validation_from_a_file_needs_no_weights(here):
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        ("-1", "a weight must be >= 0, got '-1'"),
+        ("-1", "a weight must be finite and >= 0, got -1.0"),
         ("nan", "a missing value ('nan')"),
         ("", "a missing value"),
         ("inf", "'inf' is not finite in float64"),

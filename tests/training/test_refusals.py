@@ -5,6 +5,7 @@ import pytest
 
 import xpnn
 from tests.helpers import ONE_HOT, Recorder, X, Y, fit_network, parameters_of, tanh_network
+from xpnn.backends import BACKENDS
 from xpnn.errors import ArgumentError, BackendError, DataError
 
 WRONG = [
@@ -21,7 +22,7 @@ WRONG = [
     ({"seed": 2**32}, ArgumentError,
      "seed must be a whole number >= 0 and <= 4294967295, got 4294967296"),
     ({"backend": "torhc"}, ArgumentError,
-     "unknown backend 'torhc'; did you mean 'torch'? (allowed: numpy, cupy, torch, jax, strict)"),
+     f"unknown backend 'torhc'; did you mean 'torch'? (allowed: {', '.join(BACKENDS)})"),
     ({"device": "cuda:7"}, BackendError,
      "backend 'numpy' has no device 'cuda:7' (devices here: cpu)"),
     ({"dtype": "float63"}, ArgumentError,

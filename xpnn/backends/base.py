@@ -22,6 +22,8 @@ DTYPES = ("float32", "float64")
 class Backend(ABC):
     """One array library on one device, at one floating-point dtype.
 
+    A backend can be pickled: the device is then found by its name, and the dtype too.
+
     Parameters
     ----------
     device
@@ -31,8 +33,18 @@ class Backend(ABC):
 
     Attributes
     ----------
+    name
+        The name by which users ask for the backend.
+    module
+        The library's module, which is imported when a backend is made.
+    namespace
+        The module with the library's array API namespace.
+    install
+        The command that installs the library, for messages.
+    library
+        The imported module.
     xp
-        The array API namespace; all formulas are computed through it.
+        The imported namespace; all formulas are computed through it.
     device
         The library's own device object, for creation functions.
     dtype
@@ -46,6 +58,7 @@ class Backend(ABC):
 
     name: ClassVar[str]
     module: ClassVar[str]
+    namespace: ClassVar[str]
     install: ClassVar[str]
 
     xp: Any
@@ -75,20 +88,27 @@ class Backend(ABC):
         """The dtype's name, "float32" or "float64"."""
         return "float64" if self.dtype == self.xp.float64 else "float32"
 
-    @abstractmethod
-    def _namespace(self) -> Any: ...
+    def _namespace(self) -> Any:
+        return importlib.import_module(self.namespace)
 
     @abstractmethod
+    def _devices(self) -> dict[str, Any]:
+        """Return the devices that this library sees, by name; the default one is the first."""
+
     def devices(self) -> tuple[str, ...]:
         """Return the names of the devices that this library sees."""
+        return tuple(self._devices())
 
-    @abstractmethod
-    def _device(self, name: str | None) -> Any: ...
-
-    def _no_device(self, name: str | None) -> BackendError:
-        given = "no device" if name is None else f"no device {name!r}"
-        has = ", ".join(self.devices()) or "none"
-        return BackendError(f"backend {self.name!r} has {given} (devices here: {has})")
+    def _device(self, name: str | None) -> Any:
+        devices = self._devices()
+        if name is None and devices:
+            return next(iter(devices.values()))
+        wanted = "cuda:0" if name == "cuda" else name
+        if wanted not in devices:
+            given = "no device" if name is None else f"no device {name!r}"
+            has = ", ".join(devices) or "none"
+            raise BackendError(f"backend {self.name!r} has {given} (devices here: {has})")
+        return devices[wanted]
 
     @property
     def card(self) -> str | None:
@@ -103,6 +123,9 @@ class Backend(ABC):
     def options(self) -> dict[str, Any]:
         """Return the arguments of `get_backend` that make an equal backend."""
         return {"backend": self.name, "device": self._device_name, "dtype": self.dtype_name}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._device_name, self.dtype_name)
 
     def blas(self) -> str:
         """Return the name of the library that multiplies matrices."""
@@ -130,10 +153,10 @@ class Backend(ABC):
         Parameters
         ----------
         values
-            None for a set that is moved as a whole and left unchanged. For a set that is moved in
-            parts, a function that returns all its values, part by part, each time it is called. A
-            part may be changed when it is moved, and the result may share its memory: the caller
-            must not touch it until the steps that use it have returned their figures.
+            None if the set is moved as a whole; it is left unchanged. If the set is moved in parts,
+            a function that returns all its values, part by part, each time it is called. A part may
+            be changed when it is moved, and the result may share its memory: the caller must not
+            touch it until the steps that use it have returned their losses.
         """
         return self.asarray
 
@@ -143,7 +166,7 @@ class Backend(ABC):
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
-        """Set what the library needs to work correctly, only within a ``with`` block.
+        """Set what the library needs to work correctly, within a ``with`` block only.
 
         NumPy's warnings are off, because a run that diverges is reported once, by its loss.
         """
@@ -157,8 +180,8 @@ class Backend(ABC):
     def fold(self, step: Step) -> Step:
         """Return ``run(carry, rows, *context)``, which steps through the rows of a 2-D array.
 
-        Each step is ``carry, outputs = step(carry, row, *context)`` with `outputs` a tuple of 0-d
-        arrays; `run` returns the last carry and, for each output, the 1-D array of its values.
+        Each step is ``carry, outputs = step(carry, row, *context)``, where `outputs` is a tuple of
+        0-d arrays; `run` returns the last carry and, for each output, the 1-D array of its values.
         """
         stack = self.xp.stack
 
@@ -181,12 +204,12 @@ class Backend(ABC):
     ) -> tuple[Any, list[tuple[Array, ...]]]:
         """Fold over several matrices of rows; return the last carry, and the outputs of each.
 
-        Nothing comes to the host. `told` is told how many steps were handed to the device.
+        Nothing comes to the host. After each matrix, `told` is called with the number of its steps.
         """
         outputs = []
         for rows in pieces:
-            carry, own = fold(carry, rows, *context)
-            outputs.append(own)
+            carry, output = fold(carry, rows, *context)
+            outputs.append(output)
             told(rows.shape[0])
         return carry, outputs
 
@@ -202,14 +225,8 @@ class WrappedBackend(Backend):
         self.name = inner.name  # type: ignore[misc]
         self.library, self.device, self.dtype = inner.library, inner.device, inner.dtype
 
-    def _namespace(self) -> Any:
-        return self.xp
-
-    def _device(self, name: str | None) -> Any:
-        return self.device
-
-    def devices(self) -> tuple[str, ...]:
-        return self.inner.devices()
+    def _devices(self) -> dict[str, Any]:
+        return self.inner._devices()
 
     @property
     def card(self) -> str | None:

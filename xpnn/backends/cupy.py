@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,23 +19,16 @@ class CupyBackend(Backend):
 
     name = "cupy"
     module = "cupy"
+    namespace = "array_api_compat.cupy"
     install = "pip install cupy-cuda13x (or cupy-cuda12x, by your driver)"
 
-    def _namespace(self) -> Any:
-        return importlib.import_module("array_api_compat.cupy")
-
-    def devices(self) -> tuple[str, ...]:
+    def _devices(self) -> dict[str, Any]:
+        cuda = self.library.cuda
         try:
-            count = self.library.cuda.runtime.getDeviceCount()
-        except self.library.cuda.runtime.CUDARuntimeError:
-            return ()
-        return tuple(f"cuda:{i}" for i in range(count))
-
-    def _device(self, name: str | None) -> Any:
-        wanted = {None: "cuda:0", "cuda": "cuda:0"}.get(name, name)
-        if wanted not in self.devices():
-            raise self._no_device(name)
-        return self.library.cuda.Device(int(wanted.removeprefix("cuda:")))
+            count = cuda.runtime.getDeviceCount()
+        except cuda.runtime.CUDARuntimeError:
+            return {}
+        return {f"cuda:{i}": cuda.Device(i) for i in range(count)}
 
     @property
     def card(self) -> str | None:

@@ -22,29 +22,20 @@ class JaxBackend(Backend):
 
     name = "jax"
     module = "jax"
+    namespace = "jax.numpy"
     install = "pip install jax"
 
-    def _namespace(self) -> Any:
-        return importlib.import_module("jax.numpy")
-
-    def devices(self) -> tuple[str, ...]:
-        return tuple(self._by_name())
-
-    def _by_name(self) -> dict[str, Any]:
+    def _devices(self) -> dict[str, Any]:
         found = {}
-        for platform, name in (("cpu", "cpu"), ("cuda", "cuda")):
+        for platform in ("cpu", "cuda"):
             with contextlib.suppress(RuntimeError):
                 for i, device in enumerate(self.library.devices(platform)):
-                    found[name if name == "cpu" and i == 0 else f"{name}:{i}"] = device
+                    found["cpu" if platform == "cpu" and i == 0 else f"{platform}:{i}"] = device
         return found
 
     def _device(self, name: str | None) -> Any:
-        if name is None:
-            return self.library.devices()[0]
-        try:
-            return self._by_name()[{"cuda": "cuda:0"}.get(name, name)]
-        except KeyError:
-            raise self._no_device(name) from None
+        # by default JAX takes a GPU if there is one
+        return self.library.devices()[0] if name is None else super()._device(name)
 
     @property
     def card(self) -> str | None:

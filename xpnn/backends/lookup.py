@@ -32,7 +32,7 @@ BACKENDS: dict[str, type[Backend]] = {
 def namespace(*arrays: Array) -> Any:
     """Return the array API namespace that `arrays` belong to."""
     found = array_api_compat.array_namespace(*arrays)
-    return torch.faster(found) if found is sys.modules.get(torch.COMPAT) else found
+    return torch.faster(found) if found is sys.modules.get(TorchBackend.namespace) else found
 
 
 def device(array: Array) -> Any:
@@ -55,16 +55,13 @@ def to_numpy(array: Any) -> np.ndarray:
 
 
 def backend_of(array: Any) -> Backend | None:
-    """Return the backend of `array`, on its device.
-
-    None for NumPy's arrays, and for what isn't an array.
-    """
+    """Return the backend of `array`, on its device; None for NumPy's arrays and other objects."""
     if isinstance(array, np.ndarray) or not array_api_compat.is_array_api_obj(array):
         return None
     for cls in BACKENDS.values():
         if cls.owns(array):
-            backends = (cls(name) for name in cls().devices())
-            return next(found for found in backends if found.device == device(array))
+            devices = cls()._devices().items()
+            return cls(next(name for name, found in devices if found == device(array)))
     return None
 
 
@@ -81,7 +78,7 @@ def get_backend(
     Parameters
     ----------
     backend
-        "numpy", "cupy", "torch", "jax" or "strict". A `Backend` is returned as it is; other
+        "numpy", "cupy", "torch", "jax" or "strict". A `Backend` is returned as it is; the other
         arguments must then be None or equal to its own.
     device
         "cpu", "cuda:0", …; the library's default if None.
@@ -103,19 +100,18 @@ def get_backend(
     if isinstance(backend, Backend):
         own = backend.options()
         given: dict[str, Any] = {"device": device, "dtype": dtype, "precision": precision}
-        if reproducible:
-            given["reproducible"] = True
+        given |= {"reproducible": True} if reproducible else {}
         for name, value in given.items():
             if value is not None and value != own.get(name):
                 raise ArgumentError(
-                    f"{name} is the backend's own where backend is a Backend, {own.get(name)!r}, "
-                    f"got {value!r}"
+                    f"{name} must be the backend's own, {own.get(name)!r}, where backend is a "
+                    f"Backend, got {value!r}"
                 )
         return backend
     if not isinstance(backend, str) or backend not in BACKENDS:
         raise unknown("backend", backend, BACKENDS)
     if precision is not None and not reproducible:
-        raise ArgumentError(f"precision is that of reproducible=True, got {precision!r} without it")
+        raise ArgumentError(f"precision needs reproducible=True, got {precision!r} without it")
     inner = BACKENDS[backend](device, "float32" if dtype is None else dtype)
     if not reproducible:
         return inner
@@ -123,7 +119,7 @@ def get_backend(
 
 
 class BackendInfo(NamedTuple):
-    """What `describe` says of a backend on this machine."""
+    """What `describe` says about a backend on this machine."""
 
     name: str
     installed: bool

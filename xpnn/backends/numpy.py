@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import array_api_compat
@@ -18,18 +17,11 @@ class NumpyBackend(Backend):
 
     name = "numpy"
     module = "numpy"
+    namespace = "array_api_compat.numpy"
     install = "pip install numpy"
 
-    def _namespace(self) -> Any:
-        return importlib.import_module("array_api_compat.numpy")
-
-    def devices(self) -> tuple[str, ...]:
-        return ("cpu",)
-
-    def _device(self, name: str | None) -> Any:
-        if name not in (None, "cpu"):
-            raise self._no_device(name)
-        return "cpu"
+    def _devices(self) -> dict[str, Any]:
+        return {"cpu": "cpu"}
 
     def blas(self) -> str:
         config: Any = np.show_config(mode="dicts")

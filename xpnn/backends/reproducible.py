@@ -41,7 +41,11 @@ class ReproducibleBackend(WrappedBackend):
         with inner.scope():
             super().__init__(inner, reproducible.namespace(inner.xp, precision=precision))
             self.xp.probe(inner.device)
-        self._looks = not inner.apart  # whether steps look at conditions instead of assuming them
+        # whether steps look at the conditions of a product instead of assuming them
+        self._looks = not inner.apart
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.inner, self.xp.precision)
 
     def options(self) -> dict[str, Any]:
         return {**super().options(), "reproducible": True, "precision": self.xp.precision}
@@ -94,17 +98,17 @@ class ReproducibleBackend(WrappedBackend):
         # kept for a second try: steps change the carry that they own, never what a view shows
         views = (x.view(x.raw) if self.owns(x) else x for x in leaves(carry))
         again = rebuilt(carry, views)
-        assumptions, known = Assumptions(), 0
+        assumptions = Assumptions()
+        told_already: list[int] = []
 
         def tell(count: int) -> None:
-            nonlocal known
-            known += 1
+            told_already.append(count)
             told(count)
 
         def tell_the_rest(count: int) -> None:
-            nonlocal known
-            known -= 1
-            if known < 0:
+            if told_already:
+                told_already.pop()
+            else:
                 told(count)
 
         with contextlib.suppress(WrongAssumptionError):

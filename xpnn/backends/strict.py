@@ -1,4 +1,4 @@
-"""array-api-strict, which has only what the standard has."""
+"""array-api-strict, on the CPU."""
 
 from __future__ import annotations
 
@@ -18,28 +18,17 @@ class StrictBackend(Backend):
 
     name = "strict"
     module = "array_api_strict"
+    namespace = "array_api_strict"
     install = "pip install array-api-strict"
 
-    def _namespace(self) -> Any:
-        return self.library
-
-    def devices(self) -> tuple[str, ...]:
-        return tuple(self._by_name())
-
-    def _by_name(self) -> dict[str, Any]:
+    def _devices(self) -> dict[str, Any]:
         info = self.library.__array_namespace_info__()
         full = [d for d in info.devices() if {"float64", "int64"} <= info.dtypes(device=d).keys()]
         return {re.sub(r"^CPU_DEVICE$", "cpu", str(d).split("'")[1]): d for d in full}
 
-    def _device(self, name: str | None) -> Any:
-        try:
-            return self._by_name()["cpu" if name is None else name]
-        except KeyError:
-            raise self._no_device(name) from None
-
     @property
     def apart(self) -> bool:
-        return self.device != self._by_name()["cpu"]  # type: ignore[no-any-return]
+        return self.device != self._devices()["cpu"]  # type: ignore[no-any-return]
 
     def blas(self) -> str:
         return "NumPy's"

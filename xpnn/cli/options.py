@@ -13,14 +13,12 @@ from xpnn._core.registry import WANTED
 from xpnn.backends import BACKENDS, DTYPES, Backend, get_backend
 from xpnn.datasets import Dataset, load
 from xpnn.datasets.checks import check_images
+from xpnn.datasets.readers import forms
 from xpnn.errors import ArgumentError
 from xpnn.model import Sequential
 from xpnn.settings import FIELDS, Settings, types_of
 
-DATA = (
-    "a CSV file, an NPZ file, x.npy,y.npy, a folder with a folder of PNG images for each class, "
-    "or a folder with IDX files as MNIST's"
-)
+DATA = forms()
 MODEL = "a file that xpnn train --save wrote"
 
 

@@ -31,7 +31,7 @@ def as_dataset(name: str, data: Any, labels: np.ndarray | None = None) -> Datase
     Parameters
     ----------
     name
-        What messages call it.
+        What messages call `data`.
     data
         A `Dataset`, or a pair of arrays of any library.
     labels
@@ -43,8 +43,8 @@ def as_dataset(name: str, data: Any, labels: np.ndarray | None = None) -> Datase
         If `data` isn't a pair.
     DataError
         If x isn't two-dimensional, y has more than two dimensions, x and y differ in length, one
-        of them isn't numeric, there is a NaN or an infinity, or x has an integer that float64
-        can't hold.
+        of them isn't numeric, there is a NaN or an infinity, or there is an integer in x, or in
+        two-dimensional y, that float64 can't hold.
     """
     x, y = as_pair(name, data)
     with located(data):
@@ -79,14 +79,10 @@ def check_lengths(name: str, x: np.ndarray, y: np.ndarray) -> None:
 
 
 def check_images(data: object, shape: Sequence[int] | None) -> None:
-    """Raise a DataError if `data` are images of another shape than a model was trained on.
+    """Raise a DataError if `data` are images of another shape than those a model was trained on.
 
-    Parameters
-    ----------
-    data
-        A data set. One that doesn't know an image shape is accepted.
-    shape
-        Height, width and channels; None if the model wasn't trained on images.
+    Accept data that don't know an image shape, and any data if the model wasn't trained on images
+    (`shape` is None).
     """
     if not isinstance(data, NamedDataset) or data.image_shape is None or shape is None:
         return
@@ -119,7 +115,7 @@ def _numeric(name: str, values: Any) -> np.ndarray:
 def _check(
     name: str, array: np.ndarray, wrong: Callable[[np.ndarray], np.ndarray], wanted: str
 ) -> None:
-    """Raise a DataError that names the first value that is `wrong`, and what it must be."""
+    """Raise a DataError about the first value that is `wrong`, which must be `wanted`."""
     for first, rows in blocks(array):
         found = wrong(rows)
         if found.any():

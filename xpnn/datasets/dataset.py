@@ -39,11 +39,15 @@ class NamedDataset(Dataset):
         As for `Dataset`.
     path
         The file or folder that it was read from.
-    feature_names, target_name
-        The names of the columns of a table.
+    feature_names
+        The names of the columns of x, if the file is a table.
+    target_name
+        The name of the column of y, if the file is a table.
     rows
-        The position of each row: its line in a table, its number in an array, or the file of an
-        image. If None, rows are counted from 0.
+        The position of each row: its number, or the file of an image. If None, rows are counted
+        from 0.
+    row_name
+        What messages call the position of a row: "line" for the lines of a text file.
     image_shape
         Height, width and channels, if the rows of x are images.
     weights
@@ -52,7 +56,7 @@ class NamedDataset(Dataset):
 
     Attributes
     ----------
-    path, feature_names, target_name, rows, image_shape, weights
+    path, feature_names, target_name, rows, row_name, image_shape, weights
         As given.
     """
 
@@ -60,6 +64,7 @@ class NamedDataset(Dataset):
     feature_names: tuple[str, ...] | None = None
     target_name: str | None = None
     rows: np.ndarray | None = None
+    row_name: str = "row"
     image_shape: tuple[int, int, int] | None = None
     weights: np.ndarray | None = None
 
@@ -72,14 +77,15 @@ class NamedDataset(Dataset):
         feature_names: tuple[str, ...] | None = None,
         target_name: str | None = None,
         rows: np.ndarray | None = None,
+        row_name: str = "row",
         image_shape: tuple[int, int, int] | None = None,
         weights: np.ndarray | None = None,
     ) -> Self:
         """Return the pair (x, y) with the rest as attributes."""
         self = super().__new__(cls, x, y)
-        self.path, self.rows, self.image_shape = path, rows, image_shape
+        self.path, self.rows, self.row_name = path, rows, row_name
         self.feature_names, self.target_name = feature_names, target_name
-        self.weights = weights
+        self.image_shape, self.weights = image_shape, weights
         return self
 
     def _replace(self, **arrays: Any) -> Self:
@@ -92,7 +98,7 @@ class NamedDataset(Dataset):
         return self.rows if self.rows is not None and self.rows.dtype.kind == "U" else None
 
     def where(self, row: int | None, part: str = "y", column: int | None = None) -> str:
-        """Return in words where a row, a column or a value of an array is in the file.
+        """Return the position of a row, a column or a value in the file, in words.
 
         Parameters
         ----------
@@ -107,9 +113,10 @@ class NamedDataset(Dataset):
             row = int(self.rows[row])
         if self.feature_names is None:
             return f"{self.path}, {position(part, row, column)}"
-        if part == "y":
-            return place(self.path, row, self.target_name)
-        return place(self.path, row, None if column is None else self.feature_names[column])
+        name = self.target_name if part == "y" else None
+        if column is not None:
+            name = self.feature_names[column]
+        return place(self.path, row, name, self.row_name)
 
     def part(self, rows: np.ndarray | slice) -> Self:
         """Return the data set with only some of its rows, which keep their positions."""
@@ -125,17 +132,19 @@ class NamedDataset(Dataset):
         return type(self)(self.x[rows], self.y[rows], **about)
 
 
-def place(path: str | os.PathLike[str], line: int | None, column: str | None = None) -> str:
-    """Return in words where a cell, a line or a column of a table is."""
+def place(
+    path: str | os.PathLike[str], row: int | None, column: str | None = None, row_name: str = "line"
+) -> str:
+    """Return the position of a cell, a row or a column in a table, in words."""
     words = [str(path)]
-    words += [] if line is None else [f"line {line}"]
+    words += [] if row is None else [f"{row_name} {row}"]
     words += [] if column is None else [f"column {column!r}"]
     return ", ".join(words)
 
 
 @contextlib.contextmanager
 def located(data: object) -> Iterator[None]:
-    """Add file, line and column to a DataError about a row or a column of `data`.
+    """Begin a DataError about a row or a column of `data` with its position in the file.
 
     An error about data that weren't read from a file stays as it is.
     """

@@ -11,7 +11,7 @@ from xpnn.errors import ArgumentError, DataError, position
 
 TASKS = ("classification", "regression")
 
-# integers and texts are classes, unless there are many different ones and few of each
+# integers and texts are classes unless there are many different ones and few of each
 _MOST_CLASSES, _FEWEST_EACH = 20, 10
 
 # how many labels a message lists
@@ -35,7 +35,7 @@ def as_labels(y: Any) -> np.ndarray | None:
 
 
 def check_labels(labels: Any) -> np.ndarray:
-    """Return `labels`, one for each class in order, as int64 or strings of shape (classes,).
+    """Return `labels`, one for each class in order, as `as_labels` does, of shape (classes,).
 
     Raises
     ------
@@ -99,22 +99,20 @@ def label_indices(name: str, y: Any, labels: np.ndarray) -> np.ndarray:
 
 
 def check_count(kind: str, distinct: int, rows: int) -> None:
-    """Raise a DataError if integers or texts have many different values, and few of each.
+    """Raise a DataError if rows hold many different values, and few of each.
 
     Parameters
     ----------
     kind
-        "integers" or "texts".
-    distinct
-        How many different values there are.
-    rows
-        How many rows there are.
+        What the values are: "integers" or "texts".
+    distinct, rows
+        The number of different values, and of rows.
     """
     if distinct > _MOST_CLASSES and rows < _FEWEST_EACH * distinct:
         ask = (
             "may be classes or values; say which: task classification or regression"
             if kind == "integers"
-            else "are many for classes; if they are, say task classification"
+            else "are many for classes; if they are classes, say task classification"
         )
         raise DataError(f"{distinct} different {kind} in {rows} rows {ask}", part="y")
 

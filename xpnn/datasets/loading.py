@@ -11,7 +11,7 @@ from xpnn._core.files import as_path
 from xpnn.datasets.checks import check_images
 from xpnn.datasets.dataset import Dataset, NamedDataset, located
 from xpnn.datasets.labels import TASKS, distinct, label_indices
-from xpnn.datasets.readers import reader_of
+from xpnn.datasets.readers import READERS, reader_of
 from xpnn.datasets.readers.reader import PARTS, Request, reading
 from xpnn.datasets.splitting import split
 from xpnn.errors import ArgumentError, DataError, unknown
@@ -28,7 +28,7 @@ def load(
     weights: str | int | None = None,
     part: str = "train",
 ) -> NamedDataset:
-    """Read a data set from a CSV file, NPZ or NPY files, or a folder of images.
+    """Read a data set from a file or folder of any known format.
 
     Parameters
     ----------
@@ -101,11 +101,9 @@ def load(
         raise ArgumentError("features must name at least one column, got none")
     with reading(path):
         reader = reader_of(path)
-        if weights is not None and not reader.weighted:
-            raise ArgumentError(
-                "weights must be a column of a CSV file or an array of an NPZ file, got "
-                f"{weights!r} of {path}"
-            )
+        if weights is not None and not reader.weights:
+            allowed = " or ".join(reader.weights for reader in reversed(READERS) if reader.weights)
+            raise ArgumentError(f"weights must be {allowed}, got {weights!r} of {path}")
         return reader.read(path, request)
 
 
@@ -120,7 +118,7 @@ def load_training(
     ignore: Sequence[str | int] = (),
     weights: str | int | None = None,
 ) -> tuple[Dataset, Dataset | None]:
-    """Read the data to train a network on, and those to test it on.
+    """Read the data to train a network on and the data to validate it on.
 
     Parameters
     ----------
@@ -129,7 +127,7 @@ def load_training(
         file for validation needs none.
     validation
         Another file or folder with the same columns; or the fraction that `split` takes from the
-        data. If None, the test part of a folder of IDX files; other data have none then.
+        data. If None, the test part of a folder of IDX files; for other data, there is none.
     seed
         The seed of the split.
 
@@ -140,8 +138,8 @@ def load_training(
     Raises
     ------
     DataError, ArgumentError
-        As `load` and `split` do; and if the training part has only one class, or the validation
-        part has one that training doesn't have.
+        As for `load` and `split`; and if the training part has only one class, or the validation
+        part has a class that the training part doesn't have.
     """
     path = as_path("path", path)
     share: Any = validation if isinstance(validation, Real) else None

@@ -18,12 +18,12 @@ from xpnn.errors import ArgumentError, DataError, integer
 def split(
     data: Dataset | tuple[Any, Any], fraction: float, *, seed: int = 0
 ) -> tuple[Dataset, Dataset]:
-    """Cut a validation part of ``round(fraction * n)`` rows off a data set, at random.
+    """Split ``round(fraction * n)`` rows, drawn at random, off a data set for validation.
 
     Class labels are stratified: each class gives its share, by the method of the largest
     remainder, and keeps at least one row for training. Both parts keep the order of the rows. The
-    random numbers are a stream of their own, so that those of a run stay what they would be without
-    a split.
+    rows are drawn from a stream of random numbers of their own: a run draws the same numbers as
+    without a split.
 
     Parameters
     ----------
@@ -47,9 +47,9 @@ def split(
         If x or y has no axis of rows, or they differ in length.
     """
     seed = integer("seed", seed, minimum=0, maximum=2**32 - 1)
-    # checked before float(), which would read a text such as "0.2" too
+    # checked before float(), which also reads a text such as "0.2"
     given: object = fraction
-    if isinstance(given, bool) or not (isinstance(given, Real) and 0 < fraction < 1):
+    if not (isinstance(given, Real) and 0 < fraction < 1):
         raise ArgumentError(f"validation must be a fraction > 0 and < 1, got {fraction!r}")
     fraction = float(fraction)
     x, y = as_pair("data", data)
@@ -91,18 +91,18 @@ def split(
 def _stratified(
     labels: np.ndarray, order: np.ndarray, fraction: float, wanted: int
 ) -> list[np.ndarray]:
-    """Return, for each class, its rows that are for validation.
+    """Return, for each class, those of its rows that are for validation.
 
     Parameters
     ----------
     labels
-        The label of each row, in the order of `order`.
+        The label of each row in `order`.
     order
         The numbers of all rows, shuffled.
     fraction
         The share that each class gives.
     wanted
-        How many rows all classes give together, if each keeps a row for training.
+        The number of rows that all classes give; fewer if a class would keep none for training.
     """
     _, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     shares = fraction * sizes

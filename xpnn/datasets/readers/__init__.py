@@ -8,7 +8,7 @@ from xpnn.datasets.readers import arrays, csv, idx, images
 from xpnn.datasets.readers.reader import Reader
 from xpnn.errors import DataError
 
-__all__ = ["READERS", "Reader", "arrays", "csv", "idx", "images", "reader_of"]
+__all__ = ["READERS", "Reader", "arrays", "csv", "forms", "idx", "images", "reader_of"]
 
 # the first that takes a path reads it; CSV is the last, because such a file may have any name
 READERS: tuple[Reader, ...] = (
@@ -42,8 +42,15 @@ def reader_of(path: Path) -> Reader:
         hint = f"; {stray} is not a PNG image"
     elif within is not None:
         hint = f"; give {within}, which does"
-    held = ", nor ".join(reader.folder for reader in READERS if reader.folder is not None)
+    held = ", nor ".join(reader.form for reader in READERS if reader.folder)
     raise DataError(f"{path} holds neither {held}{hint}")
+
+
+def forms() -> str:
+    """Return what data may be read from, in words; CSV first."""
+    files = ", ".join(reader.form for reader in reversed(READERS) if not reader.folder)
+    folders = ", or ".join(reader.form for reader in reversed(READERS) if reader.folder)
+    return f"{files}, or a folder that holds {folders}"
 
 
 def _taking(path: Path) -> Reader | None:

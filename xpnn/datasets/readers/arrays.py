@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from xpnn._core.mapped import EXACT
 from xpnn.datasets.dataset import NamedDataset, located
 from xpnn.datasets.labels import as_labels, check_count
-from xpnn.datasets.readers.reader import Reader, Request, no_target, reading
+from xpnn.datasets.readers.reader import Reader, Request, check_weights, reading
 from xpnn.errors import ArgumentError, DataError, position
 
 # larger NPY files are mapped
@@ -45,20 +44,43 @@ def _read_file(path: Path, request: Request) -> NamedDataset:
 
 
 def _read_archive(path: Path, request: Request) -> NamedDataset:
-    arrays = _read_npz(path, request)
+    import zipfile
+
+    name = None if request.weights is None else str(request.weights)
+    if name in ("x", "y"):
+        raise ArgumentError(f"weights must be another array than x and y, got {name!r}")
+    names = ["x", "y"] if name is None else ["x", "y", name]
+    with reading(path), path.open("rb") as file, _parsing(path, "NPZ"):
+        # checked first, because NumPy doesn't close a file that turns out to be no archive
+        with zipfile.ZipFile(file):
+            file.seek(0)
+            archive = np.load(file, allow_pickle=False)
+        missing = [each for each in names if each not in archive.files]
+        if missing and not (missing == ["y"] and request.target is None):
+            has = ", ".join(archive.files) or "none"
+            raise DataError(
+                f"{path} must hold arrays {', '.join(names[:-1])} and {names[-1]}, got {has}"
+            )
+        arrays = {each: archive[each] for each in names if each not in missing}
+        for each, array in arrays.items():
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"{each} isn't an array")
     data = _dataset(path, arrays["x"], arrays.get("y"), request)
-    if request.weights is not None:
-        name = str(request.weights)
+    if name is not None:
         data.weights = _weights(path, name, arrays[name], len(data.x))
     return data
 
 
-PAIR = Reader(_is_pair, _read_pair)
-FOLDER = Reader(lambda path: (path / "x.npy").is_file(), _read_folder, "x.npy and y.npy")
-NPY = Reader(lambda path: path.is_file() and path.suffix.lower() == ".npy", _read_file)
-NPZ = Reader(
-    lambda path: path.is_file() and path.suffix.lower() == ".npz", _read_archive, weighted=True
+def _ends_in(suffix: str) -> Callable[[Path], bool]:
+    return lambda path: path.is_file() and path.suffix.lower() == suffix
+
+
+PAIR = Reader(_is_pair, _read_pair, "x.npy,y.npy")
+FOLDER = Reader(
+    lambda path: (path / "x.npy").is_file(), _read_folder, "x.npy and y.npy", folder=True
 )
+NPY = Reader(_ends_in(".npy"), _read_file, "x.npy to predict from")
+NPZ = Reader(_ends_in(".npz"), _read_archive, "an NPZ file", weights="an array of an NPZ file")
 
 
 @contextlib.contextmanager
@@ -87,39 +109,6 @@ def _read_npy(path: str | os.PathLike[str]) -> np.ndarray:
     return array
 
 
-def _read_npz(path: Path, request: Request) -> dict[str, np.ndarray]:
-    """Return x, y, and the weights if they are asked for, by the names of the arrays.
-
-    y may be missing if no target is asked for.
-    """
-    import zipfile
-
-    own = [] if request.weights is None else [str(request.weights)]
-    if own in (["x"], ["y"]):
-        raise ArgumentError(f"weights must be another array than x and y, got {own[0]!r}")
-    with reading(path), path.open("rb") as file, _parsing(path, "NPZ"):
-        # checked first, because NumPy doesn't close a file that turns out to be no archive
-        with zipfile.ZipFile(file):
-            file.seek(0)
-            archive = np.load(file, allow_pickle=False)
-        names, found = ["x", "y", *own], archive.files
-        if not set(names) - {"y"} <= set(found) or (
-            request.target is not None and "y" not in found
-        ):
-            has = ", ".join(found) or "none"
-            raise DataError(
-                f"{path} must hold arrays {', '.join(names[:-1])} and {names[-1]}, got {has}"
-            )
-        return {name: _member(archive, name) for name in names if name in found}
-
-
-def _member(archive: Any, name: str) -> np.ndarray:
-    array = archive[name]
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{name} is no array")
-    return array
-
-
 def _dataset(path: Path, x: np.ndarray, y: np.ndarray | None, request: Request) -> NamedDataset:
     if x.ndim > 2:
         x = x.reshape(len(x), math.prod(x.shape[1:]))
@@ -130,7 +119,7 @@ def _dataset(path: Path, x: np.ndarray, y: np.ndarray | None, request: Request) 
     if not len(x):
         raise DataError(f"{path}: x has no rows")
     if y is None:
-        return NamedDataset(x, no_target(x), path=str(path))
+        return NamedDataset(x, np.empty((len(x), 0)), path=str(path))
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim not in (1, 2) or len(x) != len(y):
@@ -149,16 +138,7 @@ def _weights(path: Path, name: str, weights: np.ndarray, count: int) -> np.ndarr
             f"shape {weights.shape}"
         )
     values = weights.reshape(count).astype(np.float64)
-    wrong = ~(np.isfinite(values) & (values >= 0))
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise DataError(
-            f"a weight must be finite and >= 0, got {values[row]}",
-            part="weights",
-            row=row,
-            place=f"{path}, {position(name, row)}",
-        )
-    return values
+    return check_weights(values, lambda row: f"{path}, {position(name, row)}")
 
 
 def _target(path: Path, y: np.ndarray, task: str | None) -> np.ndarray:

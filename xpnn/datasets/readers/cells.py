@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import operator
 import re
 from collections.abc import Sequence
 
@@ -37,7 +39,7 @@ def finite_number(cell: str) -> float:
 
 
 def numbers_in(cells: Sequence[str]) -> list[float]:
-    """Return the numbers in cells; the error for one that can't be used has its column."""
+    """Return the numbers in a row of cells; an error about one of them has its `column`."""
     try:
         # the common case, fast: finite numbers that are far below 2**53
         numbers = list(map(float, cells))
@@ -55,14 +57,6 @@ def numbers_in(cells: Sequence[str]) -> list[float]:
     return numbers
 
 
-def as_weight(cell: str) -> float:
-    """Return the weight in a cell, or raise a DataError that says what is wrong with it."""
-    number = finite_number(cell)
-    if number < 0:
-        raise DataError(f"a weight must be >= 0, got {shown(cell)}")
-    return number
-
-
 def _number(cell: str) -> float | None:
     # float reads 1_000 as a number
     if "_" in cell:
@@ -76,16 +70,6 @@ def _number(cell: str) -> float | None:
 def is_number(cell: str) -> bool:
     """Return whether a cell holds a number with a decimal point, finite or not."""
     return _number(cell) is not None
-
-
-def _is_int64(cell: str) -> bool:
-    # Python refuses to read thousands of digits
-    return (
-        len(cell) <= 20
-        and _INTEGER.fullmatch(cell) is not None
-        and str(int(cell)) == cell
-        and -(2**63) <= int(cell) < 2**63
-    )
 
 
 def is_text(cell: str) -> bool:
@@ -134,16 +118,15 @@ def as_target(cells: Sequence[str], task: str | None) -> np.ndarray:
     if "" in cells:
         raise DataError("a missing value", part="y", row=cells.index(""))
     if (task or _task(cells)) == "classification":
-        if all(map(_is_int64, cells)):
-            return np.array([int(cell) for cell in cells], np.int64)
+        with contextlib.suppress(OverflowError, ValueError):
+            labels = np.array(list(map(int, cells)), np.int64)
+            if all(map(operator.eq, map(str, labels.tolist()), cells)):
+                return labels
         return np.array(cells)
-    values = np.empty(len(cells))
-    for row, cell in enumerate(cells):
-        try:
-            values[row] = finite_number(cell)
-        except DataError as error:
-            raise DataError(error.problem, part="y", row=row) from None
-    return values
+    try:
+        return np.array(numbers_in(cells))
+    except DataError as error:
+        raise DataError(error.problem, part="y", row=error.column) from None
 
 
 def _task(cells: Sequence[str]) -> str:
@@ -156,7 +139,8 @@ def _task(cells: Sequence[str]) -> str:
     others = [row for row, number in enumerate(numbers) if number is None]
     if set(others) <= set(missing):
         return "regression"
-    first = others[0]
+    row, condition = others[0], "if all are labels"
+    problem = f"{shown(cells[row])} is not a number"
     values = (
         cell
         for cell, number in zip(cells, numbers, strict=True)
@@ -164,24 +148,20 @@ def _task(cells: Sequence[str]) -> str:
     )
     value = next(values, None)
     if value is not None:
-        problem = f"{shown(cells[first])} is not a number, as {value} in the same column is"
-        raise _undecided(problem, first, "if all are labels")
-    if missing:
-        problem = f"a missing value ({cells[missing[0]]!r})"
-        raise _undecided(problem, missing[0], "if it is a label")
-    if all(map(_OTHER_NUMBER.fullmatch, cells)):
-        problem = f"{shown(cells[first])} is not a number{_hint(cells[first])}"
-        raise _undecided(problem, first, "if all are labels")
-    if others == list(range(1, len(cells))):
+        problem += f", as {value} in the same column is"
+    elif missing:
+        row, condition = missing[0], "if it is a label"
+        problem = f"a missing value ({cells[row]!r})"
+    elif all(map(_OTHER_NUMBER.fullmatch, cells)):
+        problem += _hint(cells[row])
+    elif others == list(range(1, len(cells))):
         raise DataError(
             f"{shown(cells[0])} is a number, and all cells below are text: if it is the name of "
             "the column, say header yes; if a label, task classification",
             part="y",
             row=0,
         )
-    check_count("texts", len(set(cells)), len(cells))
-    return "classification"
-
-
-def _undecided(problem: str, row: int, condition: str) -> DataError:
-    return DataError(f"{problem}; {condition}, say task classification", part="y", row=row)
+    else:
+        check_count("texts", len(set(cells)), len(cells))
+        return "classification"
+    raise DataError(f"{problem}; {condition}, say task classification", part="y", row=row)

@@ -9,20 +9,20 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from xpnn.datasets.dataset import NamedDataset, located, place
 from xpnn.datasets.readers.cells import (
     as_target,
-    as_weight,
     is_missing,
     is_number,
     is_text,
     numbers_in,
     shown,
 )
-from xpnn.datasets.readers.reader import Reader, Request, no_target, reading
+from xpnn.datasets.readers.reader import Reader, Request, check_weights, reading
 from xpnn.errors import ArgumentError, DataError, unknown
 
 # how the error handler "surrogateescape" shows bytes that aren't UTF-8
@@ -47,34 +47,34 @@ def read_csv(path: Path, request: Request) -> NamedDataset:
         If the request names a column that isn't there, or one column for two purposes.
     """
     records = _records(path)
-    first, second = next(records, None), next(records, None)
-    if first is None:
+    begin = list(itertools.islice(records, 2))
+    if not begin:
         raise DataError(f"{path} holds nothing but blank lines")
-    width, header = len(first[1]), request.header
+    width, header = len(begin[0][1]), request.header
     if header is None:
-        header = _is_header(first[1], None if second is None else second[1])
-    names = _names(path, *first) if header else [str(i + 1) for i in range(width)]
+        header = _is_header(*(cells for _, cells in begin))
+    names = _names(path, *begin[0]) if header else [str(i + 1) for i in range(width)]
     features, target, weights = _columns(path, names, header, request)
-    pick = _picker(features)
+    columns = [*features] if weights is None else [*features, weights]
+    # of one column, itemgetter returns the cell and not a tuple
+    pick: Callable[[Sequence[str]], Sequence[str]] = (
+        operator.itemgetter(*columns) if len(columns) > 1 else lambda row: [row[columns[0]]]
+    )
 
     # arrays of machine numbers, as large files would take several times the memory as lists
     numbers, lines, row_weights = array("d"), array("q"), array("d")
     target_cells = []
-    begin = [record for record in (first, second) if record is not None]
-    records = itertools.chain(begin[1:] if header else begin, records)
+    records = itertools.chain(begin[header:], records)
     for line, row in records:
         if len(row) != width:
             found = "1 cell" if len(row) == 1 else f"{len(row)} cells"
             raise DataError(f"{found}, where the first row has {width}", place=place(path, line))
         try:
-            numbers.extend(numbers_in(pick(row)))
-            if weights is not None:
-                row_weights.append(as_weight(row[weights]))
+            values = numbers_in(pick(row))
         except DataError as error:
-            part = "weights" if error.column is None else "x"
-            column = weights if error.column is None else features[error.column]
-            assert column is not None
-            below = next(records, (0, []))[1] if part == "x" and not lines else []
+            index = cast("int", error.column)
+            column, is_weight = columns[index], index == len(features)
+            below = [] if is_weight or lines else next(records, (0, []))[1]
             if len(below) == width and is_text(row[column]) and is_text(below[column]):
                 raise DataError(
                     f"column {names[column]!r} holds text, such as {shown(row[column])}; "
@@ -83,43 +83,46 @@ def read_csv(path: Path, request: Request) -> NamedDataset:
                 ) from None
             raise DataError(
                 error.problem,
-                part=part,
+                part="weights" if is_weight else "x",
                 row=len(lines),
-                column=error.column,
+                column=None if is_weight else index,
                 place=place(path, line, names[column]),
             ) from None
+        if weights is not None:
+            row_weights.append(values.pop())
+        numbers.extend(values)
         lines.append(line)
         if target is not None:
             target_cells.append(row[target])
     if not lines:
         raise DataError(f"{path} has a header, and no rows below it")
-    x = np.array(numbers, np.float64).reshape(len(lines), len(features))
     data = NamedDataset(
-        x,
-        no_target(x),
+        np.array(numbers, np.float64).reshape(len(lines), len(features)),
+        np.empty((len(lines), 0)),
         path=str(path),
         feature_names=tuple(names[i] for i in features),
         target_name=None if target is None else names[target],
         rows=np.array(lines, np.int64),
-        weights=None if weights is None else np.array(row_weights, np.float64),
+        row_name="line",
     )
+    if weights is not None:
+        name = names[weights]
+        data.weights = check_weights(
+            np.array(row_weights, np.float64), lambda row: place(path, lines[row], name)
+        )
     if target is None:
         return data
     with located(data):
         return data._replace(y=as_target(target_cells, request.task))
 
 
-def _count_columns(path: Path) -> int:
-    """Return how many cells the first row has."""
-    return len(next(_records(path), (0, []))[1])
-
-
 # takes any name, and also a device or a pipe
 FILE = Reader(
     lambda path: path.exists() and not path.is_dir(),
     read_csv,
-    weighted=True,
-    columns=_count_columns,
+    "a CSV file",
+    weights="a column of a CSV file",
+    columns=lambda path: len(next(_records(path), (0, []))[1]),
 )
 
 
@@ -180,8 +183,8 @@ def _text(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[str]:
 # columns
 
 
-def _is_header(first: Sequence[str], second: Sequence[str] | None) -> bool:
-    """Return whether the first row holds names: some text is above a number.
+def _is_header(first: Sequence[str], second: Sequence[str] | None = None) -> bool:
+    """Return whether the first row holds names: one of its cells is text above a number.
 
     The only row of a file holds names if none of its cells is a number.
     """
@@ -194,7 +197,7 @@ def _is_header(first: Sequence[str], second: Sequence[str] | None) -> bool:
 
 
 def _names(path: Path, line: int, names: list[str]) -> list[str]:
-    """Return the names of the columns, or raise if one is empty or there twice."""
+    """Return the names of the columns, or raise if one is empty or occurs twice."""
     for i, name in enumerate(names):
         if not name:
             problem = f"column {i + 1} has no name (an index should not be there)"
@@ -232,15 +235,6 @@ def _columns(
     if not features:
         raise DataError(f"{path} has no column for features, only {', '.join(names)}")
     return features, target, weights
-
-
-def _picker(columns: Sequence[int]) -> Callable[[Sequence[str]], Sequence[str]]:
-    """Return a function that returns the cells of these columns of a row."""
-    if len(columns) > 1:
-        return operator.itemgetter(*columns)
-    # `itemgetter` of one column returns the cell, not a tuple
-    only = columns[0]
-    return lambda row: (row[only],)
 
 
 def _position(what: str, column: str | int | None, names: Sequence[str]) -> int | None:

@@ -13,20 +13,19 @@ import numpy as np
 from xpnn._core.files import as_path
 from xpnn._core.mapped import pixels_as_floats
 from xpnn.datasets.dataset import Dataset, NamedDataset
-from xpnn.datasets.readers.reader import Reader, Request, reading
+from xpnn.datasets.readers.reader import Reader, reading
 from xpnn.errors import DataError
 
 _DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 _MOST_DIMENSIONS = 64
 
-# the names that `_find` looks for
+# the names that `_read_array` looks for
 _NAME = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?$")
-_STEMS = {"train": "train", "test": "t10k"}
 
 _MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 
-# MD5 of the gzipped files, as they have been served since 2018
+# MD5 sums of the gzipped files, as they have been served since 2018
 _MNIST_MD5 = {
     "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
     "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
@@ -126,26 +125,18 @@ def _takes(folder: Path) -> bool:
     return folder.is_dir() and any(_NAME.match(p.name) and p.is_file() for p in folder.iterdir())
 
 
-def _read(folder: Path, request: Request) -> NamedDataset:
-    return _read_part(folder, request.part)
-
-
-FOLDER = Reader(_takes, _read, "IDX files such as train-images-idx3-ubyte.gz", parts=True)
+FOLDER = Reader(
+    _takes,
+    lambda folder, request: _read_part(folder, request.part),
+    "IDX files such as train-images-idx3-ubyte.gz",
+    folder=True,
+    parts=True,
+)
 
 
 def _read_part(folder: Path, part: str) -> NamedDataset:
-    images_path = _find(folder, f"{_STEMS[part]}-images", 3)
-    labels_path = _find(folder, f"{_STEMS[part]}-labels", 1)
-    images, labels = read_idx(images_path), read_idx(labels_path)
-    for path, array, ndim, kind in (
-        (images_path, images, 3, "images"),
-        (labels_path, labels, 1, "labels"),
-    ):
-        if array.ndim != ndim or array.dtype != np.uint8:
-            raise DataError(
-                f"{path} must hold {kind}, {ndim}-dimensional and unsigned bytes, "
-                f"got {array.ndim}-dimensional {array.dtype}"
-            )
+    images_path, images = _read_array(folder, part, "images", 3)
+    labels_path, labels = _read_array(folder, part, "labels", 1)
     if len(images) != len(labels):
         raise DataError(
             f"{images_path} holds {len(images)} images, but {labels_path} {len(labels)} labels"
@@ -159,14 +150,22 @@ def _read_part(folder: Path, part: str) -> NamedDataset:
     )
 
 
-def _find(folder: Path, stem: str, ndim: int) -> Path:
+def _read_array(folder: Path, part: str, kind: str, ndim: int) -> tuple[Path, np.ndarray]:
+    """Return the path of the part's images or labels, and their unsigned bytes."""
+    stem = f"{'t10k' if part == 'test' else 'train'}-{kind}"
     names = [
         f"{stem}{mark}idx{ndim}-ubyte{ending}" for ending in ("", ".gz") for mark in ("-", ".")
     ]
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    raise DataError(f"no {names[0]} (or {names[2]}) in {folder}")
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    if path is None:
+        raise DataError(f"no {names[0]} (or {names[2]}) in {folder}")
+    array = read_idx(path)
+    if array.ndim != ndim or array.dtype != np.uint8:
+        raise DataError(
+            f"{path} must hold {kind}, {ndim}-dimensional and unsigned bytes, "
+            f"got {array.ndim}-dimensional {array.dtype}"
+        )
+    return path, array
 
 
 def _fetch_mnist() -> Path:

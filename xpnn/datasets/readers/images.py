@@ -9,10 +9,10 @@ import numpy as np
 
 from xpnn.datasets.checks import size_of
 from xpnn.datasets.dataset import NamedDataset
-from xpnn.datasets.readers.reader import Reader, Request
+from xpnn.datasets.readers.reader import Reader
 from xpnn.errors import DataError
 
-# images of other formats, which are an error rather than left out in silence
+# suffixes of images in other formats: an error, so that they aren't left out in silence
 _OTHERS = {".bmp", ".gif", ".jpeg", ".jpg", ".tif", ".tiff", ".webp"}
 
 
@@ -20,19 +20,19 @@ def read_images(folder: Path) -> NamedDataset:
     """Read the PNG images in the folders within `folder`; if there are none, those in `folder`.
 
     All must have the size of the first, and all must be grey or all in colour. Palettes become
-    colours, and opacity is dropped. Files that aren't images are left out. Needs Pillow.
+    colours, opacity is dropped, and files that aren't images are left out. Needs Pillow.
 
     Returns
     -------
     data
-        x holds unsigned bytes of shape (n, height · width · channels), with 1 channel for greys and
-        3 for colours; y, the name of the folder of each image.
+        x holds unsigned bytes of shape (n, height · width · channels), with 1 channel for grey
+        images and 3 for colour; y holds the name of each image's folder.
 
     Raises
     ------
     DataError
-        If Pillow isn't installed, a file is damaged, an image differs from the first in size or
-        in being grey, there are images of another format, or one of the folders has no image.
+        If Pillow isn't installed, a file is damaged, an image isn't as the first one in size and
+        colour, there are images of another format, or one of the folders has no image.
     """
     try:
         from PIL import Image
@@ -76,7 +76,7 @@ def read_images(folder: Path) -> NamedDataset:
 
 
 def stray_image(folder: Path) -> Path | None:
-    """Return an image of another format in `folder` or the folders within; None without one."""
+    """Return an image of another format in `folder` or the folders within, or else None."""
     within = [path for path in _entries(folder) if path.is_dir()]
     found = (path for each in (folder, *within) for path in _entries(each))
     return next((path for path in found if path.suffix.lower() in _OTHERS), None)
@@ -87,11 +87,9 @@ def _takes(folder: Path) -> bool:
     return any(_is_png(path) or (path.is_dir() and _images(path)) for path in within)
 
 
-def _read(folder: Path, request: Request) -> NamedDataset:
-    return read_images(folder)
-
-
-FOLDER = Reader(_takes, _read, "folders of PNG images")
+FOLDER = Reader(
+    _takes, lambda folder, request: read_images(folder), "folders of PNG images", folder=True
+)
 
 
 def _entries(folder: Path) -> list[Path]:

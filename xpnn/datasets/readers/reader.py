@@ -40,10 +40,13 @@ class Reader(NamedTuple):
         within it.
     read
         ``read(path, request)`` returns the data set, or raises a DataError.
+    form
+        The format as messages and the command's help list it: a file ("a CSV file"), or what a
+        folder holds ("x.npy and y.npy").
     folder
-        What a folder of the format holds, for messages; None if the format is that of a file.
-    weighted
-        Whether a file may hold the weights of its rows.
+        Whether it is the format of a folder.
+    weights
+        Where a file has the weights of its rows, such as "a column of a CSV file"; "" if nowhere.
     columns
         ``columns(path)`` returns the number of columns of a table, features and target together;
         None if the format has x and y apart.
@@ -54,20 +57,33 @@ class Reader(NamedTuple):
 
     takes: Callable[[Path], bool]
     read: Callable[[Path, Request], NamedDataset]
-    folder: str | None = None
-    weighted: bool = False
+    form: str
+    folder: bool = False
+    weights: str = ""
     columns: Callable[[Path], int] | None = None
     parts: bool = False
 
 
-def no_target(x: np.ndarray) -> np.ndarray:
-    """Return the targets of rows that have none, of shape (n, 0)."""
-    return np.empty((len(x), 0))
+def check_weights(weights: np.ndarray, where: Callable[[int], str]) -> np.ndarray:
+    """Return `weights`, or raise an error about the first that isn't finite and >= 0.
+
+    The DataError begins with ``where(row)``, the position of that weight in words.
+    """
+    wrong = ~(np.isfinite(weights) & (weights >= 0))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DataError(
+            f"a weight must be finite and >= 0, got {weights[row]}",
+            part="weights",
+            row=row,
+            place=where(row),
+        )
+    return weights
 
 
 @contextlib.contextmanager
 def reading(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Raise a DataError that names `path` if the system can't read it."""
+    """Turn an OSError into a DataError that names `path`."""
     try:
         yield
     except OSError as error:
