@@ -86,7 +86,7 @@ FUNCTIONS = f"{EXPERIMENT}[[experiment.figure]]\nfunctions=['relu']\n"
         ),
         ("epochs = ", "not TOML"),
         ("[experiment]\nname = 'a'", r"experiment must be written \[\[experiment\]\], got"),
-        ("experiment = [1]", r"experiment must be written \[\[experiment\]\], got 1"),
+        ("experiment = [1]", r"experiment must be written \[\[experiment\]\], got \[1\]"),
         ("[[experiment]]\nepochs = 1", "each experiment must have a name"),
         ("[[experiment]]\nname='a'\n[[experiment]]\nname='a'", "two experiments have the name 'a'"),
         ("[[experiment]]\nname='a'\nsed=1", "unknown key of the experiment 'a': 'sed'.*'seed'"),

@@ -1,11 +1,12 @@
-"""The definition of a study: a TOML file is read as experiments, each with its jobs."""
+"""The definition of a study: a TOML file with experiments, each with its jobs."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,10 @@ from xpnn.study.quantities import QUANTITIES
 
 ARTICLE = "article"
 
-
 # each setting with its type: those of `Settings`, then those of `Job`
-KINDS = {
-    name: kind
-    for name, kind in {**types_of(Settings), **types_of(Job), "environment": dict}.items()
-    if name not in ("settings", "parts")
-}
-_WANTED = {**WANTED, dict: "a table of texts"}
+KINDS = {**types_of(Settings), **types_of(Job), "environment": dict}
+del KINDS["settings"], KINDS["parts"]
+_WANTED = {**WANTED, dict: "a table"}
 _STUDY_KEYS = ("title", "about", "parts", "experiment", "repeat")
 _EXPERIMENT_KEYS = ("name", "title", "about", "long", "table", "figure", "log")
 _TABLE_KEYS = ("title", "published", "labels", "rows")
@@ -43,17 +40,17 @@ class Table:
     Attributes
     ----------
     title
-        What stands above it.
+        The heading above it.
     header
         The headings of the columns that name a row.
     quantities
-        The names in `QUANTITIES` that it shows.
+        The names in `QUANTITIES` of the other columns.
     labels
         For each row, its texts in the columns that name it.
     jobs
-        For each row, its job.
+        The job of each row.
     published
-        For each row, what was published, by quantity; None if nothing was.
+        For each row, the published figures by quantity; None if there is no published table.
     line
         The line of the article where the published table begins.
     """
@@ -74,15 +71,15 @@ class Figure:
     Attributes
     ----------
     title, about
-        What stands above it and below.
+        The heading above it, and the text below.
     quantities
         The columns of the logs.
     labels
-        For each job, its name in the legend.
+        The name of each job in the legend.
     jobs
         The jobs whose logs are drawn.
     functions
-        The activation functions that are drawn instead.
+        The activation functions that are drawn instead of logs.
     range
         The lowest and the highest argument of the functions.
     """
@@ -98,7 +95,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Log:
-    """A job whose log was published: the columns of that log by name."""
+    """A job whose log was published, and the columns of the published log by name."""
 
     title: str
     published: Mapping[str, Sequence[float]]
@@ -114,33 +111,40 @@ class Experiment:
     name, title, about
         Its name in commands, its title in the report, and a text that describes it.
     long
-        Whether it is done only if it is asked for.
-    jobs
-        All jobs of its tables, figures and logs, each once.
+        Whether it is done only on request.
     tables, figures, logs
         What the report shows.
     """
 
     name: str
     title: str
-    about: str
-    long: bool
-    jobs: tuple[Job, ...]
+    about: str = ""
+    long: bool = False
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
     logs: tuple[Log, ...] = ()
 
+    @functools.cached_property
+    def jobs(self) -> tuple[Job, ...]:
+        """All jobs of the tables, figures and logs, each once."""
+        groups = [
+            *(table.jobs for table in self.tables),
+            *(figure.jobs for figure in self.figures),
+            [log.job for log in self.logs],
+        ]
+        return unique(itertools.chain(*groups))
+
 
 @dataclass(frozen=True)
 class Study:
-    """Experiments, and the ways to repeat a job whose result isn't what was published.
+    """Experiments, and the ways to repeat a job whose result differs from the published one.
 
     Attributes
     ----------
     title, about
-        What stands at the top of the report.
+        The heading of the report, and the text below.
     experiments
-        In the order of the report.
+        The experiments, in the order of the report.
     repeats
         For each way to repeat a job, the settings that it changes.
     parts
@@ -155,7 +159,7 @@ class Study:
 
     @property
     def jobs(self) -> tuple[Job, ...]:
-        """All jobs, each once, in order."""
+        """All jobs of the experiments, each once."""
         return unique(job for experiment in self.experiments for job in experiment.jobs)
 
     def selected(self, only: Sequence[str] | None = None, *, long: bool = False) -> Study:
@@ -164,9 +168,9 @@ class Study:
         Parameters
         ----------
         only
-            The names of the experiments, long or not; all if None.
+            The names of the experiments, long or not. If None, all that aren't long.
         long
-            Whether all means the long ones too.
+            Whether to include the long ones if `only` is None.
 
         Raises
         ------
@@ -185,7 +189,7 @@ class Study:
         return dataclasses.replace(self, experiments=chosen)
 
     def variants(self, job: Job) -> tuple[Job, ...]:
-        """Return the repeats of a job: the same run where it is rounded differently."""
+        """Return the repeats of a job: the same run, but rounded differently."""
         return unique(job.replaced(**changes) for changes in self.repeats)
 
 
@@ -204,13 +208,10 @@ def source_of(study: PathLike) -> str:
     path = as_path("study", study)
     try:
         return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it isn't text"
         raise ArgumentError(
-            f"study must be a TOML file, got {str(study)!r}, which isn't text"
-        ) from None
-    except OSError as error:
-        raise ArgumentError(
-            f"study must be {ARTICLE!r} or a TOML file, got {str(study)!r}: {error.strerror}"
+            f"study must be {ARTICLE!r} or a TOML file, got {str(study)!r}: {reason}"
         ) from None
 
 
@@ -222,13 +223,13 @@ def load_study(study: PathLike, **overrides: Any) -> Study:
     study
         "article", or the path of a TOML file.
     overrides
-        Settings for every job, instead of the file's own. `epochs` doesn't change the long
+        Settings of every job, which replace those in the file. `epochs` doesn't change the long
         experiments.
 
     Returns
     -------
     study
-        With all its experiments, long ones too.
+        The study with all its experiments, also the long ones.
 
     Raises
     ------
@@ -242,14 +243,14 @@ def load_study(study: PathLike, **overrides: Any) -> Study:
 def parse_study(
     text: str, name: str, *, parts: Sequence[str] | None = None, **overrides: Any
 ) -> Study:
-    """Return the study that a text describes, and load the parts that it names.
+    """Return the study that a text in TOML describes, and load the parts that it names.
 
     Parameters
     ----------
     text
-        TOML.
+        The content of the file.
     name
-        The path of its file: messages begin with it, and the study's `parts` are relative to it.
+        The path of the file: messages begin with it, and the study's `parts` are relative to it.
     parts
         The files to load instead of those that the study names.
     overrides
@@ -261,8 +262,8 @@ def parse_study(
         raise ArgumentError(f"{name}: not TOML: {error}") from None
     try:
         if parts is None:
-            given = _list("parts", content["parts"]) if "parts" in content else []
-            parts = [str((Path(name).parent / _typed("parts", p, str)).resolve()) for p in given]
+            given = _list("parts", content["parts"], str) if "parts" in content else []
+            parts = [str((Path(name).parent / path).resolve()) for path in given]
         fixed = {k: _checked(k, v) for k, v in overrides.items() if v is not None}
         return _study(content, fixed, load_own_parts(parts))
     except ArgumentError as error:
@@ -274,23 +275,23 @@ def _study(
 ) -> Study:
     """Return the study that a TOML file holds; `fixed` are settings that override the file's."""
     settings, own = _split(content, _STUDY_KEYS, "study")
-    title, about = _text(own, "title", "Study"), _text(own, "about", "")
+    title, about = _text(own, "title", "Study"), _text(own, "about")
     repeats = []
     for i, entry in enumerate(_tables(own, "repeat"), 1):
         changes, _ = _split(entry, (), f"repeat {i}")
         repeats.append({k: _checked(k, v) for k, v in changes.items()})
     fixed = {**fixed, "parts": dict(parts)}
-    experiments: list[Experiment] = []
-    if "experiment" not in own:
-        jobs = _grid(settings, fixed)
-        experiments.append(Experiment("study", title, "", False, jobs, (_varied(title, jobs),)))
-    for entry in _tables(own, "experiment"):
-        found = _experiment(entry, settings, fixed)
-        if found.name in [e.name for e in experiments]:
-            raise ArgumentError(f"two experiments have the name {found.name!r}")
-        experiments.append(found)
+    if "experiment" in own:
+        experiments = [_experiment(e, settings, fixed) for e in _tables(own, "experiment")]
+    else:
+        table = _varied(title, _grid(settings, fixed))
+        experiments = [Experiment("study", title, tables=(table,))]
     if not experiments:
         raise ArgumentError("experiment must not be empty")
+    names = [experiment.name for experiment in experiments]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise ArgumentError(f"two experiments have the name {name!r}")
     folders = sorted({job.data for experiment in experiments for job in experiment.jobs})
     if len(folders) > 1:
         raise ArgumentError(f"data must be one folder for all runs, got {', '.join(folders)}")
@@ -302,12 +303,12 @@ def _experiment(
 ) -> Experiment:
     if "name" not in entry:
         raise ArgumentError("each experiment must have a name")
-    name = _text(entry, "name", "")
+    name = _text(entry, "name")
     where = f"experiment {name!r}"
     given, own = _split(entry, _EXPERIMENT_KEYS, where)
     base = {**settings, **given}
     try:
-        title, about = _text(own, "title", name), _text(own, "about", "")
+        title, about = _text(own, "title", name), _text(own, "about")
         long = _typed("long", own.get("long", False), bool)
         if long:
             fixed = {k: v for k, v in fixed.items() if k != "epochs"}
@@ -318,16 +319,14 @@ def _experiment(
             tables = [_varied(title, _grid(base, fixed))]
     except ArgumentError as error:
         raise ArgumentError(f"{where}: {error}") from None
-    groups = [*(table.jobs for table in tables), *(figure.jobs for figure in figures)]
-    jobs = unique([*itertools.chain(*groups), *(log.job for log in logs)])
-    return Experiment(name, title, about, long, jobs, tuple(tables), tuple(figures), tuple(logs))
+    return Experiment(name, title, about, long, tuple(tables), tuple(figures), tuple(logs))
 
 
 def _table(entry: dict[str, Any], base: dict[str, Any], fixed: dict[str, Any]) -> Table:
     given, own = _split(entry, _TABLE_KEYS, "table")
-    title = _text(own, "title", "")
-    rows = _list("rows", own.get("rows"))
-    jobs = tuple(_job({**base, **given, **_typed("rows", row, dict)}, fixed) for row in rows)
+    title = _text(own, "title")
+    rows = _list("rows", own.get("rows"), dict)
+    jobs = tuple(_job({**base, **given, **row}, fixed) for row in rows)
     _check_distinct(jobs)
     if "published" not in own:
         return _varied(title, jobs)
@@ -336,9 +335,7 @@ def _table(entry: dict[str, Any], base: dict[str, Any], fixed: dict[str, Any]) -
         raise ArgumentError(
             f"table {title!r} has {len(jobs)} rows, the published one {len(source.rows)}"
         )
-    header = source.header
-    if "labels" in own:
-        header = tuple(_typed("labels", text, str) for text in _list("labels", own["labels"]))
+    header = tuple(_list("labels", own["labels"], str)) if "labels" in own else source.header
     if len(header) != len(source.header):
         raise ArgumentError(f"labels must be {len(source.header)} texts, got {list(header)!r}")
     return Table(title, header, source.quantities, source.labels, jobs, source.rows, source.line)
@@ -361,23 +358,22 @@ def _label(value: object) -> str:
 
 def _figure(entry: dict[str, Any], base: dict[str, Any], fixed: dict[str, Any]) -> Figure:
     given, own = _split(entry, _FIGURE_KEYS, "figure")
-    title, about = _text(own, "title", ""), _text(own, "about", "")
+    title, about = _text(own, "title"), _text(own, "about")
     if "functions" in own:
-        names = [_typed("functions", name, str) for name in _list("functions", own["functions"])]
-        for name in names:
-            Settings(activation=name)
-        span = _list("range", own.get("range", [-5, 5]))
-        ends = tuple(finite("range", _typed("range", end, float)) for end in span)
-        if len(ends) != 2 or ends[0] >= ends[1]:
-            raise ArgumentError(f"range must be two numbers, the lower one first, got {span!r}")
-        return Figure(title, about, functions=tuple(names), range=ends)
-    quantities = _list("quantities", own.get("quantities", ["test_accuracy"]))
+        functions = _list("functions", own["functions"], str)
+        for function in functions:
+            Settings(activation=function)
+        ends = _list("range", own.get("range", [-5, 5]), float)
+        low, high = (finite("range", end) for end in (ends[0], ends[-1]))
+        if len(ends) != 2 or low >= high:
+            raise ArgumentError(f"range must be two numbers, the lower one first, got {ends!r}")
+        return Figure(title, about, functions=tuple(functions), range=(low, high))
+    quantities = _list("quantities", own.get("quantities", ["test_accuracy"]), str)
     for quantity in quantities:
         if quantity not in published.LOG_COLUMNS:
-            raise ArgumentError(f"unknown quantity {quantity!r} of a figure")
+            raise unknown("quantity", quantity, published.LOG_COLUMNS)
     labels, jobs = [], []
-    for row in _list("runs", own.get("runs")):
-        row = dict(_typed("runs", row, dict))
+    for row in _list("runs", own.get("runs"), dict):
         labels.append(_typed("label", row.pop("label", ""), str))
         jobs.append(_job({**base, **given, **row}, fixed))
     return Figure(title, about, tuple(quantities), tuple(labels), tuple(jobs))
@@ -404,20 +400,15 @@ def _split(
 
 def _grid(settings: Mapping[str, Any], fixed: Mapping[str, Any]) -> tuple[Job, ...]:
     """Return a job for every combination of the values in lists."""
-    free = {name: _values(name, v) for name, v in settings.items() if name not in fixed}
-    combinations = itertools.product(*free.values())
+    free = {name: value for name, value in settings.items() if name not in fixed}
+    if isinstance(free.get("data"), list):
+        raise ArgumentError("data must be one folder for all runs, got a list")
+    lists = [_list(name, v) if isinstance(v, list) else [v] for name, v in free.items()]
     jobs = tuple(
-        Job.from_dict({**dict(zip(free, values, strict=True)), **fixed}) for values in combinations
+        _job(dict(zip(free, values, strict=True)), fixed) for values in itertools.product(*lists)
     )
     _check_distinct(jobs)
     return jobs
-
-
-def _values(name: str, value: Any) -> list[Any]:
-    if name == "data" and isinstance(value, list):
-        raise ArgumentError("data must be one folder for all runs, got a list")
-    given = _list(name, value) if isinstance(value, list) else [value]
-    return [_checked(name, v) for v in given]
 
 
 def _job(settings: Mapping[str, Any], fixed: Mapping[str, Any]) -> Job:
@@ -443,37 +434,36 @@ def _checked(name: str, value: Any) -> Any:
 
 
 def _typed(name: str, value: Any, kind: type) -> Any:
-    """Return `value` if it has this type; integers are accepted as floats, truth values aren't."""
+    """Return `value` if it has this type; an integer is accepted as a float, a bool isn't."""
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         raise ArgumentError(f"{name} must be {_WANTED[kind]}, got {_shown(value)}")
-    return float(value) if isinstance(value, int) and kind is float else value
+    return finite(name, value) if isinstance(value, int) and kind is float else value
 
 
 def _shown(value: object) -> str:
+    """Return a value as TOML writes it."""
     if isinstance(value, bool):
         return str(value).lower()
     return "nothing" if value is None else repr(value)
 
 
-def _text(entry: Mapping[str, Any], name: str, default: str) -> str:
+def _text(entry: Mapping[str, Any], name: str, default: str = "") -> str:
     text: str = _typed(name, entry.get(name, default), str)
     return text
 
 
-def _list(name: str, value: Any) -> list[Any]:
+def _list(name: str, value: Any, kind: type | None = None) -> list[Any]:
+    """Return `value` if it is a list that isn't empty, with its items checked to be of `kind`."""
     if not isinstance(value, list):
         raise ArgumentError(f"{name} must be a list, got {_shown(value)}")
     if not value:
         raise ArgumentError(f"{name} must not be an empty list")
-    return value
+    return value if kind is None else [_typed(name, item, kind) for item in value]
 
 
-def _tables(entry: Mapping[str, Any], name: str) -> Iterator[dict[str, Any]]:
+def _tables(entry: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     given = entry.get(name, [])
-    if not isinstance(given, list):
+    if not isinstance(given, list) or not all(isinstance(table, dict) for table in given):
         raise ArgumentError(f"{name} must be written [[{name}]], got {_shown(given)}")
-    for value in given:
-        if not isinstance(value, dict):
-            raise ArgumentError(f"{name} must be written [[{name}]], got {_shown(value)}")
-        yield value
+    return given
