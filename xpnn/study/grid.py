@@ -326,8 +326,7 @@ def _table(entry: dict[str, Any], base: dict[str, Any], fixed: dict[str, Any]) -
     given, own = _split(entry, _TABLE_KEYS, "table")
     title = _text(own, "title")
     rows = _list("rows", own.get("rows"), dict)
-    jobs = tuple(_job({**base, **given, **row}, fixed) for row in rows)
-    _check_distinct(jobs)
+    jobs = _jobs(({**base, **given, **row} for row in rows), fixed)
     if "published" not in own:
         return _varied(title, jobs)
     source = published.table(_typed("published", own["published"], int))
@@ -404,23 +403,24 @@ def _grid(settings: Mapping[str, Any], fixed: Mapping[str, Any]) -> tuple[Job, .
     if isinstance(free.get("data"), list):
         raise ArgumentError("data must be one folder for all runs, got a list")
     lists = [_list(name, v) if isinstance(v, list) else [v] for name, v in free.items()]
-    jobs = tuple(
-        _job(dict(zip(free, values, strict=True)), fixed) for values in itertools.product(*lists)
-    )
-    _check_distinct(jobs)
-    return jobs
+    combined = itertools.product(*lists)
+    return _jobs([dict(zip(free, values, strict=True)) for values in combined], fixed)
+
+
+def _jobs(listed: Iterable[Mapping[str, Any]], fixed: Mapping[str, Any]) -> tuple[Job, ...]:
+    """Return a job for each of these settings; no two may be the same."""
+    jobs: dict[str, Job] = {}
+    for settings in listed:
+        job = _job(settings, fixed)
+        if job.key in jobs:
+            raise ArgumentError(f"two runs are the same: {job}")
+        jobs[job.key] = job
+    return tuple(jobs.values())
 
 
 def _job(settings: Mapping[str, Any], fixed: Mapping[str, Any]) -> Job:
     free = {name: _checked(name, v) for name, v in settings.items() if name not in fixed}
     return Job.from_dict({**free, **fixed})
-
-
-def _check_distinct(jobs: Sequence[Job]) -> None:
-    seen: dict[str, Job] = {}
-    for job in jobs:
-        if seen.setdefault(job.key, job) is not job:
-            raise ArgumentError(f"two runs are the same: {job}")
 
 
 def _checked(name: str, value: Any) -> Any:
