@@ -89,7 +89,7 @@ FUNCTIONS = f"{EXPERIMENT}[[experiment.figure]]\nfunctions=['relu']\n"
         ("experiment = [1]", r"experiment must be written \[\[experiment\]\], got \[1\]"),
         ("[[experiment]]\nepochs = 1", "each experiment must have a name"),
         ("[[experiment]]\nname='a'\n[[experiment]]\nname='a'", "two experiments have the name 'a'"),
-        ("[[experiment]]\nname='a'\nsed=1", "unknown key of the experiment 'a': 'sed'.*'seed'"),
+        ("[[experiment]]\nname='a'\nsed=1", "'a': unknown key of the experiment: 'sed'.*'seed'"),
         ("[[experiment]]\nname='a'\nseed=[]", "experiment 'a': seed must not be an empty list"),
         ("[[experiment]]\nname='a'\n[[experiment.table]]\nrows=[{sed=1}]", "unknown setting 'sed'"),
         ("[[experiment]]\nname='a'\n[[experiment.table]]\npublished=1\nrows=[{}]", "published tab"),

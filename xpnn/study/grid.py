@@ -19,18 +19,25 @@ from xpnn.study.article import published
 from xpnn.study.job import Job, load_own_parts
 from xpnn.study.quantities import QUANTITIES
 
+Entries = dict[str, Any]
+
 ARTICLE = "article"
 
 # each setting with its type: those of `Settings`, then those of `Job`
 KINDS = {**types_of(Settings), **types_of(Job), "environment": dict}
 del KINDS["settings"], KINDS["parts"]
 _WANTED = {**WANTED, dict: "a table"}
-_STUDY_KEYS = ("title", "about", "parts", "experiment", "repeat")
-_EXPERIMENT_KEYS = ("name", "title", "about", "long", "table", "figure", "log")
-_TABLE_KEYS = ("title", "published", "labels", "rows")
-_FIGURE_KEYS = ("title", "about", "quantities", "functions", "range", "runs")
+
+# the other keys of each table in the file with their types; [str] is a list of texts
+_TABLES = [[dict]]
+_TITLES = {"title": str, "about": str}
+_STUDY = {**_TITLES, "parts": [str], "experiment": _TABLES, "repeat": _TABLES}
+_SHOWN = {"table": _TABLES, "figure": _TABLES, "log": _TABLES}
+_EXPERIMENT = {**_TITLES, "name": str, "long": bool, **_SHOWN}
+_TABLE = {"title": str, "published": int, "labels": [str], "rows": [dict]}
+_FIGURE = _TITLES | {"quantities": [str], "runs": [dict], "functions": [str], "range": [float]}
 # "rounding" is a note for readers of the file: whether only rounding separates the two logs
-_LOG_KEYS = ("title", "published", "rounding")
+_LOG = {"title": str, "published": str, "rounding": bool}
 
 
 @dataclass(frozen=True)
@@ -262,7 +269,7 @@ def parse_study(
         raise ArgumentError(f"{name}: not TOML: {error}") from None
     try:
         if parts is None:
-            given = _list("parts", content["parts"], str) if "parts" in content else []
+            given = _typed("parts", content["parts"], [str]) if "parts" in content else []
             parts = [str((Path(name).parent / path).resolve()) for path in given]
         fixed = {k: _checked(k, v) for k, v in overrides.items() if v is not None}
         return _study(content, fixed, load_own_parts(parts))
@@ -270,19 +277,17 @@ def parse_study(
         raise ArgumentError(f"{name}: {error}") from None
 
 
-def _study(
-    content: dict[str, Any], fixed: dict[str, Any], parts: tuple[tuple[str, str], ...]
-) -> Study:
+def _study(content: Entries, fixed: Entries, parts: tuple[tuple[str, str], ...]) -> Study:
     """Return the study that a TOML file holds; `fixed` are settings that override the file's."""
-    settings, own = _split(content, _STUDY_KEYS, "study")
-    title, about = _text(own, "title", "Study"), _text(own, "about")
+    settings, own = _split(content, _STUDY, "study")
+    title = own.get("title", "Study")
     repeats = []
-    for i, entry in enumerate(_tables(own, "repeat"), 1):
-        changes, _ = _split(entry, (), f"repeat {i}")
+    for i, entry in enumerate(own.get("repeat", ()), 1):
+        changes, _ = _split(entry, {}, f"repeat {i}")
         repeats.append({k: _checked(k, v) for k, v in changes.items()})
     fixed = {**fixed, "parts": dict(parts)}
     if "experiment" in own:
-        experiments = [_experiment(e, settings, fixed) for e in _tables(own, "experiment")]
+        experiments = [_experiment(entry, settings, fixed) for entry in own["experiment"]]
     else:
         table = _varied(title, _grid(settings, fixed))
         experiments = [Experiment("study", title, tables=(table,))]
@@ -295,46 +300,41 @@ def _study(
     folders = sorted({job.data for experiment in experiments for job in experiment.jobs})
     if len(folders) > 1:
         raise ArgumentError(f"data must be one folder for all runs, got {', '.join(folders)}")
-    return Study(title, about, tuple(experiments), tuple(repeats), parts)
+    return Study(title, own.get("about", ""), tuple(experiments), tuple(repeats), parts)
 
 
-def _experiment(
-    entry: dict[str, Any], settings: dict[str, Any], fixed: dict[str, Any]
-) -> Experiment:
+def _experiment(entry: Entries, settings: Entries, fixed: Entries) -> Experiment:
     if "name" not in entry:
         raise ArgumentError("each experiment must have a name")
-    name = _text(entry, "name")
-    where = f"experiment {name!r}"
-    given, own = _split(entry, _EXPERIMENT_KEYS, where)
-    base = {**settings, **given}
+    name = _typed("name", entry["name"], str)
     try:
-        title, about = _text(own, "title", name), _text(own, "about")
-        long = _typed("long", own.get("long", False), bool)
+        base, own = _split(entry, _EXPERIMENT, "experiment", settings)
+        title, long = own.get("title", name), own.get("long", False)
         if long:
             fixed = {k: v for k, v in fixed.items() if k != "epochs"}
-        tables = [_table(e, base, fixed) for e in _tables(own, "table")]
-        figures = [_figure(e, base, fixed) for e in _tables(own, "figure")]
-        logs = [_log(e, base, fixed) for e in _tables(own, "log")]
-        if not {"table", "figure", "log"} & own.keys():
+        tables = [_table(e, base, fixed) for e in own.get("table", ())]
+        figures = [_figure(e, base, fixed) for e in own.get("figure", ())]
+        logs = [_log(e, base, fixed) for e in own.get("log", ())]
+        if not _SHOWN.keys() & own.keys():
             tables = [_varied(title, _grid(base, fixed))]
     except ArgumentError as error:
-        raise ArgumentError(f"{where}: {error}") from None
-    return Experiment(name, title, about, long, tuple(tables), tuple(figures), tuple(logs))
+        raise ArgumentError(f"experiment {name!r}: {error}") from None
+    shown = tuple(tables), tuple(figures), tuple(logs)
+    return Experiment(name, title, own.get("about", ""), long, *shown)
 
 
-def _table(entry: dict[str, Any], base: dict[str, Any], fixed: dict[str, Any]) -> Table:
-    given, own = _split(entry, _TABLE_KEYS, "table")
-    title = _text(own, "title")
-    rows = _list("rows", own.get("rows"), dict)
-    jobs = _jobs(({**base, **given, **row} for row in rows), fixed)
+def _table(entry: Entries, base: Entries, fixed: Entries) -> Table:
+    base, own = _split(entry, _TABLE, "table", base)
+    title = own.get("title", "")
+    jobs = _jobs(({**base, **row} for row in _given(own, "rows")), fixed)
     if "published" not in own:
         return _varied(title, jobs)
-    source = published.table(_typed("published", own["published"], int))
+    source = published.table(own["published"])
     if len(source.rows) != len(jobs):
         raise ArgumentError(
             f"table {title!r} has {len(jobs)} rows, the published one {len(source.rows)}"
         )
-    header = tuple(_list("labels", own["labels"], str)) if "labels" in own else source.header
+    header = tuple(own.get("labels", source.header))
     if len(header) != len(source.header):
         raise ArgumentError(f"labels must be {len(source.header)} texts, got {list(header)!r}")
     return Table(title, header, source.quantities, source.labels, jobs, source.rows, source.line)
@@ -355,59 +355,67 @@ def _label(value: object) -> str:
     return "–" if value is None else str(value)
 
 
-def _figure(entry: dict[str, Any], base: dict[str, Any], fixed: dict[str, Any]) -> Figure:
-    given, own = _split(entry, _FIGURE_KEYS, "figure")
-    title, about = _text(own, "title"), _text(own, "about")
+def _figure(entry: Entries, base: Entries, fixed: Entries) -> Figure:
+    base, own = _split(entry, _FIGURE, "figure", base)
+    title, about = own.get("title", ""), own.get("about", "")
     if "functions" in own:
-        functions = _list("functions", own["functions"], str)
-        for function in functions:
+        for function in own["functions"]:
             Settings(activation=function)
-        ends = _list("range", own.get("range", [-5, 5]), float)
+        ends = own.get("range", [-5.0, 5.0])
         low, high = (finite("range", end) for end in (ends[0], ends[-1]))
         if len(ends) != 2 or low >= high:
             raise ArgumentError(f"range must be two numbers, the lower one first, got {ends!r}")
-        return Figure(title, about, functions=tuple(functions), range=(low, high))
-    quantities = _list("quantities", own.get("quantities", ["test_accuracy"]), str)
+        return Figure(title, about, functions=tuple(own["functions"]), range=(low, high))
+    quantities = own.get("quantities", ["test_accuracy"])
     for quantity in quantities:
         if quantity not in published.LOG_COLUMNS:
             raise unknown("quantity", quantity, published.LOG_COLUMNS)
-    labels, jobs = [], []
-    for row in _list("runs", own.get("runs"), dict):
-        labels.append(_typed("label", row.pop("label", ""), str))
-        jobs.append(_job({**base, **given, **row}, fixed))
-    return Figure(title, about, tuple(quantities), tuple(labels), tuple(jobs))
+    rows = _given(own, "runs")
+    labels = tuple(_typed("label", row.pop("label", ""), str) for row in rows)
+    jobs = tuple(_job({**base, **row}, fixed) for row in rows)
+    return Figure(title, about, tuple(quantities), labels, jobs)
 
 
-def _log(entry: dict[str, Any], base: dict[str, Any], fixed: dict[str, Any]) -> Log:
-    given, own = _split(entry, _LOG_KEYS, "log")
-    name = _typed("published", own.get("published"), str)
+def _log(entry: Entries, base: Entries, fixed: Entries) -> Log:
+    base, own = _split(entry, _LOG, "log", base)
+    name = _given(own, "published")
     columns = published.log(name)
-    return Log(_text(own, "title", name), columns, _job({**base, **given}, fixed))
+    return Log(own.get("title", name), columns, _job(base, fixed))
 
 
 def _split(
-    entry: Mapping[str, Any], keys: Sequence[str], where: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings in `entry`, and the rest, whose keys must be among `keys`."""
-    settings = {k: v for k, v in entry.items() if k in KINDS}
-    own = {k: v for k, v in entry.items() if k not in KINDS}
-    for key in own:
-        if key not in keys:
+    entry: Entries, keys: Mapping[str, Any], where: str, base: Mapping[str, Any] = {}
+) -> tuple[Entries, Entries]:
+    """Return the settings in `entry` or else in `base`, and the values of its other keys."""
+    settings, own = dict(base), {}
+    for key, value in entry.items():
+        if key in KINDS:
+            settings[key] = value
+        elif key in keys:
+            own[key] = _typed(key, value, keys[key])
+        else:
             raise unknown(f"key of the {where}:", key, [*KINDS, *keys])
     return settings, own
 
 
-def _grid(settings: Mapping[str, Any], fixed: Mapping[str, Any]) -> tuple[Job, ...]:
+def _given(own: Entries, key: str) -> Any:
+    if key not in own:
+        raise ArgumentError(f"{key} must be given")
+    return own[key]
+
+
+def _grid(settings: Entries, fixed: Entries) -> tuple[Job, ...]:
     """Return a job for every combination of the values in lists."""
     free = {name: value for name, value in settings.items() if name not in fixed}
     if isinstance(free.get("data"), list):
         raise ArgumentError("data must be one folder for all runs, got a list")
-    lists = [_list(name, v) if isinstance(v, list) else [v] for name, v in free.items()]
+    listed = ((name, v if isinstance(v, list) else [v]) for name, v in free.items())
+    lists = [_typed(name, values, [KINDS[name]]) for name, values in listed]
     combined = itertools.product(*lists)
     return _jobs([dict(zip(free, values, strict=True)) for values in combined], fixed)
 
 
-def _jobs(listed: Iterable[Mapping[str, Any]], fixed: Mapping[str, Any]) -> tuple[Job, ...]:
+def _jobs(listed: Iterable[Entries], fixed: Entries) -> tuple[Job, ...]:
     """Return a job for each of these settings; no two may be the same."""
     jobs: dict[str, Job] = {}
     for settings in listed:
@@ -418,7 +426,7 @@ def _jobs(listed: Iterable[Mapping[str, Any]], fixed: Mapping[str, Any]) -> tupl
     return tuple(jobs.values())
 
 
-def _job(settings: Mapping[str, Any], fixed: Mapping[str, Any]) -> Job:
+def _job(settings: Entries, fixed: Entries) -> Job:
     free = {name: _checked(name, v) for name, v in settings.items() if name not in fixed}
     return Job.from_dict({**free, **fixed})
 
@@ -433,37 +441,21 @@ def _checked(name: str, value: Any) -> Any:
     return value
 
 
-def _typed(name: str, value: Any, kind: type) -> Any:
-    """Return `value` if it has this type; an integer is accepted as a float, a bool isn't."""
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    """Return `value` if it has this type, or is a list of it; an integer may stand for a float."""
+    if kind is _TABLES:
+        if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
+            raise ArgumentError(f"{name} must be written [[{name}]], got {value!r}")
+        return value
+    if isinstance(kind, list):
+        if not isinstance(value, list):
+            raise ArgumentError(f"{name} must be a list, got {value!r}")
+        if not value:
+            raise ArgumentError(f"{name} must not be an empty list")
+        return [_typed(name, item, kind[0]) for item in value]
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-        raise ArgumentError(f"{name} must be {_WANTED[kind]}, got {_shown(value)}")
+        # as TOML writes it
+        shown = str(value).lower() if isinstance(value, bool) else repr(value)
+        raise ArgumentError(f"{name} must be {_WANTED[kind]}, got {shown}")
     return finite(name, value) if isinstance(value, int) and kind is float else value
-
-
-def _shown(value: object) -> str:
-    """Return a value as TOML writes it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "nothing" if value is None else repr(value)
-
-
-def _text(entry: Mapping[str, Any], name: str, default: str = "") -> str:
-    text: str = _typed(name, entry.get(name, default), str)
-    return text
-
-
-def _list(name: str, value: Any, kind: type | None = None) -> list[Any]:
-    """Return `value` if it is a list that isn't empty, with its items checked to be of `kind`."""
-    if not isinstance(value, list):
-        raise ArgumentError(f"{name} must be a list, got {_shown(value)}")
-    if not value:
-        raise ArgumentError(f"{name} must not be an empty list")
-    return value if kind is None else [_typed(name, item, kind) for item in value]
-
-
-def _tables(entry: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    given = entry.get(name, [])
-    if not isinstance(given, list) or not all(isinstance(table, dict) for table in given):
-        raise ArgumentError(f"{name} must be written [[{name}]], got {_shown(given)}")
-    return given
