@@ -115,8 +115,6 @@ class Spread:
 
     Attributes
     ----------
-    cell
-        The cell.
     draws
         The figure of each repeat with a result, as printed. A repeat that ended in the same bits
         as another one is left out.
@@ -180,8 +178,6 @@ class Comparison:
 
     Attributes
     ----------
-    study
-        The study.
     results
         The results by the key of their jobs.
     tables, logs

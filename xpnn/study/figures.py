@@ -78,11 +78,8 @@ def _svg(
         canvas = Canvas(figsize=size, layout="constrained")
         paint(canvas, canvas.subplots(**grid))
         canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    return _embedded(text.getvalue(), name, label)
-
-
-def _embedded(svg: str, name: str, label: str) -> str:
-    """Return an SVG file of matplotlib as an element of a page that holds several."""
+    # from here on, the file becomes an element of a page that holds several
+    svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)

@@ -46,16 +46,12 @@ class Table:
 
     Attributes
     ----------
-    title
-        The heading above it.
     header
         The headings of the columns that name a row.
     quantities
         The names in `QUANTITIES` of the other columns.
     labels
         For each row, its texts in the columns that name it.
-    jobs
-        The job of each row.
     published
         For each row, the published figures by quantity; None if there is no published table.
     line
@@ -77,14 +73,10 @@ class Figure:
 
     Attributes
     ----------
-    title, about
-        The heading above it, and the text below.
     quantities
         The columns of the logs.
     labels
         The name of each job in the legend.
-    jobs
-        The jobs whose logs are drawn.
     functions
         The activation functions that are drawn instead of logs.
     range
@@ -361,7 +353,7 @@ def _figure(entry: Entries, base: Entries, fixed: Entries) -> Figure:
     if "functions" in own:
         for function in own["functions"]:
             Settings(activation=function)
-        ends = own.get("range", [-5.0, 5.0])
+        ends = own.get("range", Figure.range)
         low, high = (finite("range", end) for end in (ends[0], ends[-1]))
         if len(ends) != 2 or low >= high:
             raise ArgumentError(f"range must be two numbers, the lower one first, got {ends!r}")

@@ -165,7 +165,7 @@ def run(
 
 @dataclass
 class _Work:
-    """Does lists of jobs and keeps their results; the attributes are those of `run`."""
+    """Does lists of jobs, and keeps their results and failures."""
 
     folder: Path
     fingerprint: str
@@ -176,28 +176,52 @@ class _Work:
     outcome: Outcome = field(default_factory=Outcome)
 
     def do(self, jobs: Sequence[Job]) -> None:
+        """Do the jobs that have no result yet, with a progress bar over their epochs."""
         # a worker may have been started in another folder
         absolute = [job.replaced(data=str(Path(job.data).resolve())) for job in jobs]
         pending = [job for job in absolute if not self.has(job)]
-        finished = len(jobs) - len(pending)
-        self.outcome.finished += finished
+        self.outcome.finished += len(jobs) - len(pending)
         if not pending:
             return
-        with (
-            self.submitting() as submit,
-            contextlib.closing(_Bar(pending, finished, self.progress)) as bar,
-        ):
-            futures = {submit(job, functools.partial(bar.show, job)): job for job in pending}
+        epochs = sum(job.settings.epochs for job in pending)
+        bar = progress_bar(total=epochs, unit="epoch", shown=self.progress, smoothing=0.02)
+        lock, seen = threading.Lock(), dict.fromkeys(pending, 0)
+
+        def show(job: Job, epoch: int) -> None:
+            # each job has a thread; one that is started again counts from 0
+            with lock:
+                bar.update(epoch - seen[job])
+                seen[job] = epoch
+
+        def finish(future: Future[dict[str, Any]]) -> None:
+            job = futures[future]
+            try:
+                content = future.result()
+            except (Exception, CancelledError) as error:
+                failure = Failure(job, reason(error))
+                self.outcome.failures.append(failure)
+                with bar.external_write_mode():
+                    self.say(str(failure))
+            else:
+                write_result(self.path(job), content)
+                self.outcome.finished += 1
+            remaining.discard(future)
+            # the epochs that a failed job hasn't done
+            show(job, job.settings.epochs)
+            bar.set_description_str(f"run {len(jobs) - len(remaining)} of {len(jobs)}")
+
+        with self.submitting() as submit, contextlib.closing(bar):
+            bar.set_description_str(f"run {len(jobs) - len(pending)} of {len(jobs)}")
+            futures = {submit(job, functools.partial(show, job)): job for job in pending}
             remaining = set(futures)
             try:
                 while remaining:
                     for future in wait(remaining, return_when=FIRST_COMPLETED).done:
-                        self.finish(futures[future], future, bar)
-                        remaining.discard(future)
+                        finish(future)
             except BaseException:
-                for future in remaining:
+                for future in list(remaining):
                     if not future.cancel() and future.done():
-                        self.finish(futures[future], future, bar)
+                        finish(future)
                 raise
 
     def path(self, job: Job) -> Path:
@@ -236,18 +260,6 @@ class _Work:
             processes.end()
             pool.shutdown(cancel_futures=True)
 
-    def finish(self, job: Job, future: Future[dict[str, Any]], bar: _Bar) -> None:
-        try:
-            content = future.result()
-        except (Exception, CancelledError) as error:
-            failure = Failure(job, reason(error))
-            self.outcome.failures.append(failure)
-            bar.write(self.say, str(failure))
-        else:
-            write_result(self.path(job), content)
-            self.outcome.finished += 1
-        bar.finish(job)
-
     def repeats(self, study: Study) -> list[Job]:
         """Return the repeats of the jobs whose results differ from the published ones.
 
@@ -266,42 +278,6 @@ class _Work:
             [variant for variant in study.variants(job) if variant.backend not in missing]
             for job in comparison.differing_jobs()
         ]
-        # one repeat of each job, then the second of each: if it is stopped, all have about as many
+        # the first repeat of each job, then the second: if stopped, all have about equally many
         rounds = itertools.chain(*itertools.zip_longest(*lists))
         return [job for job in rounds if job is not None]
-
-
-class _Bar:
-    """A progress bar over the epochs of all jobs."""
-
-    def __init__(self, jobs: Sequence[Job], finished: int, shown: bool) -> None:
-        self._lock = threading.Lock()
-        self._seen: dict[Job, int] = {}
-        self._finished, self._total = finished, finished + len(jobs)
-        epochs = sum(job.settings.epochs for job in jobs)
-        self._bar = progress_bar(total=epochs, unit="epoch", shown=shown, smoothing=0.02)
-        self._title()
-
-    def _title(self) -> None:
-        self._bar.set_description_str(f"run {self._finished} of {self._total}")
-
-    def show(self, job: Job, epoch: int) -> None:
-        """Show that a job has finished an epoch; one that is started again counts from 0."""
-        with self._lock:
-            self._bar.update(epoch - self._seen.get(job, 0))
-            self._seen[job] = epoch
-
-    def finish(self, job: Job) -> None:
-        """Count all epochs of a job as done, also of one that failed before the last."""
-        self.show(job, job.settings.epochs)
-        self._finished += 1
-        self._title()
-
-    def write(self, say: Say, message: str) -> None:
-        """Say something while the bar is off the screen."""
-        with self._bar.external_write_mode():
-            say(message)
-
-    def close(self) -> None:
-        """Take the bar off the screen."""
-        self._bar.close()
