@@ -54,8 +54,6 @@ class Section:
 
     anchor: str
     experiment: Experiment
-    logs: Sequence[ComparedLog]
-    tables: Sequence[ComparedTable]
     pictures: Sequence[Picture]
 
 
@@ -102,7 +100,7 @@ def write_report(folder: PathLike, *, say: Callable[[str], None] = lambda messag
     if not drawn:
         say("the report has no figures: they need matplotlib; pip install matplotlib")
     sections = _sections(comparison, shown, drawn)
-    overview = _overview(sections) if drawn else []
+    overview = _overview(comparison) if drawn else []
     spreads = _spread_pictures(comparison) if drawn else []
     for picture in [*overview, *(p for s in sections for p in s.pictures), *spreads]:
         (folder / "figures").mkdir(exist_ok=True)
@@ -169,8 +167,8 @@ def _sections(comparison: Comparison, shown: Sequence[Experiment], drawn: bool) 
     anchors, names = {"differing", "machines"}, {"main"}
     sections = []
     for e in shown:
-        logs, pictures = comparison.logs[e.name], []
-        for log in logs if drawn else ():
+        pictures = []
+        for log in comparison.logs[e.name] if drawn else ():
             title = log.log.title
             name = _new_name(names, e.name, "log", title)
             svg = figures.logs(name, [log])
@@ -180,8 +178,7 @@ def _sections(comparison: Comparison, shown: Sequence[Experiment], drawn: bool) 
             curves = figures.draw(name, figure, comparison)
             if curves is not None:
                 pictures.append(Picture(name, figure.title, curves, figure.about))
-        anchor = _new_name(anchors, e.name)
-        sections.append(Section(anchor, e, logs, comparison.tables[e.name], pictures))
+        sections.append(Section(_new_name(anchors, e.name), e, pictures))
     return sections
 
 
@@ -196,9 +193,9 @@ def _new_name(taken: set[str], *words: str) -> str:
     return name
 
 
-def _overview(sections: Sequence[Section]) -> list[Picture]:
+def _overview(comparison: Comparison) -> list[Picture]:
     """Return the picture of all published logs, if there are any."""
-    logs = [log for section in sections for log in section.logs]
+    logs = [log for logs in comparison.logs.values() for log in logs]
     title = "Test accuracy per epoch, published and ours"
     return [Picture("main", title, figures.logs("main", logs, titled=True))] if logs else []
 

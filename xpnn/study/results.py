@@ -83,9 +83,8 @@ def read_result(path: PathLike) -> Result:
         job = Job.from_dict(content["run"])
     except (ArgumentError, TypeError) as error:
         raise DataError(f"{path} holds a run that this xpnn doesn't know: {error}") from None
-    return Result(
-        job, content["log"], content["machine"], content["weights_sha256"], content["data"]
-    )
+    own = ("log", "machine", "weights_sha256", "data")
+    return Result(job, **{name: content[name] for name in own})
 
 
 def _digest(content: Mapping[str, Any]) -> str:
