@@ -62,14 +62,11 @@ class TensorBoard(Callback):
 
         for part in ("train", "test"):
             subfolder = self.folder / part
-            try:
-                subfolder.mkdir(parents=True, exist_ok=True)
-                # the writer's own names have a resolution of one second, so that a second run
-                # would overwrite the first; TensorBoard reads files in the order of their names
-                suffix = f".{time.time_ns()}.{uuid.uuid4().hex}"
-                self._writers[part] = EventsWriter(str(subfolder / "events"), suffix)
-            except OSError as error:
-                raise self._refused(str(error.strerror)) from None
+            subfolder.mkdir(parents=True, exist_ok=True)
+            # the writer's own names have a resolution of one second, so that a second run would
+            # overwrite the first; TensorBoard reads files in the order of their names
+            suffix = f".{time.time_ns()}.{uuid.uuid4().hex}"
+            self._writers[part] = EventsWriter(str(subfolder / "events"), suffix)
         if self._run.history.resumed is not None:
             # TensorBoard then discards what it has read of this step and later ones
             step = self._run.history.resumed + 1
@@ -78,23 +75,26 @@ class TensorBoard(Callback):
                 writer.write_event(Event(wall_time=time.time(), step=step, session_log=start))
 
     def on_epoch(self, epoch: Epoch) -> None:
+        try:
+            if not self._writers:
+                self._open()
+            for part, writer in self._writers.items():
+                self._write(epoch, part, writer)
+        except OSError as error:
+            raise self._refused(str(error.strerror)) from None
+
+    def _write(self, epoch: Epoch, part: str, writer: Any) -> None:
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.summary import scalar
 
-        if not self._writers:
-            self._open()
-        for part, writer in self._writers.items():
-            figures = {name: getattr(epoch, f"{part}_{name}") for name in ("accuracy", "loss")}
-            if part == "train":
-                figures["seconds"] = epoch.seconds
-            try:
-                for name, value in figures.items():
-                    if not math.isnan(value):
-                        now, summary = time.time(), scalar(name, value)
-                        writer.write_event(Event(wall_time=now, step=epoch.epoch, summary=summary))
-                writer.flush()
-            except OSError as error:
-                raise self._refused(str(error.strerror)) from None
+        figures = {name: getattr(epoch, f"{part}_{name}") for name in ("accuracy", "loss")}
+        if part == "train":
+            figures["seconds"] = epoch.seconds
+        for name, value in figures.items():
+            if not math.isnan(value):
+                now, summary = time.time(), scalar(name, value)
+                writer.write_event(Event(wall_time=now, step=epoch.epoch, summary=summary))
+        writer.flush()
 
     def on_end(self) -> None:
         for writer in self._writers.values():
