@@ -111,7 +111,7 @@ def test_a_log_whose_folder_goes_away(tmp_path):
     folder.mkdir()
     logger = xpnn.CSVLogger(folder / "run.csv")
     folder.rmdir()
-    with pytest.raises(xpnn.ArgumentError, match="log must be a file that can be written"):
+    with pytest.raises(xpnn.ArgumentError, match=r"can't write log .*run\.csv': No such file"):
         train_dense(logger)
 
 

@@ -157,7 +157,9 @@ def test_a_run_that_was_stopped_stays_stopped(first, path):
 def test_a_checkpoint_without_the_best_weights(path):
     stopped(path, at=15, **learner())
     best = int(np.argmin(train_small(**learner(epochs=15))[1].column("test_loss")[1:])) + 1
-    with pytest.raises(xpnn.ArgumentError, match=f"needs the weights of epoch {best}, .*run.ckpt"):
+    with pytest.raises(
+        xpnn.ArgumentError, match=f"needs the parameters of epoch {best}, .*run.ckpt"
+    ):
         train_small(xpnn.EarlyStopping(patience=20), resume=path, **learner())
     early = xpnn.EarlyStopping(patience=20, restore_best=False)
     assert train_small(early, resume=path, **learner())[1].resumed == 15
@@ -174,7 +176,7 @@ def test_the_best_weights_are_left_where_they_are_not_wanted_any_more(path):
     assert model.sha256() == plain.sha256()
     other = xpnn.EarlyStopping("train_loss", patience=30, min_delta=0.5)
     assert np.argmin(history.column("test_loss")[1:]) + 1 == early.best
-    with pytest.raises(xpnn.ArgumentError, match="restore_best needs the weights of epoch"):
+    with pytest.raises(xpnn.ArgumentError, match="restore_best needs the parameters of epoch"):
         train_small(other, model=model, **options)
     assert other.best != early.best
     assert model.sha256() == plain.sha256()

@@ -319,7 +319,7 @@ def test_the_markdown_has_the_same_tables(folder):
 
 
 def spread(published_, *draws, ours="0"):
-    return Spread(Cell(None, "test", published_, ours), tuple((None, draw) for draw in draws))
+    return Spread(Cell(None, "test", published_, ours), draws)
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ def test_repeats_are_shown_for_each_cell_that_differs(folder, study):
     found = compare(study, read_folder(folder)[0])
     assert found.differing_jobs() == [relu]
     (one,) = found.spreads
-    assert [text for _, text in one.draws] == ["97.83", "97.85", "97.88"]
+    assert one.draws == ("97.83", "97.85", "97.88")
     write_report(folder)
     text = (folder / "report.md").read_text(encoding="utf-8")
     assert (

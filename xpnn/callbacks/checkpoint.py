@@ -13,8 +13,8 @@ from xpnn.training.run import Run
 class Checkpoint(Callback):
     """Write everything that ``fit(…, resume=path)`` needs to continue a run.
 
-    The file is complete at any time, and the one before it is kept as ``FILE.previous``: `resume`
-    reads that one if the newer one is damaged. A resumed run ends with the same bits as one that
+    The file is complete at any time. The one before it is kept as ``FILE.previous``, which
+    `resume` reads if the newer one is damaged. A resumed run ends with the same bits as one that
     was never stopped.
 
     Parameters
@@ -28,8 +28,8 @@ class Checkpoint(Callback):
     Raises
     ------
     ArgumentError
-        If the file can't be written, at the start or later, or if it can't hold the state of a
-        callback. The last complete checkpoint is still there.
+        If the file can't be written, at the start or later, or can't hold the state of a callback.
+        The last complete checkpoint is still there.
     """
 
     def __init__(self, path: PathLike, *, every: int = 1) -> None:

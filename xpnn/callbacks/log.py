@@ -23,11 +23,11 @@ class CSVLogger(Callback):
     Parameters
     ----------
     path
-        The file. The first row of a new run overwrites it; a resumed run keeps the rows up to its
+        The file. The first row of a new run overwrites it; a resumed run keeps the rows up to the
         checkpoint.
     hashes
-        Whether to add a last column "weights_sha256": `Sequential.sha256` after the epoch. If the
-        file of a resumed run is missing, the cells of epochs before the checkpoint's are empty.
+        Whether to add a last column "weights_sha256": `Sequential.sha256` after the epoch. If a
+        resumed run finds no file, the cells of the epochs before the checkpoint's are empty.
 
     Raises
     ------
@@ -51,55 +51,45 @@ class CSVLogger(Callback):
 
     def on_epoch(self, epoch: Epoch) -> None:
         assert self._run is not None
-        if self._file is None:
-            self._begin()
-        self._write(self._line(epoch, self._run.model.sha256() if self.hashes else ""))
+        line = self._line(epoch, self._run.model.sha256() if self.hashes else "")
+        with self._writing():
+            print(line, file=self._file or self._open(), flush=True)
 
     def on_end(self) -> None:
         # a resumed run may have had nothing left to do
         if self._run is not None and self._run.finished and self._lines and self._file is None:
-            self._begin()
+            with self._writing():
+                self._open()
         if self._file is not None:
             # if the disk is full, the write that failed has raised already
             with contextlib.suppress(OSError):
                 self._file.close()
 
-    def _begin(self) -> None:
+    def _open(self) -> IO[str]:
         """Open the file, and write the lines that come before the first new row."""
-        with self._writing():
-            if self._lines:
-                text = "".join(f"{line}\n" for line in self._lines)
-                with replacing(self.path) as beside:
-                    beside.write_text(text, encoding="utf-8")
-            self._file = self.path.open("a" if self._lines else "w", encoding="utf-8", newline="")
+        if self._lines:
+            with replacing(self.path) as beside:
+                beside.write_text("".join(f"{line}\n" for line in self._lines), encoding="utf-8")
+        self._file = self.path.open("a" if self._lines else "w", encoding="utf-8", newline="")
         if not self._lines:
-            self._write(self._header())
+            print(self._header(), file=self._file, flush=True)
+        return self._file
 
     def _header(self) -> str:
         return ",".join([*Epoch._fields, *["weights_sha256"] * self.hashes])
 
-    def _line(self, row: Epoch, weights: str) -> str:
-        return ",".join([*map(repr, row), *[weights] * self.hashes])
+    def _line(self, row: Epoch, sha256: str) -> str:
+        return ",".join([*map(repr, row), *[sha256] * self.hashes])
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise ArgumentError(
-                f"log must be a file that can be written, got {str(self.path)!r}: {error.strerror}"
-            ) from None
-
-    def _write(self, line: str) -> None:
-        assert self._file is not None
-        try:
-            self._file.write(line + "\n")
-            self._file.flush()
-        except OSError as error:
             raise ArgumentError(f"can't write log {str(self.path)!r}: {error.strerror}") from None
 
     def _continued(self, lines: list[str]) -> list[str]:
-        """Return the lines to begin with, taken from the file as far as it has them.
+        """Return the lines that come first, those of the file as far as it has them.
 
         Raises
         ------
@@ -127,8 +117,8 @@ class CSVLogger(Callback):
 def read_log(path: PathLike) -> list[Epoch]:
     """Return the rows of a CSV file that `CSVLogger` wrote.
 
-    Columns may come in any order. Those that are missing are NaN, those that `Epoch` doesn't have
-    are ignored, and so is a last row that was cut off.
+    Columns may come in any order. Missing ones are NaN; those that `Epoch` doesn't have are
+    ignored, and so is a last row that was cut off.
 
     Raises
     ------

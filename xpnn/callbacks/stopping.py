@@ -17,10 +17,10 @@ MONITORS = Epoch._fields[1:5]
 
 
 class EarlyStopping(Callback):
-    """End a run that stops improving, and go back to the best parameters (Prechelt 1998).
+    """End a run that no longer improves, and go back to the best parameters (Prechelt 1998).
 
     As in Keras, an epoch is an improvement if its figure is better than the best one before it by
-    more than `min_delta`. The first epoch after the untrained network always is one.
+    more than `min_delta`. The first epoch always is one; the untrained network doesn't count.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ class EarlyStopping(Callback):
     min_delta
         The change that a figure must exceed to be an improvement, >= 0.
     restore_best
-        Whether the model gets the parameters of the best epoch when the run ends, even if an error
-        ended it.
+        Whether the model gets the parameters of the best epoch when the run ends, even if it ends
+        with an error.
 
     Attributes
     ----------
@@ -66,8 +66,9 @@ class EarlyStopping(Callback):
         self.restore_best = restore_best
         self.best: int | None = None
         self._run: Run | None = None
-        self._weights: dict[str, np.ndarray] = {}
-        self._weights_of: int | None = None
+        # the parameters to restore, and their epoch
+        self._best: dict[str, np.ndarray] = {}
+        self._epoch: int | None = None
 
     def on_start(self, run: Run) -> None:
         if run.validation is None and self.monitor.startswith("test_"):
@@ -80,9 +81,9 @@ class EarlyStopping(Callback):
             return
         if self.best == run.history[-1].epoch:
             self._keep()
-        elif self.best != self._weights_of:
+        elif self.best != self._epoch:
             raise ArgumentError(
-                f"restore_best needs the weights of epoch {self.best}, the best by "
+                f"restore_best needs the parameters of epoch {self.best}, the best by "
                 f"{self.monitor}, which {run.resumed} doesn't hold"
             )
 
@@ -94,22 +95,22 @@ class EarlyStopping(Callback):
 
     def on_end(self) -> None:
         # a checkpoint of a run with another `monitor` has the parameters of another epoch
-        own = self.restore_best and self.best is not None and self._weights_of == self.best
-        if own and self._run is not None:
-            self._run.restore(self._weights)
+        wanted = self.restore_best and self.best is not None and self.best == self._epoch
+        if wanted and self._run is not None:
+            self._run.restore(self._best)
         self._run = None
 
     def state(self) -> dict[str, Any]:
-        return {**self._weights, "epoch": self._weights_of} if self._weights else {}
+        return {**self._best, "epoch": self._epoch} if self._best else {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._weights_of = state.get("epoch")
-        self._weights = {name: array for name, array in state.items() if name != "epoch"}
+        self._epoch = state.get("epoch")
+        self._best = {name: array for name, array in state.items() if name != "epoch"}
 
     def _begin(self, run: Run) -> None:
         self._run, self._figure, self.best = run, math.nan, None
         if run.history.resumed is None:
-            self._weights, self._weights_of = {}, None
+            self._best, self._epoch = {}, None
 
     def _note(self, row: Epoch) -> None:
         value = getattr(row, self.monitor)
@@ -130,7 +131,7 @@ class EarlyStopping(Callback):
 
     def _keep(self) -> None:
         assert self._run is not None
-        self._weights, self._weights_of = self._run.learned(), self.best
+        self._best, self._epoch = self._run.learned(), self.best
 
     def _missing(self) -> NoReturn:
         raise ArgumentError(

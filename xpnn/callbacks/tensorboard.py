@@ -20,14 +20,14 @@ class TensorBoard(Callback):
     """Write each row of the log to TensorBoard's event files.
 
     Training and test figures go to two subfolders, "train" and "test", so that TensorBoard draws
-    both in one chart. The tags are "accuracy", "loss" and, in "train", "seconds", the epoch's time.
-    The step is the epoch. NaN is left out. Event files hold float32.
+    both in one chart. The tags are "accuracy", "loss" and, in "train", "seconds", the time of the
+    epoch. The step is the epoch. NaN is left out. Event files hold float32.
 
     Parameters
     ----------
     folder
-        Created if it doesn't exist. Event files in it stay, and TensorBoard shows them together
-        with the new ones, so give each run its own folder, except when you resume one.
+        The folder; created if it doesn't exist. TensorBoard shows event files that are already in
+        it together with the new ones, so give each run its own folder unless you resume one.
 
     Raises
     ------
@@ -58,48 +58,43 @@ class TensorBoard(Callback):
 
         # not SummaryWriter: its thread loses errors, and waits forever if the disk is full
         from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         for part in ("train", "test"):
             subfolder = self.folder / part
-            try:
-                subfolder.mkdir(parents=True, exist_ok=True)
-                # the writer's own names have a resolution of one second, so that a second run
-                # would overwrite the first; TensorBoard reads files in the order of their names
-                suffix = f".{time.time_ns()}.{uuid.uuid4().hex}"
-                self._writers[part] = EventsWriter(str(subfolder / "events"), suffix)
-            except OSError as error:
-                raise self._refused(str(error.strerror)) from None
+            subfolder.mkdir(parents=True, exist_ok=True)
+            # the writer's own names have a resolution of one second, so that a second run would
+            # overwrite the first; TensorBoard reads files in the order of their names
+            suffix = f".{time.time_ns()}.{uuid.uuid4().hex}"
+            self._writers[part] = EventsWriter(str(subfolder / "events"), suffix)
         if self._run.history.resumed is not None:
-            self._purge(self._run.history.resumed + 1)
-
-    def _purge(self, step: int) -> None:
-        """Tell TensorBoard to discard what it has read of this step and later ones."""
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
-
-        start = SessionLog(status=SessionLog.START)
-        for writer in self._writers.values():
-            writer.write_event(Event(wall_time=time.time(), step=step, session_log=start))
+            # TensorBoard then discards what it has read of this step and later ones
+            step = self._run.history.resumed + 1
+            start = SessionLog(status=SessionLog.START)
+            for writer in self._writers.values():
+                writer.write_event(Event(wall_time=time.time(), step=step, session_log=start))
 
     def on_epoch(self, epoch: Epoch) -> None:
+        try:
+            if not self._writers:
+                self._open()
+            for part, writer in self._writers.items():
+                self._write(epoch, part, writer)
+        except OSError as error:
+            raise self._refused(str(error.strerror)) from None
+
+    def _write(self, epoch: Epoch, part: str, writer: Any) -> None:
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.summary import scalar
 
-        if not self._writers:
-            self._open()
-        for part, writer in self._writers.items():
-            figures = {name: getattr(epoch, f"{part}_{name}") for name in ("accuracy", "loss")}
-            if part == "train":
-                figures["seconds"] = epoch.seconds
-            try:
-                for name, value in figures.items():
-                    if not math.isnan(value):
-                        summary = scalar(name, value)
-                        writer.write_event(
-                            Event(wall_time=time.time(), step=epoch.epoch, summary=summary)
-                        )
-                writer.flush()
-            except OSError as error:
-                raise self._refused(str(error.strerror)) from None
+        figures = {name: getattr(epoch, f"{part}_{name}") for name in ("accuracy", "loss")}
+        if part == "train":
+            figures["seconds"] = epoch.seconds
+        for name, value in figures.items():
+            if not math.isnan(value):
+                now, summary = time.time(), scalar(name, value)
+                writer.write_event(Event(wall_time=now, step=epoch.epoch, summary=summary))
+        writer.flush()
 
     def on_end(self) -> None:
         for writer in self._writers.values():

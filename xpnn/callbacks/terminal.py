@@ -14,10 +14,10 @@ from xpnn.training.run import Run
 class Terminal(Callback):
     """Print a line for each epoch, with a progress bar below in a terminal or notebook.
 
-    A line has the epoch, training accuracy and loss, and test accuracy and loss, with all their
-    digits. The bar is shown in a terminal, and in a notebook that has ipywidgets; a file or a pipe
-    gets only the lines, each when its epoch ends. The bar is hidden while callbacks handle an
-    epoch, so that they can print.
+    A line has the epoch, training accuracy and loss, and test accuracy and loss, with all digits.
+    The bar is shown in a terminal, and in a notebook that has ipywidgets; a file or a pipe gets
+    only the lines, each when its epoch ends. The bar is hidden while callbacks handle an epoch,
+    so that they can print.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ class Cell:
     job, quantity
         The job, and the name of the quantity in `QUANTITIES`.
     published, ours
-        The figures as printed; None where there is no figure.
+        The two figures as printed; None if there is no figure.
     """
 
     job: Job
@@ -44,7 +45,7 @@ class Cell:
 
     @property
     def difference(self) -> str:
-        """Our figure minus the published one, signed; empty where one of them isn't a number."""
+        """Our figure minus the published one, signed; empty if one of them isn't a number."""
         try:
             difference = float(self.ours or "-") - float(self.published or "-")
         except ValueError:
@@ -81,7 +82,7 @@ class ComparedTable:
 
     @property
     def equal(self) -> int:
-        """How many cells equal what was published."""
+        """The number of cells whose figure equals the published one."""
         return sum(bool(cell.equal) for cell in self.known)
 
 
@@ -96,9 +97,9 @@ class ComparedLog:
     differences
         For each row, the largest absolute difference of its columns.
     agreed
-        How many rows, from the first one on, agree before one differs by more than `AGREE`.
+        The number of rows before the first one that differs by more than `AGREE`.
     beyond
-        For each column, its largest difference in all later rows.
+        For each column, its largest difference in that row and the later ones.
     """
 
     log: Log
@@ -110,29 +111,27 @@ class ComparedLog:
 
 @dataclass(frozen=True)
 class Spread:
-    """A cell whose figures differ, and the same figure of the job's repeats.
+    """A cell whose figures differ, and the same figure in the job's repeats.
 
     Attributes
     ----------
-    cell
-        The cell.
     draws
-        For each repeat with a result, its job and its figure as printed. A repeat that ended in
-        the same bits as another one is left out.
+        The figure of each repeat with a result, as printed. A repeat that ended in the same bits
+        as another one is left out.
     """
 
     cell: Cell
-    draws: tuple[tuple[Job, str], ...]
+    draws: tuple[str, ...]
 
     @property
     def values(self) -> list[float]:
         """The draws as numbers."""
-        return [as_float(text) for _, text in self.draws]
+        return [as_float(text) for text in self.draws]
 
     @property
     def span(self) -> str:
         """The least and the greatest draw, as printed."""
-        texts = sorted((text for _, text in self.draws), key=as_float)
+        texts = sorted(self.draws, key=as_float)
         return texts[0] if texts[0] == texts[-1] else f"{texts[0]} to {texts[-1]}"
 
     @property
@@ -144,7 +143,7 @@ class Spread:
 
     @property
     def rank(self) -> tuple[int, int, int]:
-        """How many draws are less than the published figure, equal to it, and more."""
+        """The numbers of draws that are less than the published figure, equal to it, and more."""
         target, values = as_float(self.cell.published or "-"), self.values
         return (
             sum(v < target for v in values),
@@ -160,7 +159,7 @@ class Spread:
         """
         if not self.draws:
             return "not repeated"
-        if all(text == self.cell.ours for _, text in self.draws):
+        if all(text == self.cell.ours for text in self.draws):
             return NOT_ROUNDING
         below, same, above = self.rank
         if same or (below and above):
@@ -169,7 +168,7 @@ class Spread:
 
 
 def as_float(text: str) -> float:
-    """Return a printed figure as a number; "-", never reached, is infinity."""
+    """Return a printed figure as a number; that of "-", never reached, is infinity."""
     return math.inf if text == "-" else float(text)
 
 
@@ -179,21 +178,45 @@ class Comparison:
 
     Attributes
     ----------
-    study
-        The study.
     results
         The results by the key of their jobs.
     tables, logs
         For each experiment, by name, its tables and its logs; a log without a result is left out.
-    spreads
-        The published cells that differ, each once.
     """
 
     study: Study
     results: Mapping[str, Result]
     tables: Mapping[str, tuple[ComparedTable, ...]]
     logs: Mapping[str, tuple[ComparedLog, ...]]
-    spreads: tuple[Spread, ...]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The cells with a published figure.
+
+        Without those of long experiments, which have more epochs than the published ones.
+        """
+        usual = [e.name for e in self.study.experiments if not e.long]
+        return [cell for name in usual for table in self.tables[name] for cell in table.known]
+
+    @functools.cached_property
+    def spreads(self) -> tuple[Spread, ...]:
+        """The published cells that differ, each once, with the repeats."""
+        differing: dict[tuple[str, str], Cell] = {}
+        for cell in self.cells:
+            if cell.equal is False:
+                differing.setdefault((cell.job.key, cell.quantity), cell)
+        return tuple(map(self._spread, differing.values()))
+
+    def _spread(self, cell: Cell) -> Spread:
+        draws = []
+        # a repeat with the same bits as another one isn't an independent draw
+        seen = {self.results[cell.job.key].weights_sha256}
+        for variant in self.study.variants(cell.job):
+            result = self.result(variant)
+            if result is not None and result.weights_sha256 not in seen:
+                seen.add(result.weights_sha256)
+                draws.append(printed(result.log)[cell.quantity])
+        return Spread(cell, tuple(draws))
 
     def result(self, job: Job) -> Result | None:
         """Return the result of a job, or None."""
@@ -201,9 +224,8 @@ class Comparison:
 
     def counts(self) -> tuple[int, int, int]:
         """Return how many cells equal the published ones, have results, and there are in all."""
-        cells = [c for c in _cells(self.study, self.tables) if c.published is not None]
-        known = [cell for cell in cells if cell.equal is not None]
-        return sum(bool(cell.equal) for cell in known), len(known), len(cells)
+        found = [cell.equal for cell in self.cells]
+        return found.count(True), len(found) - found.count(None), len(found)
 
     def differing_jobs(self) -> list[Job]:
         """Return the jobs with a cell that differs from the published one."""
@@ -221,33 +243,12 @@ def compare(study: Study, results: Mapping[str, Result]) -> Comparison:
         The results by the names of their files, as `read_folder` returns them.
     """
     found = {result.job.key: result for result in results.values()}
-    tables = {
-        e.name: tuple(_compare_table(table, found) for table in e.tables) for e in study.experiments
-    }
-    logs = {
-        e.name: tuple(
-            _compare_log(log, found[log.job.key]) for log in e.logs if log.job.key in found
-        )
-        for e in study.experiments
-    }
-    differing: dict[tuple[str, str], Cell] = {}
-    for cell in _cells(study, tables):
-        if cell.equal is False:
-            differing.setdefault((cell.job.key, cell.quantity), cell)
-    spreads = tuple(_spread(study, cell, found) for cell in differing.values())
-    return Comparison(study, found, tables, logs, spreads)
-
-
-def _cells(study: Study, tables: Mapping[str, tuple[ComparedTable, ...]]) -> list[Cell]:
-    """Return all cells, except those of long experiments: they have more epochs than published."""
-    return [
-        cell
-        for experiment in study.experiments
-        if not experiment.long
-        for table in tables[experiment.name]
-        for row in table.rows
-        for cell in row.cells
-    ]
+    tables, logs = {}, {}
+    for e in study.experiments:
+        tables[e.name] = tuple(_compare_table(table, found) for table in e.tables)
+        done = [log for log in e.logs if log.job.key in found]
+        logs[e.name] = tuple(_compare_log(log, found[log.job.key]) for log in done)
+    return Comparison(study, found, tables, logs)
 
 
 def _compare_table(table: Table, found: Mapping[str, Result]) -> ComparedTable:
@@ -271,15 +272,3 @@ def _compare_log(log: Log, result: Result) -> ComparedLog:
     agreed = next((i for i, d in enumerate(differences) if d > AGREE), len(differences))
     beyond = {name: max(column[agreed:], default=0.0) for name, column in apart.items()}
     return ComparedLog(log, result, differences, agreed, beyond)
-
-
-def _spread(study: Study, cell: Cell, found: Mapping[str, Result]) -> Spread:
-    draws = []
-    # a repeat with the same bits as another one isn't an independent draw
-    seen = {found[cell.job.key].weights_sha256}
-    for variant in study.variants(cell.job):
-        result = found.get(variant.key)
-        if result is not None and result.weights_sha256 not in seen:
-            seen.add(result.weights_sha256)
-            draws.append((variant, printed(result.log)[cell.quantity]))
-    return Spread(cell, tuple(draws))

@@ -1,4 +1,4 @@
-"""The figures of a report: SVG whose colours are CSS variables, one file for light and dark."""
+"""The figures of a report: SVG whose colours are CSS variables, for light and dark pages."""
 
 from __future__ import annotations
 
@@ -21,13 +21,6 @@ _STANDINS = {name: f"#0000{i:02x}" for i, name in enumerate(COLORS, 1)}
 
 _DASHES = ("-",) * 4 + ("--",) * 3 + ("-.",) * 7
 
-NAMES = {
-    "train_accuracy": "training accuracy",
-    "test_accuracy": "test accuracy",
-    "train_loss": "training loss",
-    "test_loss": "test loss",
-}
-
 
 def available() -> bool:
     """Return whether matplotlib is installed."""
@@ -35,13 +28,13 @@ def available() -> bool:
 
 
 def palette(selector: str) -> str:
-    """Return the CSS that defines the colours for an element, by the reader's light or dark."""
+    """Return the CSS that defines the colours of an element in the reader's light or dark mode."""
     light, dark = ("".join(f"--{name}:{pair[i]};" for name, pair in COLORS.items()) for i in (0, 1))
     return f"{selector}{{{light}}}@media(prefers-color-scheme:dark){{{selector}{{{dark}}}}}"
 
 
 def standalone(svg: str) -> str:
-    """Return an SVG as the content of a file, which brings the colours along."""
+    """Return the content of a file for an SVG, which defines the colours itself."""
     head = svg.index(">") + 1
     style = f"<style>{palette('svg')}</style>"
     return '<?xml version="1.0" encoding="utf-8"?>\n' + svg[:head] + style + svg[head:]
@@ -59,11 +52,11 @@ def _svg(
     Parameters
     ----------
     name
-        The first part of all ids in it, which must be unique in a page.
+        The first part of all ids in the SVG, since ids must be unique in a page.
     label
-        What it shows, for those who can't see it.
+        A description for those who can't see the picture.
     paint
-        Draws on a matplotlib figure and its axes.
+        A function that draws on a matplotlib figure and its axes.
     size
         Width and height in inches.
     grid
@@ -85,11 +78,8 @@ def _svg(
         canvas = Canvas(figsize=size, layout="constrained")
         paint(canvas, canvas.subplots(**grid))
         canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    return _embedded(text.getvalue(), name, label)
-
-
-def _embedded(svg: str, name: str, label: str) -> str:
-    """Return an SVG file of matplotlib as an element of a page that holds several."""
+    # from here on, the file becomes an element of a page that holds several
+    svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
@@ -105,27 +95,24 @@ def _embedded(svg: str, name: str, label: str) -> str:
 
 def _look(i: int) -> dict[str, Any]:
     """Return colour and line style of a curve, counted from 0; the first 14 differ."""
-    return {
-        "color": _STANDINS[SERIES[i % len(SERIES)]],
-        "linestyle": _DASHES[i % len(_DASHES)],
-    }
+    return {"color": _STANDINS[SERIES[i % len(SERIES)]], "linestyle": _DASHES[i % len(_DASHES)]}
 
 
 def _legend(canvas: Any, lines: Sequence[tuple[str, Any]]) -> None:
-    """Put a legend above all axes, for the lines that have a name."""
-    named = [(name, line) for name, line in lines if name]
+    """Put a legend above all axes, with the lines that have a name."""
+    names = [name for name, _ in lines if name]
     canvas.legend(
-        [line for _, line in named],
-        [name for name, _ in named],
+        [line for name, line in lines if name],
+        names,
         loc="outside upper left",
-        ncols=2 if len(named) == 4 else 3,
+        ncols=2 if len(names) == 4 else 3,
         handlelength=1.8,
         columnspacing=1.4,
     )
 
 
 def draw(name: str, figure: Figure, comparison: Comparison) -> str | None:
-    """Return the SVG of a study's figure; None if none of its jobs has a result."""
+    """Return the SVG of a study's figure; None if no job of the figure has a result."""
     if figure.functions:
         return _functions(name, figure)
     lines = [
@@ -151,26 +138,29 @@ def _functions(name: str, figure: Figure) -> str:
 def _curves(
     name: str, figure: Figure, logs: Sequence[tuple[str, Mapping[str, list[float]]]]
 ) -> str:
-    quantities = figure.quantities
-    paired = len(quantities) > 1
+    """Draw columns of logs against the epoch; training curves are dotted beside those of test."""
+    paired = len(figure.quantities) > 1
 
     def paint(canvas: Any, axes: Any) -> None:
         lines = []
         for i, (label, log) in enumerate(logs):
-            for quantity in quantities:
-                part = quantity.partition("_")[0]
-                look = _look(i) | ({"linestyle": ":"} if paired and part == "train" else {})
+            for quantity in figure.quantities:
+                part, _, kind = quantity.partition("_")
                 values = log[quantity]
+                look = _look(i) | ({"linestyle": ":"} if paired and part == "train" else {})
                 look["linewidth"] = 1.2 if len(values) < 200 else 0.8
                 look["marker"] = "." if len(values) < 4 else ""
                 shown = f"{label}, {part}" if paired else label
                 lines.append((shown, *axes.plot(values, **look)))
-        kind = quantities[0].partition("_")[2]
-        axes.set(xlabel="epoch", ylabel=kind if paired else NAMES[quantities[0]])
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        word = "" if paired else "training " if part == "train" else "test "
+        _epochs(axes, word + kind)
         columns = [line.get_ydata() for _, line in lines]
-        if all(quantity.endswith("loss") for quantity in quantities):
-            _zoom_logarithm(axes, columns)
+        if all(quantity.endswith("loss") for quantity in figure.quantities):
+            axes.set_yscale("log")
+            # the untrained network's loss may lie outside
+            seen = [v for y in columns for v in y[min(1, len(y) - 1) :] if v > 0]
+            if seen:
+                axes.set_ylim(min(seen) * 0.8, max(seen) * 1.25)
         else:
             zoom(axes, columns, skip=3)
         _legend(canvas, lines)
@@ -178,16 +168,14 @@ def _curves(
     return _svg(name, f"{figure.title}: {', '.join(label for label, _ in logs)}", paint)
 
 
-def _zoom_logarithm(axes: Any, columns: Sequence[Sequence[float]]) -> None:
-    """Show losses on a logarithmic scale; the untrained network's may lie outside."""
-    axes.set_yscale("log")
-    seen = [v for values in columns for v in values[min(1, len(values) - 1) :] if v > 0]
-    if seen:
-        axes.set_ylim(min(seen) * 0.8, max(seen) * 1.25)
+def _epochs(axes: Any, quantity: str) -> None:
+    """Name the axes of curves over the epochs."""
+    axes.set(xlabel="epoch", ylabel=quantity)
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def logs(name: str, compared: Sequence[ComparedLog], *, titled: bool = False) -> str:
-    """Return the test accuracies of published logs, and ours, in two columns if `titled`."""
+    """Draw the test accuracies of published logs and ours, in two columns if `titled`."""
     columns = 2 if titled else 1
     rows = -(-len(compared) // columns)
 
@@ -217,14 +205,13 @@ def _paint_log(axes: Any, compared: ComparedLog) -> list[tuple[str, Any]]:
     ]
     if compared.agreed < len(compared.differences):
         axes.axvline(compared.agreed - 0.5, color=_STANDINS["soft"], linestyle=":", linewidth=1)
-    axes.set(xlabel="epoch", ylabel="test accuracy")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    _epochs(axes, "test accuracy")
     zoom(axes, [ours, theirs], skip=3)
     return lines
 
 
 def spreads(name: str, quantity: str, found: Sequence[tuple[str, Spread]]) -> str:
-    """Return the repeats of each cell that differs, our figure, and the published one.
+    """Draw the repeats of each cell that differs, our figure, and the published one.
 
     Parameters
     ----------

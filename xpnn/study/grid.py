@@ -1,11 +1,12 @@
-"""The definition of a study: a TOML file is read as experiments, each with its jobs."""
+"""The definition of a study: a TOML file with experiments, each with its jobs."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,22 +19,25 @@ from xpnn.study.article import published
 from xpnn.study.job import Job, load_own_parts
 from xpnn.study.quantities import QUANTITIES
 
+Entries = dict[str, Any]
+
 ARTICLE = "article"
 
-
 # each setting with its type: those of `Settings`, then those of `Job`
-KINDS = {
-    name: kind
-    for name, kind in {**types_of(Settings), **types_of(Job), "environment": dict}.items()
-    if name not in ("settings", "parts")
-}
-_WANTED = {**WANTED, dict: "a table of texts"}
-_STUDY_KEYS = ("title", "about", "parts", "experiment", "repeat")
-_EXPERIMENT_KEYS = ("name", "title", "about", "long", "table", "figure", "log")
-_TABLE_KEYS = ("title", "published", "labels", "rows")
-_FIGURE_KEYS = ("title", "about", "quantities", "functions", "range", "runs")
+KINDS = {**types_of(Settings), **types_of(Job), "environment": dict}
+del KINDS["settings"], KINDS["parts"]
+_WANTED = {**WANTED, dict: "a table"}
+
+# the other keys of each table in the file with their types; [str] is a list of texts
+_TABLES = [[dict]]
+_TITLES = {"title": str, "about": str}
+_STUDY = {**_TITLES, "parts": [str], "experiment": _TABLES, "repeat": _TABLES}
+_SHOWN = {"table": _TABLES, "figure": _TABLES, "log": _TABLES}
+_EXPERIMENT = {**_TITLES, "name": str, "long": bool, **_SHOWN}
+_TABLE = {"title": str, "published": int, "labels": [str], "rows": [dict]}
+_FIGURE = _TITLES | {"quantities": [str], "runs": [dict], "functions": [str], "range": [float]}
 # "rounding" is a note for readers of the file: whether only rounding separates the two logs
-_LOG_KEYS = ("title", "published", "rounding")
+_LOG = {"title": str, "published": str, "rounding": bool}
 
 
 @dataclass(frozen=True)
@@ -42,18 +46,14 @@ class Table:
 
     Attributes
     ----------
-    title
-        What stands above it.
     header
         The headings of the columns that name a row.
     quantities
-        The names in `QUANTITIES` that it shows.
+        The names in `QUANTITIES` of the other columns.
     labels
         For each row, its texts in the columns that name it.
-    jobs
-        For each row, its job.
     published
-        For each row, what was published, by quantity; None if nothing was.
+        For each row, the published figures by quantity; None if there is no published table.
     line
         The line of the article where the published table begins.
     """
@@ -73,16 +73,12 @@ class Figure:
 
     Attributes
     ----------
-    title, about
-        What stands above it and below.
     quantities
         The columns of the logs.
     labels
-        For each job, its name in the legend.
-    jobs
-        The jobs whose logs are drawn.
+        The name of each job in the legend.
     functions
-        The activation functions that are drawn instead.
+        The activation functions that are drawn instead of logs.
     range
         The lowest and the highest argument of the functions.
     """
@@ -98,7 +94,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Log:
-    """A job whose log was published: the columns of that log by name."""
+    """A job whose log was published, and the columns of the published log by name."""
 
     title: str
     published: Mapping[str, Sequence[float]]
@@ -114,33 +110,40 @@ class Experiment:
     name, title, about
         Its name in commands, its title in the report, and a text that describes it.
     long
-        Whether it is done only if it is asked for.
-    jobs
-        All jobs of its tables, figures and logs, each once.
+        Whether it is done only on request.
     tables, figures, logs
         What the report shows.
     """
 
     name: str
     title: str
-    about: str
-    long: bool
-    jobs: tuple[Job, ...]
+    about: str = ""
+    long: bool = False
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
     logs: tuple[Log, ...] = ()
 
+    @functools.cached_property
+    def jobs(self) -> tuple[Job, ...]:
+        """All jobs of the tables, figures and logs, each once."""
+        groups = [
+            *(table.jobs for table in self.tables),
+            *(figure.jobs for figure in self.figures),
+            [log.job for log in self.logs],
+        ]
+        return unique(itertools.chain(*groups))
+
 
 @dataclass(frozen=True)
 class Study:
-    """Experiments, and the ways to repeat a job whose result isn't what was published.
+    """Experiments, and the ways to repeat a job whose result differs from the published one.
 
     Attributes
     ----------
     title, about
-        What stands at the top of the report.
+        The heading of the report, and the text below.
     experiments
-        In the order of the report.
+        The experiments, in the order of the report.
     repeats
         For each way to repeat a job, the settings that it changes.
     parts
@@ -155,7 +158,7 @@ class Study:
 
     @property
     def jobs(self) -> tuple[Job, ...]:
-        """All jobs, each once, in order."""
+        """All jobs of the experiments, each once."""
         return unique(job for experiment in self.experiments for job in experiment.jobs)
 
     def selected(self, only: Sequence[str] | None = None, *, long: bool = False) -> Study:
@@ -164,9 +167,9 @@ class Study:
         Parameters
         ----------
         only
-            The names of the experiments, long or not; all if None.
+            The names of the experiments, long or not. If None, all that aren't long.
         long
-            Whether all means the long ones too.
+            Whether to include the long ones if `only` is None.
 
         Raises
         ------
@@ -185,7 +188,7 @@ class Study:
         return dataclasses.replace(self, experiments=chosen)
 
     def variants(self, job: Job) -> tuple[Job, ...]:
-        """Return the repeats of a job: the same run where it is rounded differently."""
+        """Return the repeats of a job: the same run, but rounded differently."""
         return unique(job.replaced(**changes) for changes in self.repeats)
 
 
@@ -204,13 +207,10 @@ def source_of(study: PathLike) -> str:
     path = as_path("study", study)
     try:
         return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it isn't text"
         raise ArgumentError(
-            f"study must be a TOML file, got {str(study)!r}, which isn't text"
-        ) from None
-    except OSError as error:
-        raise ArgumentError(
-            f"study must be {ARTICLE!r} or a TOML file, got {str(study)!r}: {error.strerror}"
+            f"study must be {ARTICLE!r} or a TOML file, got {str(study)!r}: {reason}"
         ) from None
 
 
@@ -222,13 +222,13 @@ def load_study(study: PathLike, **overrides: Any) -> Study:
     study
         "article", or the path of a TOML file.
     overrides
-        Settings for every job, instead of the file's own. `epochs` doesn't change the long
+        Settings of every job, which replace those in the file. `epochs` doesn't change the long
         experiments.
 
     Returns
     -------
     study
-        With all its experiments, long ones too.
+        The study with all its experiments, also the long ones.
 
     Raises
     ------
@@ -242,14 +242,14 @@ def load_study(study: PathLike, **overrides: Any) -> Study:
 def parse_study(
     text: str, name: str, *, parts: Sequence[str] | None = None, **overrides: Any
 ) -> Study:
-    """Return the study that a text describes, and load the parts that it names.
+    """Return the study that a text in TOML describes, and load the parts that it names.
 
     Parameters
     ----------
     text
-        TOML.
+        The content of the file.
     name
-        The path of its file: messages begin with it, and the study's `parts` are relative to it.
+        The path of the file: messages begin with it, and the study's `parts` are relative to it.
     parts
         The files to load instead of those that the study names.
     overrides
@@ -261,84 +261,72 @@ def parse_study(
         raise ArgumentError(f"{name}: not TOML: {error}") from None
     try:
         if parts is None:
-            given = _list("parts", content["parts"]) if "parts" in content else []
-            parts = [str((Path(name).parent / _typed("parts", p, str)).resolve()) for p in given]
+            given = _typed("parts", content["parts"], [str]) if "parts" in content else []
+            parts = [str((Path(name).parent / path).resolve()) for path in given]
         fixed = {k: _checked(k, v) for k, v in overrides.items() if v is not None}
         return _study(content, fixed, load_own_parts(parts))
     except ArgumentError as error:
         raise ArgumentError(f"{name}: {error}") from None
 
 
-def _study(
-    content: dict[str, Any], fixed: dict[str, Any], parts: tuple[tuple[str, str], ...]
-) -> Study:
+def _study(content: Entries, fixed: Entries, parts: tuple[tuple[str, str], ...]) -> Study:
     """Return the study that a TOML file holds; `fixed` are settings that override the file's."""
-    settings, own = _split(content, _STUDY_KEYS, "study")
-    title, about = _text(own, "title", "Study"), _text(own, "about", "")
+    settings, own = _split(content, _STUDY, "study")
+    title = own.get("title", "Study")
     repeats = []
-    for i, entry in enumerate(_tables(own, "repeat"), 1):
-        changes, _ = _split(entry, (), f"repeat {i}")
+    for i, entry in enumerate(own.get("repeat", ()), 1):
+        changes, _ = _split(entry, {}, f"repeat {i}")
         repeats.append({k: _checked(k, v) for k, v in changes.items()})
     fixed = {**fixed, "parts": dict(parts)}
-    experiments: list[Experiment] = []
-    if "experiment" not in own:
-        jobs = _grid(settings, fixed)
-        experiments.append(Experiment("study", title, "", False, jobs, (_varied(title, jobs),)))
-    for entry in _tables(own, "experiment"):
-        found = _experiment(entry, settings, fixed)
-        if found.name in [e.name for e in experiments]:
-            raise ArgumentError(f"two experiments have the name {found.name!r}")
-        experiments.append(found)
+    if "experiment" in own:
+        experiments = [_experiment(entry, settings, fixed) for entry in own["experiment"]]
+    else:
+        table = _varied(title, _grid(settings, fixed))
+        experiments = [Experiment("study", title, tables=(table,))]
     if not experiments:
         raise ArgumentError("experiment must not be empty")
+    names = [experiment.name for experiment in experiments]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise ArgumentError(f"two experiments have the name {name!r}")
     folders = sorted({job.data for experiment in experiments for job in experiment.jobs})
     if len(folders) > 1:
         raise ArgumentError(f"data must be one folder for all runs, got {', '.join(folders)}")
-    return Study(title, about, tuple(experiments), tuple(repeats), parts)
+    return Study(title, own.get("about", ""), tuple(experiments), tuple(repeats), parts)
 
 
-def _experiment(
-    entry: dict[str, Any], settings: dict[str, Any], fixed: dict[str, Any]
-) -> Experiment:
+def _experiment(entry: Entries, settings: Entries, fixed: Entries) -> Experiment:
     if "name" not in entry:
         raise ArgumentError("each experiment must have a name")
-    name = _text(entry, "name", "")
-    where = f"experiment {name!r}"
-    given, own = _split(entry, _EXPERIMENT_KEYS, where)
-    base = {**settings, **given}
+    name = _typed("name", entry["name"], str)
     try:
-        title, about = _text(own, "title", name), _text(own, "about", "")
-        long = _typed("long", own.get("long", False), bool)
+        base, own = _split(entry, _EXPERIMENT, "experiment", settings)
+        title, long = own.get("title", name), own.get("long", False)
         if long:
             fixed = {k: v for k, v in fixed.items() if k != "epochs"}
-        tables = [_table(e, base, fixed) for e in _tables(own, "table")]
-        figures = [_figure(e, base, fixed) for e in _tables(own, "figure")]
-        logs = [_log(e, base, fixed) for e in _tables(own, "log")]
-        if not {"table", "figure", "log"} & own.keys():
+        tables = [_table(e, base, fixed) for e in own.get("table", ())]
+        figures = [_figure(e, base, fixed) for e in own.get("figure", ())]
+        logs = [_log(e, base, fixed) for e in own.get("log", ())]
+        if not _SHOWN.keys() & own.keys():
             tables = [_varied(title, _grid(base, fixed))]
     except ArgumentError as error:
-        raise ArgumentError(f"{where}: {error}") from None
-    groups = [*(table.jobs for table in tables), *(figure.jobs for figure in figures)]
-    jobs = unique([*itertools.chain(*groups), *(log.job for log in logs)])
-    return Experiment(name, title, about, long, jobs, tuple(tables), tuple(figures), tuple(logs))
+        raise ArgumentError(f"experiment {name!r}: {error}") from None
+    shown = tuple(tables), tuple(figures), tuple(logs)
+    return Experiment(name, title, own.get("about", ""), long, *shown)
 
 
-def _table(entry: dict[str, Any], base: dict[str, Any], fixed: dict[str, Any]) -> Table:
-    given, own = _split(entry, _TABLE_KEYS, "table")
-    title = _text(own, "title", "")
-    rows = _list("rows", own.get("rows"))
-    jobs = tuple(_job({**base, **given, **_typed("rows", row, dict)}, fixed) for row in rows)
-    _check_distinct(jobs)
+def _table(entry: Entries, base: Entries, fixed: Entries) -> Table:
+    base, own = _split(entry, _TABLE, "table", base)
+    title = own.get("title", "")
+    jobs = _jobs(({**base, **row} for row in _given(own, "rows")), fixed)
     if "published" not in own:
         return _varied(title, jobs)
-    source = published.table(_typed("published", own["published"], int))
+    source = published.table(own["published"])
     if len(source.rows) != len(jobs):
         raise ArgumentError(
             f"table {title!r} has {len(jobs)} rows, the published one {len(source.rows)}"
         )
-    header = source.header
-    if "labels" in own:
-        header = tuple(_typed("labels", text, str) for text in _list("labels", own["labels"]))
+    header = tuple(own.get("labels", source.header))
     if len(header) != len(source.header):
         raise ArgumentError(f"labels must be {len(source.header)} texts, got {list(header)!r}")
     return Table(title, header, source.quantities, source.labels, jobs, source.rows, source.line)
@@ -359,77 +347,80 @@ def _label(value: object) -> str:
     return "–" if value is None else str(value)
 
 
-def _figure(entry: dict[str, Any], base: dict[str, Any], fixed: dict[str, Any]) -> Figure:
-    given, own = _split(entry, _FIGURE_KEYS, "figure")
-    title, about = _text(own, "title", ""), _text(own, "about", "")
+def _figure(entry: Entries, base: Entries, fixed: Entries) -> Figure:
+    base, own = _split(entry, _FIGURE, "figure", base)
+    title, about = own.get("title", ""), own.get("about", "")
     if "functions" in own:
-        names = [_typed("functions", name, str) for name in _list("functions", own["functions"])]
-        for name in names:
-            Settings(activation=name)
-        span = _list("range", own.get("range", [-5, 5]))
-        ends = tuple(finite("range", _typed("range", end, float)) for end in span)
-        if len(ends) != 2 or ends[0] >= ends[1]:
-            raise ArgumentError(f"range must be two numbers, the lower one first, got {span!r}")
-        return Figure(title, about, functions=tuple(names), range=ends)
-    quantities = _list("quantities", own.get("quantities", ["test_accuracy"]))
+        for function in own["functions"]:
+            Settings(activation=function)
+        ends = own.get("range", Figure.range)
+        low, high = (finite("range", end) for end in (ends[0], ends[-1]))
+        if len(ends) != 2 or low >= high:
+            raise ArgumentError(f"range must be two numbers, the lower one first, got {ends!r}")
+        return Figure(title, about, functions=tuple(own["functions"]), range=(low, high))
+    quantities = own.get("quantities", ["test_accuracy"])
     for quantity in quantities:
         if quantity not in published.LOG_COLUMNS:
-            raise ArgumentError(f"unknown quantity {quantity!r} of a figure")
-    labels, jobs = [], []
-    for row in _list("runs", own.get("runs")):
-        row = dict(_typed("runs", row, dict))
-        labels.append(_typed("label", row.pop("label", ""), str))
-        jobs.append(_job({**base, **given, **row}, fixed))
-    return Figure(title, about, tuple(quantities), tuple(labels), tuple(jobs))
+            raise unknown("quantity", quantity, published.LOG_COLUMNS)
+    rows = _given(own, "runs")
+    labels = tuple(_typed("label", row.pop("label", ""), str) for row in rows)
+    jobs = tuple(_job({**base, **row}, fixed) for row in rows)
+    return Figure(title, about, tuple(quantities), labels, jobs)
 
 
-def _log(entry: dict[str, Any], base: dict[str, Any], fixed: dict[str, Any]) -> Log:
-    given, own = _split(entry, _LOG_KEYS, "log")
-    name = _typed("published", own.get("published"), str)
+def _log(entry: Entries, base: Entries, fixed: Entries) -> Log:
+    base, own = _split(entry, _LOG, "log", base)
+    name = _given(own, "published")
     columns = published.log(name)
-    return Log(_text(own, "title", name), columns, _job({**base, **given}, fixed))
+    return Log(own.get("title", name), columns, _job(base, fixed))
 
 
 def _split(
-    entry: Mapping[str, Any], keys: Sequence[str], where: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings in `entry`, and the rest, whose keys must be among `keys`."""
-    settings = {k: v for k, v in entry.items() if k in KINDS}
-    own = {k: v for k, v in entry.items() if k not in KINDS}
-    for key in own:
-        if key not in keys:
+    entry: Entries, keys: Mapping[str, Any], where: str, base: Mapping[str, Any] = {}
+) -> tuple[Entries, Entries]:
+    """Return the settings in `entry` or else in `base`, and the values of its other keys."""
+    settings, own = dict(base), {}
+    for key, value in entry.items():
+        if key in KINDS:
+            settings[key] = value
+        elif key in keys:
+            own[key] = _typed(key, value, keys[key])
+        else:
             raise unknown(f"key of the {where}:", key, [*KINDS, *keys])
     return settings, own
 
 
-def _grid(settings: Mapping[str, Any], fixed: Mapping[str, Any]) -> tuple[Job, ...]:
+def _given(own: Entries, key: str) -> Any:
+    if key not in own:
+        raise ArgumentError(f"{key} must be given")
+    return own[key]
+
+
+def _grid(settings: Entries, fixed: Entries) -> tuple[Job, ...]:
     """Return a job for every combination of the values in lists."""
-    free = {name: _values(name, v) for name, v in settings.items() if name not in fixed}
-    combinations = itertools.product(*free.values())
-    jobs = tuple(
-        Job.from_dict({**dict(zip(free, values, strict=True)), **fixed}) for values in combinations
-    )
-    _check_distinct(jobs)
-    return jobs
-
-
-def _values(name: str, value: Any) -> list[Any]:
-    if name == "data" and isinstance(value, list):
+    free = {name: value for name, value in settings.items() if name not in fixed}
+    if isinstance(free.get("data"), list):
         raise ArgumentError("data must be one folder for all runs, got a list")
-    given = _list(name, value) if isinstance(value, list) else [value]
-    return [_checked(name, v) for v in given]
+    listed = ((name, v if isinstance(v, list) else [v]) for name, v in free.items())
+    lists = [_typed(name, values, [KINDS[name]]) for name, values in listed]
+    combined = itertools.product(*lists)
+    return _jobs([dict(zip(free, values, strict=True)) for values in combined], fixed)
 
 
-def _job(settings: Mapping[str, Any], fixed: Mapping[str, Any]) -> Job:
+def _jobs(listed: Iterable[Entries], fixed: Entries) -> tuple[Job, ...]:
+    """Return a job for each of these settings; no two may be the same."""
+    jobs: dict[str, Job] = {}
+    for settings in listed:
+        job = _job(settings, fixed)
+        if job.key in jobs:
+            raise ArgumentError(f"two runs are the same: {job}")
+        jobs[job.key] = job
+    return tuple(jobs.values())
+
+
+def _job(settings: Entries, fixed: Entries) -> Job:
     free = {name: _checked(name, v) for name, v in settings.items() if name not in fixed}
     return Job.from_dict({**free, **fixed})
-
-
-def _check_distinct(jobs: Sequence[Job]) -> None:
-    seen: dict[str, Job] = {}
-    for job in jobs:
-        if seen.setdefault(job.key, job) is not job:
-            raise ArgumentError(f"two runs are the same: {job}")
 
 
 def _checked(name: str, value: Any) -> Any:
@@ -442,38 +433,21 @@ def _checked(name: str, value: Any) -> Any:
     return value
 
 
-def _typed(name: str, value: Any, kind: type) -> Any:
-    """Return `value` if it has this type; integers are accepted as floats, truth values aren't."""
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    """Return `value` if it has this type, or is a list of it; an integer may stand for a float."""
+    if kind is _TABLES:
+        if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
+            raise ArgumentError(f"{name} must be written [[{name}]], got {value!r}")
+        return value
+    if isinstance(kind, list):
+        if not isinstance(value, list):
+            raise ArgumentError(f"{name} must be a list, got {value!r}")
+        if not value:
+            raise ArgumentError(f"{name} must not be an empty list")
+        return [_typed(name, item, kind[0]) for item in value]
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-        raise ArgumentError(f"{name} must be {_WANTED[kind]}, got {_shown(value)}")
-    return float(value) if isinstance(value, int) and kind is float else value
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "nothing" if value is None else repr(value)
-
-
-def _text(entry: Mapping[str, Any], name: str, default: str) -> str:
-    text: str = _typed(name, entry.get(name, default), str)
-    return text
-
-
-def _list(name: str, value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise ArgumentError(f"{name} must be a list, got {_shown(value)}")
-    if not value:
-        raise ArgumentError(f"{name} must not be an empty list")
-    return value
-
-
-def _tables(entry: Mapping[str, Any], name: str) -> Iterator[dict[str, Any]]:
-    given = entry.get(name, [])
-    if not isinstance(given, list):
-        raise ArgumentError(f"{name} must be written [[{name}]], got {_shown(given)}")
-    for value in given:
-        if not isinstance(value, dict):
-            raise ArgumentError(f"{name} must be written [[{name}]], got {_shown(value)}")
-        yield value
+        # as TOML writes it
+        shown = str(value).lower() if isinstance(value, bool) else repr(value)
+        raise ArgumentError(f"{name} must be {_WANTED[kind]}, got {shown}")
+    return finite(name, value) if isinstance(value, int) and kind is float else value

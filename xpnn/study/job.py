@@ -16,10 +16,10 @@ import numpy as np
 
 from xpnn._core.registry import error_text, load_parts, position_in
 from xpnn.activations import ACTIVATIONS
-from xpnn.backends import get_backend
+from xpnn.backends import Backend, get_backend
 from xpnn.datasets import Dataset, read_idx_folder
 from xpnn.errors import ArgumentError, DataError, XpnnError
-from xpnn.settings import Settings
+from xpnn.settings import FIELDS, Settings
 from xpnn.study.machine import machine_record
 from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
@@ -41,11 +41,11 @@ class Job:
     settings
         The network and its training.
     data
-        The folder with the data, as `read_idx_folder` reads it.
+        The folder with the data, in the format of `read_idx_folder`.
     backend, device, dtype, reproducible
         As for `get_backend`.
     environment
-        Environment variables that the job's process starts with, such as ``OPENBLAS_CORETYPE``.
+        Environment variables with which the job's process starts, such as ``OPENBLAS_CORETYPE``.
     parts
         The files of the user's own parts, in the order in which they are loaded, each with its
         SHA-256: see `load_own_parts`.
@@ -69,16 +69,21 @@ class Job:
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Job:
         """Return the job that `as_dict` described."""
-        names = {f.name for f in dataclasses.fields(Settings)}
-        settings = Settings(**{k: v for k, v in given.items() if k in names})
-        rest = {k: v for k, v in given.items() if k not in names}
+        settings = Settings(**{k: v for k, v in given.items() if k in FIELDS})
+        rest = {k: v for k, v in given.items() if k not in FIELDS}
         rest["environment"] = tuple(sorted(dict(rest.get("environment", {})).items()))
         rest["parts"] = tuple(dict(rest.get("parts", {})).items())
         return cls(settings, **rest)
 
     def replaced(self, **changes: Any) -> Job:
-        """Return the job with some of what `as_dict` holds changed."""
+        """Return the job with some of the values in `as_dict` changed."""
         return self.from_dict({**self.as_dict(), **changes})
+
+    def make_backend(self) -> Backend:
+        """Return the backend that the job runs on."""
+        return get_backend(
+            self.backend, device=self.device, dtype=self.dtype, reproducible=self.reproducible
+        )
 
     def identity(self) -> dict[str, Any]:
         """Return what tells one job from another, however its settings are written.
@@ -89,9 +94,23 @@ class Job:
         settings = self.settings
         name, given = ACTIVATIONS.parse(settings.activation)
         parameters = {**ACTIVATIONS.parameters(name), **given}
+        schedule = settings.make_schedule()
+        # results from before these settings have file names without them
+        later = {
+            "batch_norm": settings.batch_norm,
+            "dropout": settings.dropout,
+            "schedule": schedule and repr(schedule),
+            "clip_norm": settings.clip_norm and float(settings.clip_norm),
+            "class_weight": str(settings.make_class_weight() or ""),
+            "parts": [digest for _, digest in self.parts],
+        }
         return {
             "hidden": [int(width) for width in settings.hidden.split(",") if settings.hidden],
-            "activation": [name, {k: _plain(v) for k, v in parameters.items()}],
+            # floats, so that 6 and 6.0 are the same
+            "activation": [
+                name,
+                {k: float(v) if isinstance(v, int | float) else v for k, v in parameters.items()},
+            ],
             "optimizer": repr(settings.make_optimizer()),
             "loss": repr(settings.make_loss()),
             "epochs": settings.epochs,
@@ -102,9 +121,7 @@ class Job:
             "dtype": self.dtype,
             "reproducible": self.reproducible,
             "environment": dict(self.environment),
-            # only what was set: the files of results from before these settings keep their names
-            **{name: value for name, value in _later(settings).items() if value},
-            **({"parts": [digest for _, digest in self.parts]} if self.parts else {}),
+            **{name: value for name, value in later.items() if value},
         }
 
     @functools.cached_property
@@ -113,7 +130,7 @@ class Job:
         return repr(self.identity())
 
     def file_name(self, fingerprint: str) -> str:
-        """Return the name of the result's file, for data with this `fingerprint`."""
+        """Return the name of the file with the result for data with this fingerprint."""
         own = self.identity()
         identity = json.dumps({**own, "data": fingerprint}, sort_keys=True)
         digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
@@ -143,49 +160,32 @@ class Job:
         return " ".join(f"{k}={v}" for k, v in {**shown, **given}.items())
 
 
-def _plain(value: object) -> object:
-    """Return a number as a float, so that 6 and 6.0 are the same; other values as they are."""
-    return float(value) if isinstance(value, (int, float)) else value
-
-
-def _later(settings: Settings) -> dict[str, Any]:
-    """Return the identity of the settings that the first results didn't have."""
-    schedule = settings.make_schedule()
-    return {
-        "batch_norm": settings.batch_norm,
-        "dropout": settings.dropout,
-        "schedule": schedule and repr(schedule),
-        "clip_norm": settings.clip_norm and float(settings.clip_norm),
-        "class_weight": str(settings.make_class_weight() or ""),
-    }
-
-
 def load_own_parts(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Load files with the user's own parts, each once and again only if it has changed.
+    """Load files with the user's own parts; a file that was loaded before only if it has changed.
 
     Returns
     -------
     parts
-        Each path with the SHA-256 of the file.
+        Each path, with the SHA-256 of the file.
 
     Raises
     ------
     ArgumentError
         As `load_parts` does.
     """
-    return tuple((path, _load_once(path, _sha256(path))) for path in paths)
+    loaded = []
+    for path in paths:
+        # `load_parts` says what is wrong with a file that can't be read
+        content = Path(path).read_bytes() if Path(path).is_file() else b""
+        digest = hashlib.sha256(content).hexdigest()
+        _load_once(path, digest)
+        loaded.append((path, digest))
+    return tuple(loaded)
 
 
 @functools.cache
-def _load_once(path: str, digest: str) -> str:
+def _load_once(path: str, digest: str) -> None:
     load_parts(path)
-    return digest
-
-
-def _sha256(path: str) -> str:
-    # `load_parts` says what is wrong with a file that can't be read
-    content = Path(path).read_bytes() if Path(path).is_file() else b""
-    return hashlib.sha256(content).hexdigest()
 
 
 @functools.lru_cache(maxsize=1)
@@ -208,17 +208,17 @@ class _Reporter(Callback):
 
 
 def execute(job: Job, fingerprint: str, progress: Progress | None = None) -> dict[str, Any]:
-    """Do a job and return its result, as `write_result` takes it.
+    """Do a job and return its result, in the form in which `write_result` takes it.
 
-    It depends on nothing but its arguments, so that any executor can call it; the worker needs
+    The function depends only on its arguments, so that any executor can call it; the worker needs
     xpnn, the data and the parts.
 
     Parameters
     ----------
     job
-        What to do. Its environment isn't set here: see `xpnn.study.worker.Processes`.
+        The job. Its environment isn't set here: see `xpnn.study.worker.Processes`.
     fingerprint
-        That of the data that the job is meant for.
+        The fingerprint of the data that the job is meant for.
     progress
         Called with the number of each finished epoch.
 
@@ -234,9 +234,7 @@ def execute(job: Job, fingerprint: str, progress: Progress | None = None) -> dic
     train, test, found = load_data(job.data)
     if found != fingerprint:
         raise DataError(f"the data in {job.data} are not those of the study")
-    backend = get_backend(
-        job.backend, device=job.device, dtype=job.dtype, reproducible=job.reproducible
-    )
+    backend = job.make_backend()
     model = job.settings.make_model(train, test)
     callbacks = [_Reporter(progress)] if progress else []
     try:
@@ -250,7 +248,7 @@ def execute(job: Job, fingerprint: str, progress: Progress | None = None) -> dic
         raise ArgumentError(f"{position}: {error_text(error)}") from error
     return {
         "format": FORMAT,
-        # without the folder of the data, which the fingerprint identifies
+        # without the folder of the data, which the fingerprint stands for
         "run": {name: value for name, value in job.as_dict().items() if name != "data"},
         "data": fingerprint,
         "weights_sha256": model.sha256(),

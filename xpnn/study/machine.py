@@ -1,4 +1,4 @@
-"""The machine that a run was done on, as its result records it."""
+"""The machine on which a run was done, as its result records it."""
 
 from __future__ import annotations
 

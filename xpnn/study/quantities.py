@@ -16,7 +16,7 @@ QUANTITIES = {
     "ts97": "TS97",
     "ts98": "TS98",
 }
-# the test accuracy that is to be reached; the quantity is the first epoch that does
+# each of these quantities is the first epoch whose test accuracy is at least this one
 _LEVELS = {"ts95": 0.95, "ts97": 0.97, "ts98": 0.98}
 
 
@@ -26,7 +26,7 @@ def printed(log: Mapping[str, Sequence[float]]) -> dict[str, str]:
     Parameters
     ----------
     log
-        By name, a column of `Epoch`: a value per epoch.
+        The columns of `Epoch` by name: a value per epoch.
 
     Returns
     -------

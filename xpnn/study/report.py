@@ -6,7 +6,6 @@ import csv
 import importlib.resources
 import importlib.util
 import io
-import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpnn._core.files import PathLike, replacing
+from xpnn._core.files import PathLike
 from xpnn.errors import DataError
 from xpnn.study import figures
 from xpnn.study.comparison import NOT_ROUNDING, ComparedLog, ComparedTable, Comparison, compare
 from xpnn.study.grid import Experiment, unique
 from xpnn.study.job import Job
 from xpnn.study.quantities import QUANTITIES, printed
-from xpnn.study.results import read_folder, read_study
+from xpnn.study.results import read_folder, read_study, write_text
 
 REPORT = "report.html"
 _MARKDOWN = "report.md"
@@ -41,7 +40,7 @@ _MACHINE = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn figure: the name of its file, what stands above it and below, and the SVG."""
+    """A drawn figure: the name of its file, the heading above it, the SVG, and the text below."""
 
     name: str
     title: str
@@ -51,12 +50,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """An experiment as the page shows it; `anchor` is the id that links to it name."""
+    """An experiment as the page shows it; `anchor` is the id to which links point."""
 
     anchor: str
     experiment: Experiment
-    logs: Sequence[ComparedLog]
-    tables: Sequence[ComparedTable]
     pictures: Sequence[Picture]
 
 
@@ -76,7 +73,7 @@ def write_report(folder: PathLike, *, say: Callable[[str], None] = lambda messag
     Returns
     -------
     headline
-        How many runs are done and how many cells equal the published ones, in words.
+        The numbers of runs that are done and of cells that equal the published ones, in words.
 
     Raises
     ------
@@ -92,17 +89,23 @@ def write_report(folder: PathLike, *, say: Callable[[str], None] = lambda messag
     shown = [e for e in study.experiments if any(map(comparison.result, e.jobs))]
     if not shown:
         raise DataError(f"no results of {study.title!r} in {folder}")
-    headline = _headline(comparison, shown)
+    jobs = unique(job for experiment in shown for job in experiment.jobs)
+    done = sum(comparison.result(job) is not None for job in jobs)
+    headline = f"{done} of {len(jobs)} runs done"
+    equal, known, total = comparison.counts()
+    if total:
+        absent = f" ({total - known} not run)" if known < total else ""
+        headline += f"; {equal} of {total} published cells equal{absent}"
     drawn = figures.available()
     if not drawn:
         say("the report has no figures: they need matplotlib; pip install matplotlib")
     sections = _sections(comparison, shown, drawn)
-    overview = _overview(sections) if drawn else []
+    overview = _overview(comparison) if drawn else []
     spreads = _spread_pictures(comparison) if drawn else []
     for picture in [*overview, *(p for s in sections for p in s.pictures), *spreads]:
         (folder / "figures").mkdir(exist_ok=True)
-        _write(folder / "figures" / f"{picture.name}.svg", figures.standalone(picture.svg))
-    _write(folder / "tables.csv", _csv(comparison))
+        write_text(folder / "figures" / f"{picture.name}.svg", figures.standalone(picture.svg))
+    write_text(folder / "tables.csv", _csv(comparison))
     if importlib.util.find_spec("jinja2") is None:
         say(f"{REPORT} and {_MARKDOWN} are not written: they need Jinja2; pip install jinja2")
         return headline
@@ -113,9 +116,9 @@ def write_report(folder: PathLike, *, say: Callable[[str], None] = lambda messag
         "sections": sections,
         "overview": overview,
         "spreads": spreads,
-        "done": sum(comparison.result(job) is not None for job in study.jobs),
+        "done": done,
         "epochs": sum(len(result.log["seconds"]) - 1 for result in comparison.results.values()),
-        "missing": sum(comparison.result(job) is None for e in shown for job in e.jobs),
+        "missing": len(jobs) - done,
         "notes": _same_line(comparison),
         "explanation": _explanation(comparison),
         "quantities": QUANTITIES,
@@ -124,17 +127,12 @@ def write_report(folder: PathLike, *, say: Callable[[str], None] = lambda messag
         "css": figures.palette(":root") + _text("report.css"),
     }
     for name in (REPORT, _MARKDOWN):
-        _write(folder / name, _rendered(f"{name}.jinja", values))
+        write_text(folder / name, _rendered(f"{name}.jinja", values))
     return headline
 
 
 def _text(name: str) -> str:
     return importlib.resources.files("xpnn.study").joinpath(name).read_text("utf-8")
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8")
 
 
 def _rendered(template: str, values: dict[str, Any]) -> str:
@@ -148,7 +146,8 @@ def _rendered(template: str, values: dict[str, Any]) -> str:
         keep_trailing_newline=True,
     )
     filters: dict[str, Callable[..., object]] = {
-        "cell": _markdown_cell,
+        # a cell of a Markdown table ends at a bar or at the end of the line
+        "cell": lambda text: re.sub(r"\s+", " ", text).replace("|", r"\|"),
         "duration": _duration,
         "english": lambda time: time.replace("分", " min ").replace("秒", " s"),
         "minus": lambda number: number.replace("-", "−"),
@@ -164,51 +163,39 @@ def _rendered(template: str, values: dict[str, Any]) -> str:
 # --- what is shown
 
 
-def _headline(comparison: Comparison, shown: Sequence[Experiment]) -> str:
-    """Return how many runs are done and how many cells equal the published ones, in words."""
-    jobs = unique(job for experiment in shown for job in experiment.jobs)
-    done = sum(comparison.result(job) is not None for job in jobs)
-    words = f"{done} of {len(jobs)} runs done"
-    equal, known, total = comparison.counts()
-    missing = f" ({total - known} not run)" if known < total else ""
-    return words + (f"; {equal} of {total} published cells equal{missing}" if total else "")
-
-
 def _sections(comparison: Comparison, shown: Sequence[Experiment], drawn: bool) -> list[Section]:
-    anchors, names = _Names("differing", "machines"), _Names("main")
+    anchors, names = {"differing", "machines"}, {"main"}
     sections = []
     for e in shown:
-        logs, pictures = comparison.logs[e.name], []
-        for log in logs if drawn else ():
-            name, title = names(e.name, "log", log.log.title), log.log.title
+        pictures = []
+        for log in comparison.logs[e.name] if drawn else ():
+            title = log.log.title
+            name = _new_name(names, e.name, "log", title)
             svg = figures.logs(name, [log])
             pictures.append(Picture(name, f"Log of {title}: published and ours", svg))
         for figure in e.figures if drawn else ():
-            name = names(e.name, figure.title)
+            name = _new_name(names, e.name, figure.title)
             curves = figures.draw(name, figure, comparison)
             if curves is not None:
                 pictures.append(Picture(name, figure.title, curves, figure.about))
-        sections.append(Section(anchors(e.name), e, logs, comparison.tables[e.name], pictures))
+        sections.append(Section(_new_name(anchors, e.name), e, pictures))
     return sections
 
 
-class _Names:
-    """Turns words into names of files and anchors, each different from those before."""
-
-    def __init__(self, *taken: str) -> None:
-        self._taken = set(taken)
-
-    def __call__(self, *words: str) -> str:
-        plain = re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-") or "untitled"
-        names = itertools.chain([plain], (f"{plain}-{i}" for i in itertools.count(2)))
-        name = next(name for name in names if name not in self._taken)
-        self._taken.add(name)
-        return name
+def _new_name(taken: set[str], *words: str) -> str:
+    """Return words as the name of a file or an anchor that isn't taken, and add it to `taken`."""
+    plain = re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-") or "untitled"
+    name, number = plain, 1
+    while name in taken:
+        number += 1
+        name = f"{plain}-{number}"
+    taken.add(name)
+    return name
 
 
-def _overview(sections: Sequence[Section]) -> list[Picture]:
+def _overview(comparison: Comparison) -> list[Picture]:
     """Return the picture of all published logs, if there are any."""
-    logs = [log for section in sections for log in section.logs]
+    logs = [log for logs in comparison.logs.values() for log in logs]
     title = "Test accuracy per epoch, published and ours"
     return [Picture("main", title, figures.logs("main", logs, titled=True))] if logs else []
 
@@ -230,7 +217,7 @@ def _spread_pictures(comparison: Comparison) -> list[Picture]:
 
 
 def _machines(comparison: Comparison) -> list[list[str]]:
-    """Return the head and the rows of a table: how many runs were done on each machine."""
+    """Return the head and the rows of a table with the number of runs on each machine."""
     counts = Counter(
         tuple(str(result.machine.get(name, "")) for name in _MACHINE)
         for result in comparison.results.values()
@@ -255,25 +242,26 @@ def _row_name(comparison: Comparison, job: Job) -> tuple[str, str]:
 
 
 def _where(job: Job) -> str:
-    """Return what a repeat of a job was done on."""
+    """Return the backend and the environment of a repeat."""
     words = [job.backend, *(["reproducible"] if job.reproducible else [])]
     return " ".join([*words, *(f"{name}={value}" for name, value in job.environment)])
 
 
 def _same_line(comparison: Comparison) -> list[str]:
-    """Return a sentence for each published table that several of the study's are compared with.
+    """Return a sentence for each published table that is compared with several of the study's.
 
-    They differ in the number of epochs, and the sentence says which of them the table agrees with.
+    These differ in the number of epochs; the sentence says how many figures of each are equal.
     """
     lines: dict[int, list[ComparedTable]] = {}
-    for compared in itertools.chain(*comparison.tables.values()):
-        if compared.table.line is not None:
-            lines.setdefault(compared.table.line, []).append(compared)
+    for tables in comparison.tables.values():
+        for compared in tables:
+            if compared.table.line is not None:
+                lines.setdefault(compared.table.line, []).append(compared)
     sentences = []
-    for line, tables in lines.items():
-        parts = [_equal_cells(compared) for compared in tables]
-        if len(tables) > 1 and any(parts):
-            title, done = tables[0].table.title, "; ".join(filter(None, parts))
+    for line, same in lines.items():
+        parts = [_equal_cells(compared) for compared in same]
+        if len(same) > 1 and any(parts):
+            title, done = same[0].table.title, "; ".join(filter(None, parts))
             sentences.append(f"“{title}” (line {line} of the article): {done}.")
     return sentences
 
@@ -315,18 +303,17 @@ def _explanation(comparison: Comparison) -> str:
         "kernels, in other libraries, with other numbers of threads. So each was repeated there, "
         "with the same settings and the same seed. "
     )
-    counts = sorted({len(spread.draws) for spread in spreads if spread.draws})
-    if not counts:
-        return text + "No repeat is done yet (--repeats)."
     drawn = [spread for spread in spreads if spread.draws]
-    ordinary = sum(spread.verdict == "ordinary draw" for spread in drawn)
-    firm = sum(spread.verdict == NOT_ROUNDING for spread in drawn)
-    each = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
+    if not drawn:
+        return text + "No repeat is done yet (--repeats)."
+    counts = [len(spread.draws) for spread in drawn]
+    each = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else f"{counts[0]}"
+    verdicts = [spread.verdict for spread in drawn]
     text += (
         f"{len(drawn)} of the {len(spreads)} have repeats, {each} each; the published figure lies "
-        f"within the range of the repeats for {ordinary} of them. "
+        f"within the range of the repeats for {verdicts.count('ordinary draw')} of them. "
     )
-    if firm:
+    if firm := verdicts.count(NOT_ROUNDING):
         text += (
             f"For {firm} every repeat gives our figure: rounding does not separate them from the "
             "published ones."
@@ -339,11 +326,6 @@ def _duration(seconds: float) -> str:
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def _markdown_cell(text: str) -> str:
-    # a cell of a Markdown table ends at a bar or at the end of the line
-    return re.sub(r"\s+", " ", text).replace("|", r"\|")
 
 
 def _csv(comparison: Comparison) -> str:

@@ -1,4 +1,4 @@
-"""A folder of results: a file for each job, and one with the study that they belong to."""
+"""A folder of results: a file for each job, and one with the study to which they belong."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Result:
     Attributes
     ----------
     job
-        The job.
+        The job that was done.
     log
-        By name, a column of `Epoch`: a value per epoch, the untrained network's first.
+        The columns of `Epoch` by name: a value per epoch, that of the untrained network first.
     machine
         Versions, BLAS, CPU and card, as `xpnn.study.machine.machine_record` returns them.
     weights_sha256
@@ -44,15 +44,20 @@ class Result:
 
     @property
     def seconds(self) -> float:
-        """The time that all epochs took."""
+        """The time of all epochs together."""
         return sum(self.log["seconds"])
 
 
-def write_result(path: Path, content: Mapping[str, Any]) -> None:
-    """Write what `execute` returned to a file, which is replaced only once it is complete."""
+def write_text(path: Path, text: str) -> None:
+    """Write a file, which is replaced only once the new one is complete."""
     with replacing(path) as beside:
-        text = json.dumps({**content, "sha256": _digest(content)}, separators=(",", ":"))
-        beside.write_text(text + "\n", encoding="utf-8")
+        beside.write_text(text, encoding="utf-8")
+
+
+def write_result(path: Path, content: Mapping[str, Any]) -> None:
+    """Write what `execute` returned."""
+    text = json.dumps({**content, "sha256": _digest(content)}, separators=(",", ":"))
+    write_text(path, text + "\n")
 
 
 def read_result(path: PathLike) -> Result:
@@ -61,7 +66,7 @@ def read_result(path: PathLike) -> Result:
     Raises
     ------
     DataError
-        If it is damaged, isn't a result, or has a format or settings that this xpnn doesn't know.
+        If the file is damaged, or holds a format or settings that this xpnn doesn't know.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -95,7 +100,7 @@ def read_folder(
     Parameters
     ----------
     folder
-        The folder.
+        The folder of the results.
     fingerprint
         If given, results for data with another fingerprint are left out.
 
@@ -121,19 +126,19 @@ def read_folder(
 
 
 def write_study(folder: Path, described: dict[str, Any], study: Study, fingerprint: str) -> None:
-    """Write the file that the report is made from: the study, and which experiments were run.
+    """Write the file from which the report is made: the study, and which experiments were run.
 
     Parameters
     ----------
     folder
-        Where the results are.
+        The folder of the results.
     described
         The study's name, source and overrides, as `parse_study` takes them.
     study
         The experiments that are run now; those that were run before are kept if the study is the
         same.
     fingerprint
-        That of the data.
+        The fingerprint of the data.
     """
     path = folder / STUDY_FILE
     names = [experiment.name for experiment in study.experiments]
@@ -142,14 +147,13 @@ def write_study(folder: Path, described: dict[str, Any], study: Study, fingerpri
         if described.items() <= before.items():
             names = list(dict.fromkeys([*before["experiments"], *names]))
     content = {**described, "data": fingerprint, "experiments": names}
-    with replacing(path) as beside:
-        beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def read_study(folder: PathLike) -> tuple[Study, str]:
     """Return the study that was last run into a folder, and the fingerprint of its data.
 
-    The study has only the experiments that were run there.
+    The study holds only the experiments that were run there.
 
     Raises
     ------

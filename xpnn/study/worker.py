@@ -1,4 +1,4 @@
-"""A process for each job, whose environment is set before any library is imported."""
+"""A process for each job, with an environment that is set before any library is imported."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from xpnn._core.registry import error_text
 from xpnn.errors import XpnnError
 from xpnn.study.job import Job, Progress, execute, load_own_parts
 from xpnn.study.machine import THREADS
@@ -35,12 +36,12 @@ def threads_for(jobs: int, cores: int) -> dict[str, str]:
 
 
 class Processes:
-    """Does jobs as `execute` does, each in a process of its own.
+    """Does what `execute` does, each job in its own process.
 
     Parameters
     ----------
     environment
-        Variables for every process; those of a job take precedence.
+        Environment variables of every process; those of a job take precedence.
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
@@ -64,12 +65,10 @@ class Processes:
             outcome, died = self._attempt(job, fingerprint, progress)
             if self._ended:
                 raise StoppedError
-            if outcome is None:
-                continue
-            if "error" in outcome:
+            if outcome is not None and "error" in outcome:
                 raise RunError(outcome["error"])
-            result: dict[str, Any] = outcome["result"]
-            return result
+            if outcome is not None:
+                return dict(outcome["result"])
         raise RunError(f"its process ended {ATTEMPTS} times, the last time {died}")
 
     def end(self) -> None:
@@ -81,7 +80,7 @@ class Processes:
     def _attempt(
         self, job: Job, fingerprint: str, progress: Progress | None
     ) -> tuple[dict[str, Any] | None, str]:
-        """Return what a process wrote last, None if it died, and how it ended."""
+        """Return what a process wrote last (None if it died), and how it ended."""
         environment = {**os.environ, **self.environment, **dict(job.environment)}
         package = str(Path(__file__).parents[2])
         paths = [package, environment.get("PYTHONPATH")]
@@ -165,5 +164,5 @@ def _end_with_parent() -> None:
 
 def reason(error: BaseException) -> str:
     """Return why a job failed, in one line."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, XpnnError) else f"{type(error).__name__}: {text}".rstrip(": ")
+    text = str(error) if isinstance(error, XpnnError) else error_text(error)
+    return " ".join(text.split())

@@ -20,13 +20,13 @@ def generated(
 ) -> tuple[Dataset, Dataset]:
     """Return a small classification problem that is the same on every platform.
 
-    A class is a random pattern of bytes, a sample the mean of its class and three patterns of
-    noise. Only integers are drawn; features are ``float32(byte / 255)``, as MNIST's are.
+    A class is a random pattern of bytes; a sample is the mean of its class and three patterns of
+    noise. Only integers are drawn; features are ``float32(byte / 255)``, as those of MNIST are.
 
     Parameters
     ----------
     samples, features, classes
-        How many of each there are. Three quarters of the samples are for training.
+        The number of each. Three quarters of the samples are for training.
 
     Returns
     -------
@@ -52,9 +52,9 @@ class Canonical(NamedTuple):
     data
         "generated", for `generated`, or "mnist".
     dtype, settings
-        Those of the run.
+        The dtype and the settings of the run.
     hashes
-        `Sequential.sha256` after each epoch; first, that of the untrained model.
+        `Sequential.sha256` of the untrained model and after each epoch.
     log
         The lines of the log: epoch, training accuracy and loss, test accuracy and loss.
     """
@@ -71,32 +71,25 @@ def canonical_runs() -> list[Canonical]:
     """Return the standard runs with their published hashes."""
     folder = importlib.resources.files("xpnn.verification")
     text = folder.joinpath("canonical.json").read_text("utf-8")
-    return [
-        Canonical(
-            run["name"],
-            run["data"],
-            run["dtype"],
-            Settings(**run["settings"]),
-            tuple(run["hashes"]),
-            tuple(run["log"]),
-        )
-        for run in json.loads(text)
+    runs = [
+        Canonical(**{**run, "settings": Settings(**run["settings"])}) for run in json.loads(text)
     ]
+    return [run._replace(hashes=tuple(run.hashes), log=tuple(run.log)) for run in runs]
 
 
 def run_canonical(
     run: Canonical, data: tuple[Dataset, Dataset], name: str, *, device: str | None = None
 ) -> Canonical:
-    """Run a standard run again; return it with the hashes and the log that this gives.
+    """Repeat a standard run on a backend, and return it with the new hashes and the new log.
 
     Parameters
     ----------
     run
-        Its hashes and its log are replaced.
+        The standard run.
     data
         Training and test data.
     name, device
-        The backend's; see `xpnn.backends.get_backend`.
+        The name and the device of the backend, as for `xpnn.backends.get_backend`.
     """
     backend = get_backend(name, device=device, dtype=run.dtype, reproducible=True)
     found = record(run.settings, *data, backend)

@@ -1,4 +1,4 @@
-"""`verify`: whether backends agree bit for bit, and if not, the first operation that differs."""
+"""`verify`: whether backends agree bit for bit, and which operation differs first if not."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Verification:
     Attributes
     ----------
     hashes
-        For each backend, `Sequential.sha256` after each epoch; first, that of the untrained model.
+        For each backend, `Sequential.sha256` of the untrained model and after each epoch.
     differences
         For each epoch that all backends reached, the largest difference from the first backend's
         parameters and buffers.
@@ -58,11 +58,7 @@ class Verification:
 
         Backends that diverged agree if they did so in the same batch, with the same loss.
         """
-        found = (
-            (tuple(own), tuple(self.logs.get(name, ())), self.diverged.get(name))
-            for name, own in self.hashes.items()
-        )
-        return self.parted is None and len(set(found)) <= 1
+        return self.parted is None
 
 
 def usable_backends(names: Sequence[str] | None = None, **options: Any) -> list[Backend]:
@@ -71,9 +67,9 @@ def usable_backends(names: Sequence[str] | None = None, **options: Any) -> list[
     Parameters
     ----------
     names
-        Different names; those of all usable backends if None.
+        The names, each once; those of all usable backends if None.
     **options
-        Those of `xpnn.backends.get_backend`.
+        The options of `xpnn.backends.get_backend`.
 
     Raises
     ------
@@ -102,17 +98,17 @@ def verify(
 ) -> Verification:
     """Train on each backend, and compare the models after each epoch.
 
-    Where a backend differs, the run is repeated operation by operation to find the first one whose
-    result is another.
+    If a backend differs, the run is repeated operation by operation to find the first one whose
+    result differs.
 
     Parameters
     ----------
     settings
-        Those of the run.
+        The settings of the run.
     train, validation
         The data.
     backends
-        Native or reproducible ones. The others are compared with the first.
+        Native or reproducible backends. The first is compared with each of the others.
 
     Returns
     -------
@@ -133,16 +129,11 @@ def verify(
         _difference(reference.arrays[epoch], [other.arrays[epoch] for other in others])
         for epoch in range(reached)
     ]
-    found_apart = (
-        _first_apart(
-            settings,
-            (train, validation),
-            (backends[0], backend),
-            (reference, records[backend.name]),
-        )
-        for backend in backends[1:]
-    )
-    parted = next(filter(None, found_apart), None)
+    first, data, parted = backends[0], (train, validation), None
+    for backend in backends[1:]:
+        if parted is None:
+            pair = reference, records[backend.name]
+            parted = _first_apart(settings, data, (first, backend), pair)
     return Verification(
         {name: found.hashes for name, found in records.items()},
         differences,
@@ -173,7 +164,7 @@ _Data = tuple[Dataset, Dataset | None]
 def _first_apart(
     settings: Settings, data: _Data, pair: Sequence[Backend], records: Sequence[Record]
 ) -> str | None:
-    """Return in words the first thing that two backends disagree on; None if they agree."""
+    """Return in words the first disagreement of two backends; None if they agree."""
     a, b = records
     differ = " and ".join(backend.name for backend in pair) + " differ"
     epoch = _first_difference(a.hashes, b.hashes)
@@ -195,8 +186,8 @@ def _first_apart(
     operation = _first_operation(settings, data, pair, epoch) if epoch else None
     if operation is not None:
         return f"{differ} first at {operation}{ended}"
-    # a compiler may have fused what agrees one by one
-    compiled = ", but not operation by operation: by a compiler"
+    # a compiler may have joined operations that agree one by one
+    compiled = ", but agree operation by operation: a compiler makes the difference"
     return f"{differ} at epoch {epoch}{ended or compiled}"
 
 
@@ -209,7 +200,7 @@ def _first_difference(first: Sequence[str], second: Sequence[str]) -> int | None
 def _first_operation(
     settings: Settings, data: _Data, pair: Sequence[Backend], epochs: int
 ) -> str | None:
-    """Return in words the first operation of training whose result two backends disagree on."""
+    """Return in words the first operation of training with different results on two backends."""
     traces = [trace_of(settings, data, backend, epochs) for backend in pair]
     for a, b in zip(*(trace.events for trace in traces), strict=False):
         if a != b:

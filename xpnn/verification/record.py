@@ -15,18 +15,18 @@ from xpnn.training.run import Run
 
 
 class Record(Callback):
-    """Record the model and the log line after each epoch; first, those before training.
+    """Record the model and the log line before training and after each epoch.
 
     Attributes
     ----------
     hashes
-        `Sequential.sha256` of each.
+        `Sequential.sha256` of each model.
     log
-        Epoch, training accuracy and loss, test accuracy and loss, with all their digits.
+        Epoch, training accuracy and loss, test accuracy and loss, with all digits.
     arrays
-        Parameters and buffers on the host, by layer and name.
+        Parameters and buffers of each model on the host, by layer and name.
     diverged
-        If the loss became NaN or infinite, where it did so; the run ends there.
+        Where the loss became NaN or infinite, in words; the run ends there. None if it didn't.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Record(Callback):
 def record(
     settings: Settings, train: Dataset, validation: Dataset | None, backend: Backend
 ) -> Record:
-    """Train on a backend; return the record of the run, up to where it diverged if it did."""
+    """Train on a backend, and return the record of the run until it ends or diverges."""
     found = Record()
     model = settings.make_model(train, validation)
     try:

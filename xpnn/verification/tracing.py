@@ -1,4 +1,4 @@
-"""A backend that notes every operation: what it was, where in the step, and its result's hash."""
+"""A backend that notes each operation, where it is in the step, and the hash of its result."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Trace:
 
 
 class TracedArray:
-    """An array of another backend whose every operation is noted."""
+    """An array of another backend; each operation on it is noted."""
 
     __slots__ = ("raw", "xp")
     __hash__ = None  # type: ignore[assignment]
@@ -116,7 +116,7 @@ class TracedNamespace:
         return self.wrapped(result)
 
     def wrapped(self, value: Any) -> Any:
-        """Return `value`, an array of the backend as one that is traced."""
+        """Return `value`, as a traced array if it is an array of the backend."""
         return TracedArray(value, self) if self._backend.owns(value) else value
 
     def unwrapped(self, value: Any) -> Any:
@@ -129,7 +129,7 @@ class TracedNamespace:
 
 
 class TracedBackend(WrappedBackend):
-    """Another backend, each operation noted in `trace`."""
+    """Another backend; each operation is noted in `trace`."""
 
     def __init__(self, inner: Backend, trace: Trace) -> None:
         super().__init__(inner, TracedNamespace(inner, trace))
@@ -161,10 +161,7 @@ class TracedBackend(WrappedBackend):
 
 
 def trace_of(
-    settings: Settings,
-    data: tuple[Dataset, Dataset | None],
-    backend: Backend,
-    epochs: int,
+    settings: Settings, data: tuple[Dataset, Dataset | None], backend: Backend, epochs: int
 ) -> Trace:
     """Return the trace of a run's first epochs, on training and validation data.
 
@@ -185,7 +182,7 @@ def trace_of(
 
 
 class _EnoughError(Exception):
-    """All epochs that are wanted were traced."""
+    """All epochs that were asked for are traced."""
 
 
 class _Training(Callback):

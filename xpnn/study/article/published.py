@@ -33,15 +33,15 @@ class PublishedTable:
     Attributes
     ----------
     line
-        The line of the article where it begins.
+        The line of the article where the table begins.
     header
         The headings of the columns that name a row.
     labels
         For each row, its texts in those columns.
     quantities
-        The names in `QUANTITIES` of its other columns.
+        The names in `QUANTITIES` of the other columns.
     rows
-        For each row, what was printed, by quantity, and by "time" if the table has that column.
+        For each row, the printed figures by quantity, and "time" if the table has that column.
     """
 
     line: int
