@@ -10,7 +10,8 @@ import functools
 import hashlib
 import json
 import types
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from dataclasses import field, fields
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,13 @@ import numpy as np
 
 class Part:
     """Base class of layers and networks of them, losses, optimizers, schedules, normalizers."""
+
+    def __post_init__(self) -> None:
+        # a part that is a dataclass calls this once its fields are set
+        for own in fields(self):  # type: ignore[arg-type]
+            if "check" in own.metadata:
+                value = own.metadata["check"](own.name, getattr(self, own.name))
+                object.__setattr__(self, own.name, value)
 
     def config(self) -> dict[str, Any]:
         """Return the settings by name: ``type(part)(**part.config())`` makes an equal part.
@@ -31,6 +39,11 @@ class Part:
     def from_config(cls, config: dict[str, Any]) -> Any:
         """Return the part that `config` describes."""
         return cls(**config)
+
+
+def checked(default: Any, check: Callable[[str, Any], Any]) -> Any:
+    """Return the field of a part which replaces its value by ``check(name, value)``."""
+    return field(default=default, metadata={"check": check})
 
 
 def _attributes(part: Any) -> dict[str, Any]:
