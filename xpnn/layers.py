@@ -24,6 +24,7 @@ __all__ = [
     "GIVEN",
     "LAYERS",
     "Activation",
+    "Arrays",
     "BatchNorm",
     "Dense",
     "Dropout",

@@ -164,7 +164,7 @@ class Momentum(Optimizer):
 
 
 @dataclass(frozen=True)
-class Nesterov(Optimizer):
+class Nesterov(Momentum):
     """Nesterov's accelerated gradient without the look-ahead step (Nesterov 1983; Bengio 2013).
 
     ``v' = mu v - lr g``, ``w - mu v + mu v' + v'``: `w` is the point one look-ahead further, where
@@ -172,19 +172,9 @@ class Nesterov(Optimizer):
 
     Parameters
     ----------
-    lr
-        Learning rate, > 0.
-    mu
-        Momentum: the part of the velocity that is kept, >= 0 and < 1.
-    weight_decay
-        L2 weight decay, >= 0; 0 for no decay.
+    lr, mu, weight_decay
+        As for `Momentum`.
     """
-
-    lr: float = checked(0.01, positive)
-    mu: float = checked(0.9, fraction)
-    weight_decay: float = checked(0.0, nonnegative)
-
-    slots: ClassVar[tuple[str, ...]] = ("velocity",)
 
     def rule(self, w: Array, g: Array, *slots: Array, xp: Any) -> tuple[Array, ...]:
         (v,) = slots

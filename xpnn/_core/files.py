@@ -63,20 +63,18 @@ def replacing(
         a killed process left there is replaced, and only one process may write at a time.
     """
     path = Path(path).resolve()
-    if path.exists() and not path.is_file():
-        with _named(path):
-            yield path
-        return
     mode = path.stat().st_mode & 0o777 if path.exists() else None
     beside = path.with_name(part or f".{path.stem}-{os.urandom(4).hex()}{path.suffix}")
     try:
-        with _named(path):
-            beside.unlink(missing_ok=True)
-            # the system applies the umask; a private file is private from the beginning
-            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
-            os.close(os.open(beside, flags, 0o666 if mode is None else 0o600))
-            yield beside
-            _sync(beside)
+        if path.exists() and not path.is_file():
+            yield path
+            return
+        beside.unlink(missing_ok=True)
+        # the system applies the umask; a private file is private from the beginning
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+        os.close(os.open(beside, flags, 0o666 if mode is None else 0o600))
+        yield beside
+        _sync(beside)
         if mode is not None:
             beside.chmod(mode)
         if keep is not None and path.exists():
@@ -85,19 +83,13 @@ def replacing(
         # not every system lets a folder be synchronised
         with contextlib.suppress(OSError):
             _sync(path.parent)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Add the file's name to errors of writing without one, such as that of a full disk."""
-    try:
-        yield
     except OSError as error:
+        # an error of writing, such as that of a full disk, may have no name
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
