@@ -114,8 +114,8 @@ class Layer(Part, ABC):
         x
             Shape (n, inputs). Not mutated.
         key
-            The key of the step's random numbers, see `xpnn._core.random_bits`; None without
-            `draws`.
+            The key of the step's random numbers (see `xpnn._core.random_bits`), None if the layer
+            doesn't draw any.
         xp
             The array API namespace to compute with.
         """
@@ -124,7 +124,7 @@ class Layer(Part, ABC):
 
 
 def _without_parameters(function: activations.Pullback) -> Pullback:
-    """Return the pullback of a layer without parameters, given that from dy to dx."""
+    """Return the pullback of a layer without parameters, from a function of dy that returns dx."""
 
     def pullback(dy: Array, input_gradient: bool = True) -> tuple[Array | None, Gradients]:
         return function(dy) if input_gradient else None, {}

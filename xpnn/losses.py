@@ -126,11 +126,11 @@ class Loss(Part, ABC):
         return samples
 
     def predict(self, outputs: Array, *, xp: Any) -> Array:
-        """Return predictions such as the targets are, probabilities or values, from `outputs`."""
+        """Return what `outputs` predict: probabilities or values, as the targets are."""
         return outputs
 
     def hits(self, outputs: Array, targets: Array, *, xp: Any) -> Array | None:
-        """Return 1 for each sample whose prediction is right and 0 for each other, shape (n,).
+        """Return for each sample whether its prediction is right, as 1 or 0 of shape (n,).
 
         None if no prediction counts as right or wrong, as in a regression.
         """

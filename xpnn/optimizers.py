@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from xpnn._core.parts import Part, checked
 from xpnn._core.registry import Registry
-from xpnn._core.tree import Tree, tree_map, unzip
+from xpnn._core.tree import Tree, leaves, tree_map, unzip
 from xpnn.backends import namespace
 from xpnn.errors import fraction, nonnegative, positive
 
@@ -50,7 +50,7 @@ class Optimizer(Part, ABC):
 
     def init(self, parameters: Tree, *, xp: Any = None) -> State:
         """Return the state before the first step: a tree of zeros for each slot."""
-        xp = _namespace(parameters) if xp is None else xp
+        xp = namespace(*leaves(parameters)) if xp is None else xp
         return {name: tree_map(xp.zeros_like, parameters) for name in self.slots}
 
     def update(
@@ -67,7 +67,7 @@ class Optimizer(Part, ABC):
         xp
             The namespace to compute with; inferred from `parameters` if None.
         """
-        xp = _namespace(parameters) if xp is None else xp
+        xp = namespace(*leaves(parameters)) if xp is None else xp
         shared, state = self.advance(state)
 
         def rule(w: Array, g: Array, *slots: Array) -> tuple[Array, ...]:
@@ -96,10 +96,6 @@ class Optimizer(Part, ABC):
     @abstractmethod
     def rule(self, w: Array, g: Array, *slots: Array, xp: Any) -> tuple[Array, ...]:
         """Return one parameter and its slots after a step, given its gradient."""
-
-
-def _namespace(parameters: Tree) -> Any:
-    return namespace(*(leaf for layer in parameters for leaf in layer.values()))
 
 
 def clipped(gradients: Tree, clip_norm: float, *, xp: Any) -> Tree:
@@ -276,8 +272,8 @@ class Adam(Optimizer):
     slots: ClassVar[tuple[str, ...]] = ("mean", "mean_of_squares")
 
     def init(self, parameters: Tree, *, xp: Any = None) -> State:
-        xp = _namespace(parameters) if xp is None else xp
-        some = next(leaf for layer in parameters for leaf in layer.values())
+        xp = namespace(*leaves(parameters)) if xp is None else xp
+        some = leaves(parameters)[0]
         zero = xp.zeros_like(xp.sum(some))
         return {**super().init(parameters, xp=xp), "correction1": zero, "correction2": zero}
 

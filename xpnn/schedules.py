@@ -1,7 +1,7 @@
 """Learning-rate schedules: a factor of the optimizer's learning rate for every step of a run.
 
 A schedule carries nothing from step to step: its factors are a function of the time and of the
-log so far. They are computed on the host, in float64, by operations that round alike everywhere.
+log so far. They are computed on the host in float64, by operations that round the same everywhere.
 """
 
 from __future__ import annotations
@@ -38,13 +38,8 @@ SCHEDULES: Registry[type[Schedule]] = Registry(
 )
 register = SCHEDULES.register
 
-# columns of a log, by whether less is better
-_LESS_IS_BETTER = {
-    "test_loss": True,
-    "test_accuracy": False,
-    "train_loss": True,
-    "train_accuracy": False,
-}
+# figures of a log that can get better
+_MONITORS = ("test_loss", "test_accuracy", "train_loss", "train_accuracy")
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,7 @@ class Schedule(Part, ABC):
 
 
 def _whole(name: str, value: Any, minimum: int) -> int:
-    # 3.0 is as good as 3
+    # a whole number may be a float, such as 3.0
     whole = isinstance(value, float) and value.is_integer()
     return integer(name, int(value) if whole else value, minimum=minimum)
 
@@ -90,8 +85,8 @@ def _share(name: str, value: Any) -> float:
 
 
 def _monitor(name: str, value: Any) -> Any:
-    if value not in _LESS_IS_BETTER:
-        raise unknown(name, value, _LESS_IS_BETTER)
+    if value not in _MONITORS:
+        raise unknown(name, value, _MONITORS)
     return value
 
 
@@ -102,7 +97,7 @@ def power(base: float, exponent: float) -> float:
 
 
 def _powers(gamma: float, exponents: np.ndarray) -> np.ndarray:
-    """Return gamma to the power of whole numbers; most of them are equal."""
+    """Return gamma to the power of whole numbers, few of which differ."""
     distinct, positions = np.unique(exponents, return_inverse=True)
     return np.asarray([power(gamma, int(n)) for n in distinct])[positions]
 
@@ -131,9 +126,9 @@ class Step(Schedule):
     Parameters
     ----------
     every
-        The epochs with the same factor, a whole number >= 1.
+        The number of epochs with the same factor, a whole number >= 1.
     gamma
-        What the learning rate is then multiplied by, > 0 and <= 1.
+        The factor's change after these epochs, > 0 and <= 1.
     """
 
     every: int = checked(10, functools.partial(_whole, minimum=1))
@@ -152,7 +147,7 @@ class Exponential(Schedule):
     Parameters
     ----------
     gamma
-        What the learning rate is multiplied by after each epoch, > 0 and <= 1.
+        The factor's change after each epoch, > 0 and <= 1.
     """
 
     gamma: float = checked(0.95, _factor)
@@ -184,7 +179,7 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class Plateau(Schedule):
-    """The learning rate times `factor` whenever a figure of the log stops getting better.
+    """Multiply the learning rate by `factor` whenever a figure of the log stops getting better.
 
     An epoch is better if its loss is more than `min_delta` below the least so far, or its accuracy
     more than `min_delta` above the largest. After more than `patience` epochs in a row that aren't
@@ -194,9 +189,9 @@ class Plateau(Schedule):
     Parameters
     ----------
     factor
-        What the learning rate is multiplied by, > 0 and <= 1.
+        What multiplies the learning rate, > 0 and <= 1.
     patience
-        The epochs in a row that needn't be better, a whole number >= 0.
+        The number of epochs in a row that needn't be better, a whole number >= 0.
     min_delta
         The least improvement that counts, >= 0.
     monitor
@@ -217,7 +212,7 @@ class Plateau(Schedule):
             )
 
     def factors(self, times: np.ndarray, epochs: float, history: Sequence[Any]) -> np.ndarray:
-        sign = 1.0 if _LESS_IS_BETTER[self.monitor] else -1.0
+        sign = 1.0 if self.monitor.endswith("loss") else -1.0
         best, waited, falls = math.inf, 0, 0
         for row in history[1:]:
             figure = sign * getattr(row, self.monitor)

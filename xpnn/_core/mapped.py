@@ -33,8 +33,8 @@ def is_mapped(array: Any) -> TypeGuard[np.memmap[Any, Any]]:
 def pixels_as_floats(pixels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Return ``float32(pixels / 255)`` of unsigned bytes.
 
-    The division is one of float32: for all 256 numerators, its result is the rounded quotient of
-    float64.
+    It divides in float32, which is correctly rounded: for these 256 numerators, that gives the same
+    as dividing in float64 and rounding.
     """
     result = np.empty(pixels.shape, np.float32) if out is None else out
     # in two passes: a division that also converts takes twice as long
@@ -52,13 +52,10 @@ def plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def blocks(
-    array: np.ndarray,
-    start: int = 0,
-    stop: int | None = None,
-    release: Callable[[int, int], None] | None = None,
+    array: np.ndarray, start: int = 0, stop: int | None = None
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (i, rows from i on) for parts of `array`, and `release` each one (see `releaser`)."""
-    release = releaser(array) if release is None else release
+    """Yield (i, rows from i on) for parts of `array`, and release each one (see `_releaser`)."""
+    release = _releaser(array)
     stop = len(array) if stop is None else min(stop, len(array))
     size = math.prod(array.shape[1:]) * array.dtype.itemsize
     step = max(1, BLOCK_BYTES // max(size, 1))
@@ -68,7 +65,7 @@ def blocks(
         release(i, end)
 
 
-def releaser(array: np.ndarray) -> Callable[[int, int], None]:
+def _releaser(array: np.ndarray) -> Callable[[int, int], None]:
     """Return ``release(i, j)``, which frees the memory of rows that were read.
 
     They can be read again. It does nothing for an array in memory.
@@ -124,7 +121,6 @@ class Source:
         self.array, self.part = array, part
         self.pixels = pixels and array.dtype == np.uint8
         self.transform = transform
-        self._release = releaser(array)
         self.dtype = np.dtype(np.float32) if self.pixels else plain(array.dtype)
         if transform is not None or (self.dtype.kind == "f" and self.dtype != np.float32):
             self.dtype = np.dtype(dtype)
@@ -144,14 +140,14 @@ class Source:
         return np.zeros((rows, *self.array.shape[1:]), self.dtype)
 
     def read(self, start: int, stop: int, out: np.ndarray) -> None:
-        """Copy rows to `out`, and release them (see `releaser`).
+        """Copy rows to `out`, and release them (see `_releaser`).
 
         Raises
         ------
         DataError
             If a value is too large for the dtype.
         """
-        for i, rows in blocks(self.array, start, stop, self._release):
+        for i, rows in blocks(self.array, start, stop):
             target = out[i - start : i - start + len(rows)]
             if self.pixels and self.transform is None:
                 pixels_as_floats(rows, target)
@@ -195,7 +191,7 @@ class Source:
             yield pixels_as_floats(levels[:, None])
             yield pixels_as_floats(brightest)
         else:
-            for i, rows in blocks(self.array, release=self._release):
+            for i, rows in blocks(self.array):
                 yield self.rows(i, i + len(rows))
 
     @functools.cached_property
@@ -203,7 +199,7 @@ class Source:
         """The different bytes in the array, and the row with the largest sum."""
         # cached: `values` is called several times
         found, brightest, most = np.zeros(256, bool), self.array[:1], -1
-        for _, rows in blocks(self.array, release=self._release):
+        for _, rows in blocks(self.array):
             found[rows] = True
             sums = rows.reshape(len(rows), -1).sum(axis=1, dtype=np.int64)
             if sums.max() > most:
