@@ -176,7 +176,7 @@ class _LabelSmoothing:
     label_smoothing: float = checked(0.0, fraction)
 
     def __repr__(self) -> str:
-        # the results of studies are found by this text: no smoothing isn't in it
+        # studies find their results by this text, so that it has a smoothing only if it isn't 0
         names = [f.name for f in fields(self) if f.name != "label_smoothing"]
         names += ["label_smoothing"] if self.label_smoothing else []
         given = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)

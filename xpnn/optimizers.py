@@ -63,7 +63,7 @@ class Optimizer(Part, ABC):
         parameters, state
             May be changed in place.
         gradients
-            A tree as `parameters`. Not mutated.
+            Of the same form as `parameters`. Not mutated.
         xp
             The namespace to compute with; inferred from `parameters` if None.
         """
@@ -85,7 +85,7 @@ class Optimizer(Part, ABC):
         return changed
 
     def advance(self, state: State) -> tuple[tuple[Array, ...], State]:
-        """Return what `rule` needs for all parameters alike, and the state after the step."""
+        """Return what `rule` needs for every parameter, and the state after the step."""
         return (), state
 
     def decayed(self, w: Array, g: Array) -> Array:
@@ -163,7 +163,7 @@ class Momentum(Optimizer):
 class Nesterov(Momentum):
     """Nesterov's accelerated gradient without the look-ahead step (Nesterov 1983; Bengio 2013).
 
-    ``v' = mu v - lr g``, ``w - mu v + mu v' + v'``: `w` is the point one look-ahead further, where
+    ``v' = mu v - lr g``, ``w - mu v + mu v' + v'``: `w` is the point after the look-ahead, where
     the gradient is taken. PyTorch's ``nesterov=True`` takes the same steps.
 
     Parameters

@@ -42,7 +42,7 @@ class Part:
 
 
 def checked(default: Any, check: Callable[[str, Any], Any]) -> Any:
-    """Return the field of a part which replaces its value by ``check(name, value)``."""
+    """Return a dataclass field of a part that holds ``check(name, value)`` of its value."""
     return field(default=default, metadata={"check": check})
 
 
