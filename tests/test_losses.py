@@ -391,7 +391,7 @@ def test_every_loss_is_a_case():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: CrossEntropy(floor=0), r"floor must be a finite number > 0, got 0"),
+        (lambda: CrossEntropy(floor=0), r"floor must be a number > 0 and < 1, got 0"),
         (lambda: CrossEntropy(floor=float("nan")), r"floor must be .* got nan"),
         (lambda: Flooding(CrossEntropy(), b=-0.1), r"b must be a finite number >= 0, got -0.1"),
         (lambda: Flooding(CrossEntropy(), b=float("inf")), r"b must be .* got inf"),

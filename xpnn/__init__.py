@@ -7,6 +7,7 @@
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from xpnn._version import __version__
@@ -141,7 +142,7 @@ __all__ = [
     "verification",
 ]
 
-# a module is imported when a name in it is first used: training, say, needs no plots
+# a module is imported when a name of it is first used: training needs no plots, for example
 _MODULES = {
     "_core.registry": "load_parts",
     "backends": "get_backend",
@@ -164,23 +165,15 @@ _MODULES = {
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
-# hidden from type checkers, which know the names above and so can find a misspelt one
+# hidden from type checkers, which know the names above and can thus find a misspelt one
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        if name in _HOMES:
-            value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-        else:
-            try:
-                value = import_module(f"{__name__}.{name}")
-            except ModuleNotFoundError as error:
-                if error.name != f"{__name__}.{name}":
-                    raise
-                message = f"module {__name__!r} has no attribute {name!r}"
-                raise AttributeError(message, name=name) from None
-        globals()[name] = value
+        path = f"{__name__}.{_HOMES.get(name, name)}"
+        if name.startswith("_") or find_spec(path) is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
+        module = import_module(path)
+        globals()[name] = value = getattr(module, name) if name in _HOMES else module
         return value
 
 

@@ -1,10 +1,10 @@
 """Activations: each returns its value and the pullback from dz to du, which share their terms.
 
-Each is called as ``z, pullback = relu(u)`` with `u` a floating-point array of any shape and any
+Each is called as ``z, pullback = relu(u)`` with a floating-point array `u` of any shape and any
 library of the array API; ``pullback(dz)`` returns ``du = dz * f'(u)``. Results have the shape,
 dtype and device of `u`, which isn't mutated. ``xp``, the namespace to compute with, is inferred
-from `u` if left out. Every function is finite, and free of warnings, for each finite input up to
-the dtype's largest (a slope or `alpha` above 1 may of course carry it beyond).
+from `u` if left out. For finite inputs, results are finite and without warnings, unless a slope or
+`alpha` above 1 takes them beyond the dtype's largest number.
 """
 
 from __future__ import annotations
@@ -70,15 +70,15 @@ def register(
         a function from ``dz`` (the gradient of the loss with respect to ``z``) to ``du``.
         Parameters have numbers or strings as defaults.
     replace
-        Whether to replace an activation of that name which another module has registered.
+        Whether to replace another module's activation of the same name.
     **checks
         For a parameter, a function of name and value that returns the value or raises
-        `ArgumentError`; without one, a number must be finite.
+        `ArgumentError`. Without one, a number must be finite.
 
     Returns
     -------
     function
-        The same, with ``xp`` optional: left out, it is inferred from ``u``.
+        The same, with ``xp`` optional.
 
     Examples
     --------
@@ -99,8 +99,10 @@ def register(
     ) -> tuple[Array, Pullback]:
         return function(u, *args, xp=namespace(u) if xp is None else xp, **parameters)
 
-    ACTIVATIONS.add(function.__name__, activation, replace=replace)
-    _checks[function.__name__] = checks
+    name = function.__name__
+    ACTIVATIONS.add(name, activation, replace=replace)
+    numbers = {k: finite for k, v in ACTIVATIONS.parameters(name).items() if not isinstance(v, str)}
+    _checks[name] = {**numbers, **checks}
     return activation
 
 
@@ -112,17 +114,11 @@ def bind(name: str, /, **parameters: Any) -> functools.partial[tuple[Array, Pull
     ArgumentError
         If the activation or a parameter is unknown, or a parameter's value isn't allowed.
     """
-    function = ACTIVATIONS[name]
     ACTIVATIONS.check(name, parameters)
-    defaults = ACTIVATIONS.parameters(name)
-    for key, value in parameters.items():
-        default_check: Check = _text if isinstance(defaults[key], str) else finite
-        parameters[key] = _checks[name].get(key, default_check)(key, value)
-    return functools.partial(function, **parameters)
-
-
-def _text(name: str, value: object) -> Any:
-    return value
+    for key, check in _checks[name].items():
+        if key in parameters:
+            parameters[key] = check(key, parameters[key])
+    return functools.partial(ACTIVATIONS[name], **parameters)
 
 
 @register
@@ -170,7 +166,7 @@ def elu(u: Array, alpha: float = 1.0, *, xp: Any) -> tuple[Array, Pullback]:
     Parameters
     ----------
     alpha
-        Minus the limit for u to -infinity, and the derivative at 0; > 0.
+        The derivative at 0, and minus the limit for u to -infinity; > 0.
     """
     negative = alpha * xp.expm1(xp.minimum(u, 0.0))
     z = xp.where(u > 0, u, negative)
@@ -205,7 +201,7 @@ def swish(u: Array, beta: float = 1.0, *, xp: Any) -> tuple[Array, Pullback]:
     Parameters
     ----------
     beta
-        How sharply it bends: u / 2 for 0, near ReLU when large.
+        How sharply it bends: it is u / 2 for 0, and near ReLU for large ones.
     """
     s = functions.sigmoid(_scaled(u, beta, xp), xp)
     z = u * s
@@ -213,7 +209,7 @@ def swish(u: Array, beta: float = 1.0, *, xp: Any) -> tuple[Array, Pullback]:
 
 
 def _scaled(u: Array, factor: float, xp: Any) -> Array:
-    """Return ``factor * u`` held where sigmoid is constant, so that it can't overflow."""
+    """Return ``factor * u``, clipped where sigmoid is constant, so that it can't overflow."""
     if abs(factor) <= 1.0:
         return factor * u
     limit = 1000.0 / abs(factor)
@@ -224,11 +220,11 @@ def _scaled(u: Array, factor: float, xp: Any) -> Array:
 def mish(u: Array, *, xp: Any) -> tuple[Array, Pullback]:
     r"""Return ``u * tanh(softplus(u))`` (Misra 2019).
 
-    With ``exp(u) = a / b`` the factor is ``a (a + 2b) / (a (a + 2b) + 2b²)``; the larger of a and b
-    is 1, so that one exponential of ``-|u|`` serves both signs.
+    With ``exp(u) = a / b`` the factor is ``a (a + 2b) / (a (a + 2b) + 2b²)``. The larger of a and b
+    is 1, the other ``exp(-|u|)``, which can't overflow.
     """
     e = xp.exp(-xp.abs(u))
-    # e is at most 1: the larger of it and a truth is either
+    # e <= 1: its maximum with a truth value is 1 or e
     a, b = xp.maximum(e, xp.astype(u > 0, e.dtype)), xp.maximum(e, xp.astype(u <= 0, e.dtype))
     numerator = a * (a + 2.0 * b)
     denominator = numerator + 2.0 * b * b
@@ -247,7 +243,7 @@ def h_swish(u: Array, n: float = 6.0, *, xp: Any) -> tuple[Array, Pullback]:
     """Return ``u`` where u > n/2, ``u * (u + n/2) / n`` where |u| <= n/2, else 0.
 
     ``n = 6`` is the h-swish of MobileNetV3 (Howard et al. 2019): ``u * relu6(u + 3) / 6``. The
-    derivative at -n/2 is 0; at n/2 it is that of the middle piece, 3/2.
+    derivative at -n/2 is 0, and at n/2 that of the middle piece, 3/2.
 
     Parameters
     ----------
@@ -268,7 +264,7 @@ def h_swish(u: Array, n: float = 6.0, *, xp: Any) -> tuple[Array, Pullback]:
 @register
 def tanhexp(u: Array, *, xp: Any) -> tuple[Array, Pullback]:
     """Return ``u * tanh(exp(u))`` (Liu and Di 2020)."""
-    # tanh(exp(u)) is 1 in float64 from u = 3 on; beyond, exp would overflow and give 0 * inf
+    # tanh(exp(u)) is 1 in float64 from u = 3 on; for large u, exp would overflow to 0 * inf
     e = xp.exp(xp.minimum(u, 20.0))
     t = xp.tanh(e)
     return u * t, lambda dz: dz * (t + u * (1.0 - t * t) * e)
@@ -305,33 +301,16 @@ def gelu(u: Array, approximate: str = "none", *, xp: Any) -> tuple[Array, Pullba
 
 # Chebyshev fit (error 2e-16) of log(erfc(a) exp(a²) / s), s = 1 / (1 + a/2), in powers of 2s - 1
 _LOG_ERFCX = (
-    -0.6717940840566922,
-    0.6726432239776567,
-    0.047343306841863754,
-    -0.046895610231160824,
-    -0.00987268936410846,
-    0.00882493855611383,
-    0.0017589335075480397,
-    -0.0023458124784660516,
-    -0.00014624628859718252,
-    0.0006736785371369921,
-    -9.373894209180262e-05,
-    -0.00017430116360991256,
-    7.141808767204543e-05,
-    3.1737328155349395e-05,
-    -3.023780825572967e-05,
-    1.6080205095439494e-07,
-    8.662494482986981e-06,
-    -2.994294118363313e-06,
-    -1.4094127307024207e-06,
-    1.3137199073509803e-06,
-    -4.1484920834124593e-08,
-    -3.086559820402206e-07,
-    7.746001345360312e-08,
-    3.675878538183882e-08,
-    -1.2776506237493277e-08,
-    -1.1141466421901909e-09,
-)
+    -0.6717940840566922, 0.6726432239776567, 0.047343306841863754,
+    -0.046895610231160824, -0.00987268936410846, 0.00882493855611383,
+    0.0017589335075480397, -0.0023458124784660516, -0.00014624628859718252,
+    0.0006736785371369921, -9.373894209180262e-05, -0.00017430116360991256,
+    7.141808767204543e-05, 3.1737328155349395e-05, -3.023780825572967e-05,
+    1.6080205095439494e-07, 8.662494482986981e-06, -2.994294118363313e-06,
+    -1.4094127307024207e-06, 1.3137199073509803e-06, -4.1484920834124593e-08,
+    -3.086559820402206e-07, 7.746001345360312e-08, 3.675878538183882e-08,
+    -1.2776506237493277e-08, -1.1141466421901909e-09,
+)  # fmt: skip
 
 
 def _normal_cdf(u: Array, square: Array, xp: Any) -> Array:

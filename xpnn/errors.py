@@ -1,4 +1,4 @@
-"""Errors that a user can put right, and the checks that raise them."""
+"""Errors that a user can correct, and the checks that raise them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ __all__ = [
     "fraction",
     "integer",
     "nonnegative",
+    "number",
     "position",
     "positive",
     "unknown",
@@ -24,7 +25,7 @@ __all__ = [
 
 
 class XpnnError(Exception):
-    """Base class of the errors that xpnn raises for something that the user can put right."""
+    """Base class of the errors that xpnn raises for something that the user can correct."""
 
 
 class ArgumentError(XpnnError, ValueError):
@@ -65,10 +66,8 @@ class DataError(XpnnError, ValueError):
         place: str | None = None,
     ) -> None:
         numbers = position(None, row, column)
-        if place is not None:
-            super().__init__(f"{place}: {problem}")
-        else:
-            super().__init__(f"{problem} in {numbers}" if numbers else problem)
+        ending = f" in {numbers}" if numbers else ""
+        super().__init__(f"{problem}{ending}" if place is None else f"{place}: {problem}")
         self.problem, self.part, self.row, self.column = problem, part, row, column
 
 
@@ -81,7 +80,7 @@ class DivergenceError(XpnnError, ArithmeticError):
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint is damaged, and a run goes on from the one before it."""
+    """A checkpoint is damaged, and the run continues from the one before it."""
 
 
 def position(name: str | None, row: int | None = None, column: int | None = None) -> str:
@@ -102,46 +101,47 @@ def unknown(kind: str, given: object, allowed: Iterable[str]) -> ArgumentError:
     return ArgumentError(f"unknown {kind} {given!r}{hint} (allowed: {', '.join(names) or 'none'})")
 
 
-def _number(
+def number(
     name: str, value: object, wanted: str, allowed: Callable[[float], bool] = math.isfinite
 ) -> float:
+    """Return `value` as a float if that is `allowed`; the message says that it must be `wanted`."""
     try:
-        number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+        found = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     # an integer may be too large for a float
     except (OverflowError, TypeError, ValueError):
-        number = math.nan
-    if not allowed(number):
+        found = math.nan
+    if not allowed(found):
         raise ArgumentError(f"{name} must be {wanted}, got {value!r}")
-    return number
+    return found
 
 
 def finite(name: str, value: object) -> float:
     """Return `value` as a float if it is a finite number."""
-    return _number(name, value, "a finite number")
+    return number(name, value, "a finite number")
 
 
 def positive(name: str, value: object) -> float:
     """Return `value` as a float if it is finite and > 0."""
-    return _number(name, value, "a finite number > 0", lambda number: 0 < number < math.inf)
+    return number(name, value, "a finite number > 0", lambda found: 0 < found < math.inf)
 
 
 def nonnegative(name: str, value: object) -> float:
     """Return `value` as a float if it is finite and >= 0."""
-    return _number(name, value, "a finite number >= 0", lambda number: 0 <= number < math.inf)
+    return number(name, value, "a finite number >= 0", lambda found: 0 <= found < math.inf)
 
 
 def fraction(name: str, value: object) -> float:
     """Return `value` as a float if 0 <= value < 1."""
-    return _number(name, value, "a number >= 0 and < 1", lambda number: 0 <= number < 1)
+    return number(name, value, "a number >= 0 and < 1", lambda found: 0 <= found < 1)
 
 
 def integer(name: str, value: object, *, minimum: int, maximum: int | None = None) -> int:
     """Return `value` as an int if it is a whole number from `minimum` to `maximum`."""
     wanted = f"a whole number >= {minimum}" + ("" if maximum is None else f" and <= {maximum}")
     try:
-        number = operator.index(value)  # type: ignore[arg-type]
+        found = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise ArgumentError(f"{name} must be {wanted}, got {value!r}") from None
-    if isinstance(value, bool) or number < minimum or (maximum is not None and number > maximum):
+        found = None
+    if found is None or found < minimum or (maximum is not None and found > maximum):
         raise ArgumentError(f"{name} must be {wanted}, got {value!r}")
-    return number
+    return found

@@ -1,7 +1,7 @@
-"""Initial weights: each draws a (inputs, outputs) float64 array from a `RandomState`.
+"""Initializers: each draws a parameter, float64 of shape (inputs, outputs), from a `RandomState`.
 
 NumPy promises never to change the stream of `numpy.random.RandomState`, so a seed gives the same
-weights on every backend and with every release.
+parameters on every backend and with every release.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = [
     "zeros",
 ]
 
-# (RandomState, inputs, outputs) -> weights; np.random is imported when first named, so not here
+# of (RandomState, inputs, outputs); not named here, since that would import np.random
 Initializer = Callable[[Any, int, int], np.ndarray]
 
 INITIALIZERS: Registry[Initializer] = Registry("initializer")
@@ -33,7 +33,7 @@ register = INITIALIZERS.register
 
 
 def he_normal(rng: np.random.RandomState, inputs: int, outputs: int) -> np.ndarray:
-    """Return draws from N(0, 2 / inputs), for ReLU and its kin (He et al. 2015)."""
+    """Return draws from N(0, 2 / inputs), for ReLU and similar activations (He et al. 2015)."""
     return rng.randn(inputs, outputs) * math.sqrt(2 / inputs)
 
 

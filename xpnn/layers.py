@@ -1,13 +1,13 @@
 """Layers: ``forward(parameters, x, xp=xp)`` returns the output and the pullback of its gradient.
 
-A layer that does something else in training has a `train` of its own: it may keep buffers, which
-are arrays that training changes without a gradient, and use random numbers.
+A layer that computes something else in training overrides `train`: it may keep buffers, which are
+arrays that training changes without a gradient, and use random numbers.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = [
     "GIVEN",
     "LAYERS",
     "Activation",
+    "Arrays",
     "BatchNorm",
     "Dense",
     "Dropout",
@@ -34,10 +35,11 @@ __all__ = [
 ]
 
 Array = Any
-Gradients = dict[str, Array]
+Arrays = dict[str, Array]
+Gradients = Arrays
 Pullback = Callable[..., tuple[Array | None, Gradients]]
 
-# stands in a config for weights that were handed over, which only a file's arrays hold
+# stands in a config for an array or a function, which no config holds
 GIVEN = "<given>"
 
 LAYERS: Registry[type[Layer]] = Registry("layer", lambda: Layer)
@@ -45,7 +47,7 @@ register = LAYERS.register
 
 
 class Layer(Part, ABC):
-    """Base class of layers. A layer holds settings only; its arrays are handed to it."""
+    """Base class of layers. A layer holds only settings; its arrays are arguments."""
 
     @property
     @abstractmethod
@@ -78,9 +80,7 @@ class Layer(Part, ABC):
         return {}
 
     @abstractmethod
-    def forward(
-        self, parameters: Mapping[str, Array], x: Array, *, xp: Any
-    ) -> tuple[Array, Pullback]:
+    def forward(self, parameters: Arrays, x: Array, *, xp: Any) -> tuple[Array, Pullback]:
         """Return the output of the trained layer and its pullback.
 
         Parameters
@@ -98,19 +98,13 @@ class Layer(Part, ABC):
             Shape (n, outputs).
         pullback
             ``pullback(dy, input_gradient=True)`` returns ``(dx, gradients)``: the gradients of the
-            loss with respect to `x` and to each parameter, given that with respect to `y`. Without
+            loss with respect to `x` and to each parameter, from that with respect to `y`. Without
             `input_gradient`, dx is None and isn't computed.
         """
 
     def train(
-        self,
-        parameters: Mapping[str, Array],
-        buffers: dict[str, Array],
-        x: Array,
-        key: Array | None,
-        *,
-        xp: Any,
-    ) -> tuple[Array, Pullback, dict[str, Array]]:
+        self, parameters: Arrays, buffers: Arrays, x: Array, key: Array | None, *, xp: Any
+    ) -> tuple[Array, Pullback, Arrays]:
         """Return the output in training, its pullback, and the buffers after the step.
 
         Parameters
@@ -120,13 +114,22 @@ class Layer(Part, ABC):
         x
             Shape (n, inputs). Not mutated.
         key
-            The key of the step's random numbers, see `xpnn._core.random_bits`; None if the layer
-            draws none.
+            The key of the step's random numbers (see `xpnn._core.random_bits`), None if the layer
+            doesn't draw any.
         xp
             The array API namespace to compute with.
         """
         y, pullback = self.forward({**parameters, **buffers}, x, xp=xp)
         return y, pullback, buffers
+
+
+def _without_parameters(function: activations.Pullback) -> Pullback:
+    """Return the pullback of a layer without parameters, from a function of dy that returns dx."""
+
+    def pullback(dy: Array, input_gradient: bool = True) -> tuple[Array | None, Gradients]:
+        return function(dy) if input_gradient else None, {}
+
+    return pullback
 
 
 class Dense(Layer):
@@ -135,13 +138,13 @@ class Dense(Layer):
     Parameters
     ----------
     units
-        Number of outputs.
+        The number of outputs.
     weight
         The initial W, shape (inputs, units): an initializer's name ("he_normal", "he_uniform",
         "glorot_normal", "glorot_uniform", "zeros"), a function of (RandomState, inputs, units), or
-        the array itself. Files name the initializer, but keep no array or function.
+        an array. A file holds the name, but no array or function.
     bias
-        The initial b, shape (units,): zeros if None, or the array itself; no bias if False.
+        The initial b, an array of shape (units,); zeros if None, no bias if False.
     """
 
     kind = "dense"
@@ -160,10 +163,10 @@ class Dense(Layer):
         self.bias = bias
 
     def config(self) -> dict[str, Any]:
-        if self.bias is None:
-            return {"units": self.units, "weight": self._weight_name}
-        bias = False if self.bias is False else GIVEN
-        return {"units": self.units, "weight": self._weight_name, "bias": bias}
+        config = {"units": self.units, "weight": self._weight_name}
+        if self.bias is not None:
+            config["bias"] = False if self.bias is False else GIVEN
+        return config
 
     def __repr__(self) -> str:
         return f"Dense({self.units})"
@@ -183,7 +186,7 @@ class Dense(Layer):
             if isinstance(given[name], str):
                 raise ArgumentError(
                     f"{name} of {self!r} was an array or a function, which its file doesn't hold; "
-                    "make the layer anew to draw other parameters"
+                    "make a new layer to draw other parameters"
                 )
             array = np.array(to_numpy(given[name]), dtype=np.float64)
             if array.shape != shape:
@@ -195,9 +198,7 @@ class Dense(Layer):
             parameters[name] = array
         return parameters
 
-    def forward(
-        self, parameters: Mapping[str, Array], x: Array, *, xp: Any
-    ) -> tuple[Array, Pullback]:
+    def forward(self, parameters: Arrays, x: Array, *, xp: Any) -> tuple[Array, Pullback]:
         weight, bias = parameters["weight"], parameters.get("bias")
         y = x @ weight if bias is None else x @ weight + bias
 
@@ -218,13 +219,13 @@ class Activation(Layer):
     name
         One of `xpnn.activations.ACTIVATIONS`.
     **parameters
-        The activation's own, such as ``n=6`` of h_swish.
+        Those of the activation, such as ``n=6`` of h_swish.
     """
 
     def __init__(self, name: str, /, **parameters: Any) -> None:
         self.name = name
         self.function = activations.bind(name, **parameters)
-        # as checked: plain numbers, that a file can hold
+        # as checked: plain numbers, which a file can hold
         self.parameters = self.function.keywords
 
     @property
@@ -244,30 +245,22 @@ class Activation(Layer):
         )
         return f"Activation({self.name!r}{given})"
 
-    def forward(
-        self, parameters: Mapping[str, Array], x: Array, *, xp: Any
-    ) -> tuple[Array, Pullback]:
+    def forward(self, parameters: Arrays, x: Array, *, xp: Any) -> tuple[Array, Pullback]:
         z, pullback = self.function(x, xp=xp)
-
-        def layer_pullback(
-            dy: Array, input_gradient: bool = True
-        ) -> tuple[Array | None, Gradients]:
-            return pullback(dy) if input_gradient else None, {}
-
-        return z, layer_pullback
+        return z, _without_parameters(pullback)
 
 
 class Dropout(Layer):
-    """Dropout (Srivastava et al. 2014), inverted: a trained network takes all units as they are.
+    """Dropout (Srivastava et al. 2014), inverted: a trained network leaves all units as they are.
 
-    In training each unit of each sample is 0 with the probability p, and else multiplied by
-    ``1 / (1 - p)``. The masks are a function of seed, layer, epoch and mini-batch, alike on every
-    backend and in both dtypes.
+    In training, each unit of each sample becomes 0 with the probability p, and is otherwise
+    multiplied by ``1 / (1 - p)``. The masks are a function of seed, layer, epoch and mini-batch,
+    the same on every backend and in both dtypes.
 
     Parameters
     ----------
     p
-        >= 0 and < 1, rounded to a multiple of 2^-16; 0.5 and 0.25 are such.
+        The probability, >= 0 and < 1, rounded to a multiple of 2^-16.
     """
 
     kind = "dropout"
@@ -276,9 +269,6 @@ class Dropout(Layer):
         self.p = fraction("p", p)
         self._dropped = min(round(self.p * random_bits.UNIFORM), random_bits.UNIFORM - 1)
 
-    def config(self) -> dict[str, Any]:
-        return {"p": self.p}
-
     def __repr__(self) -> str:
         return f"Dropout({self.p})"
 
@@ -286,44 +276,28 @@ class Dropout(Layer):
     def draws(self) -> bool:
         return self._dropped > 0
 
-    def forward(
-        self, parameters: Mapping[str, Array], x: Array, *, xp: Any
-    ) -> tuple[Array, Pullback]:
-        def pullback(dy: Array, input_gradient: bool = True) -> tuple[Array | None, Gradients]:
-            return dy if input_gradient else None, {}
-
-        return x, pullback
+    def forward(self, parameters: Arrays, x: Array, *, xp: Any) -> tuple[Array, Pullback]:
+        return x, _without_parameters(lambda dy: dy)
 
     def train(
-        self,
-        parameters: Mapping[str, Array],
-        buffers: dict[str, Array],
-        x: Array,
-        key: Array | None,
-        *,
-        xp: Any,
-    ) -> tuple[Array, Pullback, dict[str, Array]]:
+        self, parameters: Arrays, buffers: Arrays, x: Array, key: Array | None, *, xp: Any
+    ) -> tuple[Array, Pullback, Arrays]:
         if key is None:
             return super().train(parameters, buffers, x, key, xp=xp)
         n, units = x.shape
         kept = random_bits.uniform(key, n * units, xp=xp) >= self._dropped
         scale = random_bits.UNIFORM / (random_bits.UNIFORM - self._dropped)
         mask = xp.astype(xp.reshape(kept, (n, units)), x.dtype) * scale
-
-        def pullback(dy: Array, input_gradient: bool = True) -> tuple[Array | None, Gradients]:
-            return dy * mask if input_gradient else None, {}
-
-        return x * mask, pullback, buffers
+        return x * mask, _without_parameters(lambda dy: dy * mask), buffers
 
 
 class BatchNorm(Layer):
     """Batch normalization (Ioffe and Szegedy 2015): ``scale (x - mean) / sqrt(var + eps) + bias``.
 
-    In training, mean and variance are those of the mini-batch, the variance with the divisor n; the
-    running ones, which a trained network takes, move towards them by ``momentum``:
-    ``running = (1 - momentum) running + momentum batch``, the variance there with the divisor
-    n - 1. All as PyTorch's BatchNorm1d, but for a mini-batch of one sample, which has no variance:
-    it is normalized by the running ones, and leaves them as they are.
+    In training, mean and variance are those of the mini-batch, the variance with the divisor n. A
+    trained network uses running ones, ``running = (1 - momentum) running + momentum batch``, whose
+    variance has the divisor n - 1. This is PyTorch's BatchNorm1d, except that a mini-batch of one
+    sample, which has no variance, is normalized by the running ones and leaves them as they are.
 
     Parameters
     ----------
@@ -338,12 +312,6 @@ class BatchNorm(Layer):
     def __init__(self, momentum: float = 0.1, eps: float = 1e-5) -> None:
         self.momentum, self.eps = fraction("momentum", momentum), positive("eps", eps)
 
-    def config(self) -> dict[str, Any]:
-        return {"momentum": self.momentum, "eps": self.eps}
-
-    def __repr__(self) -> str:
-        return f"BatchNorm(momentum={self.momentum}, eps={self.eps})"
-
     def shapes(self, inputs: int) -> dict[str, tuple[int, ...]]:
         return {"scale": (inputs,), "bias": (inputs,)}
 
@@ -353,21 +321,13 @@ class BatchNorm(Layer):
     def buffers(self, inputs: int) -> dict[str, np.ndarray]:
         return {"running_mean": np.zeros(inputs), "running_var": np.ones(inputs)}
 
-    def forward(
-        self, parameters: Mapping[str, Array], x: Array, *, xp: Any
-    ) -> tuple[Array, Pullback]:
+    def forward(self, parameters: Arrays, x: Array, *, xp: Any) -> tuple[Array, Pullback]:
         inverse = 1.0 / xp.sqrt(parameters["running_var"] + self.eps)
         return _scaled(parameters, (x - parameters["running_mean"]) * inverse, inverse, xp=xp)
 
     def train(
-        self,
-        parameters: Mapping[str, Array],
-        buffers: dict[str, Array],
-        x: Array,
-        key: Array | None,
-        *,
-        xp: Any,
-    ) -> tuple[Array, Pullback, dict[str, Array]]:
+        self, parameters: Arrays, buffers: Arrays, x: Array, key: Array | None, *, xp: Any
+    ) -> tuple[Array, Pullback, Arrays]:
         n = x.shape[0]
         if n < 2:
             return super().train(parameters, buffers, x, key, xp=xp)
@@ -385,16 +345,11 @@ class BatchNorm(Layer):
 
 
 def _scaled(
-    parameters: Mapping[str, Array],
-    normalized: Array,
-    inverse: Array,
-    *,
-    xp: Any,
-    batch: int | None = None,
+    parameters: Arrays, normalized: Array, inverse: Array, *, xp: Any, batch: int | None = None
 ) -> tuple[Array, Pullback]:
-    """Return ``scale normalized + bias`` and its pullback, down to what was normalized.
+    """Return ``scale normalized + bias``, and its pullback to the layer's input.
 
-    With `batch`, mean and variance are those of the mini-batch, and depend on it too.
+    With `batch`, mean and variance are functions of a mini-batch of this size.
     """
     scale = parameters["scale"]
 

@@ -1,4 +1,4 @@
-"""Losses: per-sample values and the gradient of their mean, from the network's outputs.
+"""Losses: the loss of each sample and the gradient of the mean, from the network's outputs.
 
 Targets are integer class labels of shape (n,), or an array of the shape of the outputs (n, k):
 one-hot rows, probabilities, or the values of a regression.
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from decimal import Decimal
 from typing import Any, ClassVar
 
 from xpnn._core import functions
-from xpnn._core.parts import Part
+from xpnn._core.parts import Part, checked
 from xpnn._core.registry import Registry
 from xpnn.backends import device, namespace
-from xpnn.errors import ArgumentError, fraction, nonnegative, positive
+from xpnn.errors import ArgumentError, fraction, nonnegative, number
 
 __all__ = [
     "LOSSES",
@@ -39,7 +39,7 @@ register = LOSSES.register
 
 
 def is_labels(targets: Array, *, xp: Any = None) -> bool:
-    """Return whether `targets` are integer class labels rather than one row of values a sample."""
+    """Return whether `targets` are integer class labels, not values or one row a sample."""
     xp = namespace(targets) if xp is None else xp
     return targets.ndim == 1 and bool(xp.isdtype(targets.dtype, "integral"))
 
@@ -47,7 +47,7 @@ def is_labels(targets: Array, *, xp: Any = None) -> bool:
 def encode(outputs: Array, targets: Array, xp: Any) -> Array:
     """Return `targets` in the shape and dtype of `outputs`, class labels as one-hot rows.
 
-    With a single output, labels 0 and 1 are the values themselves.
+    With a single output, the labels 0 and 1 are the values.
     """
     if is_labels(targets, xp=xp) and outputs.shape[1] > 1:
         classes = xp.arange(outputs.shape[1], dtype=targets.dtype, device=device(targets))
@@ -63,9 +63,9 @@ def encode(outputs: Array, targets: Array, xp: Any) -> Array:
 
 
 class Loss(Part, ABC):
-    """Base class of losses: ``loss(outputs, targets)`` is the mini-batch's value and its gradient.
+    """Base class of losses: ``loss(outputs, targets)`` returns the loss and its gradient.
 
-    A loss of one's own implements `samples`, and may override the rest.
+    A subclass implements `samples` and may override the rest.
     """
 
     name: ClassVar[str]
@@ -96,9 +96,9 @@ class Loss(Part, ABC):
     ) -> tuple[Array, Array]:
         """Return each sample's loss, and the gradient of the mini-batch's loss with weights.
 
-        The mini-batch's loss is then `value` of ``sum(weights * samples) / n``: a weight of 2 is
-        a sample that is there twice, in a mini-batch that is no larger. A loss whose gradient of
-        one sample depends on the others overrides this.
+        The mini-batch's loss is then `value` of ``sum(weights * samples) / n``: a weight of 2
+        counts a sample twice, but n stays the same. A loss in which a sample's gradient depends on
+        other samples overrides this.
 
         Parameters
         ----------
@@ -118,37 +118,37 @@ class Loss(Part, ABC):
         return samples, gradient * xp.expand_dims(weights, axis=1)
 
     def value(self, mean: Any) -> Any:
-        """Return the mini-batch's loss, given the mean over its samples."""
+        """Return the mini-batch's loss from the mean over its samples."""
         return mean
 
     def reported(self, samples: Array, *, xp: Any) -> Array:
-        """Return what each sample adds to the loss that a log shows."""
+        """Return each sample's share of the loss that a log shows."""
         return samples
 
     def predict(self, outputs: Array, *, xp: Any) -> Array:
-        """Return what `outputs` say in the targets' own terms: probabilities or values."""
+        """Return what `outputs` predict: probabilities or values, as the targets are."""
         return outputs
 
     def hits(self, outputs: Array, targets: Array, *, xp: Any) -> Array | None:
-        """Return for each sample 1 where the prediction is right and 0 where not, shape (n,).
+        """Return for each sample whether its prediction is right, as 1 or 0 of shape (n,).
 
-        None where nothing counts as right, as in a regression.
+        None if no prediction counts as right or wrong, as in a regression.
         """
         if is_labels(targets, xp=xp):
             return xp.astype(labels(outputs, xp=xp) == targets, outputs.dtype)
         return None
 
     def classifies(self, outputs: int) -> bool:
-        """Return whether integer targets of shape (n,) are class labels, given the outputs."""
+        """Return whether integer targets of shape (n,) are labels for this number of outputs."""
         return True
 
     def check(self, outputs: int) -> None:
         """Raise `ArgumentError` if a network with this number of outputs can't have this loss."""
 
     def __call__(self, outputs: Array, targets: Array, *, xp: Any = None) -> tuple[Array, Array]:
-        """Return the mini-batch's loss, a 0-d array, and its gradient; an empty one's loss is 0.
+        """Return the mini-batch's loss, a 0-d array, and its gradient.
 
-        ``xp`` is inferred from `outputs` if left out.
+        The loss of no samples is 0. ``xp`` is inferred from `outputs` if left out.
         """
         xp = namespace(outputs) if xp is None else xp
         samples, gradient = self.samples(outputs, targets, xp=xp)
@@ -161,7 +161,7 @@ def mean(samples: Array, *, xp: Any) -> Array:
 
 
 def labels(outputs: Array, *, xp: Any = None) -> Array:
-    """Return the class that each row of logits is largest for; with one output, 1 where > 0."""
+    """Return the class with the largest logit in each row; with one output, 1 where it is > 0."""
     xp = namespace(outputs) if xp is None else xp
     if outputs.shape[1] == 1:
         return xp.astype(outputs[:, 0] > 0, xp.int64)
@@ -170,16 +170,13 @@ def labels(outputs: Array, *, xp: Any = None) -> Array:
 
 @dataclass(frozen=True)
 class _LabelSmoothing:
-    """A loss's share of the targets that is spread over all classes (Szegedy et al. 2016)."""
+    """The share of the targets that a loss spreads over all classes (Szegedy et al. 2016)."""
 
-    label_smoothing: float = field(default=0.0, kw_only=True)
-
-    def __post_init__(self) -> None:
-        smoothing = fraction("label_smoothing", self.label_smoothing)
-        object.__setattr__(self, "label_smoothing", smoothing)
+    _: KW_ONLY
+    label_smoothing: float = checked(0.0, fraction)
 
     def __repr__(self) -> str:
-        # the results of studies are found by this text: what is off isn't in it
+        # studies find their results by this text, so that it has a smoothing only if it isn't 0
         names = [f.name for f in fields(self) if f.name != "label_smoothing"]
         names += ["label_smoothing"] if self.label_smoothing else []
         given = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
@@ -192,6 +189,10 @@ class _LabelSmoothing:
         return (1.0 - self.label_smoothing) * t + self.label_smoothing / classes
 
 
+def _floor(name: str, value: Any) -> float:
+    return number(name, value, "a number > 0 and < 1", lambda floor: 0 < floor < 1)
+
+
 @dataclass(frozen=True, repr=False)
 class CrossEntropy(_LabelSmoothing, Loss):
     """Softmax cross entropy from logits: ``-sum(t * log(softmax(u)))``, mean over the samples.
@@ -202,22 +203,17 @@ class CrossEntropy(_LabelSmoothing, Loss):
     Parameters
     ----------
     floor
-        A log shows ``-log(max(p, floor))`` for a sample whose class has the probability p, so that
-        one confident mistake can't outweigh all else; the loss that is minimised has no floor.
-        A number > 0 and < 1.
+        The least probability p of a sample's class in a log, which shows ``-log(max(p, floor))``:
+        one confident mistake can't outweigh all other samples. The loss that is minimised has no
+        floor. > 0 and < 1.
     label_smoothing
         Each target t becomes ``(1 - label_smoothing) t + label_smoothing / k`` for k outputs, as
-        in PyTorch; in the test figures too. >= 0 and < 1.
+        in PyTorch, for test data too. >= 0 and < 1.
     """
 
-    floor: float = 1e-7
+    floor: float = checked(1e-7, _floor)
 
     name: ClassVar[str] = "cross_entropy"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if positive("floor", self.floor) >= 1:
-            raise ArgumentError(f"floor must be a number > 0 and < 1, got {self.floor!r}")
 
     def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
         t = self.smoothed(encode(outputs, targets, xp), outputs.shape[1])
@@ -257,7 +253,7 @@ class CrossEntropy(_LabelSmoothing, Loss):
 class MeanSquaredError(Loss):
     """Mean squared error ``(u - t)²``, mean over samples and outputs, without a factor ½.
 
-    The gradient is ``2 (u - t) / (n k)``. With a single output, integer targets are values too.
+    The gradient is ``2 (u - t) / (n k)``. With a single output, integer targets are values.
     """
 
     name: ClassVar[str] = "mean_squared_error"
@@ -276,14 +272,14 @@ class MeanSquaredError(Loss):
 class BinaryCrossEntropy(_LabelSmoothing, Loss):
     """Binary cross entropy from logits: ``log(1 + exp(u)) - t u``, mean over samples and outputs.
 
-    The gradient is ``(sigmoid(u) - t) / (n k)``. A single output with labels 0 and 1 tells two
-    classes apart; several outputs are independent yes-or-no questions.
+    The gradient is ``(sigmoid(u) - t) / (n k)``. A single output, with labels 0 and 1, is for two
+    classes; several outputs are independent yes-or-no questions.
 
     Parameters
     ----------
     label_smoothing
-        Each target t becomes ``(1 - label_smoothing) t + label_smoothing / 2``, as in Keras; in
-        the test figures too. >= 0 and < 1.
+        Each target t becomes ``(1 - label_smoothing) t + label_smoothing / 2``, as in Keras, for
+        test data too. >= 0 and < 1.
     """
 
     name: ClassVar[str] = "binary_cross_entropy"
@@ -291,7 +287,7 @@ class BinaryCrossEntropy(_LabelSmoothing, Loss):
     def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
         t = self.smoothed(encode(outputs, targets, xp), 2)
         n, k = outputs.shape
-        # log1p last: a confident right answer leaves nothing else
+        # log1p last: where a right answer is confident, the rest is 0
         linear = xp.maximum(outputs, 0.0) - t * outputs
         samples = xp.sum(linear + xp.log1p(xp.exp(-xp.abs(outputs))), axis=1) / k
         return samples, (functions.sigmoid(outputs, xp) - t) / max(n * k, 1)
@@ -310,40 +306,40 @@ class BinaryCrossEntropy(_LabelSmoothing, Loss):
 class Flooding(Loss):
     """Flooding (Ishida et al. 2020): ``|E - b| + b`` of the mini-batch's loss E.
 
-    Where E < b the gradient is turned, so that the loss climbs back to the flood level instead of
-    sinking to 0. At E = b the gradient is that of E.
+    Where E < b the gradient changes its sign, so that the loss climbs back to the flood level
+    instead of sinking to 0. At E = b the gradient is that of E.
 
     Parameters
     ----------
     loss
-        The loss that is flooded.
+        The loss E.
     b
-        The flood level, >= 0, in units of the loss.
+        The flood level, >= 0.
     """
 
     loss: Loss
-    b: float = 0.0
+    b: float = checked(0.0, nonnegative)
 
     name: ClassVar[str] = "flooding"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.loss, Loss):
             raise ArgumentError(
                 f"loss of Flooding must be an instance such as CrossEntropy(), got {self.loss!r}"
             )
-        object.__setattr__(self, "b", nonnegative("b", self.b))
 
     def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
         samples, gradient = self.loss.samples(outputs, targets, xp=xp)
-        return samples, self._turned(samples, gradient, xp)
+        return samples, self._flooded(samples, gradient, xp)
 
     def weighted(
         self, outputs: Array, targets: Array, weights: Array, *, xp: Any
     ) -> tuple[Array, Array]:
         samples, gradient = self.loss.weighted(outputs, targets, weights, xp=xp)
-        return samples, self._turned(weights * samples, gradient, xp)
+        return samples, self._flooded(weights * samples, gradient, xp)
 
-    def _turned(self, samples: Array, gradient: Array, xp: Any) -> Array:
+    def _flooded(self, samples: Array, gradient: Array, xp: Any) -> Array:
         below = self.loss.value(mean(samples, xp=xp)) < self.b
         return xp.where(below, -gradient, gradient)
 

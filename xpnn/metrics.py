@@ -23,40 +23,40 @@ Array = Any
 
 
 def first_reached(values: Sequence[float], level: float) -> int | None:
-    """Return the index of the first value that is `level` or more, None if none is.
+    """Return the index of the first value that is at least `level`, or None.
 
-    Over test accuracies from the untrained network on, that is the epoch: the article's TS95 is
-    ``first_reached(accuracies, 0.95)``.
+    With test accuracies that begin with the untrained network's, it is the epoch: the article's
+    TS95 is ``first_reached(accuracies, 0.95)``.
     """
     return next((i for i, value in enumerate(values) if value >= level), None)
 
 
 def best(values: Sequence[float]) -> tuple[int, float] | None:
-    """Return index and value of the first largest value, None if there are none but NaN."""
+    """Return index and value of the first largest value, None if all values are NaN."""
     numbers = [(i, value) for i, value in enumerate(values) if not math.isnan(value)]
     return max(numbers, key=lambda pair: pair[1]) if numbers else None
 
 
 def confusion_matrix(true: Array, predicted: Array, *, classes: int | None = None) -> np.ndarray:
-    """Count how often each class was taken for each.
+    """Count how often each class was predicted for the samples of each class.
 
     Parameters
     ----------
     true, predicted
         Class labels from 0 on, integers of shape (n,), of any library.
     classes
-        Their number; one more than the largest label if None.
+        The number of classes; one more than the largest label if None.
 
     Returns
     -------
     matrix
-        int64 of shape (classes, classes), a NumPy array: ``matrix[i, j]`` samples of class i were
+        NumPy array, int64, shape (classes, classes): ``matrix[i, j]`` samples of class i were
         predicted as j.
 
     Raises
     ------
     ArgumentError, DataError
-        If an argument isn't an array of labels, the two differ in length, or a label is outside.
+        If an argument isn't an array of labels, lengths differ, or a label isn't below `classes`.
     """
     arrays = {"true": to_numpy(true), "predicted": to_numpy(predicted)}
     for name, array in arrays.items():
@@ -85,12 +85,10 @@ def confusion_matrix(true: Array, predicted: Array, *, classes: int | None = Non
 def r2_score(targets: np.ndarray, predictions: np.ndarray) -> float:
     """Return the coefficient of determination, ``1 - sum((t - p)²) / sum((t - mean(t))²)``.
 
-    Host arrays of shape (n,) or (n, outputs); the mean over the outputs. NaN for an output whose
-    targets are all the same.
+    For host arrays of shape (n, outputs) it is the mean over the outputs. It is NaN for an output
+    whose targets are all the same.
     """
-    t, p = (
-        np.asarray(array, np.float64).reshape(len(array), -1) for array in (targets, predictions)
-    )
+    t, p = _columns(targets), _columns(predictions)
     spread = _sums((t - _sums(t) / len(t)) ** 2)
     with np.errstate(invalid="ignore", divide="ignore"):
         scores = np.where(spread > 0, 1 - _sums((t - p) ** 2) / spread, np.nan)
@@ -99,12 +97,14 @@ def r2_score(targets: np.ndarray, predictions: np.ndarray) -> float:
 
 def root_mean_squared_error(targets: np.ndarray, predictions: np.ndarray) -> float:
     """Return ``sqrt(mean((t - p)²))`` of host arrays of shape (n,) or (n, outputs)."""
-    t, p = (
-        np.asarray(array, np.float64).reshape(len(array), -1) for array in (targets, predictions)
-    )
-    return math.sqrt(math.fsum(_sums((t - p) ** 2)) / t.size)
+    squares = (_columns(targets) - _columns(predictions)) ** 2
+    return math.sqrt(math.fsum(_sums(squares)) / squares.size)
+
+
+def _columns(array: np.ndarray) -> np.ndarray:
+    return np.asarray(array, np.float64).reshape(len(array), -1)
 
 
 def _sums(columns: np.ndarray) -> np.ndarray:
-    """Return the sum of each column, correctly rounded and so alike on every processor."""
+    """Return the sum of each column, correctly rounded and thus the same on every processor."""
     return np.array([math.fsum(column) for column in columns.T])

@@ -1,4 +1,4 @@
-"""Normalizers: what the features, or a regression's targets, are shifted and scaled by."""
+"""Normalizers, which shift and scale the features or a regression's targets."""
 
 from __future__ import annotations
 
@@ -31,20 +31,22 @@ NORMALIZERS: Registry[type[Normalizer]] = Registry(
 )
 register = NORMALIZERS.register
 
-# values that are in memory at a time
+# values that are read at a time
 _BLOCK_VALUES = 1 << 16
 
 
 class Normalizer(Part, ABC):
     """Base class of normalizers: ``z = (x - offset) / scale``, column by column, in float64.
 
-    The figures come from additions, divisions, square roots and comparisons in a fixed order, each
-    correctly rounded: they are the same bits on every machine, for data in memory and in files.
+    `fit` finds offset and scale by additions, divisions, square roots and comparisons in a fixed
+    order, each correctly rounded: their bits are the same on every machine, in memory and in files.
 
     Parameters
     ----------
-    offset, scale
-        Finite, of shape (features,), `scale` not 0; None where `fit` is to find them.
+    offset
+        Finite, of shape (features,); None before `fit`.
+    scale
+        The same, and not 0.
 
     Raises
     ------
@@ -80,22 +82,21 @@ class Normalizer(Part, ABC):
 
     @abstractmethod
     def statistics(self, x: Blocks) -> tuple[np.ndarray, np.ndarray]:
-        """Return offset and scale for data; any scale will do for a constant column."""
+        """Return offset and scale for data; those of a constant column don't matter."""
 
     def fit(self, x: Array) -> Self:
-        """Return a normalizer of this kind for a data set, and leave this one as it is.
+        """Return a normalizer of this class for a data set; this one doesn't change.
 
         Parameters
         ----------
         x
-            Shape (n, features) with n > 0, of any library, or mapped from a file. Bytes are pixels
-            and count as ``float32(x / 255)``.
+            Shape (n, features) with n > 0, of any library or mapped from a file. Unsigned bytes are
+            pixels and count as ``float32(x / 255)``.
 
         Raises
         ------
         DataError
-            If there are no rows, a column's spread is beyond float64, or it holds integers that
-            float64 can't hold.
+            If there are no rows, or a column's spread or integers are too large for float64.
         """
         host = x if isinstance(x, np.ndarray) else to_numpy(x)
         if host.ndim != 2:
@@ -106,7 +107,7 @@ class Normalizer(Part, ABC):
         low, high = data.extremes()
         with np.errstate(over="ignore", invalid="ignore"):
             offset, scale = self.statistics(data)
-        # an average of equal numbers needn't be that number
+        # rounded, the mean of equal numbers needn't be that number
         constant = low == high
         offset, scale = np.where(constant, low, offset), np.where(constant, 1.0, scale)
         wrong = ~np.isfinite(offset) | ~np.isfinite(scale) | (scale == 0)
@@ -123,7 +124,7 @@ class Normalizer(Part, ABC):
         return (x - offset) / scale
 
     def invert(self, z: Array, *, xp: Any = None) -> Array:
-        """Return ``z * scale + offset`` in float64: what `apply` makes `z` of, but for rounding."""
+        """Return ``z * scale + offset`` in float64, which undoes `apply` up to rounding."""
         xp, z, offset, scale = self._prepared(z, xp)
         scaled = z * scale
         return scaled + offset
@@ -136,13 +137,13 @@ class Normalizer(Part, ABC):
         moved = (
             xp.asarray(a, dtype=xp.float64, device=device(x)) for a in (self.offset, self.scale)
         )
-        # XLA divides by what it knows is broadcast by multiplying with a rounded reciprocal
+        # XLA divides by a broadcast array by multiplying with a rounded reciprocal
         offset, scale = (xp.zeros_like(x) + a for a in moved)
         return xp, x, offset, scale
 
 
 class Blocks:
-    """The rows of a host array, block by block in float64; alike for each dtype and for files."""
+    """The rows of a host array as float64, block by block, for every dtype and for files."""
 
     def __init__(self, x: np.ndarray) -> None:
         self._x, self._source = x, Source(x, "float64", pixels=True)
@@ -167,14 +168,14 @@ class Blocks:
         return low, high
 
     def mean(self, function: Any = None) -> np.ndarray:
-        """Return the mean of each column, or of a function of its rows."""
+        """Return the mean of each column, of the rows or of a function of them."""
         sums = [_total(rows if function is None else function(rows)) for rows in self]
         mean: np.ndarray = _total(np.stack(sums)) / self.rows
         return mean
 
 
 def _total(rows: np.ndarray) -> np.ndarray:
-    """Return the sum of each column by halves: an order that no library chooses."""
+    """Return the sum of each column, by halves: an order that depends on no library."""
     while len(rows) > 1:
         half = len(rows) // 2
         pairs = rows[:half] + rows[half : 2 * half]
@@ -184,7 +185,7 @@ def _total(rows: np.ndarray) -> np.ndarray:
 
 
 class StandardScaler(Normalizer):
-    """To mean 0 and standard deviation 1: ``z = (x - mean) / std``, std with divisor n.
+    """Scale to mean 0 and standard deviation 1: ``z = (x - mean) / std``, std with divisor n.
 
     A constant column becomes 0.
     """
@@ -197,9 +198,9 @@ class StandardScaler(Normalizer):
 
 
 class MinMaxScaler(Normalizer):
-    """To the interval from 0 to 1: ``z = (x - min) / (max - min)``.
+    """Scale to the interval from 0 to 1: ``z = (x - min) / (max - min)``.
 
-    A constant column becomes 0. Values that training never saw may lie outside.
+    A constant column becomes 0. Values of other data may lie outside.
     """
 
     name = "minmax"
@@ -214,7 +215,7 @@ for _normalizer in (StandardScaler, MinMaxScaler):
 
 
 def as_normalizer(name: str, given: object) -> Normalizer | None:
-    """Return a normalizer that is given as such, by its registered name, or as None."""
+    """Return a normalizer, given as an instance, by its registered name, or as None."""
     if given is None or isinstance(given, Normalizer):
         return given
     if isinstance(given, str):

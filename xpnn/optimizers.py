@@ -1,8 +1,8 @@
 """Optimizers: pairs of pure functions, `init` and `update`, over a named state.
 
-`update` owns the parameters and the state that it is given: it may change them in place, and
-returns what takes their place. Gradients aren't changed. Weight decay is L2: ``g + weight_decay *
-w`` for every parameter, as in PyTorch, except in `AdamW`.
+`update` may change the parameters and the state in place, and returns the new ones. It doesn't
+change gradients. Weight decay is L2, ``g + weight_decay * w`` for every parameter as in PyTorch,
+except in `AdamW`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from xpnn._core.parts import Part
+from xpnn._core.parts import Part, checked
 from xpnn._core.registry import Registry
-from xpnn._core.tree import Tree, tree_map, unzip
+from xpnn._core.tree import Tree, leaves, tree_map, unzip
 from xpnn.backends import namespace
 from xpnn.errors import fraction, nonnegative, positive
 
@@ -49,8 +49,8 @@ class Optimizer(Part, ABC):
     slots: ClassVar[tuple[str, ...]] = ()
 
     def init(self, parameters: Tree, *, xp: Any = None) -> State:
-        """Return the state before the first step: a tree of zeros per slot."""
-        xp = _namespace(parameters) if xp is None else xp
+        """Return the state before the first step: a tree of zeros for each slot."""
+        xp = namespace(*leaves(parameters)) if xp is None else xp
         return {name: tree_map(xp.zeros_like, parameters) for name in self.slots}
 
     def update(
@@ -61,13 +61,13 @@ class Optimizer(Part, ABC):
         Parameters
         ----------
         parameters, state
-            Taken over: may be changed in place.
+            May be changed in place.
         gradients
-            In the structure of `parameters`. Not mutated.
+            Of the same form as `parameters`. Not mutated.
         xp
             The namespace to compute with; inferred from `parameters` if None.
         """
-        xp = _namespace(parameters) if xp is None else xp
+        xp = namespace(*leaves(parameters)) if xp is None else xp
         shared, state = self.advance(state)
 
         def rule(w: Array, g: Array, *slots: Array) -> tuple[Array, ...]:
@@ -79,17 +79,17 @@ class Optimizer(Part, ABC):
 
     def at(self, lr: Any) -> Optimizer:
         """Return the same optimizer with another learning rate, which may be a 0-d array."""
-        # not dataclasses.replace, whose check would look at the array's value
+        # not dataclasses.replace, which would check the array's value
         changed = copy.copy(self)
         object.__setattr__(changed, "lr", lr)
         return changed
 
     def advance(self, state: State) -> tuple[tuple[Array, ...], State]:
-        """Return what a step's rule shares between all parameters, and the state with it."""
+        """Return what `rule` needs for every parameter, and the state after the step."""
         return (), state
 
     def decayed(self, w: Array, g: Array) -> Array:
-        """Return the gradient of the loss with L2 weight decay."""
+        """Return the gradient with L2 weight decay."""
         weight_decay: float = getattr(self, "weight_decay", 0.0)
         return g + weight_decay * w if weight_decay else g
 
@@ -97,20 +97,11 @@ class Optimizer(Part, ABC):
     def rule(self, w: Array, g: Array, *slots: Array, xp: Any) -> tuple[Array, ...]:
         """Return one parameter and its slots after a step, given its gradient."""
 
-    def _check(self, **checks: Any) -> None:
-        for name, check in checks.items():
-            object.__setattr__(self, name, check(name, getattr(self, name)))
-
-
-def _namespace(parameters: Tree) -> Any:
-    return namespace(*(leaf for layer in parameters for leaf in layer.values()))
-
 
 def clipped(gradients: Tree, clip_norm: float, *, xp: Any) -> Tree:
     """Return the gradients times ``clip_norm / max(norm, clip_norm)`` (Pascanu et al. 2013).
 
-    The norm is that of all of them together, as one vector; where it is `clip_norm` or less, they
-    stay what they are. PyTorch's `clip_grad_norm_` adds 1e-6 to the norm.
+    The norm is that of all gradients as one vector. PyTorch's `clip_grad_norm_` adds 1e-6 to it.
     """
     squares = [xp.sum(g * g) for layer in gradients for g in layer.values()]
     norm = xp.sqrt(sum(squares[1:], squares[0]))
@@ -130,11 +121,8 @@ class SGD(Optimizer):
         L2 weight decay, >= 0; 0 for no decay.
     """
 
-    lr: float = 0.1
-    weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        self._check(lr=positive, weight_decay=nonnegative)
+    lr: float = checked(0.1, positive)
+    weight_decay: float = checked(0.0, nonnegative)
 
     def rule(self, w: Array, g: Array, *slots: Array, xp: Any) -> tuple[Array, ...]:
         w -= self.lr * g
@@ -145,7 +133,7 @@ class SGD(Optimizer):
 class Momentum(Optimizer):
     """Momentum: ``v = mu v - lr g``, ``w + v`` (Polyak 1964).
 
-    PyTorch's SGD with momentum keeps ``-v / lr``: the same steps as long as lr doesn't change.
+    PyTorch's SGD with momentum keeps ``-v / lr``: it takes the same steps while lr is constant.
 
     Parameters
     ----------
@@ -157,14 +145,11 @@ class Momentum(Optimizer):
         L2 weight decay, >= 0; 0 for no decay.
     """
 
-    lr: float = 0.01
-    mu: float = 0.9
-    weight_decay: float = 0.0
+    lr: float = checked(0.01, positive)
+    mu: float = checked(0.9, fraction)
+    weight_decay: float = checked(0.0, nonnegative)
 
     slots: ClassVar[tuple[str, ...]] = ("velocity",)
-
-    def __post_init__(self) -> None:
-        self._check(lr=positive, mu=fraction, weight_decay=nonnegative)
 
     def rule(self, w: Array, g: Array, *slots: Array, xp: Any) -> tuple[Array, ...]:
         (v,) = slots
@@ -175,30 +160,17 @@ class Momentum(Optimizer):
 
 
 @dataclass(frozen=True)
-class Nesterov(Optimizer):
+class Nesterov(Momentum):
     """Nesterov's accelerated gradient without the look-ahead step (Nesterov 1983; Bengio 2013).
 
-    ``v' = mu v - lr g``, ``w - mu v + mu v' + v'``: `w` stands for the point looked ahead to, where
+    ``v' = mu v - lr g``, ``w - mu v + mu v' + v'``: `w` is the point after the look-ahead, where
     the gradient is taken. PyTorch's ``nesterov=True`` takes the same steps.
 
     Parameters
     ----------
-    lr
-        Learning rate, > 0.
-    mu
-        Momentum: the part of the velocity that is kept, >= 0 and < 1.
-    weight_decay
-        L2 weight decay, >= 0; 0 for no decay.
+    lr, mu, weight_decay
+        As for `Momentum`.
     """
-
-    lr: float = 0.01
-    mu: float = 0.9
-    weight_decay: float = 0.0
-
-    slots: ClassVar[tuple[str, ...]] = ("velocity",)
-
-    def __post_init__(self) -> None:
-        self._check(lr=positive, mu=fraction, weight_decay=nonnegative)
 
     def rule(self, w: Array, g: Array, *slots: Array, xp: Any) -> tuple[Array, ...]:
         (v,) = slots
@@ -224,14 +196,11 @@ class AdaGrad(Optimizer):
         L2 weight decay, >= 0; 0 for no decay.
     """
 
-    lr: float = 0.01
-    eps: float = 1e-10
-    weight_decay: float = 0.0
+    lr: float = checked(0.01, positive)
+    eps: float = checked(1e-10, positive)
+    weight_decay: float = checked(0.0, nonnegative)
 
     slots: ClassVar[tuple[str, ...]] = ("sum_of_squares",)
-
-    def __post_init__(self) -> None:
-        self._check(lr=positive, eps=positive, weight_decay=nonnegative)
 
     def rule(self, w: Array, g: Array, *slots: Array, xp: Any) -> tuple[Array, ...]:
         (s,) = slots
@@ -258,15 +227,12 @@ class RMSprop(Optimizer):
         L2 weight decay, >= 0; 0 for no decay.
     """
 
-    lr: float = 0.01
-    rho: float = 0.99
-    eps: float = 1e-8
-    weight_decay: float = 0.0
+    lr: float = checked(0.01, positive)
+    rho: float = checked(0.99, fraction)
+    eps: float = checked(1e-8, positive)
+    weight_decay: float = checked(0.0, nonnegative)
 
     slots: ClassVar[tuple[str, ...]] = ("mean_of_squares",)
-
-    def __post_init__(self) -> None:
-        self._check(lr=positive, rho=fraction, eps=positive, weight_decay=nonnegative)
 
     def rule(self, w: Array, g: Array, *slots: Array, xp: Any) -> tuple[Array, ...]:
         (s,) = slots
@@ -287,35 +253,32 @@ class Adam(Optimizer):
     ----------
     lr
         Learning rate, > 0.
-    beta1, beta2
-        The parts of the means of gradients and of squares that are kept, >= 0 and < 1.
+    beta1
+        The part of the mean of gradients that is kept, >= 0 and < 1.
+    beta2
+        The part of the mean of squares that is kept, >= 0 and < 1.
     eps
         Keeps the divisor from 0, > 0.
     weight_decay
         L2 weight decay, >= 0; 0 for no decay.
     """
 
-    lr: float = 0.001
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.0
+    lr: float = checked(0.001, positive)
+    beta1: float = checked(0.9, fraction)
+    beta2: float = checked(0.999, fraction)
+    eps: float = checked(1e-8, positive)
+    weight_decay: float = checked(0.0, nonnegative)
 
     slots: ClassVar[tuple[str, ...]] = ("mean", "mean_of_squares")
 
-    def __post_init__(self) -> None:
-        self._check(
-            lr=positive, beta1=fraction, beta2=fraction, eps=positive, weight_decay=nonnegative
-        )
-
     def init(self, parameters: Tree, *, xp: Any = None) -> State:
-        xp = _namespace(parameters) if xp is None else xp
-        some = next(leaf for layer in parameters for leaf in layer.values())
+        xp = namespace(*leaves(parameters)) if xp is None else xp
+        some = leaves(parameters)[0]
         zero = xp.zeros_like(xp.sum(some))
         return {**super().init(parameters, xp=xp), "correction1": zero, "correction2": zero}
 
     def advance(self, state: State) -> tuple[tuple[Array, ...], State]:
-        # c = 1 - beta^t by c = beta c + (1 - beta): in float32, 1 - beta² from beta loses 4 digits
+        # not 1 - beta^t, which loses 4 digits in float32: c = beta c + (1 - beta) is equal to it
         c1 = self.beta1 * state["correction1"] + (1.0 - self.beta1)
         c2 = self.beta2 * state["correction2"] + (1.0 - self.beta2)
         return (c1, c2), {**state, "correction1": c1, "correction2": c2}
@@ -342,7 +305,7 @@ class AdamW(Adam):
         Decoupled, >= 0; 0 for no decay.
     """
 
-    weight_decay: float = 0.01
+    weight_decay: float = checked(0.01, nonnegative)
 
     def decayed(self, w: Array, g: Array) -> Array:
         return g

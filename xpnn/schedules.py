@@ -1,12 +1,13 @@
 """Learning-rate schedules: a factor of the optimizer's learning rate for every step of a run.
 
 A schedule carries nothing from step to step: its factors are a function of the time and of the
-log so far. They are computed on the host, in float64, by operations that round alike everywhere.
+log so far. They are computed on the host in float64, by operations that round the same everywhere.
 """
 
 from __future__ import annotations
 
 import decimal
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -15,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from xpnn._core.parts import Part
+from xpnn._core.parts import Part, checked
 from xpnn._core.registry import Registry
-from xpnn.errors import ArgumentError, finite, integer, nonnegative, positive, unknown
+from xpnn.errors import ArgumentError, integer, nonnegative, number, positive, unknown
 
 __all__ = [
     "SCHEDULES",
@@ -37,13 +38,8 @@ SCHEDULES: Registry[type[Schedule]] = Registry(
 )
 register = SCHEDULES.register
 
-# columns of a log, by whether less is better
-_LESS_IS_BETTER = {
-    "test_loss": True,
-    "test_accuracy": False,
-    "train_loss": True,
-    "train_accuracy": False,
-}
+# figures of a log that can get better
+_MONITORS = ("test_loss", "test_accuracy", "train_loss", "train_accuracy")
 
 
 @dataclass(frozen=True)
@@ -57,12 +53,12 @@ class Schedule(Part, ABC):
         Parameters
         ----------
         times
-            For each step of the epoch, how many epochs have passed before it, float64 of shape
-            (batches,): 0.0 for the first of a run, 2.5 in the middle of the third epoch.
+            The epochs that have passed before each step, float64 of shape (batches,): 0.0 for the
+            first step of a run, 2.5 in the middle of the third epoch.
         epochs
-            How many the run takes in all.
+            The epochs of the whole run.
         history
-            The run's log up to the epoch before, `Epoch` rows, the untrained network's first.
+            The run's log up to the epoch before: `Epoch` rows, the untrained network's first.
 
         Returns
         -------
@@ -71,38 +67,45 @@ class Schedule(Part, ABC):
         """
 
     def check(self, validation: bool) -> None:
-        """Raise `ArgumentError` if a run with or without a validation set can't have it."""
+        """Raise `ArgumentError` if it needs a validation set and the run has none."""
 
 
 def _whole(name: str, value: Any, minimum: int) -> int:
-    # 3.0 is as good as 3
+    # a whole number may be a float, such as 3.0
     whole = isinstance(value, float) and value.is_integer()
     return integer(name, int(value) if whole else value, minimum=minimum)
 
 
 def _factor(name: str, value: Any) -> float:
-    number = finite(name, value)
-    if not 0 < number <= 1:
-        raise ArgumentError(f"{name} must be a number > 0 and <= 1, got {value!r}")
-    return number
+    return number(name, value, "a number > 0 and <= 1", lambda factor: 0 < factor <= 1)
+
+
+def _share(name: str, value: Any) -> float:
+    return number(name, value, "a number >= 0 and <= 1", lambda share: 0 <= share <= 1)
+
+
+def _monitor(name: str, value: Any) -> Any:
+    if value not in _MONITORS:
+        raise unknown(name, value, _MONITORS)
+    return value
 
 
 def power(base: float, exponent: float) -> float:
-    """Return ``base ** exponent``, alike everywhere: the platform's pow may differ in a digit."""
+    """Return ``base ** exponent``, by decimal: the platform's pow may differ in the last digit."""
     context = decimal.Context(prec=40)
     return float(context.power(decimal.Decimal(base), decimal.Decimal(exponent)))
 
 
 def _powers(gamma: float, exponents: np.ndarray) -> np.ndarray:
-    """Return gamma to the power of whole numbers, of which few are different."""
-    known, places = np.unique(exponents, return_inverse=True)
-    return np.asarray([power(gamma, int(n)) for n in known])[places]
+    """Return gamma to the power of whole numbers, few of which differ."""
+    distinct, positions = np.unique(exponents, return_inverse=True)
+    return np.asarray([power(gamma, int(n)) for n in distinct])[positions]
 
 
 def _half_cosine(x: np.ndarray) -> np.ndarray:
-    """Return (1 + cos(pi x)) / 2 for 0 <= x <= 1, at most 2^-51 off.
+    """Return (1 + cos(pi x)) / 2 for 0 <= x <= 1, with an error of at most 2^-51.
 
-    As 1 - sin²(pi x / 2), by the sine's series: the platform's cosine may differ in a digit.
+    It is 1 - sin²(pi x / 2), by the sine's series: the platform's cosine may differ in a digit.
     """
     angle = (math.pi / 2) * x
     square, terms = angle * angle, np.zeros_like(x)
@@ -116,25 +119,20 @@ def _half_cosine(x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Step(Schedule):
-    """Step decay: the learning rate times `gamma` after every `every` epochs.
+    """Step decay: the factor is ``gamma ** floor(t / every)`` after t epochs.
 
-    The factor is ``gamma ** floor(t / every)`` after t epochs. PyTorch's StepLR, stepped once an
-    epoch.
+    PyTorch's StepLR, stepped once an epoch.
 
     Parameters
     ----------
     every
-        A whole number of epochs, >= 1.
+        The number of epochs with the same factor, a whole number >= 1.
     gamma
-        > 0 and <= 1.
+        The factor's change after these epochs, > 0 and <= 1.
     """
 
-    every: int = 10
-    gamma: float = 0.1
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "every", _whole("every", self.every, 1))
-        object.__setattr__(self, "gamma", _factor("gamma", self.gamma))
+    every: int = checked(10, functools.partial(_whole, minimum=1))
+    gamma: float = checked(0.1, _factor)
 
     def factors(self, times: np.ndarray, epochs: float, history: Sequence[Any]) -> np.ndarray:
         return _powers(self.gamma, np.floor(times / self.every))
@@ -142,21 +140,17 @@ class Step(Schedule):
 
 @dataclass(frozen=True)
 class Exponential(Schedule):
-    """Exponential decay: the learning rate times `gamma` after each epoch.
+    """Exponential decay: the factor is ``gamma ** floor(t)`` after t epochs.
 
-    The factor is ``gamma ** floor(t)`` after t epochs. PyTorch's ExponentialLR, stepped once an
-    epoch.
+    PyTorch's ExponentialLR, stepped once an epoch.
 
     Parameters
     ----------
     gamma
-        > 0 and <= 1.
+        The factor's change after each epoch, > 0 and <= 1.
     """
 
-    gamma: float = 0.95
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "gamma", _factor("gamma", self.gamma))
+    gamma: float = checked(0.95, _factor)
 
     def factors(self, times: np.ndarray, epochs: float, history: Sequence[Any]) -> np.ndarray:
         return _powers(self.gamma, np.floor(times))
@@ -175,52 +169,40 @@ class Cosine(Schedule):
         The factor at the end, >= 0 and <= 1.
     """
 
-    final: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not nonnegative("final", self.final) <= 1:
-            raise ArgumentError(f"final must be a number >= 0 and <= 1, got {self.final!r}")
-        object.__setattr__(self, "final", float(self.final))
+    final: float = checked(0.0, _share)
 
     def factors(self, times: np.ndarray, epochs: float, history: Sequence[Any]) -> np.ndarray:
-        # a run that is all warm-up stays at the beginning
+        # a run that is all warm-up leaves no epochs
         part = np.minimum(times / epochs, 1.0) if epochs > 0 else np.zeros_like(times)
         return self.final + (1.0 - self.final) * _half_cosine(part)
 
 
 @dataclass(frozen=True)
 class Plateau(Schedule):
-    """The learning rate times `factor` when a figure of the log no longer gets better.
+    """Multiply the learning rate by `factor` whenever a figure of the log stops getting better.
 
-    An epoch is better if the figure is by more than `min_delta` below the least so far (above the
-    largest, of an accuracy). After more than `patience` epochs in a row without a better one the
-    learning rate falls, and the count begins anew. The untrained network doesn't count. PyTorch's
-    ReduceLROnPlateau with ``threshold_mode="abs"``.
+    An epoch is better if its loss is more than `min_delta` below the least so far, or its accuracy
+    more than `min_delta` above the largest. After more than `patience` epochs in a row that aren't
+    better, the learning rate falls and the count starts again. The untrained network doesn't count.
+    PyTorch's ReduceLROnPlateau with ``threshold_mode="abs"``.
 
     Parameters
     ----------
     factor
-        > 0 and <= 1.
+        What multiplies the learning rate, > 0 and <= 1.
     patience
-        A whole number of epochs, >= 0.
+        The number of epochs in a row that needn't be better, a whole number >= 0.
     min_delta
-        >= 0.
+        The least improvement that counts, >= 0.
     monitor
         "test_loss", "test_accuracy", "train_loss" or "train_accuracy". The test figures need a
         validation set.
     """
 
-    factor: float = 0.1
-    patience: int = 10
-    min_delta: float = 1e-4
-    monitor: str = "test_loss"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "factor", _factor("factor", self.factor))
-        object.__setattr__(self, "patience", _whole("patience", self.patience, 0))
-        object.__setattr__(self, "min_delta", nonnegative("min_delta", self.min_delta))
-        if self.monitor not in _LESS_IS_BETTER:
-            raise unknown("monitor", self.monitor, _LESS_IS_BETTER)
+    factor: float = checked(0.1, _factor)
+    patience: int = checked(10, functools.partial(_whole, minimum=0))
+    min_delta: float = checked(1e-4, nonnegative)
+    monitor: str = checked("test_loss", _monitor)
 
     def check(self, validation: bool) -> None:
         if self.monitor.startswith("test") and not validation:
@@ -230,7 +212,7 @@ class Plateau(Schedule):
             )
 
     def factors(self, times: np.ndarray, epochs: float, history: Sequence[Any]) -> np.ndarray:
-        sign = 1.0 if _LESS_IS_BETTER[self.monitor] else -1.0
+        sign = 1.0 if self.monitor.endswith("loss") else -1.0
         best, waited, falls = math.inf, 0, 0
         for row in history[1:]:
             figure = sign * getattr(row, self.monitor)
@@ -245,7 +227,7 @@ class Plateau(Schedule):
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """The optimizer's own learning rate: what follows a warm-up, if nothing else does."""
+    """The optimizer's learning rate, unchanged: what follows a warm-up by default."""
 
     def factors(self, times: np.ndarray, epochs: float, history: Sequence[Any]) -> np.ndarray:
         return np.ones_like(times)
@@ -255,22 +237,22 @@ class Constant(Schedule):
 class Warmup(Schedule):
     """Gradual warm-up (Goyal et al. 2017): the learning rate rises linearly, step by step.
 
-    Step i of the K steps in the first `epochs` epochs has the factor ``i / K``, the last of them 1.
-    Then begins `then`, whose time starts at 0 there, with the epochs that are left.
+    Step i of the K steps in the first `epochs` epochs has the factor ``i / K``. Then `then` begins,
+    at its time 0 and with the epochs that are left.
 
     Parameters
     ----------
     epochs
-        > 0; needn't be whole.
+        The length of the warm-up, > 0; needn't be whole.
     then
-        What follows.
+        The schedule that follows.
     """
 
-    epochs: float = 5.0
+    epochs: float = checked(5.0, positive)
     then: Schedule = Constant()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "epochs", positive("epochs", self.epochs))
+        super().__post_init__()
         if not isinstance(self.then, Schedule):
             raise ArgumentError(f"then must be an instance such as Cosine(), got {self.then!r}")
 

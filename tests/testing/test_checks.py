@@ -134,7 +134,7 @@ def test_arguments():
         check_gradients("relu", inputs=0)
     with pytest.raises(xpnn.ArgumentError, match=r"targets must be of 1 sample or more, got shape"):
         check_gradients(xpnn.MeanSquaredError(), targets=np.zeros((0, 4)))
-    with pytest.raises(xpnn.ArgumentError, match="targets are for a loss alone"):
+    with pytest.raises(xpnn.ArgumentError, match="targets are only for a loss"):
         check_gradients("relu", targets=np.zeros(3))
     with pytest.raises(xpnn.ArgumentError, match=r"needs a network with 2 or more outputs"):
         check_gradients(xpnn.CrossEntropy(), inputs=1)

@@ -1,1 +1,1 @@
-"""What other packages stand on: nothing here imports anything of xpnn but its errors."""
+"""What all other modules build on; it imports nothing of xpnn except `errors`."""

@@ -1,4 +1,4 @@
-"""Files that a reader never sees half written, and safetensors files that show a damage."""
+"""Files that nobody sees half written, and safetensors files in which damage is found."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from xpnn.errors import ArgumentError, DataError
 
 PathLike = str | os.PathLike[str]
 
-# the key of a safetensors file's own SHA-256 in its metadata
+# the key of a safetensors file's SHA-256 in its metadata, and its value while that is computed
 SEAL = "file_sha256"
-
-# what stands there while the SHA-256 is computed
 _NO_SEAL = "0" * 64
 
 
@@ -47,38 +45,36 @@ def check_writable(name: str, path: PathLike) -> Path:
 def replacing(
     path: PathLike, *, keep: Callable[[Path], Path] | None = None, part: str | None = None
 ) -> Iterator[Path]:
-    """Give a path beside `path` to write to, and put that file in place of `path` at the end.
+    """Yield a path beside `path` to write to, and replace `path` by that file at the end.
 
-    What was written is on the disk before it takes its place: after a power cut too, there is
-    either the old file or the new one. A link stays, and the file that it leads to is replaced. A
-    device or a pipe is written to directly.
+    The new file is on the disk before it replaces the old one: even after a power cut, there is
+    one of them. A link stays, and the file that it leads to is replaced. A device or a pipe is
+    written to directly.
 
     Parameters
     ----------
     path
-        The file that is to be written. A new one gets the mode that the umask leaves, an old one
-        keeps its own.
+        The file to be written. A new one has the mode that the umask leaves, an old one keeps its
+        mode.
     keep
-        Takes the path of an old file, and returns the path under which it is to stay.
+        Returns the path under which an old file stays, given its path.
     part
-        The name of the file to write to; a new name each time if None. With a name, what a killed
-        process has left there is written over, and only one process may write at a time.
+        The name of the file to write to; a new name each time if None. With a name, the file that
+        a killed process left there is replaced, and only one process may write at a time.
     """
     path = Path(path).resolve()
-    if path.exists() and not path.is_file():
-        with _named(path):
-            yield path
-        return
     mode = path.stat().st_mode & 0o777 if path.exists() else None
     beside = path.with_name(part or f".{path.stem}-{os.urandom(4).hex()}{path.suffix}")
     try:
-        with _named(path):
-            beside.unlink(missing_ok=True)
-            # the system applies the umask; what will be private is so from the beginning
-            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
-            os.close(os.open(beside, flags, 0o666 if mode is None else 0o600))
-            yield beside
-            _sync(beside)
+        if path.exists() and not path.is_file():
+            yield path
+            return
+        beside.unlink(missing_ok=True)
+        # the system applies the umask; a private file is private from the beginning
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+        os.close(os.open(beside, flags, 0o666 if mode is None else 0o600))
+        yield beside
+        _sync(beside)
         if mode is not None:
             beside.chmod(mode)
         if keep is not None and path.exists():
@@ -87,23 +83,17 @@ def replacing(
         # not every system lets a folder be synchronised
         with contextlib.suppress(OSError):
             _sync(path.parent)
+    except OSError as error:
+        # an error of writing, such as that of a full disk, may have no name
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Add the file's name to errors of writing that have none, such as that of a full disk."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = str(path)
-        raise
-
-
 def _sync(path: Path) -> None:
-    # Windows synchronises what can be written to, and no folders
+    # Windows synchronises only files that are open for writing, and no folders
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
@@ -112,7 +102,7 @@ def _sync(path: Path) -> None:
 
 
 def _keep(path: Path, name: Path) -> None:
-    """Give a file a second name, so that it is there under the first one at all times."""
+    """Give a file a second name; it is always there under the first one."""
     name.unlink(missing_ok=True)
     try:
         os.link(path, name)
@@ -123,8 +113,7 @@ def _keep(path: Path, name: Path) -> None:
 def sealed(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
     """Return the bytes of a safetensors file with their SHA-256, which `unsealed` checks.
 
-    It stands in the metadata as `SEAL`, and covers every bit of the file: it is computed with 64
-    zeros in its own place.
+    It is in the metadata under `SEAL`, and covers the whole file, with 64 zeros in its place.
     """
     import hashlib
 
@@ -142,8 +131,8 @@ def unsealed(path: PathLike, kind: str) -> tuple[dict[str, str], bytes]:
     Raises
     ------
     DataError
-        If the file can't be read, isn't a safetensors file, or its bytes have another SHA-256. The
-        message names `path` and says that it should be a `kind`.
+        If the file can't be read, isn't a safetensors file, or has another SHA-256. The message
+        names `path` and the `kind` of file that it should be.
     """
     import hashlib
     import json
@@ -166,5 +155,5 @@ def unsealed(path: PathLike, kind: str) -> tuple[dict[str, str], bytes]:
 
 
 def _resealed(raw: bytes, old: str, new: str) -> bytes:
-    # with its key: no other text holds this, since quotes in texts are escaped
+    # with its key: quotes in other texts are escaped, so that no other text is replaced
     return raw.replace(f'"{SEAL}":"{old}"'.encode(), f'"{SEAL}":"{new}"'.encode(), 1)

@@ -13,14 +13,14 @@ def sigmoid(u: Array, xp: Any) -> Array:
     if own is not None:
         return own(u)
     e = xp.exp(-xp.abs(u))
-    # 1 for u >= 0 and e below, which is never more
+    # e <= 1: its maximum with a truth value is 1 for u >= 0, else e
     return xp.maximum(e, xp.astype(u >= 0, e.dtype)) / (1.0 + e)
 
 
 def clip(u: Array, low: float, high: float, xp: Any) -> Array:
     """Return ``min(max(u, low), high)``.
 
-    `xp.clip` is a dozen operations, and a synchronisation, where array-api-compat has to build it.
+    Where array-api-compat builds it, `xp.clip` takes a dozen operations and a synchronisation.
     """
     return xp.minimum(xp.maximum(u, low), high)
 

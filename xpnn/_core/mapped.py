@@ -1,7 +1,7 @@
-"""Rows of host arrays as a device will hold them: of arrays in memory, and of files mapped to it.
+"""Rows of host arrays, in memory or mapped from files, as a device will hold them.
 
 A mapped array is one that ``numpy.load(path, mmap_mode="r")`` or `numpy.memmap` made, or a view
-of it: its rows are read part by part, and never are all in memory.
+of it. Its rows are read part by part, so that they are never all in memory.
 """
 
 from __future__ import annotations
@@ -16,49 +16,46 @@ import numpy as np
 
 from xpnn.errors import DataError, position
 
-# integers up to this one are all float64s
+# all integers up to this one are exact in float64
 EXACT = 2**53
 
-# rows that are read at once: long enough for a disk to be quick
+# rows that are read at once: enough for a disk to be quick
 BLOCK_BYTES = 1 << 19
 
 _WINDOW = 1 << 21
 
 
 def is_mapped(array: Any) -> TypeGuard[np.memmap[Any, Any]]:
-    """Return whether `array` is a file's, and not in memory."""
+    """Return whether `array` is mapped from a file."""
     return isinstance(array, np.memmap) and getattr(array, "_mmap", None) is not None
 
 
 def pixels_as_floats(pixels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Return ``float32(pixels / 255)`` of unsigned bytes.
 
-    A division of float32 is correctly rounded, and for these 256 numerators that is the quotient
-    in float64, rounded.
+    It divides in float32, which is correctly rounded: for these 256 numerators, that gives the same
+    as dividing in float64 and rounding.
     """
     result = np.empty(pixels.shape, np.float32) if out is None else out
-    # in two passes: a division that converts as well takes twice as long
+    # in two passes: a division that also converts takes twice as long
     np.copyto(result, pixels)
     result /= np.float32(255)
     return result
 
 
 def plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype that every library has for numbers of `dtype`, in native byte order."""
+    """Return a dtype that every library has for numbers of `dtype`, in native byte order."""
     if dtype.kind == "b" or (dtype.kind == "u" and dtype.itemsize > 1):
-        # PyTorch can't take rows of the wider unsigned ones
+        # PyTorch can't take rows of wider unsigned integers
         return np.dtype(np.int64)
     return dtype.newbyteorder("=")
 
 
 def blocks(
-    array: np.ndarray,
-    start: int = 0,
-    stop: int | None = None,
-    release: Callable[[int, int], None] | None = None,
+    array: np.ndarray, start: int = 0, stop: int | None = None
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (i, rows from i on) for parts of `array`, and `release` each, see `releaser`."""
-    release = releaser(array) if release is None else release
+    """Yield (i, rows from i on) for parts of `array`, and release each one (see `_releaser`)."""
+    release = _releaser(array)
     stop = len(array) if stop is None else min(stop, len(array))
     size = math.prod(array.shape[1:]) * array.dtype.itemsize
     step = max(1, BLOCK_BYTES // max(size, 1))
@@ -68,12 +65,12 @@ def blocks(
         release(i, end)
 
 
-def releaser(array: np.ndarray) -> Callable[[int, int], None]:
-    """Return ``release(i, j)``, which gives the memory of rows that were read back.
+def _releaser(array: np.ndarray) -> Callable[[int, int], None]:
+    """Return ``release(i, j)``, which frees the memory of rows that were read.
 
-    They are still there to be read again. It does nothing for an array in memory.
+    They can be read again. It does nothing for an array in memory.
     """
-    # a copy-on-write mapping has changes that are nowhere else
+    # a copy-on-write mapping may have changes, which are nowhere else
     mapped = is_mapped(array) and array.mode != "c" and array.size > 0
     if not mapped or not hasattr(mmap, "MADV_DONTNEED"):
         return lambda i, j: None
@@ -84,7 +81,7 @@ def releaser(array: np.ndarray) -> Callable[[int, int], None]:
 
     def release(i: int, j: int) -> None:
         ends = begin + i * stride, begin + (j - 1) * stride
-        # a page that is touched brings its neighbours in, up to an aligned window's ends
+        # reading a page may read its neighbours too, within an aligned window
         start = max(min(ends) // _WINDOW * _WINDOW, base)
         stop = min(-(-(max(ends) + span) // _WINDOW) * _WINDOW, base + len(whole))
         whole.madvise(mmap.MADV_DONTNEED, start - base, stop - start)
@@ -93,23 +90,23 @@ def releaser(array: np.ndarray) -> Callable[[int, int], None]:
 
 
 class Source:
-    """A two-dimensional or one-dimensional host array, its rows read in the dtype of the device.
+    """A host array of one or two dimensions, whose rows are read in the dtype of the device.
 
-    Floats are held in the smaller one of their dtype and the run's; pixels as float32; integers
-    in theirs, see `plain`.
+    That is the run's dtype after a `transform` and for floats other than float32, float32 for these
+    and for pixels, and that of `plain` for integers.
 
     Parameters
     ----------
     array
         In memory or mapped.
     dtype
-        "float32" or "float64", the run's.
+        The run's dtype, "float32" or "float64".
     pixels
-        Whether unsigned bytes are pixels, see `pixels_as_floats`.
+        Whether unsigned bytes are pixels (see `pixels_as_floats`).
     transform
-        What the rows, pixels as float32, become before they are rounded to `dtype`, if anything.
+        A function of rows, pixels as float32, that is applied before they are rounded to `dtype`.
     part
-        What the array is called in errors, "x" or "y".
+        The array's name in errors, "x" or "y".
     """
 
     def __init__(
@@ -124,13 +121,8 @@ class Source:
         self.array, self.part = array, part
         self.pixels = pixels and array.dtype == np.uint8
         self.transform = transform
-        self._release = releaser(array)
-        self.dtype = plain(array.dtype)
-        if self.pixels:
-            self.dtype = np.dtype(np.float32)
-        elif self.dtype.kind == "f" and self.dtype != np.float32:
-            self.dtype = np.dtype(dtype)
-        if transform is not None:
+        self.dtype = np.dtype(np.float32) if self.pixels else plain(array.dtype)
+        if transform is not None or (self.dtype.kind == "f" and self.dtype != np.float32):
             self.dtype = np.dtype(dtype)
 
     def __len__(self) -> int:
@@ -138,24 +130,24 @@ class Source:
 
     @property
     def row_bytes(self) -> int:
-        """The memory that a row takes, at most; alike for all runs."""
-        four = self.pixels or plain(self.array.dtype) == np.float32
-        four = four and self.transform is None
-        return math.prod(self.array.shape[1:]) * (4 if four else 8)
+        """The most memory that a row takes, the same for runs of either dtype."""
+        single = self.pixels or plain(self.array.dtype) == np.float32
+        size = 4 if single and self.transform is None else 8
+        return math.prod(self.array.shape[1:]) * size
 
     def buffer(self, rows: int) -> np.ndarray:
-        """Return an array for this number of rows; all 0, so that a part not filled is harmless."""
+        """Return an array for this number of rows, of zeros: an unused part is harmless."""
         return np.zeros((rows, *self.array.shape[1:]), self.dtype)
 
     def read(self, start: int, stop: int, out: np.ndarray) -> None:
-        """Copy rows to `out`; of a file, give their memory back.
+        """Copy rows to `out`, and release them (see `_releaser`).
 
         Raises
         ------
         DataError
             If a value is too large for the dtype.
         """
-        for i, rows in blocks(self.array, start, stop, self._release):
+        for i, rows in blocks(self.array, start, stop):
             target = out[i - start : i - start + len(rows)]
             if self.pixels and self.transform is None:
                 pixels_as_floats(rows, target)
@@ -169,7 +161,7 @@ class Source:
                 self._check(i, given, target)
 
     def _check(self, start: int, given: np.ndarray, rows: np.ndarray) -> None:
-        """Raise if one of the values `given`, in `rows` as they were read, has overflowed."""
+        """Raise if one of the values `given` has overflowed in `rows`."""
         finite = np.isfinite(rows)
         if not finite.all():
             index = tuple(int(i) for i in np.argwhere(~finite)[0])
@@ -184,7 +176,7 @@ class Source:
             )
 
     def rows(self, start: int, stop: int) -> np.ndarray:
-        """Return rows; those of an array in memory as they are, where they need no change."""
+        """Return rows; a view if they are in memory and need no change."""
         part = self.array[start:stop]
         if not is_mapped(part) and part.dtype == self.dtype and self.transform is None:
             return part
@@ -193,23 +185,21 @@ class Source:
         return out
 
     def values(self) -> Iterator[np.ndarray]:
-        """Yield all values, part by part; of pixels, each value once and the brightest row."""
+        """Yield all values, part by part; for pixels, each value once and the brightest row."""
         if self.pixels and self.transform is None:
             levels, brightest = self._levels
             yield pixels_as_floats(levels[:, None])
             yield pixels_as_floats(brightest)
         else:
-            for i, rows in blocks(self.array, release=self._release):
+            for i, rows in blocks(self.array):
                 yield self.rows(i, i + len(rows))
 
     @functools.cached_property
     def _levels(self) -> tuple[np.ndarray, np.ndarray]:
-        """The unsigned bytes that there are, and the row whose sum is the largest.
-
-        Values are asked for several times, and read once.
-        """
+        """The different bytes in the array, and the row with the largest sum."""
+        # cached: `values` is called several times
         found, brightest, most = np.zeros(256, bool), self.array[:1], -1
-        for _, rows in blocks(self.array, release=self._release):
+        for _, rows in blocks(self.array):
             found[rows] = True
             sums = rows.reshape(len(rows), -1).sum(axis=1, dtype=np.int64)
             if sums.max() > most:

@@ -1,7 +1,7 @@
 """What a part is: its class and its settings.
 
-Layers, losses, optimizers, schedules and normalizers extend `Part`. `Part.config` is what a model
-file keeps, what a resumed run is compared by, and what a compiled program is found by.
+Layers, losses, optimizers, schedules and normalizers extend `Part`. Model files, the comparison of
+a resumed run and the keys of compiled programs all derive from `Part.config`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import functools
 import hashlib
 import json
 import types
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from dataclasses import field, fields
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,18 @@ import numpy as np
 class Part:
     """Base class of layers and networks of them, losses, optimizers, schedules, normalizers."""
 
+    def __post_init__(self) -> None:
+        # a part that is a dataclass calls this once its fields are set
+        for own in fields(self):  # type: ignore[arg-type]
+            if "check" in own.metadata:
+                value = own.metadata["check"](own.name, getattr(self, own.name))
+                object.__setattr__(self, own.name, value)
+
     def config(self) -> dict[str, Any]:
         """Return the settings by name: ``type(part)(**part.config())`` makes an equal part.
 
-        Values are numbers, texts, lists, arrays, or other parts. By default these are the public
-        attributes; a class whose attributes have other names than its arguments overrides this.
+        Values are numbers, texts, lists, arrays or other parts. By default they are the public
+        attributes; a class whose attributes aren't its arguments overrides this.
         """
         return public_attributes(self)
 
@@ -33,8 +41,13 @@ class Part:
         return cls(**config)
 
 
+def checked(default: Any, check: Callable[[str, Any], Any]) -> Any:
+    """Return a dataclass field of a part that holds ``check(name, value)`` of its value."""
+    return field(default=default, metadata={"check": check})
+
+
 def _attributes(part: Any) -> dict[str, Any]:
-    """Return what was set on a part, without what was computed from it and cached."""
+    """Return the attributes that were set on a part, without cached properties."""
     return {
         name: value
         for name, value in getattr(part, "__dict__", {}).items()
@@ -43,20 +56,19 @@ def _attributes(part: Any) -> dict[str, Any]:
 
 
 def public_attributes(value: Any) -> dict[str, Any]:
-    """Return what was set on any object under public names."""
+    """Return the public attributes that were set on any object."""
     return {name: own for name, own in _attributes(value).items() if name[0] != "_"}
 
 
 def identity(value: Any) -> Any:
-    """Return nested lists and dictionaries of plain values that tell a part from all others.
+    """Return nested lists and dictionaries of plain values, which differ between different parts.
 
-    A part becomes ``{"name": class, "parameters": {...}}``. Attributes that `Part.config` leaves
-    out count as well where they are plain: a class may compute with them.
+    A part becomes ``{"name": class, "parameters": {...}}``.
     """
     if isinstance(value, Part):
         settings = value.config()
         if not _is_own(type(value)):
-            # all that a class of a user's own may compute with
+            # a user's class may compute with attributes that its config leaves out
             hidden = {name: own for name, own in _attributes(value).items() if is_plain(own)}
             settings = {**hidden, **settings}
         return {
@@ -78,14 +90,14 @@ def identity(value: Any) -> Any:
 
 
 def is_plain(value: Any) -> bool:
-    """Return whether a value is a number, a text, None, a part, or a list of such."""
+    """Return whether a value is a number, a text, None, a part, or a list of these."""
     if isinstance(value, list | tuple):
         return all(map(is_plain, value))
     return value is None or isinstance(value, str | bool | int | float | np.generic | Part)
 
 
 def part_text(identified: Any) -> str:
-    """Return what `identity` returned as a message shows it: ``SGD(lr=0.1, weight_decay=0.0)``."""
+    """Return an `identity` as a message shows it, such as ``SGD(lr=0.1, weight_decay=0.0)``."""
     match identified:
         case {"name": str(name), "parameters": dict(parameters)}:
             given = (f"{key}={part_text(own)}" for key, own in parameters.items())
@@ -98,11 +110,11 @@ def part_text(identified: Any) -> str:
 
 
 class UnknownPartError(Exception):
-    """A part may compute anything, so that it is equal to itself only."""
+    """A part may compute anything, so that it is equal only to itself."""
 
 
 def key_of(value: Any) -> Hashable:
-    """Return a key that is equal only for values which are known to compute the same.
+    """Return a key that is equal only for values that are known to compute the same.
 
     Raises
     ------
@@ -132,5 +144,5 @@ def _is_own(part: Any) -> bool:
 
 
 def as_plain(identified: Any) -> Any:
-    """Return what `identity` returned as it comes back from a JSON text."""
+    """Return an `identity` as it comes back from a JSON text."""
     return json.loads(json.dumps(identified))

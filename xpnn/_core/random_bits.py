@@ -1,9 +1,9 @@
-"""Random numbers on the device, a pure function of where they are used: the same on every backend.
+"""Random numbers computed on the device, the same on every backend.
 
 A counter-based generator (Salmon et al. 2011): the i-th number of a key is a hash of both, so
-nothing is carried from step to step, and any number can be had without those before it. The hash
-is SplitMix64 (Steele, Lea and Flood 2014), in operations on int64 that wrap around alike in every
-library.
+nothing is carried from step to step, and any number can be computed without those before it. The
+hash is SplitMix64 (Steele, Lea and Flood 2014), by operations on int64 that wrap around in the same
+way in every library.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 Array = Any
 
-# the numbers are from 0 to this, exclusive
+# numbers are less than this
 UNIFORM = 1 << 16
 
 
@@ -34,14 +34,14 @@ def split(key: int | Array, i: Array) -> Array:
     Parameters
     ----------
     key
-        An int64, or an array of one that is broadcast.
+        An int64, or an array of shape (1,).
     i
-        int64, at least one-dimensional: NumPy warns where a number of no dimension wraps around.
+        int64, at least one-dimensional: NumPy warns when a zero-dimensional number wraps around.
 
     Returns
     -------
     bits
-        All 64 of them, as int64, in the shape of `i`.
+        64 of them in each int64, in the shape of `i`.
     """
     z = (i + 1) * _GOLDEN + key
     z = _folded(z, 30) * _FIRST
@@ -50,19 +50,19 @@ def split(key: int | Array, i: Array) -> Array:
 
 
 def _folded(z: Array, by: int) -> Array:
-    # int64 shifts copies of its sign in, which are masked away
+    # an int64 is shifted with copies of its sign, which the mask removes
     return z ^ ((z >> by) & ((1 << (64 - by)) - 1))
 
 
 def stream_key(seed: int, purpose: int) -> int:
-    """Return the key of one purpose, such as a layer by its number, of a run with `seed`."""
+    """Return a key for one purpose, such as a layer's number, in a run with `seed`."""
     return int(split(seed, np.asarray([purpose], dtype=np.int64))[0])
 
 
 def uniform(key: Array, count: int, *, xp: Any) -> Array:
     """Return `count` independent draws from 0 to ``UNIFORM - 1``, int64, shape (count,).
 
-    One hash gives four of them. `key` is an int64 array of shape (1,).
+    Each hash gives four. `key` is an int64 array of shape (1,).
     """
     device = array_api_compat.device(key)
     bits = split(key, xp.arange(-(-count // 4), dtype=xp.int64, device=device))

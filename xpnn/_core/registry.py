@@ -1,4 +1,4 @@
-"""Names for parts, so that a text can ask for one: ``"nesterov:lr=0.1,mu=0.9"``."""
+"""Parts by name, with parameters as a text: ``"nesterov:lr=0.1,mu=0.9"``."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ WANTED = {int: "a whole number", float: "a number", bool: "true or false", str: 
 
 
 class Registry(Mapping[str, Part], Generic[Part]):
-    """The parts of one kind by name, and a check of the parameters that they are asked for with.
+    """The parts of one kind by name; it checks parameters that are given by name or as a text.
 
     Parameters
     ----------
     kind
-        What a part is called in messages: ``"activation"``.
+        The kind as in messages: ``"activation"``.
     base
-        Returns the class that the parts extend; without it, parts are functions.
+        Returns the class that parts extend. Without it, parts are functions.
     name
-        Returns the name under which `register` puts a part; without it, ``part.__name__``.
+        Returns the name of a part that is registered; by default, ``part.__name__``.
     """
 
     def __init__(
@@ -50,22 +50,22 @@ class Registry(Mapping[str, Part], Generic[Part]):
     @overload
     def register(self, *, replace: bool = False) -> Callable[[Own], Own]: ...
     def register(self, part: Any = None, *, replace: bool = False) -> Any:
-        """Register a part under its own name and return it: a decorator, with options or without.
+        """Register a part under its name and return it: a decorator, with options or without.
 
-        A loss is known by its `name`; an optimizer, a schedule and a callback by the name of the
-        class in lower case; any other part by the name of the function or class.
+        The name of a loss is its `name`; that of an optimizer, a schedule or a callback is the
+        class's in lower case; that of any other part is the function's or class's.
 
         Parameters
         ----------
         part
             The function or class.
         replace
-            Whether to replace a part of the same name that another module has registered.
+            Whether to replace another module's part of the same name.
 
         Raises
         ------
         ArgumentError
-            If the part is of another kind or has no name, or the name is another module's.
+            If the part is of another kind, has no name, or has the name of another module's part.
 
         Examples
         --------
@@ -96,7 +96,7 @@ class Registry(Mapping[str, Part], Generic[Part]):
         if not (isinstance(name, str) and name.isidentifier()):
             raise ArgumentError(f"name of the {self.kind} must be an identifier, got {name!r}")
         owner = getattr(self._parts.get(name), "__module__", None)
-        # a module may replace its own parts, so that a notebook's cell can be run again
+        # a module may replace its parts, so that a notebook's cell can be run again
         if name in self._parts and not replace and owner != getattr(part, "__module__", None):
             raise ArgumentError(
                 f"{self.kind} {name!r} is {owner}'s already; give yours another name, or register "
@@ -106,7 +106,7 @@ class Registry(Mapping[str, Part], Generic[Part]):
         return part
 
     def __getitem__(self, name: str) -> Part:
-        """Return the part called `name`, or raise with the nearest name."""
+        """Return the part called `name`, or raise an error with the nearest name."""
         if name not in self._parts:
             raise unknown(self.kind, name, self._parts)
         return self._parts[name]
@@ -123,7 +123,7 @@ class Registry(Mapping[str, Part], Generic[Part]):
     def parameters(self, name: str) -> dict[str, object]:
         """Return the parameters of the part called `name` with their defaults.
 
-        ``xp`` and whatever has no default (the arrays that a function works on) aren't parameters.
+        ``xp`` and arguments without a default, such as a function's arrays, aren't parameters.
         """
         return {key: parameter.default for key, parameter in self._parameters(name).items()}
 
@@ -138,17 +138,17 @@ class Registry(Mapping[str, Part], Generic[Part]):
         """Raise unless each name in `given` is a parameter of the part called `name`."""
         allowed = self.parameters(name)
         for key in given:
+            if not allowed:
+                raise ArgumentError(f"{self.kind} {name!r} has no parameters, got {key!r}")
             if key not in allowed:
-                if not allowed:
-                    raise ArgumentError(f"{self.kind} {name!r} has no parameters, got {key!r}")
                 raise unknown(f"parameter of {self.kind} {name!r}:", key, allowed)
 
     def parse(self, text: str) -> tuple[str, dict[str, object]]:
         """Split ``"name:key=value,key=value"`` into the name and the checked parameters.
 
-        A value is read as the parameter's type, by its annotation or else its default: a whole
-        number, a number, true or false, or text. If neither says it, as with None, the value is
-        what it looks like.
+        A value is read as the type in the parameter's annotation, or else that of its default: a
+        whole number, a number, true or false, or text. If neither has one of these types, the value
+        is read as the first of them that fits.
         """
         name, _, rest = text.partition(":")
         parameters = self._parameters(name)
@@ -166,7 +166,7 @@ class Registry(Mapping[str, Part], Generic[Part]):
         return name, given
 
     def make(self, text: str) -> Any:
-        """Return an instance of the class that ``"name:key=value,key=value"`` asks for."""
+        """Return the instance of a class that ``"name:key=value,key=value"`` describes."""
         name, given = self.parse(text)
         return self[name](**given)
 
@@ -197,19 +197,18 @@ _READERS: dict[type, Callable[[str], object]] = {int: int, float: float, bool: _
 
 
 def _types(parameter: inspect.Parameter) -> list[type]:
-    """Return the types that a parameter's value may have: all of them where nothing tells."""
+    """Return the types that a parameter's value may have: all if it doesn't say."""
     annotation = parameter.annotation
-    # not evaluated: it may name what is imported for a type checker only
+    # not evaluated: it may have names that are imported only for a type checker
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     words = {word.strip() for word in text.split("|")}
     annotated = [kind for kind in _READERS if kind.__name__ in words]
-    return (
-        annotated or [kind for kind in _READERS if kind is type(parameter.default)] or [*_READERS]
-    )
+    own = [kind for kind in _READERS if type(parameter.default) is kind]
+    return annotated or own or [*_READERS]
 
 
 def _read(name: str, text: str, types: Iterable[type]) -> object:
-    """Return the value that a text stands for, of the first of `types` that it can be."""
+    """Return the value of a text, of the first of `types` that it can have."""
     for kind in types:
         with contextlib.suppress(ValueError):
             return _READERS[kind](text)
@@ -218,25 +217,23 @@ def _read(name: str, text: str, types: Iterable[type]) -> object:
 
 
 def load_parts(path: str | os.PathLike[str]) -> ModuleType:
-    """Run a Python file, so that the parts which it registers are known by their names.
-
-    Loading a file again replaces the parts that it registered before.
+    """Run a Python file that registers parts, so that they are known by their names.
 
     Parameters
     ----------
     path
-        The file. It may import what lies beside it. It runs as it does when Python imports it:
-        load no file that you don't trust.
+        The file. It may import files in its folder. It runs as if it were imported: load no file
+        that you don't trust. A file that is loaded again replaces its parts.
 
     Returns
     -------
     module
-        What the file defines.
+        The file's module.
 
     Raises
     ------
     ArgumentError
-        If there is no such file, or it raises or exits; the message has the line.
+        If there is no such file, or it raises an error or exits; the message names the line.
     """
     path = as_path("parts", path)
     name = _module_name(path)
@@ -245,7 +242,7 @@ def load_parts(path: str | os.PathLike[str]) -> ModuleType:
         raise ArgumentError(f"parts must be a Python file, got {str(path)!r}")
     module = importlib.util.module_from_spec(spec)
     before = sys.modules.get(name)
-    # dataclasses and pickle look there for a class's module
+    # dataclasses and pickle look for a class's module there
     sys.modules[name] = module
     sys.path.insert(0, str(path.resolve().parent))
     try:
@@ -262,7 +259,7 @@ def load_parts(path: str | os.PathLike[str]) -> ModuleType:
 
 
 def _module_name(path: Path) -> str:
-    """Return the name of a file's module: the one it has already, or one that no other has."""
+    """Return the name of a file's module: its present one, or one that no other module has."""
     name, number = f"parts_{path.stem}", 1
     while name in sys.modules:
         file = getattr(sys.modules[name], "__file__", None)
@@ -274,19 +271,9 @@ def _module_name(path: Path) -> str:
 
 
 def position_in(error: BaseException, files: Mapping[str, str]) -> str | None:
-    """Return the last line in one of `files` that an error came through: ``"own.py, line 3"``.
+    """Return the last line of `files` that an error came from, ``"own.py, line 3"``, or None.
 
-    Parameters
-    ----------
-    error
-        What was raised.
-    files
-        The ``__file__`` of modules, each with its name in messages.
-
-    Returns
-    -------
-    position
-        None if the error came through none of them.
+    `files` has the ``__file__`` of modules, each with its name in messages.
     """
     import traceback
 
@@ -299,5 +286,5 @@ def position_in(error: BaseException, files: Mapping[str, str]) -> str | None:
 
 
 def error_text(error: BaseException) -> str:
-    """Return an error's class and message, as the last line of a traceback has them."""
+    """Return an error's class and message, as in the last line of a traceback."""
     return f"{type(error).__name__}: {error}".rstrip(": ")

@@ -1,14 +1,14 @@
 """Where an operation happens: in which layer or other part of a step, and in which direction.
 
-A step opens a `scope`, in which network and step `enter` one place after the other. Whatever
-watches operations, such as a namespace that notes them, asks `where`.
+A step opens a `scope`, in which the network and the step `enter` one place after the other. A
+namespace that watches operations calls `where`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextvars import ContextVar, Token
-from types import TracebackType
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 
@@ -33,20 +33,21 @@ class Place(NamedTuple):
 
 _current: ContextVar[Place | None] = ContextVar("xpnn.place", default=None)
 
-# The variable's own methods: a step calls them twice a layer, where a `with` block or a Python
-# function would cost a small step on PyTorch some percent.
+# These are the variable's methods, since a step calls them twice a layer: a `with` block or a
+# function of Python would make a small step on PyTorch some percent slower.
 
-# where() returns the place of the operations now, None outside of all scopes
+# where() returns the place of the current operations, None outside of all scopes
 where: Callable[[], Place | None] = _current.get
 
-# enter(place) says where operations happen from now on, up to the next call or the scope's end
+# enter(place) sets the place of the operations up to the next call or the scope's end
 enter: Callable[[Place | None], Any] = _current.set
 
 
-class scope:  # noqa: N801  # it reads as a statement
-    """Enter a place for a ``with`` block; an error that leaves it has a note of where it happened.
+@contextlib.contextmanager
+def scope(name: str, direction: str = "") -> Iterator[None]:
+    """Enter a place for a ``with`` block, and note in an error that leaves it where it happened.
 
-    Parameters are the attributes of `Place`.
+    The parameters are the attributes of `Place`.
 
     Examples
     --------
@@ -57,23 +58,11 @@ class scope:  # noqa: N801  # it reads as a statement
     >>> where() is None
     True
     """
-
-    __slots__ = ("_outer", "_place")
-
-    _outer: Token[Place | None]
-
-    def __init__(self, name: str, direction: str = "") -> None:
-        self._place = Place(name, direction)
-
-    def __enter__(self) -> None:
-        self._outer = _current.set(self._place)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is not None:
-            error.add_note(f"in {where()}")
-        _current.reset(self._outer)
+    outer = _current.set(Place(name, direction))
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"in {where()}")
+        raise
+    finally:
+        _current.reset(outer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 Array = Any
@@ -10,7 +10,7 @@ Tree = list[dict[str, Array]]
 
 
 def tree_map(function: Callable[..., Array], *trees: Tree) -> Tree:
-    """Return the tree of ``function(a, b, …)`` over the arrays of `trees` in the same place."""
+    """Return the tree of ``function(a, b, …)`` of the arrays at the same position in `trees`."""
     return [
         {name: function(*(layer[name] for layer in layers)) for name in layers[0]}
         for layers in zip(*trees, strict=True)
@@ -27,40 +27,27 @@ def flatten(tree: Tree) -> dict[str, Array]:
     return {f"{i}.{name}": leaf for i, layer in enumerate(tree) for name, leaf in layer.items()}
 
 
-def leaves(tree: Any) -> list[Array]:
-    """Return the arrays of any nest of lists, tuples and dictionaries, in order."""
-    return list(_leaves(tree))
-
-
-def _leaves(tree: Any) -> Iterator[Array]:
-    if isinstance(tree, dict):
-        tree = tree.values()
-    elif not isinstance(tree, (list, tuple)):
-        yield tree
-        return
-    for part in tree:
-        yield from _leaves(part)
-
-
-def paths(tree: Any) -> dict[str, Array]:
-    """Return the arrays of any nest by where they are, such as "0.2.weight", as `leaves` does."""
-    return dict(_paths(tree, ""))
-
-
-def _paths(tree: Any, path: str) -> Iterator[tuple[str, Array]]:
+def paths(tree: Any, path: str = "") -> dict[str, Array]:
+    """Return the arrays of any nest of lists, tuples and dictionaries by path: "0.2.weight"."""
     if isinstance(tree, dict):
         parts = list(tree.items())
     elif isinstance(tree, (list, tuple)):
         parts = list(enumerate(tree))
     else:
-        yield path, tree
-        return
+        return {path: tree}
+    found: dict[str, Array] = {}
     for name, part in parts:
-        yield from _paths(part, f"{path}.{name}" if path else str(name))
+        found |= paths(part, f"{path}.{name}" if path else str(name))
+    return found
+
+
+def leaves(tree: Any) -> list[Array]:
+    """Return the arrays of any nest, in the order of `paths`."""
+    return list(paths(tree).values())
 
 
 def rebuilt(tree: Any, arrays: Iterable[Array]) -> Any:
-    """Return the same nest with `arrays` for its own, in the order of `leaves`."""
+    """Return a nest of the same form that holds `arrays`, given in the order of `leaves`."""
     rest = iter(arrays)
 
     def build(part: Any) -> Any:
@@ -74,7 +61,7 @@ def rebuilt(tree: Any, arrays: Iterable[Array]) -> Any:
 
 
 def structure(tree: Any) -> Any:
-    """Return the same nest without its arrays, to be compared: names and their order count."""
+    """Return the form of a nest, without its arrays, to be compared: names and their order."""
     if isinstance(tree, dict):
         return tuple((name, structure(value)) for name, value in tree.items())
     if isinstance(tree, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Checks of parts of your own: gradients and optimizers, on every backend."""
+"""Checks of your own parts on every backend: gradients and optimizers."""
 
 from xpnn.testing.gradients import check_gradients
 from xpnn.testing.optimizers import check_optimizer

@@ -1,4 +1,4 @@
-"""Calls of a part on a backend; what it does wrong becomes a `PartError`."""
+"""Calls of a part on a backend; its mistakes become a `PartError`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Array = Any
 
 
 def short(array: Any) -> np.ndarray:
-    """Return numbers rounded to few digits, exact in float32 and after a step of a power of two."""
+    """Return numbers rounded to multiples of 2^-12, so that they are exact in float32."""
     return np.round(np.asarray(array, dtype=np.float64) * 4096.0) / 4096.0
 
 
 def to_device(backend: Backend, host: np.ndarray) -> Array:
-    """Return a host array on a backend, floats in its dtype; NumPy's can't be written to."""
+    """Return a host array on a backend, floats in its dtype; on NumPy it is read-only."""
     dtype = backend.dtype_name if host.dtype.kind == "f" else host.dtype
     array = backend.asarray(np.array(host, dtype=dtype))
     if isinstance(array, np.ndarray):
@@ -28,12 +28,12 @@ def to_device(backend: Backend, host: np.ndarray) -> Array:
 
 
 def to_host(backend: Backend, array: Array) -> np.ndarray:
-    """Return an array of a backend as float64 on the host, a copy."""
+    """Return a copy of a backend's array as float64 on the host."""
     return np.array(backend.to_numpy(array), np.float64)
 
 
 def called(function: Callable[..., Any], *args: Any) -> Any:
-    """Return what a function returns; what it raises becomes a `PartError`."""
+    """Call a function; an error that it raises becomes a `PartError`."""
     try:
         return function(*args)
     except PartError:
@@ -45,7 +45,7 @@ def called(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def check_unchanged(backend: Backend, name: str, array: Array, host: np.ndarray) -> None:
-    """Raise unless an array that a part was given still holds what it was made of."""
+    """Raise unless an array that a part was given still has the values of `host`."""
     now = backend.to_numpy(array)
     if not np.array_equal(now, host.astype(now.dtype)):
         raise PartError(f"it changes an input, {name}")
@@ -54,7 +54,7 @@ def check_unchanged(backend: Backend, name: str, array: Array, host: np.ndarray)
 def check_array(
     backend: Backend, name: str, result: Any, shape: tuple[int, ...] | None = None
 ) -> None:
-    """Raise unless a result is an array of the backend, and of a shape and its dtype if given."""
+    """Raise unless a result is an array of the backend and, given a shape, has it and the dtype."""
     if not backend.owns(result):
         raise PartError(f"{name} must be an array of {backend.name}, got {type(result).__name__}")
     if shape is None:

@@ -1,4 +1,4 @@
-"""Derivatives by finite differences, and how far off these may be."""
+"""Derivatives by finite differences, and bounds of their errors."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 
 Array = np.ndarray
 
-# rounding errors that a value is granted, in units of its dtype's eps
+# rounding errors that a value may have, in units of its dtype's eps
 ROUNDINGS = 64.0
 
-# near eps^(1/3), where a central difference's truncation h² and its rounding eps / h are alike
+# near eps^(1/3), where a central difference's truncation h² is about its rounding eps / h
 _STEP = 2.0**-17
 
-# how much shorter the steps are that tell a kink from a sharp bend
+# how much shorter the steps are that distinguish a kink from a sharp bend
 _SHORTER = 16.0
 
-# by how much the differences of two steps may disagree, relative to the derivative, before the
-# point counts as one near a kink; those of a smooth function disagree by the order of h²
+# how much the differences of two steps may disagree, relative to the derivative, until the point
+# counts as near a kink; those of a smooth function disagree by the order of h²
 _ROUGH = 1e-5
 
 
@@ -28,14 +28,14 @@ class Slopes(NamedTuple):
 
     Where the function is smooth, the first differences of both steps agree to the order of h² and
     the second differences to that of h³. Where its slope jumps by j, at x or up to 2 h beside it,
-    they disagree by j / 6 or more. Either way they disagree by more than the central difference is
-    off, whose term of order h² is removed (Richardson). At a kink itself they disagree by j / 2, so
-    that any derivative between the one-sided differences is allowed.
+    they disagree by j / 6 or more. In both cases they disagree by more than the error of the
+    central difference, whose term of order h² is removed (Richardson). At a kink they disagree by
+    j / 2, so that any derivative between the one-sided differences is allowed.
     """
 
     entry: Array  # index in the array, raveled
     x: Array
-    low: Array  # the lesser of the one-sided differences
+    low: Array  # the smaller of the one-sided differences
     high: Array
     central: Array
     error: Array  # how far a right derivative may be from `central`
@@ -43,26 +43,26 @@ class Slopes(NamedTuple):
     bend: Array  # the second derivative
 
     def take(self, which: Array) -> Slopes:
-        """Return those of some entries, given a truth for each."""
+        """Return those of the entries where `which` is true."""
         return Slopes(*(field[which] for field in self))
 
     def expected(self, i: int) -> str:
-        """Return in words what a derivative must be."""
+        """Return what the i-th derivative must be, in words."""
         if self.kink[i]:
             return f"between {self.low[i]:.9g} and {self.high[i]:.9g}, the differences at a kink"
         return f"{self.central[i]:.9g} by finite differences"
 
 
-# what a function changes by along each entry, given these and the steps
+# from entries and steps: how much the value changes by each step along each entry
 Change = Callable[[Array, Array], Array]
 
 
 def slopes(change: Change, entry: Array, x: Array, size: Array) -> Slopes:
-    """Return the slopes along those of the entries, at x, that have finite values.
+    """Return the slopes at x along those entries where the values are finite.
 
-    `size` is, for each entry, how large the numbers are that the function is computed from.
+    `size` is the magnitude of the numbers that the function is computed from, for each entry.
     """
-    # powers of two, so that a step is exact where x has few digits
+    # powers of two, so that x + h is exact where x has few digits
     h = _STEP * np.exp2(np.round(np.log2(np.maximum(np.abs(x), 1.0)) / 2.0))
     found = _slopes(change, entry, x, size, h)
     (at,) = np.nonzero(found.kink)
@@ -77,7 +77,7 @@ def slopes(change: Change, entry: Array, x: Array, size: Array) -> Slopes:
 
 
 def _slopes(change: Change, entry: Array, x: Array, size: Array, h: Array) -> Slopes:
-    # entries whose values aren't finite are left out later
+    # `slopes` drops entries whose values aren't finite
     with np.errstate(invalid="ignore"):
         far_before, before, after, far_after = (change(entry, k * h) for k in (-2, -1, 1, 2))
         low, high = np.sort([-before / h, after / h], axis=0)

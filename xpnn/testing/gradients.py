@@ -1,4 +1,4 @@
-"""Whether a part's derivative is right, on every backend that is installed.
+"""A check of a part's derivative on every backend that is installed.
 
 >>> import xpnn
 >>> print(xpnn.testing.check_gradients("tanhexp", backends=["numpy"]))
@@ -27,8 +27,8 @@ from xpnn.testing.subjects import Case, Subject, drawn, subjects_of
 
 Array = Any
 
-# how far float32 gradients may be from float64 ones, relative to the largest: those in a wrong
-# dtype or of another formula are further off, those that are only rounded aren't
+# how far float32 gradients may be from float64 ones, relative to the largest: more than rounding,
+# and less than a wrong dtype or formula
 _SINGLE = 1e-3
 _SINGLE_ROUNDING = ROUNDINGS * float(np.finfo(np.float32).eps)
 
@@ -43,26 +43,26 @@ def check_gradients(
 ) -> Report:
     """Compare a part's derivative with finite differences, on every backend that is installed.
 
-    In float64, each derivative must agree with a central difference of the part's own values: of
-    two steps, h near 2^-17 sqrt(max(1, |x|)) and 2 h, whose disagreement bounds the error. At a
-    kink, as at ReLU's 0, it must lie between the one-sided differences. Float32 results must agree
-    with those in float64.
+    In float64, each derivative must agree with a central difference of the part's values, of two
+    steps h near 2^-17 sqrt(max(1, |x|)) and 2 h, whose disagreement bounds the error. At a kink,
+    such as ReLU's 0, it must be between the one-sided differences. Float32 results must agree with
+    those in float64.
 
     A part is tried with mini-batches of 1, 2 and more samples: an activation with 4096 numbers
-    (all multiples of 1/64 from -16 to 16, random ones between, and of both signs powers of two from
-    2^-14 to 2^14 and 7 numbers after each), others with small and large numbers. A loss is tried
-    without weights and with uneven ones, one of them 0 (`Loss.weighted`); with weights of 1 it must
-    be as without. A layer that does something else in training is tried in both, with the same
-    random numbers in each call. Besides, shapes and dtypes must be kept and inputs left alone, a
-    finite value must have a finite derivative, and the part must run compiled where the backend
-    compiles.
+    (all multiples of 1/64 from -16 to 16, random ones between, and with both signs the powers of
+    two from 2^-14 to 2^14 and 7 numbers after each), other parts with small and large numbers. A
+    loss is tried without weights and with uneven ones, one of them 0 (`Loss.weighted`); weights of
+    1 must change nothing. A layer that computes something else in training is tried in both modes,
+    with the same random numbers in each call. Shapes and dtypes must be kept, inputs must not be
+    changed, finite values must have finite derivatives, and the part must run compiled where the
+    backend compiles.
 
     Parameters
     ----------
     part
         An activation (a name with parameters as at the command line, "h_swish:n=4"; a function; or
-        an `Activation` layer), a layer, a loss, or a model. A layer has its initial parameters,
-        moved a little; so has a model, unless it is trained.
+        an `Activation` layer), a layer, a loss, or a model. A layer or an untrained model has its
+        initial parameters, changed a little.
     inputs
         The number of features of a layer or an untrained model, or of outputs for a loss.
     targets
@@ -75,16 +75,16 @@ def check_gradients(
     Returns
     -------
     report
-        What was compared; printed, it is a table. In an array of a layer or a model with more than
-        25 entries, 25 are drawn, or 100 in one of the mini-batches.
+        What was compared; printed, it is a table. In each array of a layer or a model, at most 25
+        entries are compared, drawn at random, or 100 in one of the mini-batches.
 
     Raises
     ------
     PartError
-        At the first thing that is wrong: part, backend, dtype, samples, array, index, input, what
-        finite differences say and what came. It is an AssertionError, as in a test.
+        At the first mistake: part, backend, dtype, samples, array, index, input, the result of
+        finite differences and that of the part. It is an AssertionError, as in a test.
     ArgumentError
-        If the part is none of these, `targets` have no sample, or `backends` is empty or a string.
+        If `part` is something else, `targets` have no sample, or `backends` is empty or a string.
     """
     name, subjects = subjects_of(part, integer("inputs", inputs, minimum=1), targets, seed)
     # for each case, what the gradients in float32 must be
@@ -101,7 +101,7 @@ def check_gradients(
 
 
 class _Compiled:
-    """A subject on a backend: compiled, and called with a case's host arrays."""
+    """A subject on a backend: compiled, and called with the host arrays of a case."""
 
     def __init__(self, subject: Subject, backend: Backend, seed: int) -> None:
         self.subject, self.backend, self.seed, xp = subject, backend, seed, backend.xp
@@ -110,30 +110,25 @@ class _Compiled:
             value, pullback = subject.function(arrays, fixed, xp)
             return value, pullback(dy)
 
-        def value(arrays: Any, fixed: Any) -> Array:
-            return subject.function(arrays, fixed, xp)[0]
-
-        def alike(arrays: Any, fixed: Any) -> dict[str, tuple[Array, Array]]:
-            return {} if subject.alike is None else subject.alike(arrays, fixed, xp)
-
-        self._run, self._value = backend.compile(run), backend.compile(value)
-        self._alike = backend.compile(alike)
+        self._run = backend.compile(run)
+        self._value = backend.compile(lambda arrays, fixed: subject.function(arrays, fixed, xp)[0])
+        self._alike = backend.compile(lambda arrays, fixed: subject.alike(arrays, fixed, xp))
 
     def _moved(self, *trees: dict[str, np.ndarray]) -> list[dict[str, Array]]:
         return [{name: to_device(self.backend, a) for name, a in tree.items()} for tree in trees]
 
     def value(self, case: Case, **changed: np.ndarray) -> np.ndarray:
-        """Return the value, with some arrays changed, on the host in float64."""
+        """Return the value, with some arrays replaced, on the host in float64."""
         value = called(self._value, *self._moved({**case.arrays, **changed}, case.fixed))
         check_array(self.backend, "the value", value)
         return to_host(self.backend, value)
 
     def cotangent(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Return the gradient with respect to a value of some shape; a loss has none."""
+        """Return a gradient with respect to a value of some shape; it is 1 for a loss."""
         return drawn(np.random.RandomState(self.seed + 1), *shape) if shape else np.ones(())
 
     def gradients(self, case: Case) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Return the value and the gradients on the host in float64, once all is checked."""
+        """Check the value and the gradients, and return them on the host in float64."""
         shape = self.value(case).shape
         if self.subject.elementwise and shape != case.arrays["u"].shape:
             raise PartError(f"the value must have shape {case.arrays['u'].shape}, got {shape}")
@@ -178,13 +173,13 @@ class _Compiled:
             entry = np.sort(rng.permutation(x.size)[: case.entries])
             size, weight = np.abs(cotangent * middle).sum(), np.ones(entry.size)
         own = x.ravel()[entry]
-        # what a value is computed from may be as large as 1 or x, also where the value is 0
+        # the value may be 0 and yet be computed from numbers as large as 1 or x
         size = np.maximum(size, weight * np.maximum(np.abs(own), 1.0))
         found = slopes(change, entry, own, size)
         if not found.entry.size:
             raise PartError("the value must be finite")
         rough = int(found.kink.sum())
-        # of points that are drawn, few lie at kinks
+        # few of the points are at kinks
         if 4 * rough > found.entry.size:
             raise PartError(
                 f"the value isn't a smooth function of {name} at {rough} of {found.entry.size} "
@@ -194,8 +189,6 @@ class _Compiled:
 
     def check_alike(self, case: Case) -> None:
         """Raise if arrays that must be equal differ by more than rounding."""
-        if self.subject.alike is None:
-            return
         bound = ROUNDINGS * float(np.finfo(self.backend.dtype_name).eps)
         pairs = called(self._alike, *self._moved(case.arrays, case.fixed))
         for what, pair in pairs.items():
@@ -209,19 +202,19 @@ class _Compiled:
 def _check(compiled: _Compiled, case: Case, singles: dict[str, Slopes]) -> tuple[int, int, float]:
     """Check one case; return the entries, kinks and error of a `Row`.
 
-    In float64, `singles` takes what the gradients in float32 must be.
+    `singles` holds what gradients in float32 must be: float64 sets it, float32 reads it.
     """
     elementwise, double = compiled.subject.elementwise, compiled.backend.dtype_name == "float64"
     entries, kinks, worst = 0, 0, 0.0
     try:
         value, gradients = compiled.gradients(case)
         sizes = [np.abs(gradient[np.isfinite(gradient)]) for gradient in gradients.values()]
-        # of all arrays together: the gradient of one of them may be 0
+        # of all arrays together: the gradient of a single one may be 0
         largest = max(float(size.max(initial=0.0)) for size in sizes) or 1.0
         for name, gradient in gradients.items():
             wanted = compiled.slopes(case, name) if double else singles[name]
             if elementwise and not double:
-                # a value beyond the dtype's largest has no derivative
+                # a value that overflows has no derivative
                 wanted = wanted.take(np.isfinite(value.ravel()[wanted.entry]))
             errors = _errors(compiled, case, name, gradient, wanted)
             entries, kinks = entries + errors.size, kinks + int(wanted.kink.sum())
@@ -236,13 +229,13 @@ def _check(compiled: _Compiled, case: Case, singles: dict[str, Slopes]) -> tuple
 
 
 def _in_single(found: Slopes, gradient: np.ndarray, largest: float | None) -> Slopes:
-    """Return what a gradient in float32 must be, given the one in float64.
+    """Return what a gradient in float32 must be, from the one in float64.
 
-    `largest` is that of all arrays, None where each entry has a derivative of its own.
+    `largest` is the largest gradient of all arrays, None for an elementwise function.
     """
     own = gradient.ravel()[found.entry]
     size = np.abs(own) if largest is None else largest
-    # by how much the derivative changes if its input is rounded
+    # how much the derivative changes, per rounding error of its input
     shaken = np.abs(found.x * found.bend) if largest is None else 0.0
     error = _SINGLE * size + _SINGLE_ROUNDING * (1.0 + shaken) + np.zeros(own.shape)
     return found._replace(central=own, error=error, kink=np.zeros(own.shape, bool))
@@ -251,7 +244,7 @@ def _in_single(found: Slopes, gradient: np.ndarray, largest: float | None) -> Sl
 def _errors(
     compiled: _Compiled, case: Case, name: str, gradient: np.ndarray, wanted: Slopes
 ) -> np.ndarray:
-    """Return how far a gradient is from what is wanted, or raise if that is too far."""
+    """Return the errors of a gradient; raise if one of them is too large."""
     own = gradient.ravel()[wanted.entry]
     errors: np.ndarray = np.abs(own - wanted.central)
     (wrong,) = np.nonzero(~(errors <= wanted.error))

@@ -1,4 +1,4 @@
-"""Whether an optimizer takes the same steps on every backend."""
+"""A check that an optimizer takes the same steps on every backend."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnn._core.tree import Tree, flatten, tree_map
+from xpnn._core.tree import Tree, flatten, paths, tree_map
 from xpnn.backends import Backend
 from xpnn.errors import ArgumentError
 from xpnn.optimizers import OPTIMIZERS, Optimizer
@@ -27,16 +27,18 @@ def check_optimizer(
 
     It takes five steps with random parameters and gradients, twice. Parameters and state must keep
     structure, shapes and dtypes; gradients must not be changed; the step must run compiled where
-    the backend compiles. All backends must end with the same parameters, up to rounding, and so
-    must the second time: an optimizer that keeps something in itself and not in its state is found,
-    as a compiled step runs its Python code once.
+    the backend compiles. Each time, all backends must end with the same parameters, up to rounding.
+    Since a compiled step runs its Python code once, that finds an optimizer that keeps something in
+    itself instead of in its state.
 
     Parameters
     ----------
     optimizer
         An instance, or a name as at the command line, such as "nesterov:lr=0.1".
-    backends, seed
+    backends
         As for `check_gradients`.
+    seed
+        The seed of the random parameters and gradients.
 
     Returns
     -------
@@ -46,15 +48,15 @@ def check_optimizer(
     Raises
     ------
     PartError
-        At the first thing that is wrong.
+        At the first mistake.
     ArgumentError
-        If `optimizer` is no optimizer.
+        If `optimizer` isn't one, or `backends` is empty or a string.
     """
     if isinstance(optimizer, str):
         optimizer = OPTIMIZERS.make(optimizer)
     if not isinstance(optimizer, Optimizer):
         raise ArgumentError(f"optimizer must be an Optimizer or its name, got {optimizer!r}")
-    # for each dtype, the first backend and the parameters that it ends with
+    # for each dtype, the first backend and its parameters at the end
     first: dict[str, tuple[str, np.ndarray]] = {}
 
     def check(backend: Backend) -> tuple[int, int, float]:
@@ -78,7 +80,7 @@ def check_optimizer(
 
 
 def _stepped(optimizer: Optimizer, backend: Backend, seed: int) -> np.ndarray:
-    """Return all parameters after the steps as one array, once what must be kept was kept."""
+    """Return all parameters after the steps as one array; check what each step must keep."""
     rng, xp = np.random.RandomState(seed), backend.xp
 
     def drawn() -> Tree:
@@ -86,7 +88,7 @@ def _stepped(optimizer: Optimizer, backend: Backend, seed: int) -> np.ndarray:
 
     init = backend.compile(lambda parameters: optimizer.init(parameters, xp=xp))
     update = backend.compile(lambda *trees: optimizer.update(*trees, xp=xp))
-    # these may be written to
+    # a step may write to these
     parameters = tree_map(lambda a: backend.asarray(a.astype(backend.dtype_name)), drawn())
     state = called(init, parameters)
     before = {"parameters": _described(parameters), "state": _described(state)}
@@ -105,10 +107,9 @@ def _stepped(optimizer: Optimizer, backend: Backend, seed: int) -> np.ndarray:
     return np.concatenate([to_host(backend, arrays[name]).ravel() for name in sorted(arrays)])
 
 
-def _described(tree: Any) -> Any:
-    """Return a nest with dtype and shape in place of arrays, names in order."""
-    if isinstance(tree, dict):
-        return {name: _described(tree[name]) for name in sorted(tree)}
-    if isinstance(tree, (list, tuple)):
-        return [_described(part) for part in tree]
-    return f"{getattr(tree, 'dtype', type(tree).__name__)}{list(getattr(tree, 'shape', ()))}"
+def _described(tree: Any) -> dict[str, str]:
+    """Return dtype and shape of the arrays of a nest, by path."""
+    return {
+        path: f"{getattr(leaf, 'dtype', type(leaf).__name__)}{list(getattr(leaf, 'shape', ()))}"
+        for path, leaf in paths(tree).items()
+    }

@@ -1,4 +1,4 @@
-"""What a check found on each backend that is installed."""
+"""The results of a check on each backend that is installed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from xpnn.errors import ArgumentError, BackendError
 
 
 class PartError(AssertionError):
-    """A part doesn't do what it must; the text says where, what was expected and what came."""
+    """A part has a mistake; the message says where, what was expected and what came instead."""
 
 
 class Row(NamedTuple):
-    """A backend's line of a report."""
+    """A report's line for a backend and a dtype."""
 
     backend: str
     dtype: str
@@ -26,14 +26,16 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """What was checked; `str` of it is a table.
+    """The result of a check; printed, it is a table.
 
     Attributes
     ----------
-    part, verdict
-        What was checked and what was found, in words.
+    part
+        The part that was checked.
+    verdict
+        The result, in words.
     rows
-        For each backend and dtype: the number of entries that were compared, how many of them lie
+        For each backend and dtype: the number of entries that were compared, how many of them are
         near a kink, and the largest error in units of the largest derivative (for an optimizer, of
         the largest parameter).
     skipped
@@ -65,7 +67,7 @@ def report(
 ) -> Report:
     """Return the report of a check on each backend, in float64 first.
 
-    `check` returns entries, kinks and error of a `Row`; names are as for `check_gradients`.
+    `check` returns entries, kinks and error of a `Row`; `names` are `check_gradients`'s `backends`.
     """
     if names is not None:
         names = names if isinstance(names, str) else tuple(names)

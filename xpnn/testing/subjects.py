@@ -1,4 +1,4 @@
-"""What is differentiated: each kind of part as a function of named arrays, with inputs to try."""
+"""Each kind of part as a differentiable function of named arrays, with inputs to try."""
 
 from __future__ import annotations
 
@@ -19,42 +19,43 @@ from xpnn.testing.report import PartError
 Array = Any
 Arrays = Mapping[str, Any]
 Pullback = Callable[[Array], dict[str, Array]]
+Pairs = dict[str, tuple[Array, Array]]
 
 # mini-batches of layers and models: samples, the size of x, entries to check of each array
 _BATCHES = ((1, 1.0, 25), (2, 1.0, 25), (5, 1.0, 100), (5, 1.0 / 16.0, 25), (5, 16.0, 25))
 
-# of a layer's random numbers in training; no buffer can have the name
+# the name of a layer's random key in training; no buffer can have it
 _KEY = "random key"
 
 
 class Case(NamedTuple):
-    """What a function is given: arrays that it is differentiated by, and fixed ones."""
+    """Inputs of a function: arrays that it is differentiated by, and fixed ones."""
 
     arrays: dict[str, np.ndarray]
     fixed: dict[str, np.ndarray]
     samples: int
-    entries: int = 100  # of each array, checked at most
+    entries: int = 100  # the most that are checked of each array
 
 
 class Subject(NamedTuple):
     """A differentiable function of named arrays, and the cases to check it with.
 
-    ``function(arrays, fixed, xp)`` returns the value and its pullback: from the gradient with
-    respect to the value to those with respect to `arrays`, by name. ``alike(arrays, fixed, xp)``
-    returns pairs of arrays that must be equal up to rounding, each by what it is.
+    ``function(arrays, fixed, xp)`` returns the value and its pullback, from the gradient with
+    respect to the value to those with respect to `arrays` by name. ``alike(arrays, fixed, xp)``
+    returns pairs of arrays that must be equal up to rounding, by what an error says of them.
     """
 
     cases: list[Case]
     function: Callable[[Arrays, Arrays, Any], tuple[Array, Pullback]]
     how: str = ""
     elementwise: bool = False
-    alike: Callable[[Arrays, Arrays, Any], dict[str, tuple[Array, Array]]] | None = None
+    alike: Callable[[Arrays, Arrays, Any], Pairs] = lambda arrays, fixed, xp: {}
 
 
 def subjects_of(part: Any, inputs: int, targets: Any, seed: int) -> tuple[str, list[Subject]]:
     """Return a part's name and its functions; arguments are those of `check_gradients`."""
     if targets is not None and not isinstance(part, Loss):
-        raise ArgumentError("targets are for a loss alone")
+        raise ArgumentError("targets are only for a loss")
     rng = np.random.RandomState(seed)
     if isinstance(part, str):
         name, parameters = ACTIVATIONS.parse(part)
@@ -89,12 +90,12 @@ def _of_activation(activation: Callable[..., Any], rng: np.random.RandomState) -
 
 
 def drawn(rng: np.random.RandomState, *shape: int) -> np.ndarray:
-    """Return normal numbers of few digits."""
+    """Return normally distributed numbers with few digits."""
     return short(rng.standard_normal(shape))
 
 
 def _points(rng: np.random.RandomState) -> np.ndarray:
-    """Return 4096 numbers, exact in float32: on a fine grid, anywhere, near 0 and far from it."""
+    """Return 4096 numbers, exact in float32: a grid, random ones, small and large ones."""
     grid = np.arange(-1024, 1025) / 64.0
     octaves = np.ldexp(1.0 + np.arange(8) / 8.0, np.arange(-14, 15)[:, np.newaxis])
     octaves = np.setdiff1d(octaves, grid)
@@ -167,19 +168,17 @@ def _of_model(
 
 def _shaken(arrays: Arrays, rng: np.random.RandomState) -> dict[str, np.ndarray]:
     """Return initial arrays with a little noise, so that no term is 0 by chance."""
-
-    def shaken(array: Any) -> np.ndarray:
-        array = np.asarray(array, dtype=np.float64)
-        noise = rng.standard_normal(array.shape)
-        return short(array * (1.0 + noise / 4.0) + noise / 64.0)
-
-    return {name: shaken(array) for name, array in arrays.items()}
+    shaken = {}
+    for name, array in arrays.items():
+        noise = rng.standard_normal(np.shape(array))
+        shaken[name] = short(np.asarray(array) * (1.0 + noise / 4.0) + noise / 64.0)
+    return shaken
 
 
 def _cases(
     parameters: Arrays, buffers: Arrays, inputs: int, rng: np.random.RandomState, *, by_x: bool
 ) -> list[Case]:
-    """Return mini-batches for a function of parameters and, if `by_x`, of the features."""
+    """Return mini-batches; the function is differentiated by the features only if `by_x`."""
     fixed = {**buffers, _KEY: rng.randint(1 << 30, size=1).astype(np.int64)}
     cases = []
     for samples, size, entries in _BATCHES:
@@ -212,15 +211,12 @@ def _of_loss(loss: Loss, outputs: int, targets: Any, rng: np.random.RandomState)
         total = samples if weights is None else weights * samples
         return loss.value(mean(total, xp=xp)), lambda _: {"outputs": gradient}
 
-    def alike(arrays: Arrays, fixed: Arrays, xp: Any) -> dict[str, tuple[Array, Array]]:
+    def alike(arrays: Arrays, fixed: Arrays, xp: Any) -> Pairs:
         u, t = arrays["outputs"], fixed["targets"]
-        plain = loss.samples(u, t, xp=xp)
         ones = loss.weighted(u, t, xp.ones_like(fixed["weights"]), xp=xp)
-        names = ("samples", "gradient")
-        return {
-            f"weighted with weights of 1 must return the {name} of `samples`": (got, wanted)
-            for name, got, wanted in zip(names, ones, plain, strict=True)
-        }
+        pairs = zip(ones, loss.samples(u, t, xp=xp), strict=True)
+        wanted = "weighted with weights of 1 must return the {} of `samples`"
+        return dict(zip(map(wanted.format, ("samples", "gradient")), pairs, strict=True))
 
     cases = list(_loss_cases(targets, outputs, rng))
     weighted = []
@@ -232,7 +228,7 @@ def _of_loss(loss: Loss, outputs: int, targets: Any, rng: np.random.RandomState)
 
 
 def _loss_cases(targets: np.ndarray, outputs: int, rng: np.random.RandomState) -> Iterator[Case]:
-    """Yield cases of one sample from near 0 or its target to far out, and of two and of all."""
+    """Yield cases of one sample, from near 0 or its target to far away, and of two and all."""
 
     def case(rows: np.ndarray, size: float, about: bool = False) -> Case:
         own = targets[rows]
