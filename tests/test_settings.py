@@ -113,7 +113,7 @@ def test_an_output_per_class_and_at_least_two(labels, outputs):
         ({"init": "he_norml"}, r"unknown initializer 'he_norml'; did you mean 'he_normal'\?"),
         (
             {"init": "zeros,zeros"},
-            "init must be one initializer, or one for each of the 3 dense layers, got 'zeros,zeros'",
+            r"init must be one initializer, or one for each of the 3 dense layers, got 'zer",
         ),
         ({"hidden": "10,x"}, r"hidden must be whole numbers such as 100,50, got '10,x'"),
         ({"hidden": "10,"}, r"hidden must be whole numbers such as 100,50, got '10,'"),

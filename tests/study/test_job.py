@@ -78,6 +78,7 @@ def test_a_name_tells_what_was_run_and_nothing_else(small, folder, tmp_path):
     changes = {
         "hidden": "7",
         "activation": "swish",
+        "init": "he_normal",
         "optimizer": "sgd:lr=0.4",
         "loss": "mean_squared_error",
         "flood": 0.1,

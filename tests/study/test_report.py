@@ -259,7 +259,7 @@ def test_without_jinja2_there_are_the_tables_and_the_figures(folder, monkeypatch
 
 def written(tmp_path, text, **logs):
     """A folder with the study in `text`, and a made-up result for each of its jobs."""
-    content = {"name": "mine.toml", "source": text, "overrides": {}, "data": "0" * 64}
+    content = {"format": 1, "name": "mine.toml", "source": text, "overrides": {}, "data": "0" * 64}
     study = parse_study(text, "mine.toml")
     names = [experiment.name for experiment in study.experiments]
     (tmp_path / STUDY_FILE).write_text(json.dumps({**content, "experiments": names}))
