@@ -22,7 +22,7 @@ def test_the_python_examples_run(capsys, monkeypatch):
     assert len(blocks) == 2
     for block in blocks:
         exec(block, names)
-    # three classes whose centres are 4.2 and 6 standard deviations apart; one has 0.8 of the samples
+    # three classes, 4.2 and 6 standard deviations apart; one has 0.8 of the samples
     assert float(capsys.readouterr().out) > 0.9
     own = names["InverseTime"](decay=0.5)
     np.testing.assert_allclose(own.factors(np.array([0.0, 2.0]), 3, []), [1, 0.5], rtol=1e-15)
