@@ -32,21 +32,18 @@ def uniform(variance: Any) -> Any:
 
 HE, GLOROT = (lambda i, o: 2 / i), (lambda i, o: 2 / (i + o))
 LECUN, TORCH = (lambda i, o: 1 / i), (lambda i, o: 1 / (3 * i))
-# hidden layers, output layer, and whether biases are drawn like weights, as these two libraries do
+# hidden layers, output layer, and biases, which are 0 if None
 RULES = {
-    "he_normal": (normal(HE), normal(HE), False),
-    "he_uniform": (uniform(HE), uniform(HE), False),
-    "he_normal, last glorot": (normal(HE), normal(GLOROT), False),
-    "he_normal, last lecun/10": (normal(HE), normal(lambda i, o: 0.01 / i), False),
-    "glorot_uniform": (uniform(GLOROT), uniform(GLOROT), False),
-    "glorot_uniform, biases PyTorch's": (uniform(GLOROT), uniform(GLOROT), uniform(TORCH)),
-    "glorot_uniform, biases 1": (uniform(GLOROT), uniform(GLOROT), uniform(lambda i, o: 1 / 3)),
-    "he_uniform, last PyTorch's, biases": (uniform(HE), uniform(TORCH), uniform(TORCH)),
-    "he_normal, biases PyTorch's": (normal(HE), normal(HE), uniform(TORCH)),
-    "glorot_normal": (normal(GLOROT), normal(GLOROT), False),
-    "lecun_normal": (normal(LECUN), normal(LECUN), False),
-    "scikit-learn's": (uniform(GLOROT), uniform(GLOROT), True),
-    "PyTorch's": (uniform(TORCH), uniform(TORCH), True),
+    "he_normal": (normal(HE), normal(HE), None),
+    "he_uniform": (uniform(HE), uniform(HE), None),
+    "he_normal, last glorot": (normal(HE), normal(GLOROT), None),
+    "he_normal, last a tenth": (normal(HE), normal(lambda i, o: 0.01 / i), None),
+    "glorot_uniform": (uniform(GLOROT), uniform(GLOROT), None),
+    "glorot_normal": (normal(GLOROT), normal(GLOROT), None),
+    "lecun_normal": (normal(LECUN), normal(LECUN), None),
+    "glorot_uniform, PyTorch's biases": (uniform(GLOROT), uniform(GLOROT), uniform(TORCH)),
+    "scikit-learn's": (uniform(GLOROT), uniform(GLOROT), uniform(GLOROT)),
+    "uniform": (uniform(TORCH), uniform(TORCH), uniform(TORCH)),
 }
 
 
@@ -95,11 +92,7 @@ def trained(name: str, rule: str, seed: int, args: argparse.Namespace) -> tuple[
     widths = [int(n) for n in args.hidden.split(",")]
     for draw, units in (*((hidden, n) for n in widths), (last, outputs)):
         # a row of a matrix with as many rows as the weights have, drawn by the same rule
-        bias = (
-            (biases if callable(biases) else draw)(rng, width, units)[0]
-            if biases
-            else np.zeros(units)
-        )
+        bias = np.zeros(units) if biases is None else biases(rng, width, units)[0]
         layers += [xpnn.Dense(units, weight=draw, bias=bias), xpnn.Activation(args.activation)]
         width = units
     model = xpnn.Sequential(*layers[:-1])
