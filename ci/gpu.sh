@@ -160,7 +160,7 @@ run_train() {
     epochs=50
     [ -z "$small" ] || epochs=1
     for dtype in float64 float32; do
-        step train.txt "$python" -m xpnn train data/mnist --activation h_swish:n=6 \
+        step train.txt "$python" -m xpnn train data/mnist --init he_normal --activation h_swish:n=6 \
             --dtype $dtype --backend cupy --device cuda:0 --epochs $epochs \
             --log "$out/h_swish-$dtype.csv" || status=1
     done

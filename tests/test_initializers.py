@@ -13,12 +13,19 @@ INPUTS, OUTPUTS = 200, 150
 
 # the variance, and the kurtosis, of what each draws
 MOMENTS = {
+    "uniform": (1 / (3 * INPUTS), 1.8),
     "he_normal": (2 / INPUTS, 3),
     "he_uniform": (2 / INPUTS, 1.8),
     "glorot_normal": (2 / (INPUTS + OUTPUTS), 3),
     "glorot_uniform": (2 / (INPUTS + OUTPUTS), 1.8),
     "zeros": (0, 0),
 }
+
+
+def weights(name, *arguments):
+    """Return what an initializer draws, without biases."""
+    drawn = INITIALIZERS[name](*arguments)
+    return drawn[0] if isinstance(drawn, tuple) else drawn
 
 
 def test_every_initializer_has_its_moments_here():
@@ -29,7 +36,7 @@ def test_every_initializer_has_its_moments_here():
 @pytest.mark.parametrize("name", MOMENTS)
 def test_moments(name, seed):
     variance, kurtosis = MOMENTS[name]
-    drawn = INITIALIZERS[name](np.random.RandomState(seed), INPUTS, OUTPUTS)
+    drawn = weights(name, np.random.RandomState(seed), INPUTS, OUTPUTS)
     assert (drawn.shape, drawn.dtype) == ((INPUTS, OUTPUTS), np.float64)
     # four standard errors of a mean of that many draws, and of the mean of their squares
     spread = 4 / math.sqrt(drawn.size)
@@ -49,7 +56,7 @@ def test_he_normal_is_the_articles_stream():
     drawn, expected = np.random.RandomState(10), np.random.RandomState(10)
     inputs = 784
     for units in (100, 50, 10):
-        parameters = xpnn.Dense(units).initialize(inputs, drawn)
+        parameters = xpnn.Dense(units, weight="he_normal").initialize(inputs, drawn)
         weight = expected.randn(inputs, units) * np.sqrt(2 / inputs)
         np.testing.assert_array_equal(parameters["weight"], weight)
         np.testing.assert_array_equal(parameters["bias"], np.zeros(units))
@@ -74,7 +81,33 @@ def test_zeros_draw_nothing():
 @pytest.mark.parametrize("name", MOMENTS)
 def test_dense_knows_the_name(name):
     got = xpnn.Dense(2, weight=name).initialize(3, np.random.RandomState(7))
-    np.testing.assert_array_equal(got["weight"], INITIALIZERS[name](np.random.RandomState(7), 3, 2))
+    np.testing.assert_array_equal(got["weight"], weights(name, np.random.RandomState(7), 3, 2))
+    assert got["bias"].any() == (name == "uniform")
+
+
+@pytest.mark.parametrize("inputs", [1, 7, 300])
+def test_the_default_is_pytorchs_rule(inputs):
+    """The same bounds, for weights and biases; PyTorch's generator is another."""
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.Linear(inputs, 4000)
+    ours = xpnn.Dense(4000).initialize(inputs, np.random.RandomState(1))
+    for own, other in ((ours["weight"], theirs.weight), (ours["bias"], theirs.bias)):
+        other = other.detach().numpy()
+        # the largest of 4000 draws or more is within 1 % of the bound, but once in 10^17 times
+        np.testing.assert_allclose(np.abs(own).max(), np.abs(other).max(), rtol=0.01)
+        # four standard errors of the two variances, whose kurtosis is 1.8
+        spread = 4 * np.sqrt(2 * 0.8 / own.size)
+        assert abs(own.var() / other.var() - 1) <= spread
+
+
+def test_an_initializer_may_draw_the_biases():
+    def both(rng, inputs, outputs):
+        return np.ones((inputs, outputs)), np.full(outputs, 0.5)
+
+    rng = np.random.RandomState(0)
+    assert xpnn.Dense(2, weight=both).initialize(3, rng)["bias"].tolist() == [0.5, 0.5]
+    assert xpnn.Dense(2, weight=both, bias=[1, 2]).initialize(3, rng)["bias"].tolist() == [1, 2]
+    assert set(xpnn.Dense(2, weight=both, bias=False).initialize(3, rng)) == {"weight"}
 
 
 def test_dense_takes_a_function():

@@ -214,7 +214,7 @@ def test_first_layer_is_asked_for_no_input_gradient():
 @pytest.mark.parametrize(
     ("layer", "config"),
     [
-        (xpnn.Dense(7), {"units": 7, "weight": "he_normal"}),
+        (xpnn.Dense(7), {"units": 7, "weight": "uniform"}),
         (xpnn.Dense(7, weight="zeros", bias=False), {"units": 7, "weight": "zeros", "bias": False}),
         (xpnn.Activation("relu"), {"name": "relu", "parameters": {}}),
         (xpnn.Activation("h_swish", n=4), {"name": "h_swish", "parameters": {"n": 4}}),
@@ -247,4 +247,4 @@ def test_units_are_checked(units):
 
 
 def test_numpys_integers_are_whole_numbers():
-    assert xpnn.Dense(np.int64(3)).config() == {"units": 3, "weight": "he_normal"}
+    assert xpnn.Dense(np.int64(3)).config() == {"units": 3, "weight": "uniform"}

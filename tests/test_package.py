@@ -270,7 +270,7 @@ PARTS = {
     ),
     "initializers": (
         set(shipped(INITIALIZERS)),
-        "he_normal he_uniform glorot_normal glorot_uniform zeros",
+        "uniform he_normal he_uniform glorot_normal glorot_uniform zeros",
     ),
     "layers": (set(shipped(LAYERS)), "Dense Activation Dropout BatchNorm"),
     "schedules": (set(shipped(SCHEDULES)), "constant step exponential cosine plateau"),

@@ -87,6 +87,19 @@ def test_hidden_layers(hidden, widths):
 
 
 @pytest.mark.parametrize(
+    ("init", "names"),
+    [
+        ("he_normal", ["he_normal"] * 3),
+        ("he_normal, zeros,glorot_uniform", ["he_normal", "zeros", "glorot_uniform"]),
+    ],
+)
+def test_initializers(init, names):
+    layers = Settings(hidden="4,5", init=init).layers(2)
+    found = [layer.config()["weight"] for layer in layers if isinstance(layer, xpnn.Dense)]
+    assert found == names
+
+
+@pytest.mark.parametrize(
     ("labels", "outputs"), [([[0, 0]], 2), ([[0, 1], [4, 0]], 5), ([[6], [1]], 7), ([[]], 2)]
 )
 def test_an_output_per_class_and_at_least_two(labels, outputs):
@@ -97,6 +110,11 @@ def test_an_output_per_class_and_at_least_two(labels, outputs):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"init": "he_norml"}, r"unknown initializer 'he_norml'; did you mean 'he_normal'\?"),
+        (
+            {"init": "zeros,zeros"},
+            r"init must be one initializer, or one for each of the 3 dense layers, got 'zer",
+        ),
         ({"hidden": "10,x"}, r"hidden must be whole numbers such as 100,50, got '10,x'"),
         ({"hidden": "10,"}, r"hidden must be whole numbers such as 100,50, got '10,'"),
         ({"hidden": "-1"}, r"hidden must be whole numbers such as 100,50, got '-1'"),

@@ -140,11 +140,12 @@ class Dense(Layer):
     units
         The number of outputs.
     weight
-        The initial W, shape (inputs, units): an initializer's name ("he_normal", "he_uniform",
-        "glorot_normal", "glorot_uniform", "zeros"), a function of (RandomState, inputs, units), or
-        an array. A file holds the name, but no array or function.
+        The initial W, shape (inputs, units): an initializer's name ("uniform", "he_normal",
+        "he_uniform", "glorot_normal", "glorot_uniform", "zeros"), a function of (RandomState,
+        inputs, units), or an array. A file holds the name, but no array or function.
     bias
-        The initial b, an array of shape (units,); zeros if None, no bias if False.
+        The initial b, an array of shape (units,); no bias if False. If None, an initializer that
+        returns a pair (weights, biases), such as "uniform", draws it; otherwise it is 0.
     """
 
     kind = "dense"
@@ -153,7 +154,7 @@ class Dense(Layer):
         self,
         units: int,
         *,
-        weight: str | Initializer | Array = "he_normal",
+        weight: str | Initializer | Array = "uniform",
         bias: Array | None = None,
     ) -> None:
         self.units = integer("units", units, minimum=1)
@@ -180,7 +181,8 @@ class Dense(Layer):
 
     def initialize(self, inputs: int, rng: np.random.RandomState) -> dict[str, np.ndarray]:
         weight = self.weight(rng, inputs, self.units) if callable(self.weight) else self.weight
-        given = {"weight": weight, "bias": np.zeros(self.units) if self.bias is None else self.bias}
+        weight, bias = weight if isinstance(weight, tuple) else (weight, np.zeros(self.units))
+        given = {"weight": weight, "bias": bias if self.bias is None else self.bias}
         parameters = {}
         for name, shape in self.shapes(inputs).items():
             if isinstance(given[name], str):

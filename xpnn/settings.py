@@ -15,6 +15,7 @@ from xpnn.activations import ACTIVATIONS
 from xpnn.backends import Backend
 from xpnn.datasets import Dataset
 from xpnn.errors import ArgumentError, fraction, integer, nonnegative, positive
+from xpnn.initializers import INITIALIZERS
 from xpnn.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from xpnn.losses import LOSSES, Flooding, Loss
 from xpnn.model import Sequential
@@ -29,12 +30,19 @@ PART = "NAME[:P=V,...]"
 
 
 def _setting(
-    default: Any, metavar: str | None, about: str, parts: Registry[Any] | None = None
+    default: Any,
+    metavar: str | None,
+    about: str,
+    parts: Registry[Any] | None = None,
+    *,
+    table: Any = None,
 ) -> Any:
-    """Return a field of `Settings` with its text for ``--help``, in which {} names the `parts`."""
-    return dataclasses.field(
-        default=default, metadata={"metavar": metavar, "about": about, "parts": parts}
-    )
+    """Return a field of `Settings` with its text for ``--help``, in which {} names the `parts`.
+
+    `table`, if given, is the default of `xpnn train` for a table.
+    """
+    metadata = {"metavar": metavar, "about": about, "parts": parts, "table": table}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -50,9 +58,12 @@ class Settings:
         If a name, a parameter or a value isn't allowed.
     """
 
-    hidden: str = _setting("100,50", "N,N", "widths of the hidden layers")
+    hidden: str = _setting("100,50", "N,N", "widths of the hidden layers", table="100")
     activation: str = _setting("relu", PART, "{}", ACTIVATIONS)
-    optimizer: str = _setting("sgd:lr=0.1", PART, "{}", OPTIMIZERS)
+    init: str = _setting(
+        "uniform", "NAME,...", "initializer of all dense layers, or one for each: {}", INITIALIZERS
+    )
+    optimizer: str = _setting("sgd:lr=0.1", PART, "{}", OPTIMIZERS, table="adam")
     loss: str = _setting(
         "cross_entropy",
         PART,
@@ -74,8 +85,8 @@ class Settings:
         "balanced, or a weight per label: 0=1,1=2.5; labels with commas as JSON: "
         """'{"x, y": 1, "z": 2.5}'""",
     )
-    epochs: int = _setting(50, "N", "passes over the training data")
-    batch_size: int = _setting(100, "N", "samples per step")
+    epochs: int = _setting(50, "N", "passes over the training data", table=100)
+    batch_size: int = _setting(100, "N", "samples per step", table=32)
     seed: int = _setting(10, "N", "seed of initial parameters and shuffles")
 
     def __post_init__(self) -> None:
@@ -109,14 +120,25 @@ class Settings:
         """Return the layers of a network with this number of outputs."""
         name, parameters = ACTIVATIONS.parse(self.activation)
         layers: list[Layer] = []
-        for width in self._widths():
-            layers.append(Dense(width))
+        widths = self._widths()
+        *hidden, last = self._initializers(len(widths) + 1)
+        for width, initializer in zip(widths, hidden, strict=True):
+            layers.append(Dense(width, weight=initializer))
             if self.batch_norm:
                 layers.append(BatchNorm())
             layers.append(Activation(name, **parameters))
             if self.dropout is not None:
                 layers.append(Dropout(self.dropout))
-        return [*layers, Dense(outputs)]
+        return [*layers, Dense(outputs, weight=last)]
+
+    def _initializers(self, count: int) -> list[str]:
+        names = [name.strip() for name in self.init.split(",")]
+        if len(names) not in (1, count):
+            raise ArgumentError(
+                f"init must be one initializer, or one for each of the {count} dense layers, "
+                f"got {self.init!r}"
+            )
+        return names if len(names) == count else count * names
 
     def _widths(self) -> list[int]:
         widths = []
@@ -234,4 +256,12 @@ def types_of(fields: type) -> dict[str, type]:
     }
 
 
+# what `xpnn train` takes for a table where nothing else is asked for; see docs/notes/defaults.md
+TABLE: dict[str, Any] = {
+    field.name: field.metadata["table"]
+    for field in dataclasses.fields(Settings)
+    if field.metadata["table"] is not None
+}
+# epochs without improvement after which a run on a table with validation data stops by itself
+PATIENCE = 20
 FIELDS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Settings)}

@@ -45,41 +45,62 @@ ONE_FORMULA = ["optimizer adam", "optimizer adamw"]
 CHOICES = {"approximate": "tanh"}
 
 STANDARD = (
-    Canonical("relu", "generated", "float64", Settings(epochs=3)),
+    Canonical("relu", "generated", "float64", Settings(init="he_normal", epochs=3)),
     Canonical(
         "tanhexp-nesterov-flooding",
         "generated",
         "float64",
-        Settings(activation="tanhexp", optimizer="nesterov:lr=0.05,mu=0.9", flood=0.5, epochs=3),
+        Settings(
+            init="he_normal",
+            activation="tanhexp",
+            optimizer="nesterov:lr=0.05,mu=0.9",
+            flood=0.5,
+            epochs=3,
+        ),
     ),
     Canonical(
         "gelu-adam-weight-decay",
         "generated",
         "float64",
-        Settings(activation="gelu", optimizer="adam:lr=0.001", weight_decay=1e-3, epochs=3),
+        Settings(
+            init="he_normal",
+            activation="gelu",
+            optimizer="adam:lr=0.001",
+            weight_decay=1e-3,
+            epochs=3,
+        ),
     ),
     Canonical(
         "mish-rmsprop-float32",
         "generated",
         "float32",
-        Settings(activation="mish", optimizer="rmsprop:lr=0.001", epochs=3),
+        Settings(init="he_normal", activation="mish", optimizer="rmsprop:lr=0.001", epochs=3),
     ),
     Canonical(
         "h-swish-momentum-bce-float32",
         "generated",
         "float32",
         Settings(
+            init="he_normal",
             activation="h_swish:n=6",
             optimizer="momentum:lr=0.05",
             loss="binary_cross_entropy",
             epochs=3,
         ),
     ),
-    Canonical("article-h-swish", "mnist", "float64", Settings(activation="h_swish:n=6")),
-    Canonical("article-tanhexp", "mnist", "float64", Settings(activation="tanhexp")),
-    Canonical("article-flooding", "mnist", "float64", Settings(flood=0.01)),
     Canonical(
-        "article-nesterov", "mnist", "float64", Settings(optimizer="nesterov:lr=0.1,mu=0.9"), ()
+        "article-h-swish", "mnist", "float64", Settings(init="he_normal", activation="h_swish:n=6")
+    ),
+    Canonical(
+        "article-tanhexp", "mnist", "float64", Settings(init="he_normal", activation="tanhexp")
+    ),
+    Canonical("article-flooding", "mnist", "float64", Settings(init="he_normal", flood=0.01)),
+    Canonical(
+        "article-nesterov",
+        "mnist",
+        "float64",
+        Settings(init="he_normal", optimizer="nesterov:lr=0.1,mu=0.9"),
+        (),
     ),
 )
 ARTICLE_EPOCHS = 5
@@ -87,7 +108,9 @@ ARTICLE_EPOCHS = 5
 
 def matrix_settings():
     """Return the runs by name: whatever is registered, in turn, in place of the base's part."""
-    base = Settings(activation="relu", optimizer="sgd", weight_decay=0.0, epochs=1)
+    base = Settings(
+        init="he_normal", activation="relu", optimizer="sgd", weight_decay=0.0, epochs=1
+    )
     found = {}
     for name in ACTIVATIONS:
         for text in [name, *variants(name)]:

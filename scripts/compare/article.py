@@ -20,10 +20,17 @@ ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "xpnn" / "study" / "article" / "published"
 COLUMNS = ("train_accuracy", "train_loss", "test_accuracy", "test_loss")
 SETTINGS = {
-    "h_swish": ["--activation", "h_swish:n=6"],
-    "tanhexp": ["--activation", "tanhexp"],
-    "flooding": ["--activation", "relu", "--flood", "0.01"],
-    "nesterov": ["--activation", "relu", "--optimizer", "nesterov:lr=0.1,mu=0.9"],
+    "h_swish": ["--init", "he_normal", "--activation", "h_swish:n=6"],
+    "tanhexp": ["--init", "he_normal", "--activation", "tanhexp"],
+    "flooding": ["--init", "he_normal", "--activation", "relu", "--flood", "0.01"],
+    "nesterov": [
+        "--init",
+        "he_normal",
+        "--activation",
+        "relu",
+        "--optimizer",
+        "nesterov:lr=0.1,mu=0.9",
+    ],
 }
 FILES = {"flooding": "flooding_b0.01.csv"}
 # name: number of rows and the largest difference allowed in them

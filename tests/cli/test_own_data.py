@@ -29,7 +29,8 @@ from xpnn.backends import to_numpy
 from xpnn.datasets import load_training
 from xpnn.inference import outputs_of
 
-QUICK = ["--hidden", "5", "--batch-size", "10", "--epochs", "20", "--quiet"]
+QUICK = ["--hidden", "5", "--optimizer", "sgd:lr=0.1", "--batch-size", "10", "--epochs", "20"]
+QUICK += ["--quiet"]
 
 
 @pytest.mark.parametrize("backend", BACKEND_NAMES)

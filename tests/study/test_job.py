@@ -58,6 +58,18 @@ def test_a_file_gives_back_every_digit(small, tmp_path):
     assert str(tmp_path) not in path.read_text()
 
 
+def test_a_result_of_before_initializers_were_a_setting(small, tmp_path):
+    """They were drawn by he_normal, and the names of the files are still the same."""
+    asked = small.replaced(init="he_normal")
+    content = execute(asked, fingerprint(asked))
+    del content["run"]["init"]
+    path = tmp_path / "result.json"
+    write_result(path, content)
+    assert read_result(path).job == asked.replaced(data=Job(Settings()).data)
+    assert "init" not in asked.identity()
+    assert small.identity() == {**asked.identity(), "init": "uniform"}
+
+
 def test_a_name_tells_what_was_run_and_nothing_else(small, folder, tmp_path):
     name = small.file_name("data")
     assert name.startswith("relu-6-SGD-lr=0.5")
@@ -67,6 +79,7 @@ def test_a_name_tells_what_was_run_and_nothing_else(small, folder, tmp_path):
     changes = {
         "hidden": "7",
         "activation": "swish",
+        "init": "he_normal",
         "optimizer": "sgd:lr=0.4",
         "loss": "mean_squared_error",
         "flood": 0.1,

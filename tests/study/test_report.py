@@ -85,6 +85,7 @@ def folder(tmp_path, study):
     (tmp_path / STUDY_FILE).write_text(
         json.dumps(
             {
+                "format": 1,
                 "name": "mine.toml",
                 "source": TEXT,
                 "overrides": {},
@@ -98,6 +99,16 @@ def folder(tmp_path, study):
     keep(tmp_path, relu, a_log(1.0, 0.94, 0.955, 0.96, 0.96, 0.9788, 0.9786))
     keep(tmp_path, h_swish, {**published.log("h_swish"), "seconds": [1.0] * 51})
     return tmp_path
+
+
+def test_a_study_of_before_initializers_were_a_setting(folder):
+    """What its source doesn't say was he_normal."""
+    path = folder / STUDY_FILE
+    content = json.loads(path.read_text())
+    assert {job.settings.init for job in read_study(folder)[0].jobs} == {"uniform"}
+    del content["format"]
+    path.write_text(json.dumps(content))
+    assert {job.settings.init for job in read_study(folder)[0].jobs} == {"he_normal"}
 
 
 def test_the_columns_are_those_of_a_log():
@@ -248,7 +259,7 @@ def test_without_jinja2_there_are_the_tables_and_the_figures(folder, monkeypatch
 
 def written(tmp_path, text, **logs):
     """A folder with the study in `text`, and a made-up result for each of its jobs."""
-    content = {"name": "mine.toml", "source": text, "overrides": {}, "data": "0" * 64}
+    content = {"format": 1, "name": "mine.toml", "source": text, "overrides": {}, "data": "0" * 64}
     study = parse_study(text, "mine.toml")
     names = [experiment.name for experiment in study.experiments]
     (tmp_path / STUDY_FILE).write_text(json.dumps({**content, "experiments": names}))

@@ -16,7 +16,7 @@ from xpnn.datasets.checks import check_images
 from xpnn.datasets.readers import forms
 from xpnn.errors import ArgumentError
 from xpnn.model import Sequential
-from xpnn.settings import FIELDS, Settings, types_of
+from xpnn.settings import FIELDS, TABLE, Settings, types_of
 
 DATA = forms()
 MODEL = "a file that xpnn train --save wrote"
@@ -64,8 +64,11 @@ def header_from(args: argparse.Namespace) -> bool | None:
     return None if args.header is None else args.header == "yes"
 
 
-def add_settings(parser: argparse.ArgumentParser, **defaults: Any) -> None:
-    """Add an option for each of the `Settings`; `defaults` replace some of their defaults."""
+def add_settings(parser: argparse.ArgumentParser, *, tables: bool = False, **defaults: Any) -> None:
+    """Add an option for each of the `Settings`; `defaults` replace some of their defaults.
+
+    With `tables`, the defaults may depend on the data, so what isn't asked for is None.
+    """
     types = types_of(Settings)
     for field in dataclasses.fields(Settings):
         kind, about, parts = types[field.name], field.metadata["about"], field.metadata["parts"]
@@ -73,18 +76,21 @@ def add_settings(parser: argparse.ArgumentParser, **defaults: Any) -> None:
         if kind is not bool:
             read = kind if kind is str else number(kind)
             details = {"metavar": field.metadata["metavar"], "type": read}
+        default = defaults.get(field.name, field.default)
+        told = about if parts is None else about.format(", ".join(parts))
+        if tables and field.name in TABLE:
+            told += f" (default: {default}, for a table {TABLE[field.name]})"
+            default = None
         parser.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            default=defaults.get(field.name, field.default),
-            help=about if parts is None else about.format(", ".join(parts)),
-            **details,
+            f"--{field.name.replace('_', '-')}", default=default, help=told, **details
         )
 
 
-def settings_from(args: argparse.Namespace) -> Settings:
-    """Return the settings that were asked for."""
+def settings_from(args: argparse.Namespace, *, table: bool = False) -> Settings:
+    """Return the settings that were asked for, with the defaults for a table if it is one."""
     given = {name: getattr(args, name) for name in FIELDS}
-    return Settings(**{name: value for name, value in given.items() if value is not None})
+    given = {name: value for name, value in given.items() if value is not None}
+    return Settings(**{**(TABLE if table else {}), **given})
 
 
 def add_backend(

@@ -46,7 +46,7 @@ from xpnn.model import Sequential
 from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.schedules import SCHEDULES
-from xpnn.settings import PART
+from xpnn.settings import PART, PATIENCE
 from xpnn.training.callback import Callback
 from xpnn.training.history import History
 from xpnn.training.run import Run
@@ -94,7 +94,7 @@ def add(commands: Any) -> None:
         metavar="NAME",
         help="likewise for the values of a regression; standard if left out",
     )
-    add_settings(train, loss=None)
+    add_settings(train, tables=True, loss=None)
     add_backend(train, dtype="float32")
     add("--hash", action="store_true", help="end each line with the SHA-256 of the parameters")
     add("--log", metavar="FILE", help="write the lines to a CSV file too")
@@ -108,7 +108,13 @@ def add(commands: Any) -> None:
     add("--plot", metavar="FILE", help="draw accuracy and loss per epoch (needs matplotlib)")
     add("--tensorboard", metavar="FOLDER", help="write event files (needs tensorboardX)")
     add("--save", metavar="FILE", help="write the trained model to a safetensors file")
-    add("--patience", metavar="N", type=whole, help="stop after N epochs without improvement")
+    add(
+        "--patience",
+        metavar="N",
+        type=whole,
+        help="stop after N epochs without improvement; if neither this nor --epochs is given, a "
+        f"table with --validation has {PATIENCE}",
+    )
     which = f"{', '.join(MONITORS)}; test_loss if left out"
     add("--monitor", metavar="COLUMN", help=f"the figure that must improve: {which}")
     add("--min-delta", metavar="D", type=number(float), help="improve by more than D")
@@ -152,7 +158,12 @@ def _train(args: argparse.Namespace) -> int:
     _check_files(args)
     callbacks = _callbacks(args)
     train, validation = _training_data(args, settings.seed)
-    options = _data_options(args, train)
+    table = isinstance(train, NamedDataset) and train.feature_names is not None
+    if table:
+        settings = settings_from(args, table=True)
+        if validation is not None and args.patience is None and args.epochs is None:
+            callbacks.insert(0, EarlyStopping("test_loss", patience=PATIENCE, restore_best=True))
+    options = _data_options(args, train, table)
     if train.y.dtype.kind == "f" and args.loss is None:
         settings = settings.replaced(loss="mean_squared_error")
     if options["labels"] is None:
@@ -297,12 +308,11 @@ def _training_data(args: argparse.Namespace, seed: int) -> tuple[Dataset, Datase
     )
 
 
-def _data_options(args: argparse.Namespace, train: Dataset) -> dict[str, Any]:
+def _data_options(args: argparse.Namespace, train: Dataset, table: bool) -> dict[str, Any]:
     """Return the options of `fit` that depend on the data."""
     options: dict[str, Any] = {"labels": None}
-    values, table = train.y.dtype.kind == "f", False
+    values = train.y.dtype.kind == "f"
     if isinstance(train, NamedDataset):
-        table = train.feature_names is not None
         # IDX files have labels that are the numbers of the outputs
         numbers = train.image_shape is not None and train.y.dtype.kind == "i"
         options["labels"] = None if values or numbers else np.unique(train.y)

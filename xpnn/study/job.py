@@ -26,6 +26,8 @@ from xpnn.training.history import Epoch
 
 # the version of the content that `execute` returns
 FORMAT = 1
+# the rule by which initial parameters were drawn when studies and results didn't say it yet
+EARLIER_INIT = "he_normal"
 # the columns of the log that a result holds
 FIGURES = Epoch._fields[1:]
 
@@ -103,6 +105,7 @@ class Job:
             "clip_norm": settings.clip_norm and float(settings.clip_norm),
             "class_weight": str(settings.make_class_weight() or ""),
             "parts": [digest for _, digest in self.parts],
+            "init": "" if settings.init == EARLIER_INIT else settings.init,
         }
         return {
             "hidden": [int(width) for width in settings.hidden.split(",") if settings.hidden],

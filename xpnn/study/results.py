@@ -13,7 +13,7 @@ from typing import Any
 from xpnn._core.files import PathLike, replacing
 from xpnn.errors import ArgumentError, DataError
 from xpnn.study.grid import Study, parse_study
-from xpnn.study.job import FORMAT, Job
+from xpnn.study.job import EARLIER_INIT, FORMAT, Job
 
 STUDY_FILE = "study.json"
 
@@ -80,7 +80,7 @@ def read_result(path: PathLike) -> Result:
     if content.get("format") != FORMAT:
         raise DataError(f"{path} has format {content.get('format')!r}, not {FORMAT}")
     try:
-        job = Job.from_dict(content["run"])
+        job = Job.from_dict({"init": EARLIER_INIT, **content["run"]})
     except (ArgumentError, TypeError) as error:
         raise DataError(f"{path} holds a run that this xpnn doesn't know: {error}") from None
     own = ("log", "machine", "weights_sha256", "data")
@@ -146,7 +146,7 @@ def write_study(folder: Path, described: dict[str, Any], study: Study, fingerpri
         before = json.loads(path.read_text(encoding="utf-8"))
         if described.items() <= before.items():
             names = list(dict.fromkeys([*before["experiments"], *names]))
-    content = {**described, "data": fingerprint, "experiments": names}
+    content = {"format": FORMAT, **described, "data": fingerprint, "experiments": names}
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
@@ -163,7 +163,9 @@ def read_study(folder: PathLike) -> tuple[Study, str]:
     path = Path(folder) / STUDY_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        study = parse_study(content["source"], content["name"], **content["overrides"])
+        # a study without a format is from when the rule for initial parameters wasn't a setting
+        earlier = "" if "format" in content else f'init = "{EARLIER_INIT}"\n'
+        study = parse_study(earlier + content["source"], content["name"], **content["overrides"])
         return study.selected(content["experiments"]), content["data"]
     except OSError as error:
         raise DataError(f"no study in {folder}: can't read {path}: {error.strerror}") from None
