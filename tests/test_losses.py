@@ -10,7 +10,7 @@ import pytest
 from array_api_compat import device
 
 import xpnn
-from xpnn import BinaryCrossEntropy, CrossEntropy, Flooding, MeanSquaredError
+from xpnn import BinaryCrossEntropy, CrossEntropy, Flooding, MeanSquaredError, Poisson
 from xpnn.errors import ArgumentError
 from xpnn.losses import LOSSES, labels
 
@@ -37,6 +37,10 @@ def squared_error(u, t):
 
 def binary_cross_entropy(u, t):
     return [x / len(u) for a, b in zip(u, t, strict=True) for x in (mp.log1p(mp.exp(a)), -b * a)]
+
+
+def poisson(u, t):
+    return [x / len(u) for a, b in zip(u, t, strict=True) for x in (mp.exp(a), -b * a)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +81,8 @@ CASES = [
     ),
     Case("binary-soft", BinaryCrossEntropy(), binary_cross_entropy, OUTPUTS, VALUES / 2),
     Case("binary-labels", BinaryCrossEntropy(), binary_cross_entropy, OUTPUTS, LABELS),
+    Case("poisson-several", Poisson(), poisson, OUTPUTS, VALUES),
+    Case("poisson-one", Poisson(), poisson, OUTPUTS[:, :1], VALUES[:, 0]),
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
@@ -107,6 +113,8 @@ class Oracle:
             cross_entropy: k * np.abs(targets).sum(axis=1),
             squared_error: 2 * (np.abs(outputs) + np.abs(targets)),
             binary_cross_entropy: np.ones(1),
+            # exp adds up to 4 units more where outputs are as large as 5
+            poisson: 2 * np.exp(outputs) + np.abs(targets),
         }[case.formula].max(initial=0)
         self.gradient_error = eps * largest / max(n * k, 1)
 
@@ -343,6 +351,7 @@ def test_predictions(flooded, backend, array):
         (CrossEntropy(), [[0.5, 0.5], [0, 1]]),
         (BinaryCrossEntropy(), [[0.5, 0.5], [0, 1]]),
         (MeanSquaredError(), [[0, 0], [-800, 800]]),
+        (Poisson(), [[1, 1], [0, np.inf]]),
     ]:
         loss = Flooding(loss, b=0.1) if flooded else loss
         assert backend.to_numpy(loss.predict(u, xp=backend.xp)).tolist() == expected

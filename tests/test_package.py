@@ -263,7 +263,10 @@ PARTS = {
         set(shipped(ACTIVATIONS)),
         "identity relu relu6 leaky_relu elu sigmoid tanh softplus gelu swish mish h_swish tanhexp",
     ),
-    "losses": (set(shipped(LOSSES)), "cross_entropy mean_squared_error binary_cross_entropy"),
+    "losses": (
+        set(shipped(LOSSES)),
+        "cross_entropy mean_squared_error binary_cross_entropy poisson",
+    ),
     "optimizers": (
         set(shipped(OPTIMIZERS)),
         "sgd momentum nesterov adagrad rmsprop adam adamw",

@@ -54,7 +54,14 @@ if TYPE_CHECKING:
     from xpnn.export.onnx import export_onnx
     from xpnn.inference import evaluate, predict, predict_proba
     from xpnn.layers import Activation, BatchNorm, Dense, Dropout, Layer
-    from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Flooding, Loss, MeanSquaredError
+    from xpnn.losses import (
+        BinaryCrossEntropy,
+        CrossEntropy,
+        Flooding,
+        Loss,
+        MeanSquaredError,
+        Poisson,
+    )
     from xpnn.model import Sequential
     from xpnn.normalizers import MinMaxScaler, Normalizer, StandardScaler
     from xpnn.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
@@ -102,6 +109,7 @@ __all__ = [
     "Nesterov",
     "Normalizer",
     "Optimizer",
+    "Poisson",
     "RMSprop",
     "Run",
     "Sequential",
@@ -151,7 +159,7 @@ _MODULES = {
     "export.onnx": "export_onnx",
     "inference": "evaluate predict predict_proba",
     "layers": "Activation BatchNorm Dense Dropout Layer",
-    "losses": "BinaryCrossEntropy CrossEntropy Flooding Loss MeanSquaredError",
+    "losses": "BinaryCrossEntropy CrossEntropy Flooding Loss MeanSquaredError Poisson",
     "model": "Sequential",
     "normalizers": "MinMaxScaler Normalizer StandardScaler",
     "optimizers": "SGD AdaGrad Adam AdamW Momentum Nesterov Optimizer RMSprop",

@@ -1,4 +1,6 @@
-"""Initializers: each draws a parameter, float64 of shape (inputs, outputs), from a `RandomState`.
+"""Initializers: each draws weights, float64 of shape (inputs, outputs), from a `RandomState`.
+
+One that returns a pair draws the biases too, of shape (outputs,); otherwise they are 0.
 
 NumPy promises never to change the stream of `numpy.random.RandomState`, so a seed gives the same
 parameters on every backend and with every release.
@@ -26,7 +28,7 @@ __all__ = [
 ]
 
 # of (RandomState, inputs, outputs); not named here, since that would import np.random
-Initializer = Callable[[Any, int, int], np.ndarray]
+Initializer = Callable[[Any, int, int], np.ndarray | tuple[np.ndarray, np.ndarray]]
 
 INITIALIZERS: Registry[Initializer] = Registry("initializer")
 register = INITIALIZERS.register

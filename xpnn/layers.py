@@ -144,7 +144,8 @@ class Dense(Layer):
         "glorot_normal", "glorot_uniform", "zeros"), a function of (RandomState, inputs, units), or
         an array. A file holds the name, but no array or function.
     bias
-        The initial b, an array of shape (units,); zeros if None, no bias if False.
+        The initial b, an array of shape (units,); no bias if False. If None, an initializer that
+        returns a pair (weights, biases) draws it; otherwise it is 0.
     """
 
     kind = "dense"
@@ -180,7 +181,8 @@ class Dense(Layer):
 
     def initialize(self, inputs: int, rng: np.random.RandomState) -> dict[str, np.ndarray]:
         weight = self.weight(rng, inputs, self.units) if callable(self.weight) else self.weight
-        given = {"weight": weight, "bias": np.zeros(self.units) if self.bias is None else self.bias}
+        weight, bias = weight if isinstance(weight, tuple) else (weight, np.zeros(self.units))
+        given = {"weight": weight, "bias": bias if self.bias is None else self.bias}
         parameters = {}
         for name, shape in self.shapes(inputs).items():
             if isinstance(given[name], str):

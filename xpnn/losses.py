@@ -25,6 +25,7 @@ __all__ = [
     "Flooding",
     "Loss",
     "MeanSquaredError",
+    "Poisson",
     "encode",
     "is_labels",
     "labels",
@@ -268,6 +269,28 @@ class MeanSquaredError(Loss):
         return samples, difference * (2.0 / max(n * k, 1))
 
 
+@dataclass(frozen=True)
+class Poisson(Loss):
+    """Poisson loss of counts or rates t >= 0: ``exp(u) - t u``, mean over samples and outputs.
+
+    It is half the Poisson deviance but for a constant, with the logarithm as the link: the network
+    predicts ``exp(u)``. The gradient is ``(exp(u) - t) / (n k)``.
+    """
+
+    name: ClassVar[str] = "poisson"
+
+    def classifies(self, outputs: int) -> bool:
+        return False
+
+    def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
+        t, e = encode(outputs, targets, xp), xp.exp(outputs)
+        n, k = outputs.shape
+        return xp.sum(e - t * outputs, axis=1) / k, (e - t) * (1.0 / max(n * k, 1))
+
+    def predict(self, outputs: Array, *, xp: Any) -> Array:
+        return xp.exp(outputs)
+
+
 @dataclass(frozen=True, repr=False)
 class BinaryCrossEntropy(_LabelSmoothing, Loss):
     """Binary cross entropy from logits: ``log(1 + exp(u)) - t u``, mean over samples and outputs.
@@ -362,5 +385,5 @@ class Flooding(Loss):
         self.loss.check(outputs)
 
 
-for _loss in (CrossEntropy, MeanSquaredError, BinaryCrossEntropy):
+for _loss in (CrossEntropy, MeanSquaredError, BinaryCrossEntropy, Poisson):
     LOSSES.add(_loss.name, _loss)
