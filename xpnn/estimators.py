@@ -1,7 +1,9 @@
 """scikit-learn estimators, trained by `xpnn.fit`: `MLPClassifier` and `MLPRegressor`.
 
 The package doesn't import this module, which needs scikit-learn: ``from xpnn.estimators import
-MLPClassifier``. A parameter has the same meaning as in scikit-learn's estimator of the same name.
+MLPClassifier``. Parameters, attributes and methods have the names, the order and the meaning that
+they have in scikit-learn's estimators of the same names; our own parameters come after them.
+scikit-learn's own tests are run on them in tests/test_scikit_learns_tests.py.
 """
 
 from __future__ import annotations
@@ -442,8 +444,12 @@ class _MLP(_Keywords):
         Parameters
         ----------
         X
-            Shape (n, features): an array of any of xpnn's libraries, a table, or nested lists.
-            Unsigned bytes are used as they are, not divided by 255.
+            Shape (n, features): an array of any of xpnn's libraries, a sparse matrix of SciPy, a
+            table, or nested lists. Unsigned bytes are used as they are, not divided by 255.
+
+            A sparse matrix that takes up to 64 MB when it is dense becomes dense before training.
+            A larger one stays sparse; chunks of that size become dense in turn, of which two are in
+            memory at a time, and `xpnn.fit` shuffles it as it does data mapped from a file.
         y
             For `MLPClassifier`, labels of any kind of shape (n,), or 0 and 1 of shape (n, classes);
             for `MLPRegressor`, values of shape (n,) or (n, outputs).
@@ -456,7 +462,8 @@ class _MLP(_Keywords):
             If a parameter or the data can't be used: an `ArgumentError`, a `DataError` or an error
             of scikit-learn.
         DivergenceError
-            If the loss became NaN or infinite.
+            If the loss became NaN or infinite; it is a `ValueError` too. With `early_stopping`, the
+            best parameters so far are restored instead, with a `ConvergenceWarning`.
         """
         return self._fit(X, y, sample_weight)
 
@@ -503,8 +510,8 @@ class _MLP(_Keywords):
                 self._take_steps(train, past, partial=partial)
         except DivergenceError as error:
             raise DivergenceError(
-                "Solver produced non-finite parameter weights. The input data may contain large "
-                f"values and need to be preprocessed. In xpnn's words: {error}"
+                f"{error}. Solver produced non-finite parameter weights. The input data may "
+                "contain large values and need to be preprocessed."
             ) from None
         self.model_, self.history_ = model, model.history
         self.n_layers_ = len(self.coefs_) + 1
@@ -519,7 +526,7 @@ class _MLP(_Keywords):
         rows, unseen = self._split(problem.y, train.seed)
         held = None if unseen is None else train.part(unseen)
         validation = None if held is None else (held.X, held.problem.y)
-        train = train.part(rows)
+        train = train if held is None else train.part(rows)
         weights, n = train.weights, train.X.shape[0]
         batch_size = self._batch_size(n)
         halts = self._halts(train, held, again=past is not None, partial=partial)
@@ -583,8 +590,8 @@ class _MLP(_Keywords):
     def _minimize(self, train: _Train) -> None:
         """Train by "lbfgs", from the parameters that the model has, if any."""
         for name in ("flood", "dropout", "batch_norm", "schedule", "reproducible"):
-            if getattr(self, name):
-                default = getattr(_Keywords, name)
+            default = getattr(_Keywords, name)
+            if getattr(self, name) != default:
                 raise ArgumentError(
                     f"{name} must be {default} for solver 'lbfgs', got {getattr(self, name)!r}"
                 )
@@ -708,7 +715,8 @@ class _MLP(_Keywords):
             if held is None:
                 return -train.loss(row)
             values = predict_proba(held.model, held.X)
-            return self._score(held.y, self._predicted(values), held.weights)
+            score: float = self._score(held.y, self._predicted(values), held.weights)
+            return score
 
         return _Halts(
             figure,
@@ -807,7 +815,9 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP, _OfClassifier):  # type: ign
 
     For two classes the network has one logistic output, for more a softmax over an output each, and
     for labels that don't exclude each other (`y` of shape (n, classes), 0 and 1) a logistic output
-    for each.
+    for each. If there is only one class, it is predicted.
+
+    The initial weights and biases are those of scikit-learn with the same seed.
 
     Parameters
     ----------
@@ -817,7 +827,11 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP, _OfClassifier):  # type: ign
         The activation of the hidden layers: any of xpnn's, with its parameters, such as
         "h_swish:n=6"; "logistic" is sigmoid.
     solver
-        "adam" or "sgd" (with `momentum`). There is no "lbfgs", and so no ``max_fun``.
+        "adam"; "sgd" (with `momentum`); or "lbfgs", SciPy's minimizer L-BFGS-B, which takes all
+        samples at once. As in scikit-learn, "lbfgs" has no mini-batches, no learning rate, no
+        `early_stopping` and no `partial_fit`. It refuses `flood`, `dropout`, `batch_norm` and
+        `schedule`, and also `reproducible`: the gradients could have the same bits everywhere, but
+        the minimizer's own arithmetic needn't.
     alpha
         L2 penalty ``alpha / 2 * sum(w²) / n`` of a mini-batch of n samples, over the matrices but
         not the biases, >= 0. The reported losses don't contain it. Here n is always the batch size,
@@ -834,18 +848,21 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP, _OfClassifier):  # type: ign
     power_t
         The exponent of "invscaling", >= 0.
     max_iter
-        The number of epochs, >= 1.
+        The largest number of epochs, or of iterations of "lbfgs", >= 1.
     shuffle
         Whether each epoch takes the samples in a new order.
     random_state
         An integer is the seed of `xpnn.fit`. A `RandomState`, or NumPy's global one if None, draws
         the seed.
     tol
-        The improvement that counts, >= 0: see `n_iter_no_change`.
+        The improvement that counts, >= 0: see `n_iter_no_change`. "lbfgs" stops where no element of
+        the gradient is larger.
     n_iter_no_change
         Training stops after more than this many epochs in a row in which the loss, or with
         `early_stopping` the validation score, wasn't better than the best one by `tol`; >= 1, or
         `numpy.inf` for never.
+    max_fun
+        The largest number of evaluations of the loss by "lbfgs", >= 1.
     verbose
         Whether to print a line per epoch.
     warm_start
@@ -870,7 +887,7 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP, _OfClassifier):  # type: ign
         What computes, see `xpnn.get_backend`. By default the library and the device of `X`, NumPy
         if `X` isn't an array.
     dtype
-        "float32" or "float64"; None for that of `X`, float64 for integers.
+        "float32" or "float64"; None for that of `X`, float64 for integers and for "lbfgs".
     reproducible
         Whether every backend gives the same bits.
     flood
@@ -882,6 +899,10 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP, _OfClassifier):  # type: ign
         Whether a `BatchNorm` follows each hidden `Dense` layer.
     schedule
         The schedule of the learning rate over `max_iter` epochs, by name: "cosine:final=0.01".
+    class_weight
+        The weights of the classes, which multiply those of their samples: a mapping from labels to
+        numbers, with 1 for labels that are missing; or "balanced" for ``n / (classes * count)``,
+        except in `partial_fit`. For multilabels, a list of mappings, one per label.
 
     Attributes
     ----------
@@ -893,17 +914,17 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP, _OfClassifier):  # type: ign
     history_
         The `xpnn.History` of all epochs so far, with row 0 for the untrained network.
     coefs_, intercepts_
-        The weight matrix and the biases of each layer, NumPy arrays.
+        The weight matrix and the biases of each layer, copies in NumPy arrays.
     n_iter_
-        The number of epochs of the last call.
+        The number of epochs, or of iterations of "lbfgs", of the last call.
     t_
-        The number of samples that training has seen.
+        The number of samples that training has seen; 0 with "lbfgs", as in scikit-learn.
     loss_curve_, loss_, best_loss_
-        The training loss of each epoch, the last one and the least one; `best_loss_` is None with
-        `early_stopping`.
+        The training loss of each epoch, or after each iteration of "lbfgs", the last one and the
+        least one; `best_loss_` is None with `early_stopping`.
     validation_scores_, best_validation_score_
-        With `early_stopping`, the accuracy of each epoch (for multilabels the share of right
-        outputs) and the largest one; else None.
+        With `early_stopping`, the score of the samples kept for validation after each epoch, as
+        `score` computes it, and the largest one; else None.
     n_layers_, n_outputs_
         The number of layers, counting the input, and the number of outputs.
     out_activation_
@@ -928,7 +949,7 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP, _OfClassifier):  # type: ign
     classes_: np.ndarray
     _multilabel: bool
 
-    @available_if(_has_steps)
+    @available_if(_has_steps)  # type: ignore[untyped-decorator]
     def partial_fit(
         self, X: Array, y: Array, sample_weight: Array | None = None, classes: Array | None = None
     ) -> Self:
@@ -940,6 +961,13 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP, _OfClassifier):  # type: ign
             As for `fit`. ``max_iter`` calls with the same samples give the bits of one `fit`.
         classes
             All labels, needed in the first call; `y` needn't contain each of them.
+
+        Raises
+        ------
+        ValueError
+            As by `fit`, and if `early_stopping` is True.
+        AttributeError
+            If `solver` is "lbfgs".
         """
         return self._fit(X, y, sample_weight, classes=classes, partial=True)
 
@@ -1036,27 +1064,26 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP, _OfClassifier):  # type: ign
 class MLPRegressor(_Scored, RegressorMixin, _MLP, _OfRegressor):  # type: ignore[misc]
     """Multi-layer perceptron for values, with scikit-learn's parameters and `xpnn.fit`.
 
-    The loss is half the mean squared error.
-
     Parameters
     ----------
+    loss
+        "squared_error", half the squared error; "poisson", half the Poisson deviance, for `y` >= 0,
+        with the exponential function after the last layer; or another loss for values of
+        `xpnn.losses` by name, with its parameters.
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, …
-        All as for `MLPClassifier`, except:
+        All as for `MLPClassifier`, which also has `class_weight`, except:
     flood
-        The level b of `Flooding` around the mean squared error, without the half.
+        The level b of `Flooding` around the loss in `xpnn.losses`: the mean squared error, without
+        the half.
 
     Attributes
     ----------
     model_, history_, …
         All as for `MLPClassifier`, which also has `classes_`, except:
     history_
-        Its losses are mean squared errors, without the half.
-    validation_scores_, best_validation_score_
-        With `early_stopping`, ``1 - test_loss / variance`` of each epoch, that is R², for several
-        outputs weighted by their variances, and the largest one. With `flood`, the loss is the
-        flooded one.
+        Its losses are those in `xpnn.losses`: mean squared errors, without the half.
     out_activation_
-        "identity".
+        "identity", or "exp" for "poisson".
 
     Examples
     --------
@@ -1065,12 +1092,12 @@ class MLPRegressor(_Scored, RegressorMixin, _MLP, _OfRegressor):  # type: ignore
     >>> from sklearn.preprocessing import StandardScaler
     >>> from xpnn.estimators import MLPRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> network = MLPRegressor((50,), learning_rate_init=0.01, random_state=1)
+    >>> network = MLPRegressor(hidden_layer_sizes=50, learning_rate_init=0.01, random_state=1)
     >>> make_pipeline(StandardScaler(), network).fit(X, y).predict(X[:3]).shape
     (3,)
     """
 
-    @available_if(_has_steps)
+    @available_if(_has_steps)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Array, y: Array, sample_weight: Array | None = None) -> Self:
         """Train for one more epoch, starting where the last call ended; see `fit`."""
         return self._fit(X, y, sample_weight, partial=True)

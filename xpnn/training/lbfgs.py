@@ -11,7 +11,6 @@ import numpy as np
 
 from xpnn._core.tree import Tree
 from xpnn.backends import Backend
-from xpnn.errors import ArgumentError
 from xpnn.losses import Loss
 from xpnn.model import Sequential
 from xpnn.training.history import UNKNOWN, Epoch, Figures, History
@@ -67,7 +66,7 @@ class LBFGS:
         Parameters
         ----------
         model, train, loss, seed, backend, labels, sample_weight
-            As for `xpnn.fit`.
+            As for `xpnn.fit`. No layer may compute something else in training.
         told
             Called with the row of each iteration.
 
@@ -82,7 +81,7 @@ class LBFGS:
         Raises
         ------
         ArgumentError, DataError
-            As by `xpnn.fit`; and if a layer computes something else in training.
+            As by `xpnn.fit`.
         DivergenceError
             If the loss became NaN or infinite; the model's parameters are then as before.
         """
@@ -94,12 +93,6 @@ class LBFGS:
             sample_weight=sample_weight, class_weight=None,
         )  # fmt: skip
         n, inputs = samples.train.x.shape
-        for layer, width in model.widths(inputs):
-            if layer.draws or layer.buffers(width):
-                raise ArgumentError(
-                    "layers must compute the same in training and afterwards for L-BFGS, "
-                    f"got {layer!r}"
-                )
         plan, method = Plan(self.max_iter, n, seed, shuffle=False), Method(loss, self)  # type: ignore[arg-type]
         history = History(run_settings(plan, method, samples, backend))
         begun = time.perf_counter()
@@ -107,7 +100,8 @@ class LBFGS:
         def note(vector: np.ndarray) -> None:
             nonlocal begun
             # the minimizer has just evaluated these parameters
-            row = Epoch(len(history), *objective.figures, *UNKNOWN, time.perf_counter() - begun)
+            accuracy, mean = objective.figures
+            row = Epoch(len(history), accuracy, mean, *UNKNOWN, time.perf_counter() - begun)
             begun = time.perf_counter()
             history.append(row)
             if row.epoch:
@@ -163,7 +157,6 @@ class _Objective:
         self.decayed = np.concatenate(sizes)
         self.ends = np.cumsum([size.size for size in sizes])
         self.figures = UNKNOWN
-        self.evaluations = 0
 
     def _leaves(self, tree: list[dict[str, Any]]) -> list[Any]:
         """Return the leaves in the order of `shapes`: JAX returns dictionaries sorted by key."""
@@ -189,20 +182,20 @@ class _Objective:
 
     def __call__(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
         backend, method, n = self.backend, self.method, len(self.data)
-        figures = Figures(self.loss, self.evaluations, training=False)
+        figures = Figures(self.loss, 0, training=False)
         carry: Any = (
             self.unpacked(vector),
             self.model.buffers,
             self.unpacked(np.zeros_like(vector)),
         )
-        for x, y, order, weights in self.data.chunks(_ROWS):
+        size = min(_ROWS, self.data.capacity)
+        for x, y, order, weights in self.data.chunks(size):
             context = Context(x, y, () if weights is None else weights)
-            rows = list(map(backend.asarray, mini_batches(order, _ROWS, 1)))
+            rows = list(map(backend.asarray, mini_batches(order, size, 1)))
             carry, sums = backend.sweep(self.fold, carry, rows, context, lambda count: None)
             columns = zip(*sums, strict=True)
             figures.add(*(map(backend.to_numpy, column) for column in columns))
         self.figures = figures.evaluation(n)
-        self.evaluations += 1
         gradient = method.scale / n * self.packed(carry[2])
         decayed = np.where(self.decayed, method.decay * vector, 0.0)
         penalty = 0.5 * float(decayed @ vector)
