@@ -130,8 +130,9 @@ def test_the_steps_are_those_of_scikit_learn(problem, options, more):
     for own, given in zip(
         ours.coefs_ + ours.intercepts_, other.coefs_ + other.intercepts_, strict=True
     ):
-        # 30 steps, each of which adds rounding errors of 1e-16 and passes on those before
-        np.testing.assert_allclose(own, given, rtol=0, atol=1e-11)
+        # 30 steps, each of which adds rounding errors of 1e-16 and passes on those before; Adam
+        # divides them by gradients, of which some are 1e-3 of the others
+        np.testing.assert_allclose(own, given, rtol=0, atol=1e-10)
     if not options["alpha"]:
         np.testing.assert_allclose(ours.loss_curve_, other.loss_curve_, rtol=1e-11)
         assert ours.best_loss_ == min(ours.loss_curve_)
@@ -203,7 +204,7 @@ def test_lbfgs_on_every_backend(library, wider):
 def test_lbfgs_says_what_happened(capsys):
     kind, _, x, y = PROBLEMS["value"]
     x = x.astype("float32")
-    options = {**LBFGS, "alpha": 1.0, "max_iter": 500, "tol": 0.01}
+    options = {**LBFGS, "alpha": 1.0, "max_iter": 500, "tol": 0.1}
     network = kind(**options, verbose=True).fit(x, y)
     # the line search needs float64
     assert network.coefs_[0].dtype == "float64"

@@ -246,8 +246,10 @@ class _Continuation(Callback):
             self._run.stop("one epoch was asked for")
 
     def on_end(self) -> None:
-        # the model may have the parameters of the best epoch
-        self.past = taken(self._run, of_the_model=True)
+        # the model may have the parameters of the best epoch; there is no row if its evaluation
+        # before the first epoch diverged
+        if len(self._run.history):
+            self.past = taken(self._run, of_the_model=True)
 
 
 class _Problem(NamedTuple):
