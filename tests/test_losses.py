@@ -252,6 +252,7 @@ def test_autograd_agrees(case, level, compute, dtype):
         cross_entropy: functional.cross_entropy,
         squared_error: functional.mse_loss,
         binary_cross_entropy: functional.binary_cross_entropy_with_logits,
+        poisson: functional.poisson_nll_loss,
     }[case.formula]
     u, t = (torch.tensor(x.astype(dtype).astype("float64")) for x in (case.outputs, case.dense()))
     value = formula(u.requires_grad_(), t)
