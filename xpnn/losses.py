@@ -239,7 +239,7 @@ class _Softmax:
             )
 
 
-class _Sigmoid(Loss):
+class _Sigmoid:
     """The predictions of a loss whose outputs are logits, each of a yes-or-no question."""
 
     def predict(self, outputs: Array, *, xp: Any) -> Array:
@@ -247,7 +247,7 @@ class _Sigmoid(Loss):
 
     def hits(self, outputs: Array, targets: Array, *, xp: Any) -> Array:
         if is_labels(targets, xp=xp):
-            return super().hits(outputs, targets, xp=xp)
+            return xp.astype(labels(outputs, xp=xp) == targets, outputs.dtype)
         right = (outputs > 0) == (encode(outputs, targets, xp) > 0.5)
         return xp.sum(xp.astype(right, outputs.dtype), axis=1) / outputs.shape[1]
 
@@ -319,7 +319,7 @@ class MeanSquaredError(Loss):
 
 
 @dataclass(frozen=True, repr=False)
-class BinaryCrossEntropy(_LabelSmoothing, _Sigmoid):
+class BinaryCrossEntropy(_LabelSmoothing, _Sigmoid, Loss):
     """Binary cross entropy from logits: ``log(1 + exp(u)) - t u``, mean over samples and outputs.
 
     The gradient is ``(sigmoid(u) - t) / (n k)``. A single output, with labels 0 and 1, is for two
@@ -579,7 +579,7 @@ def _share(name: str, value: Any) -> float | None:
 
 
 @dataclass(frozen=True)
-class BinaryFocal(_Sigmoid):
+class BinaryFocal(_Sigmoid, Loss):
     """Focal loss (Lin et al. 2017) for yes-or-no questions, mean over samples and outputs.
 
     It is ``-alpha t (1 - p)^gamma log(p) - (1 - alpha) (1 - t) p^gamma log(1 - p)`` with
