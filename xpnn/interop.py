@@ -325,7 +325,9 @@ def from_sklearn(
     labels = None
     # as many logistic outputs as classes are multilabels
     if "MLPClassifier" in kinds and not (kind == "logistic" and outputs > 1):
-        labels = check_labels(np.asarray(estimator.classes_))
+        classes = np.asarray(estimator.classes_)
+        # scikit-learn takes floats for classes if they are whole numbers
+        labels = check_labels(classes.astype(np.int64) if classes.dtype.kind == "f" else classes)
     task = _task(_SKLEARN_LOSSES[kind](), outputs, labels)
     names = getattr(estimator, "feature_names_in_", None)
     model = Sequential(*layers)

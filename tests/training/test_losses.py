@@ -18,12 +18,12 @@ def model_of(outputs, width=6):
     return xpnn.Sequential(xpnn.Dense(width), xpnn.Activation("tanh"), xpnn.Dense(outputs))
 
 
-def constant(loss, y, epochs=400, **options):
+def constant(loss, y, epochs=2000, **options):
     """Return the outputs of a network that knows nothing of its samples, after training."""
     model = xpnn.Sequential(xpnn.Dense(loss.outputs_per_target))
     x, n = np.zeros((len(y), 1)), len(y)
     schedule = xpnn.schedules.Cosine()
-    xpnn.fit(model, (x, y), loss=loss, optimizer=xpnn.Adam(0.05), schedule=schedule, epochs=epochs,
+    xpnn.fit(model, (x, y), loss=loss, optimizer=xpnn.Adam(0.02), schedule=schedule, epochs=epochs,
              batch_size=n, seed=1, dtype="float64", **options)  # fmt: skip
     return xpnn.predict(model, x[:1])[0]
 
@@ -71,17 +71,17 @@ def run_of(name, levels=(0.25, 0.75)):
     return loss, y, 3 if classes else loss.outputs_per_target
 
 
-@pytest.mark.parametrize("flooded", [False, True])
+@pytest.mark.parametrize("library", ["torch", "jax", "strict", "cupy"])
 @pytest.mark.parametrize("name", shipped(LOSSES))
-def test_reproducible_runs_have_the_same_bits_everywhere(name, flooded, library):
+def test_reproducible_runs_have_the_same_bits_everywhere(name, library):
     loss, y, outputs = run_of(name)
-    loss = xpnn.Flooding(loss, 0.6) if flooded else loss
+    loss = xpnn.Flooding(loss, 0.6)
 
     def bits(backend):
         model = model_of(outputs)
         history = xpnn.fit(
             model, (X, y), validation=(X[:9], y[:9]), loss=loss, sample_weight=1.0 + (y > 1),
-            epochs=3, batch_size=16, seed=2, backend=backend,
+            epochs=2, batch_size=25, seed=2, backend=backend,
         )  # fmt: skip
         return model.sha256(), [row[:-1] for row in history]
 
