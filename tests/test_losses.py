@@ -10,7 +10,18 @@ import pytest
 from array_api_compat import device
 
 import xpnn
-from xpnn import BinaryCrossEntropy, CrossEntropy, Flooding, MeanSquaredError
+from xpnn import (
+    BinaryCrossEntropy,
+    BinaryFocal,
+    CrossEntropy,
+    Flooding,
+    Focal,
+    Huber,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    Poisson,
+    Quantile,
+)
 from xpnn.errors import ArgumentError
 from xpnn.losses import LOSSES, labels
 
@@ -39,6 +50,65 @@ def binary_cross_entropy(u, t):
     return [x / len(u) for a, b in zip(u, t, strict=True) for x in (mp.log1p(mp.exp(a)), -b * a)]
 
 
+def absolute_error(u, t):
+    return [abs(a - b) / len(u) for a, b in zip(u, t, strict=True)]
+
+
+def huber(u, t, delta=1):
+    d = [abs(a - b) for a, b in zip(u, t, strict=True)]
+    return [(x * x / 2 if x <= delta else delta * (x - delta / 2)) / len(u) for x in d]
+
+
+def narrow_huber(u, t):
+    return huber(u, t, mp.mpf("0.25"))
+
+
+def poisson(u, t):
+    return [x / len(u) for a, b in zip(u, t, strict=True) for x in (mp.exp(a), -b * a)]
+
+
+def pinball(u, t, levels=(0.5,)):
+    q = np.repeat(levels, len(u) // len(levels))
+    return [
+        max(mp.mpf(level) * (b - a), (1 - mp.mpf(level)) * (a - b)) / len(u)
+        for level, a, b in zip(q, u, t, strict=True)
+    ]
+
+
+def pinballs(u, t):
+    return pinball(u, t, (0.125, 0.75))
+
+
+def focal(u, t, gamma=2, alpha=(1, 1, 1, 1)):
+    total = mp.log(sum(map(mp.exp, u)))
+    rows = zip(u, t, alpha, strict=True)
+    return [
+        x
+        for a, b, c in rows
+        for weight in [b * c * (1 - mp.exp(a - total)) ** gamma]
+        for x in (weight * (total - max(u)), weight * (max(u) - a))
+    ]
+
+
+def weighted_focal(u, t):
+    return focal(u, t, mp.mpf("0.5"), (0.5, 2, 0, 1))
+
+
+def binary_focal(u, t, gamma=2, yes=1, no=1):
+    p = [1 / (1 + mp.exp(-a)) for a in u]
+    return [
+        x / len(u)
+        for a, b in zip(p, t, strict=True)
+        for x in (
+            -yes * b * (1 - a) ** gamma * mp.log(a), -no * (1 - b) * a**gamma * mp.log(1 - a)
+        )
+    ]  # fmt: skip
+
+
+def weighted_binary_focal(u, t):
+    return binary_focal(u, t, mp.mpf("1.5"), mp.mpf("0.25"), mp.mpf("0.75"))
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """A loss on a mini-batch, and its formula."""
@@ -55,9 +125,10 @@ class Case:
     def dense(self):
         """Return the targets in the shape of the outputs."""
         n, k = self.outputs.shape
-        if self.targets.ndim == 1 and k > 1:
+        if self.targets.dtype.kind == "i" and k > 1:
             return np.eye(k)[self.targets]
-        return self.targets.reshape(n, k).astype(np.float64)
+        targets = self.targets.reshape(n, k // self.loss.outputs_per_target)
+        return np.tile(targets, self.loss.outputs_per_target).astype(np.float64)
 
     def rows(self, count):
         return replace(self, outputs=self.outputs[:count], targets=self.targets[:count])
@@ -77,6 +148,27 @@ CASES = [
     ),
     Case("binary-soft", BinaryCrossEntropy(), binary_cross_entropy, OUTPUTS, VALUES / 2),
     Case("binary-labels", BinaryCrossEntropy(), binary_cross_entropy, OUTPUTS, LABELS),
+    Case("absolute_error-values", MeanAbsoluteError(), absolute_error, OUTPUTS, VALUES),
+    Case("absolute_error-one", MeanAbsoluteError(), absolute_error, OUTPUTS[:, :1], VALUES[:, 0]),
+    Case("absolute_error-labels", MeanAbsoluteError(), absolute_error, OUTPUTS, LABELS),
+    Case("huber-values", Huber(), huber, OUTPUTS, VALUES),
+    Case("huber-near", Huber(), huber, OUTPUTS / 8, VALUES / 8),
+    Case("huber-narrow", Huber(delta=0.25), narrow_huber, OUTPUTS / 8, VALUES / 8),
+    Case("poisson-values", Poisson(), poisson, OUTPUTS, VALUES),
+    Case("poisson-one", Poisson(), poisson, OUTPUTS[:, :1], VALUES[:, 0]),
+    Case("quantile-one", Quantile(), pinball, OUTPUTS[:, :1], VALUES[:, 0]),
+    Case("quantile-values", Quantile(), pinball, OUTPUTS, VALUES),
+    Case("quantile-levels", Quantile((0.125, 0.75)), pinballs, OUTPUTS[:, :2], VALUES[:, 0]),
+    Case("quantile-columns", Quantile((0.125, 0.75)), pinballs, OUTPUTS, VALUES[:, :2]),
+    Case("focal-labels", Focal(), focal, OUTPUTS, LABELS),
+    Case("focal-soft", Focal(), focal, OUTPUTS, PROBABILITIES),
+    Case("focal-alpha", Focal(0.5, (0.5, 2, 0, 1)), weighted_focal, OUTPUTS, LABELS),
+    Case("focal-of-0", Focal(0), cross_entropy, OUTPUTS, PROBABILITIES),
+    Case("binary_focal-one", BinaryFocal(), binary_focal, OUTPUTS[:, :1], BITS),
+    Case("binary_focal-several", BinaryFocal(), binary_focal, OUTPUTS, ONE_HOT),
+    Case("binary_focal-soft", BinaryFocal(), binary_focal, OUTPUTS, VALUES / 2),
+    Case("binary_focal-alpha", BinaryFocal(1.5, 0.25), weighted_binary_focal, OUTPUTS, LABELS),
+    Case("binary_focal-of-0", BinaryFocal(0), binary_cross_entropy, OUTPUTS, ONE_HOT),
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
@@ -107,6 +199,17 @@ class Oracle:
             cross_entropy: k * np.abs(targets).sum(axis=1),
             squared_error: 2 * (np.abs(outputs) + np.abs(targets)),
             binary_cross_entropy: np.ones(1),
+            absolute_error: np.ones(1),
+            huber: np.abs(outputs) + np.abs(targets),
+            narrow_huber: np.abs(outputs) + np.abs(targets),
+            poisson: np.exp(outputs) + targets,
+            pinball: np.ones(1),
+            pinballs: np.ones(1),
+            # (1 + gamma) k alpha, where a cross entropy has k
+            focal: 3 * k * np.abs(targets).sum(axis=1),
+            weighted_focal: 1.5 * k * 2 * np.abs(targets).sum(axis=1),
+            binary_focal: 3 * np.ones(1),
+            weighted_binary_focal: 2.5 * np.ones(1),
         }[case.formula].max(initial=0)
         self.gradient_error = eps * largest / max(n * k, 1)
 
@@ -235,6 +338,25 @@ def test_flooding_goes_by_the_loss_it_wraps(assert_gradient):
     assert_gradient(flood(case, 1.5)[0], case)
 
 
+def torch_pinball(u, t, levels):
+    columns = u.shape[1] // len(levels)
+    q = np.repeat(levels, columns)
+    d = u - t
+    above = d.new_tensor(1 - q) * d.clamp(min=0)
+    return (above - d.new_tensor(q) * d.clamp(max=0)).mean()
+
+
+def torch_focal(u, t, gamma, alpha):
+    log = u.log_softmax(dim=1)
+    return -(u.new_tensor(alpha) * t * (1 - log.exp()) ** gamma * log).sum(dim=1).mean()
+
+
+def torch_binary_focal(u, t, gamma, yes, no):
+    p = u.sigmoid()
+    right = yes * t * (1 - p) ** gamma * p.log()
+    return -(right + no * (1 - t) * p**gamma * (-u).sigmoid().log()).mean()
+
+
 @every_case
 @pytest.mark.parametrize("level", [None, 0.5, 1.5])
 def test_autograd_agrees(case, level, compute, dtype):
@@ -244,6 +366,16 @@ def test_autograd_agrees(case, level, compute, dtype):
         cross_entropy: functional.cross_entropy,
         squared_error: functional.mse_loss,
         binary_cross_entropy: functional.binary_cross_entropy_with_logits,
+        absolute_error: functional.l1_loss,
+        huber: functional.huber_loss,
+        narrow_huber: functools.partial(functional.huber_loss, delta=0.25),
+        poisson: functional.poisson_nll_loss,
+        pinball: functools.partial(torch_pinball, levels=(0.5,)),
+        pinballs: functools.partial(torch_pinball, levels=(0.125, 0.75)),
+        focal: functools.partial(torch_focal, gamma=2, alpha=(1, 1, 1, 1)),
+        weighted_focal: functools.partial(torch_focal, gamma=0.5, alpha=(0.5, 2, 0, 1)),
+        binary_focal: functools.partial(torch_binary_focal, gamma=2, yes=1, no=1),
+        weighted_binary_focal: functools.partial(torch_binary_focal, gamma=1.5, yes=0.25, no=0.75),
     }[case.formula]
     u, t = (torch.tensor(x.astype(dtype).astype("float64")) for x in (case.outputs, case.dense()))
     value = formula(u.requires_grad_(), t)
@@ -273,6 +405,15 @@ LARGE = {"1e4": lambda dtype: 1e4, "half of the largest": lambda dtype: np.finfo
         (BinaryCrossEntropy(), [[-1]], [0], 0, [[0]]),
         (BinaryCrossEntropy(), [[-1]], [1], 1, [[-1]]),
         (BinaryCrossEntropy(), [[1, -1, 1, -1]], [[0.0, 1, 1, 0]], 0.5, [[0.25, -0.25, 0, 0]]),
+        (Focal(), [[1, -1, 0, 0]], [0], 0, [[0, 0, 0, 0]]),
+        (Focal(0.5), [[1, -1, 0, 0]], [0], 0, [[0, 0, 0, 0]]),
+        (Focal(), [[1, -1, 0, 0]], [1], 2, [[1, -1, 0, 0]]),
+        (BinaryFocal(), [[1]], [1], 0, [[0]]),
+        (BinaryFocal(2.5), [[-1]], [0], 0, [[0]]),
+        (BinaryFocal(0.5), [[1]], [0], 1, [[1]]),
+        (BinaryFocal(), [[-1]], [1], 1, [[-1]]),
+        (MeanAbsoluteError(), [[1], [-1]], [0, 0], 1, [[0.5], [-0.5]]),
+        (Quantile((0.25, 0.5)), [[-1, 1]], [0], 0.375, [[-0.125, 0.25]]),
         (Flooding(CrossEntropy(), b=0.5), [[1, -1, 0, 0]], [0], None, [[0, 0, 0, 0]]),
         (Flooding(CrossEntropy(), b=0.5), [[1, -1, 0, 0]], [1], 2, [[1, -1, 0, 0]]),
     ],
@@ -323,6 +464,11 @@ def test_integers_of_any_width_are_labels(case, width, compute, backend, array):
         (MeanSquaredError(), [[1, 2], [3, 0], [0, 0]], [1, 1, 0], [1, 0, 1]),
         (MeanSquaredError(), [[1], [3], [0]], [0.5, 3, 0], None),
         (MeanSquaredError(), [[1, 2], [3, 0], [0, 0]], [[1.0, 2], [3, 0], [0, 0]], None),
+        (Focal(), [[1, 2], [3, 0], [0, 0]], [[0.0, 1], [0.3, 0.7], [1, 0]], [1, 0, 1]),
+        (BinaryFocal(), [[2], [-1], [0]], [1, 1, 0], [1, 0, 1]),
+        (BinaryFocal(), [[1, -1], [0.25, 1], [-1, 2]], [[1, 0], [0, 1], [1, 0]], [1, 0.5, 0]),
+        (Huber(), [[1, 2], [3, 0], [0, 0]], [1, 1, 0], [1, 0, 1]),
+        (Quantile((0.1, 0.9)), [[1, 2], [3, 0], [0, 0]], [0.5, 3, 0], None),
     ],
 )
 def test_hits(loss, u, t, hits, flooded, backend, array):
@@ -343,6 +489,9 @@ def test_predictions(flooded, backend, array):
         (CrossEntropy(), [[0.5, 0.5], [0, 1]]),
         (BinaryCrossEntropy(), [[0.5, 0.5], [0, 1]]),
         (MeanSquaredError(), [[0, 0], [-800, 800]]),
+        (Focal(), [[0.5, 0.5], [0, 1]]),
+        (BinaryFocal(), [[0.5, 0.5], [0, 1]]),
+        (Quantile((0.1, 0.9)), [[0, 0], [-800, 800]]),
     ]:
         loss = Flooding(loss, b=0.1) if flooded else loss
         assert backend.to_numpy(loss.predict(u, xp=backend.xp)).tolist() == expected
@@ -385,7 +534,7 @@ def test_value_of_a_mean_on_the_host():
 
 def test_every_loss_is_a_case():
     assert set(LOSSES) == {case.loss.name for case in CASES}
-    assert all(LOSSES[case.loss.name]() == case.loss for case in CASES)
+    assert {case.loss.name for case in CASES if LOSSES[case.loss.name]() == case.loss} == {*LOSSES}
 
 
 @pytest.mark.parametrize(
@@ -398,6 +547,17 @@ def test_every_loss_is_a_case():
         (lambda: Flooding(CrossEntropy(), b="deep"), r"b must be .* got 'deep'"),
         (lambda: CrossEntropy().check(1), r"'cross_entropy' needs .* 2 or more outputs, got 1"),
         (lambda: Flooding(CrossEntropy()).check(1), r"take 'binary_cross_entropy'"),
+        (lambda: Focal().check(1), r"'focal' needs .* got 1; for one output take 'binary_focal'"),
+        (lambda: Focal(gamma=-1), r"gamma must be a finite number >= 0, got -1"),
+        (lambda: Focal(alpha=0.25).check(3), r"alpha must have .* of the 3 outputs, got \(0.25,\)"),
+        (lambda: Focal(alpha="1,x"), r"alpha must be .* for each class, such as .*, got 'x'"),
+        (lambda: Focal(alpha=[]), r"alpha must be .* for each class, .*, got none"),
+        (lambda: BinaryFocal(alpha=1), r"alpha must be a number > 0 and < 1, got 1"),
+        (lambda: Huber(delta=0), r"delta must be a finite number > 0, got 0"),
+        (lambda: Quantile(1.0), r"levels must be increasing numbers > 0 and < 1, got 1.0"),
+        (lambda: Quantile((0.5, 0.1)), r"levels must be increasing .*, got \(0.5, 0.1\)"),
+        (lambda: Quantile("0.5,0.5"), r"levels must be increasing .*, got '0.5,0.5'"),
+        (lambda: Quantile((0.1, 0.9)).check(3), r"'quantile' needs .* 2 outputs .* got 3 outputs"),
         (lambda: LOSSES["cross_entrpy"], r"unknown loss 'cross_entrpy'; did you mean 'cross_ent"),
     ],
 )
@@ -407,12 +567,60 @@ def test_mistakes(make, message):
 
 
 def test_any_number_of_outputs_fits_the_other_losses():
-    for loss in (BinaryCrossEntropy(), MeanSquaredError(), Flooding(MeanSquaredError())):
+    others = {*LOSSES.values()} - {CrossEntropy, Focal}
+    for loss in (*(cls() for cls in others), Flooding(MeanSquaredError())):
         loss.check(1)
         loss.check(7)
     CrossEntropy().check(2)
+    Focal(alpha=(1, 2)).check(2)
+    Flooding(Quantile((0.1, 0.5, 0.9))).check(6)
 
 
 def test_a_confident_right_answer_keeps_its_digits(compute, dtype):
     value, _ = compute(BinaryCrossEntropy(), [[20.0]], np.array([1]))
     np.testing.assert_allclose(value, np.log1p(np.exp(-20)), rtol=9 * np.finfo(dtype).eps, atol=0)
+
+
+@pytest.mark.parametrize("loss", [MeanAbsoluteError(), Quantile(0.25), Quantile((0.25, 0.75))])
+def test_a_target_that_is_met_has_no_gradient(loss, compute):
+    """It is between the slopes on both sides, and 0 leaves the output where it is best."""
+    u = np.full((1, loss.outputs_per_target), 3.0)
+    value, gradient = compute(loss, u, np.array([3.0]))
+    assert (value, gradient.tolist()) == (0, np.zeros_like(u).tolist())
+
+
+def test_names_of_losses():
+    assert (LOSSES["mae"], LOSSES.make("mse")) == (MeanAbsoluteError, MeanSquaredError())
+    assert "mae" not in list(LOSSES)
+    assert LOSSES.make("quantile:levels=0.1,0.5,0.9") == Quantile((0.1, 0.5, 0.9))
+    assert LOSSES.make("quantile:levels=0.9") == Quantile(0.9)
+    assert LOSSES.make("focal:gamma=1,alpha=0.25,0.75") == Focal(1, [0.25, 0.75])
+    assert LOSSES.make("binary_focal:alpha=0.25") == BinaryFocal(2.0, 0.25)
+
+
+def test_names_of_what_is_predicted():
+    assert Poisson().columns(1) == ["prediction"]
+    assert Flooding(Huber()).columns(2) == ["prediction1", "prediction2"]
+    assert Quantile(0.9).columns(1) == ["prediction"]
+    names = ["prediction1_0.1", "prediction2_0.1", "prediction1_0.9", "prediction2_0.9"]
+    assert Flooding(Quantile((0.1, 0.9))).columns(4) == names
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_scikit_learn_has_the_same_figures(seed):
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.RandomState(seed)
+    u, t = rng.standard_normal((50, 1)), rng.poisson(2.0, 50).astype(float)
+    found = {
+        "absolute": (MeanAbsoluteError(), metrics.mean_absolute_error(t, u)),
+        "pinball": (Quantile(0.3), metrics.mean_pinball_loss(t, u, alpha=0.3)),
+        # half the deviance has t log t - t more
+        "poisson": (
+            Poisson(),
+            metrics.mean_poisson_deviance(t, np.exp(u)) / 2
+            - np.mean(t * np.log(np.maximum(t, 1)) - t),
+        ),
+    }
+    for loss, expected in found.values():
+        # 50 terms below 20
+        np.testing.assert_allclose(loss(u, t)[0], expected, rtol=0, atol=1000 * 2.0**-52)

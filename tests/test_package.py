@@ -37,8 +37,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # modules that users import by name
 PUBLIC = {
     "activations", "backends", "callbacks", "datasets", "errors", "estimators", "initializers",
-    "layers", "losses", "metrics", "normalizers", "optimizers", "schedules", "study", "testing",
-    "verification",
+    "interop", "layers", "losses", "metrics", "normalizers", "optimizers", "schedules", "study",
+    "testing", "verification",
 }  # fmt: skip
 
 
@@ -263,7 +263,11 @@ PARTS = {
         set(shipped(ACTIVATIONS)),
         "identity relu relu6 leaky_relu elu sigmoid tanh softplus gelu swish mish h_swish tanhexp",
     ),
-    "losses": (set(shipped(LOSSES)), "cross_entropy mean_squared_error binary_cross_entropy"),
+    "losses": (
+        set(shipped(LOSSES)),
+        "cross_entropy mean_squared_error binary_cross_entropy mean_absolute_error huber poisson "
+        "quantile focal binary_focal",
+    ),
     "optimizers": (
         set(shipped(OPTIMIZERS)),
         "sgd momentum nesterov adagrad rmsprop adam adamw",

@@ -53,8 +53,21 @@ if TYPE_CHECKING:
     )
     from xpnn.export.onnx import export_onnx
     from xpnn.inference import evaluate, predict, predict_proba
+    from xpnn.interop import from_sklearn, from_torch, to_torch
     from xpnn.layers import Activation, BatchNorm, Dense, Dropout, Layer
-    from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Flooding, Loss, MeanSquaredError
+    from xpnn.losses import (
+        BinaryCrossEntropy,
+        BinaryFocal,
+        CrossEntropy,
+        Flooding,
+        Focal,
+        Huber,
+        Loss,
+        MeanAbsoluteError,
+        MeanSquaredError,
+        Poisson,
+        Quantile,
+    )
     from xpnn.model import Sequential
     from xpnn.normalizers import MinMaxScaler, Normalizer, StandardScaler
     from xpnn.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
@@ -81,6 +94,7 @@ __all__ = [
     "BackendError",
     "BatchNorm",
     "BinaryCrossEntropy",
+    "BinaryFocal",
     "CSVLogger",
     "Callback",
     "Checkpoint",
@@ -93,15 +107,20 @@ __all__ = [
     "EarlyStopping",
     "Epoch",
     "Flooding",
+    "Focal",
     "History",
+    "Huber",
     "Layer",
     "Loss",
+    "MeanAbsoluteError",
     "MeanSquaredError",
     "MinMaxScaler",
     "Momentum",
     "Nesterov",
     "Normalizer",
     "Optimizer",
+    "Poisson",
+    "Quantile",
     "RMSprop",
     "Run",
     "Sequential",
@@ -118,6 +137,8 @@ __all__ = [
     "evaluate",
     "export_onnx",
     "fit",
+    "from_sklearn",
+    "from_torch",
     "get_backend",
     "initializers",
     "layers",
@@ -139,6 +160,7 @@ __all__ = [
     "schedules",
     "study",
     "testing",
+    "to_torch",
     "verification",
 ]
 
@@ -151,7 +173,9 @@ _MODULES = {
     "export.onnx": "export_onnx",
     "inference": "evaluate predict predict_proba",
     "layers": "Activation BatchNorm Dense Dropout Layer",
-    "losses": "BinaryCrossEntropy CrossEntropy Flooding Loss MeanSquaredError",
+    "interop": "from_sklearn from_torch to_torch",
+    "losses": "BinaryCrossEntropy BinaryFocal CrossEntropy Flooding Focal Huber Loss "
+    "MeanAbsoluteError MeanSquaredError Poisson Quantile",
     "model": "Sequential",
     "normalizers": "MinMaxScaler Normalizer StandardScaler",
     "optimizers": "SGD AdaGrad Adam AdamW Momentum Nesterov Optimizer RMSprop",

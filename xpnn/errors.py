@@ -75,7 +75,7 @@ class BackendError(XpnnError, RuntimeError):
     """A backend isn't installed, or has no such device."""
 
 
-class DivergenceError(XpnnError, ArithmeticError):
+class DivergenceError(XpnnError, ArithmeticError, ValueError):
     """The loss became NaN or infinite during training."""
 
 

@@ -1,7 +1,9 @@
 """scikit-learn estimators, trained by `xpnn.fit`: `MLPClassifier` and `MLPRegressor`.
 
 The package doesn't import this module, which needs scikit-learn: ``from xpnn.estimators import
-MLPClassifier``. A parameter has the same meaning as in scikit-learn's estimator of the same name.
+MLPClassifier``. Parameters, attributes and methods have the names, the order and the meaning that
+they have in scikit-learn's estimators of the same names; our own parameters come after them.
+scikit-learn's own tests are run on them in tests/test_scikit_learns_tests.py.
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from xpnn._core.mapped import SparseRows
 from xpnn.backends import Backend, backend_of, get_backend, to_numpy
 from xpnn.datasets.labels import as_labels
 from xpnn.errors import (
     ArgumentError,
     DataError,
+    DivergenceError,
     fraction,
     integer,
     nonnegative,
@@ -28,6 +32,7 @@ from xpnn.errors import (
 )
 from xpnn.inference import class_probabilities, outputs_of, predict_proba
 from xpnn.layers import Dense
+from xpnn.losses import LOSSES
 from xpnn.model import Sequential
 from xpnn.optimizers import SGD, Adam, Momentum, Nesterov, Optimizer
 from xpnn.schedules import Schedule, power
@@ -36,6 +41,7 @@ from xpnn.training import fit
 from xpnn.training.callback import Callback
 from xpnn.training.checkpoint import SavedRun, taken
 from xpnn.training.history import Epoch, History
+from xpnn.training.lbfgs import LBFGS
 from xpnn.training.run import Run
 
 __all__ = [
@@ -46,8 +52,11 @@ __all__ = [
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
     from sklearn.exceptions import ConvergenceWarning
+    from sklearn.metrics import accuracy_score, r2_score
     from sklearn.model_selection import train_test_split
     from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
+    from sklearn.utils.class_weight import compute_sample_weight
+    from sklearn.utils.metaestimators import available_if
     from sklearn.utils.multiclass import check_classification_targets, type_of_target
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as error:
@@ -59,6 +68,27 @@ Array = Any
 
 # an adaptive learning rate is divided by 5 as long as it is above 1e-6
 _FALL, _LEAST_RATE = 5.0, 1e-6
+
+# what a loss makes of the outputs, in scikit-learn's words
+_OUTPUTS = {"binary_cross_entropy": "logistic", "cross_entropy": "softmax", "poisson": "exp"}
+
+
+def _glorot(
+    rng: np.random.RandomState, inputs: int, outputs: int, factor: float = 6.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return weights and biases from U(-r, r), r = sqrt(factor / (inputs + outputs)).
+
+    The numbers are those that scikit-learn draws.
+    """
+    bound = math.sqrt(factor / (inputs + outputs))
+    return rng.uniform(-bound, bound, (inputs, outputs)), rng.uniform(-bound, bound, outputs)
+
+
+def _glorot_of_logistic(
+    rng: np.random.RandomState, inputs: int, outputs: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the smaller weights and biases that scikit-learn draws for "logistic"."""
+    return _glorot(rng, inputs, outputs, 2.0)
 
 
 class _DecayOfMatrices:
@@ -216,8 +246,10 @@ class _Continuation(Callback):
             self._run.stop("one epoch was asked for")
 
     def on_end(self) -> None:
-        # the model may have the parameters of the best epoch
-        self.past = taken(self._run, of_the_model=True)
+        # the model may have the parameters of the best epoch; there is no row if its evaluation
+        # before the first epoch diverged
+        if len(self._run.history):
+            self.past = taken(self._run, of_the_model=True)
 
 
 class _Problem(NamedTuple):
@@ -236,6 +268,8 @@ class _Problem(NamedTuple):
     gradient
         The factor by which our gradient is larger than scikit-learn's, which has no 2 from a
         squared error, and sums over the outputs where we take the mean.
+    constant
+        What scikit-learn's loss of each sample has more than ours, times `per_sample`.
     """
 
     y: np.ndarray
@@ -244,6 +278,7 @@ class _Problem(NamedTuple):
     loss: str
     per_sample: float = 1.0
     gradient: float = 1.0
+    constant: np.ndarray | None = None
 
 
 def _on_host(values: Any) -> Any:
@@ -260,12 +295,17 @@ def _answer(x: Any, values: np.ndarray) -> Array:
         return backend.asarray(values)
 
 
-@dataclass(eq=False, repr=False)
-class _Parameters(BaseEstimator):  # type: ignore[misc]
-    """The parameters of both estimators; `MLPClassifier` describes them."""
+def _has_steps(estimator: _Keywords) -> bool:
+    """Return True, or raise AttributeError if an estimator has no `partial_fit`."""
+    if estimator.solver == "lbfgs":
+        raise AttributeError("partial_fit needs solver 'adam' or 'sgd', got 'lbfgs'")
+    return True
 
-    hidden_layer_sizes: Any = (100,)
-    activation: str = "relu"
+
+@dataclass(eq=False, repr=False)
+class _Keywords(BaseEstimator):  # type: ignore[misc]
+    """The keyword parameters of both estimators; `MLPClassifier` describes them."""
+
     _: KW_ONLY
     solver: str = "adam"
     alpha: float = 0.0001
@@ -287,6 +327,7 @@ class _Parameters(BaseEstimator):  # type: ignore[misc]
     beta_2: float = 0.999
     epsilon: float = 1e-8
     n_iter_no_change: float = 10
+    max_fun: int = 15000
     backend: str | Backend | None = None
     device: str | None = None
     dtype: str | None = None
@@ -297,9 +338,77 @@ class _Parameters(BaseEstimator):  # type: ignore[misc]
     schedule: str | None = None
 
 
-class _MLP(_Parameters):
+@dataclass(eq=False, repr=False)
+class _OfClassifier(_Keywords):
+    """The parameters of `MLPClassifier`, in scikit-learn's order."""
+
+    hidden_layer_sizes: Any = (100,)
+    activation: str = "relu"
+    _: KW_ONLY
+    class_weight: Any = None
+
+
+@dataclass(eq=False, repr=False)
+class _OfRegressor(_Keywords):
+    """The parameters of `MLPRegressor`, in scikit-learn's order."""
+
+    loss: str = "squared_error"
+    hidden_layer_sizes: Any = (100,)
+    activation: str = "relu"
+
+
+class _Train(NamedTuple):
+    """What `fit` was given, checked.
+
+    Attributes
+    ----------
+    model, problem, settings
+        The network, what it is to learn, and its settings.
+    X, y
+        The features, on the host or `SparseRows`, and the targets as they were given.
+    weights
+        The weights of the samples, None if all count alike.
+    seed, backend
+        Those of the run.
+    """
+
+    model: Sequential
+    problem: _Problem
+    settings: Settings
+    X: Any
+    y: np.ndarray
+    weights: np.ndarray | None
+    seed: int
+    backend: Backend
+
+    def part(self, rows: Any) -> _Train:
+        """Return the same with some of the samples."""
+        sparse = isinstance(self.X, SparseRows)
+        problem = self.problem._replace(y=self.problem.y[rows])
+        if problem.constant is not None:
+            problem = problem._replace(constant=problem.constant[rows])
+        return self._replace(
+            X=SparseRows(self.X.matrix[rows]) if sparse else self.X[rows],
+            y=self.y[rows],
+            weights=None if self.weights is None else self.weights[rows],
+            problem=problem,
+        )
+
+    def loss(self, row: Epoch) -> float:
+        """Return the training loss of an epoch as scikit-learn reports it."""
+        constant = self.problem.constant
+        loss = self.problem.per_sample * row.train_loss
+        return (
+            loss if constant is None else loss + float(np.average(constant, weights=self.weights))
+        )
+
+
+class _MLP(_Keywords):
     """What both estimators have in common; each has its `_problem` and its `_score`."""
 
+    hidden_layer_sizes: Any
+    activation: str
+    class_weight: Any = None
     model_: Sequential
     history_: History
     n_iter_: int
@@ -311,7 +420,7 @@ class _MLP(_Parameters):
     n_layers_: int
     n_outputs_: int
     out_activation_: str
-    _past: SavedRun
+    _past: SavedRun | None
 
     @property
     def coefs_(self) -> list[np.ndarray]:
@@ -337,8 +446,12 @@ class _MLP(_Parameters):
         Parameters
         ----------
         X
-            Shape (n, features): an array of any of xpnn's libraries, a table, or nested lists.
-            Unsigned bytes are used as they are, not divided by 255.
+            Shape (n, features): an array of any of xpnn's libraries, a sparse matrix of SciPy, a
+            table, or nested lists. Unsigned bytes are used as they are, not divided by 255.
+
+            A sparse matrix that takes up to 64 MB when it is dense becomes dense before training.
+            A larger one stays sparse; chunks of that size become dense in turn, of which two are in
+            memory at a time, and `xpnn.fit` shuffles it as it does data mapped from a file.
         y
             For `MLPClassifier`, labels of any kind of shape (n,), or 0 and 1 of shape (n, classes);
             for `MLPRegressor`, values of shape (n,) or (n, outputs).
@@ -351,7 +464,8 @@ class _MLP(_Parameters):
             If a parameter or the data can't be used: an `ArgumentError`, a `DataError` or an error
             of scikit-learn.
         DivergenceError
-            If the loss became NaN or infinite.
+            If the loss became NaN or infinite; it is a `ValueError` too. With `early_stopping`, the
+            best parameters so far are restored instead, with a `ConvergenceWarning`.
         """
         return self._fit(X, y, sample_weight)
 
@@ -359,52 +473,71 @@ class _MLP(_Parameters):
         self, X: Any, y: Any, sample_weight: Any, *, classes: Any = None, partial: bool = False
     ) -> Self:
         if partial and self.early_stopping:
-            raise ArgumentError("early_stopping must be False for partial_fit, got True")
+            raise ArgumentError("partial_fit does not support early_stopping=True")
         again = hasattr(self, "model_") and (partial or self.warm_start)
-        max_iter = integer("max_iter", self.max_iter, minimum=1)
         given = backend_of(X)
         X, y = validate_data(
             self, _on_host(X), _on_host(y), reset=not again, multi_output=True,
             y_numeric=isinstance(self, RegressorMixin), dtype=(np.float64, np.float32),
+            accept_sparse="csr",
         )  # fmt: skip
+        y = y.toarray() if hasattr(y, "toarray") else y
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         problem = self._problem(y, classes, again=again, partial=partial)
         settings = self._settings(problem)
-        # scikit-learn's initial weights
-        layers = [
-            Dense(layer.units, weight="glorot_uniform") if isinstance(layer, Dense) else layer
+        draw = _glorot_of_logistic if self.activation == "logistic" else _glorot
+        model = Sequential(*(
+            Dense(layer.units, weight=draw) if isinstance(layer, Dense) else layer
             for layer in settings.layers(problem.outputs)
-        ]
-        model, past = Sequential(*layers), None
+        ))  # fmt: skip
         if again:
             if repr(self.model_) != repr(model):
                 raise ArgumentError(
                     "the network must be as it was for training to continue, "
                     f"{self.model_!r}, got {model!r}"
                 )
-            model, past = self.model_, self._past
-        seed = self._seed() if past is None else past.settings["seed"]
-        weights = None
-        if sample_weight is not None:
-            weights = check_array(
-                _on_host(sample_weight), ensure_2d=False, dtype=np.float64,
-                input_name="sample_weight",
-            )  # fmt: skip
-            check_consistent_length(X, weights)
-        rows, unseen = self._split(problem.y, seed)
-        validation = None if unseen is None else (X[unseen], problem.y[unseen])
-        X, y = X[rows], problem.y[rows]
-        weights = None if weights is None else weights[rows]
-        n = len(X)
+            model = self.model_
+        past = self._past if again else None
+        train = _Train(
+            model, problem, settings, X, y, self._weights(y, sample_weight, partial=partial),
+            self._seed() if past is None else past.settings["seed"],
+            model.backend or self._backend(given, X.dtype),
+        )  # fmt: skip
+        train = train._replace(X=SparseRows(X)) if hasattr(X, "tocsr") else train
+        try:
+            if self.solver == "lbfgs":
+                self._minimize(train)
+            else:
+                self._take_steps(train, past, partial=partial)
+        except DivergenceError as error:
+            raise DivergenceError(
+                f"{error}. Solver produced non-finite parameter weights. The input data may "
+                "contain large values and need to be preprocessed."
+            ) from None
+        self.model_, self.history_ = model, model.history
+        self.n_layers_ = len(self.coefs_) + 1
+        self.n_outputs_ = problem.outputs
+        self.out_activation_ = _OUTPUTS.get(problem.loss.partition(":")[0], "identity")
+        return self
+
+    def _take_steps(self, train: _Train, past: SavedRun | None, *, partial: bool) -> None:
+        """Train by "adam" or "sgd", after the earlier run if there is one."""
+        max_iter = integer("max_iter", self.max_iter, minimum=1)
+        model, problem, settings, *_ = train
+        rows, unseen = self._split(problem.y, train.seed)
+        held = None if unseen is None else train.part(unseen)
+        validation = None if held is None else (held.X, held.problem.y)
+        train = train if held is None else train.part(rows)
+        weights, n = train.weights, train.X.shape[0]
         batch_size = self._batch_size(n)
-        halts = self._halts(problem, validation, again=again, partial=partial)
+        halts = self._halts(train, held, again=past is not None, partial=partial)
         continuation = _Continuation(past, one_epoch=partial)
-        done = continuation.done
+        done, diverged = continuation.done, False
         try:
             fit(
                 model,
-                (X, y),
+                (train.X, train.problem.y),
                 validation=validation,
                 labels=problem.labels,
                 loss=settings.make_loss(),
@@ -416,9 +549,9 @@ class _MLP(_Parameters):
                 # a schedule is made for max_iter epochs
                 epochs=max(max_iter, done + 1) if partial else done + max_iter,
                 batch_size=batch_size,
-                seed=seed,
+                seed=train.seed,
                 shuffle=self.shuffle,
-                backend=model.backend or self._backend(given, X.dtype),
+                backend=train.backend,
                 # the first may restore the best parameters, which the second then keeps
                 callbacks=[halts, continuation],
                 resume=past,
@@ -426,32 +559,97 @@ class _MLP(_Parameters):
         except KeyboardInterrupt:
             if continuation.done == done:
                 raise
-            warnings.warn("Training interrupted by user.", stacklevel=3)
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+        except DivergenceError as error:
+            if continuation.done == done or not halts.restore_best:
+                raise
+            diverged = True
+            halts.figures.append(math.nan)
+            warnings.warn(
+                f"{error}; the parameters are those of the best epoch before",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
         assert continuation.past is not None
-        self.model_, self.history_, self._past = model, model.history, continuation.past
-        self.n_iter_ = continuation.done - done
-        self.t_ = (self.t_ if again else 0) + self.n_iter_ * n
-        self.loss_curve_ = (self.loss_curve_ if again else []) + [
-            problem.per_sample * row.train_loss for row in self._past.rows[done + 1 :]
+        self._past = continuation.past
+        self.n_iter_ = continuation.done - done + diverged
+        self.t_ = (self.t_ if past is not None else 0) + self.n_iter_ * n
+        self.loss_curve_ = (self.loss_curve_ if past is not None else []) + [
+            train.loss(row) for row in self._past.rows[done + 1 :]
         ]
+        self.loss_curve_ += [math.nan] * diverged
         self.best_loss_ = None if self.early_stopping else -halts.best
         self.validation_scores_ = halts.figures if self.early_stopping else None
         self.best_validation_score_ = halts.best if self.early_stopping else None
-        self.n_layers_ = len(self.coefs_) + 1
-        self.n_outputs_ = problem.outputs
-        self.out_activation_ = {
-            "mean_squared_error": "identity",
-            "binary_cross_entropy": "logistic",
-            "cross_entropy": "softmax",
-        }[problem.loss]
         if not partial and model.history.stopped is None and self.n_iter_ == max_iter:
             warnings.warn(
                 f"Maximum iterations ({max_iter}) reached and the optimization hasn't converged "
                 "yet.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
-        return self
+
+    def _minimize(self, train: _Train) -> None:
+        """Train by "lbfgs", from the parameters that the model has, if any."""
+        for name in ("flood", "dropout", "batch_norm", "schedule", "reproducible"):
+            default = getattr(_Keywords, name)
+            if getattr(self, name) != default:
+                raise ArgumentError(
+                    f"{name} must be {default} for solver 'lbfgs', got {getattr(self, name)!r}"
+                )
+        problem, weights = train.problem, train.weights
+        total = train.X.shape[0] if weights is None else float(np.sum(weights))
+        method = LBFGS(
+            1 / problem.gradient,
+            nonnegative("alpha", self.alpha) / total if total > 0 else 0.0,
+            nonnegative("tol", self.tol),
+            integer("max_iter", self.max_iter, minimum=1),
+            integer("max_fun", self.max_fun, minimum=1),
+        )
+
+        def told(row: Epoch) -> None:
+            if self.verbose:
+                print(f"Iteration {row.epoch}, loss = {train.loss(row):.8f}", flush=True)
+
+        history, why = method.fit(
+            train.model, (train.X, problem.y), labels=problem.labels,
+            loss=train.settings.make_loss(), sample_weight=weights, seed=train.seed,
+            backend=train.backend, told=told,
+        )  # fmt: skip
+        self._past, self.t_ = None, 0
+        self.n_iter_ = len(history) - 1
+        self.loss_curve_ = [train.loss(row) for row in history[1:] or history]
+        self.best_loss_ = min(self.loss_curve_)
+        self.validation_scores_ = self.best_validation_score_ = None
+        if why is not None:
+            warnings.warn(
+                f"lbfgs failed to converge after {self.n_iter_} iterations: {why}\n"
+                "Increase max_iter or max_fun, or scale the data.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _weights(self, y: np.ndarray, sample_weight: Any, *, partial: bool) -> np.ndarray | None:
+        """Return the weights of the samples, and of their classes; None if all count alike."""
+        weights: np.ndarray | None = None
+        if sample_weight is not None:
+            weights = check_array(
+                _on_host(sample_weight), ensure_2d=False, dtype=np.float64,
+                input_name="sample_weight",
+            )  # fmt: skip
+            check_consistent_length(y, weights)
+        if self.class_weight is None:
+            return weights
+        if isinstance(self.class_weight, str):
+            if self.class_weight != "balanced":
+                raise unknown("class_weight", self.class_weight, ["balanced"])
+            if partial:
+                raise ArgumentError(
+                    "class_weight must be weights such as {0: 1.0, 1: 2.5} for partial_fit, which "
+                    "doesn't see all samples, got 'balanced'"
+                )
+        of_classes: np.ndarray = compute_sample_weight(self.class_weight, y)
+        return of_classes if weights is None else weights * of_classes
 
     def _settings(self, problem: _Problem) -> Settings:
         sizes = self.hidden_layer_sizes
@@ -489,8 +687,8 @@ class _MLP(_Parameters):
         )
         if len(unseen) < 2:
             raise ArgumentError(
-                "validation_fraction must leave two samples or more for validation, got "
-                f"{share} of {len(y)}"
+                "The validation set is too small. Increase 'validation_fraction' or the size of "
+                f"your dataset; two samples are needed, got {share} of {len(y)}"
             )
         return rows, unseen
 
@@ -501,26 +699,25 @@ class _MLP(_Parameters):
         if batch_size > n:
             warnings.warn(
                 f"batch_size is {batch_size}, more than the {n} samples: a mini-batch has them all",
-                stacklevel=4,
+                stacklevel=5,
             )
         return min(batch_size, n)
 
-    def _halts(
-        self, problem: _Problem, validation: tuple[Any, Any] | None, *, again: bool, partial: bool
-    ) -> _Halts:
+    def _halts(self, train: _Train, held: _Train | None, *, again: bool, partial: bool) -> _Halts:
         patience = self.n_iter_no_change
         if patience != math.inf:
             patience = integer("n_iter_no_change", patience, minimum=1)
         earlier: list[float] = []
-        if again and validation is None:
+        if again and held is None:
             earlier = [-loss for loss in self.loss_curve_]
         elif again:
             earlier = self.validation_scores_ or []
 
         def figure(row: Epoch) -> float:
-            if validation is None:
-                return -problem.per_sample * row.train_loss
-            score: float = self._score(row, validation[1])
+            if held is None:
+                return -train.loss(row)
+            values = predict_proba(held.model, held.X)
+            score: float = self._score(held.y, self._predicted(values), held.weights)
             return score
 
         return _Halts(
@@ -528,7 +725,7 @@ class _MLP(_Parameters):
             earlier,
             tol=nonnegative("tol", self.tol),
             patience=math.inf if partial else patience,
-            restore_best=validation is not None,
+            restore_best=held is not None,
             rate=self.learning_rate_init if self._rate() == "adaptive" else None,
             verbose=bool(self.verbose),
         )
@@ -550,9 +747,7 @@ class _MLP(_Parameters):
                 return _SGD(rate / scale, **decay)
             kind = _Nesterov if self.nesterovs_momentum else _Momentum
             return kind(rate / scale, momentum, **decay)
-        if self.solver == "lbfgs":
-            raise ArgumentError("solver must be 'adam' or 'sgd', got 'lbfgs', which isn't in xpnn")
-        raise unknown("solver", self.solver, ["adam", "sgd"])
+        raise unknown("solver", self.solver, ["lbfgs", "sgd", "adam"])
 
     def _rate(self) -> str:
         allowed = ["constant", "invscaling", "adaptive"]
@@ -578,15 +773,25 @@ class _MLP(_Parameters):
         if name is None:
             own = given or get_backend()
             name, device = own.name, device or own.options()["device"]
-        if wanted is None:
-            wanted = name.dtype_name if isinstance(name, Backend) else np.dtype(dtype).name
+        if wanted is None and isinstance(name, Backend):
+            wanted = name.dtype_name
+        elif wanted is None:
+            # the line search of L-BFGS needs it; scikit-learn computes so too
+            wanted = "float64" if self.solver == "lbfgs" else np.dtype(dtype).name
         return get_backend(name, device=device, dtype=wanted, reproducible=self.reproducible)
 
     def _values(self, x: Any, of: Callable[..., np.ndarray] = predict_proba) -> np.ndarray:
         """Return ``of(model_, x)`` for checked features: a row of numbers per sample."""
         check_is_fitted(self)
-        x = validate_data(self, _on_host(x), reset=False, dtype=(np.float64, np.float32))
-        return of(self.model_, x)
+        x = validate_data(
+            self, _on_host(x), reset=False, dtype=(np.float64, np.float32), accept_sparse="csr"
+        )
+        return of(self.model_, SparseRows(x) if hasattr(x, "tocsr") else x)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
 
 def _listed(labels: np.ndarray) -> str:
@@ -607,12 +812,14 @@ class _Scored:
         )
 
 
-class MLPClassifier(_Scored, ClassifierMixin, _MLP):  # type: ignore[misc]
+class MLPClassifier(_Scored, ClassifierMixin, _MLP, _OfClassifier):  # type: ignore[misc]
     """Multi-layer perceptron for classes, with scikit-learn's parameters and `xpnn.fit`.
 
     For two classes the network has one logistic output, for more a softmax over an output each, and
     for labels that don't exclude each other (`y` of shape (n, classes), 0 and 1) a logistic output
-    for each.
+    for each. If there is only one class, it is predicted.
+
+    The initial weights and biases are those of scikit-learn with the same seed.
 
     Parameters
     ----------
@@ -622,7 +829,11 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP):  # type: ignore[misc]
         The activation of the hidden layers: any of xpnn's, with its parameters, such as
         "h_swish:n=6"; "logistic" is sigmoid.
     solver
-        "adam" or "sgd" (with `momentum`). There is no "lbfgs", and so no ``max_fun``.
+        "adam"; "sgd" (with `momentum`); or "lbfgs", SciPy's minimizer L-BFGS-B, which takes all
+        samples at once. As in scikit-learn, "lbfgs" has no mini-batches, no learning rate, no
+        `early_stopping` and no `partial_fit`. It refuses `flood`, `dropout`, `batch_norm` and
+        `schedule`, and also `reproducible`: the gradients could have the same bits everywhere, but
+        the minimizer's own arithmetic needn't.
     alpha
         L2 penalty ``alpha / 2 * sum(w²) / n`` of a mini-batch of n samples, over the matrices but
         not the biases, >= 0. The reported losses don't contain it. Here n is always the batch size,
@@ -639,18 +850,21 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP):  # type: ignore[misc]
     power_t
         The exponent of "invscaling", >= 0.
     max_iter
-        The number of epochs, >= 1.
+        The largest number of epochs, or of iterations of "lbfgs", >= 1.
     shuffle
         Whether each epoch takes the samples in a new order.
     random_state
         An integer is the seed of `xpnn.fit`. A `RandomState`, or NumPy's global one if None, draws
         the seed.
     tol
-        The improvement that counts, >= 0: see `n_iter_no_change`.
+        The improvement that counts, >= 0: see `n_iter_no_change`. "lbfgs" stops where no element of
+        the gradient is larger.
     n_iter_no_change
         Training stops after more than this many epochs in a row in which the loss, or with
         `early_stopping` the validation score, wasn't better than the best one by `tol`; >= 1, or
         `numpy.inf` for never.
+    max_fun
+        The largest number of evaluations of the loss by "lbfgs", >= 1.
     verbose
         Whether to print a line per epoch.
     warm_start
@@ -675,7 +889,7 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP):  # type: ignore[misc]
         What computes, see `xpnn.get_backend`. By default the library and the device of `X`, NumPy
         if `X` isn't an array.
     dtype
-        "float32" or "float64"; None for that of `X`, float64 for integers.
+        "float32" or "float64"; None for that of `X`, float64 for integers and for "lbfgs".
     reproducible
         Whether every backend gives the same bits.
     flood
@@ -687,6 +901,10 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP):  # type: ignore[misc]
         Whether a `BatchNorm` follows each hidden `Dense` layer.
     schedule
         The schedule of the learning rate over `max_iter` epochs, by name: "cosine:final=0.01".
+    class_weight
+        The weights of the classes, which multiply those of their samples: a mapping from labels to
+        numbers, with 1 for labels that are missing; or "balanced" for ``n / (classes * count)``,
+        except in `partial_fit`. For multilabels, a list of mappings, one per label.
 
     Attributes
     ----------
@@ -698,17 +916,17 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP):  # type: ignore[misc]
     history_
         The `xpnn.History` of all epochs so far, with row 0 for the untrained network.
     coefs_, intercepts_
-        The weight matrix and the biases of each layer, NumPy arrays.
+        The weight matrix and the biases of each layer, copies in NumPy arrays.
     n_iter_
-        The number of epochs of the last call.
+        The number of epochs, or of iterations of "lbfgs", of the last call.
     t_
-        The number of samples that training has seen.
+        The number of samples that training has seen; 0 with "lbfgs", as in scikit-learn.
     loss_curve_, loss_, best_loss_
-        The training loss of each epoch, the last one and the least one; `best_loss_` is None with
-        `early_stopping`.
+        The training loss of each epoch, or after each iteration of "lbfgs", the last one and the
+        least one; `best_loss_` is None with `early_stopping`.
     validation_scores_, best_validation_score_
-        With `early_stopping`, the accuracy of each epoch (for multilabels the share of right
-        outputs) and the largest one; else None.
+        With `early_stopping`, the score of the samples kept for validation after each epoch, as
+        `score` computes it, and the largest one; else None.
     n_layers_, n_outputs_
         The number of layers, counting the input, and the number of outputs.
     out_activation_
@@ -733,8 +951,9 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP):  # type: ignore[misc]
     classes_: np.ndarray
     _multilabel: bool
 
+    @available_if(_has_steps)  # type: ignore[untyped-decorator]
     def partial_fit(
-        self, X: Array, y: Array, classes: Array | None = None, sample_weight: Array | None = None
+        self, X: Array, y: Array, sample_weight: Array | None = None, classes: Array | None = None
     ) -> Self:
         """Train for one more epoch, starting where the last call ended.
 
@@ -744,6 +963,13 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP):  # type: ignore[misc]
             As for `fit`. ``max_iter`` calls with the same samples give the bits of one `fit`.
         classes
             All labels, needed in the first call; `y` needn't contain each of them.
+
+        Raises
+        ------
+        ValueError
+            As by `fit`, and if `early_stopping` is True.
+        AttributeError
+            If `solver` is "lbfgs".
         """
         return self._fit(X, y, sample_weight, classes=classes, partial=True)
 
@@ -753,31 +979,41 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP):  # type: ignore[misc]
         All methods return an array of the library and on the device of `X`, but a NumPy array if
         `X` isn't an array or the labels aren't numbers.
         """
-        values = self._values(X)
-        if self._multilabel:
-            return _answer(X, (values > 0.5).astype(np.int64))
-        indices = values[:, 0] > 0.5 if values.shape[1] == 1 else np.argmax(values, axis=1)
-        return _answer(X, self.classes_[indices.astype(np.int64)])
+        return _answer(X, self._predicted(self._values(X)))
 
     def predict_proba(self, X: Array) -> Array:
-        """Return probabilities of shape (n, classes), in the order of `classes_`."""
-        return _answer(X, self._values(X, class_probabilities))
+        """Return probabilities of shape (n, classes), in the order of `classes_`.
+
+        If there is only one class, they are 1.
+        """
+        return _answer(X, self._values(X, self._probabilities))
 
     def predict_log_proba(self, X: Array) -> Array:
         """Return the logarithms of `predict_proba`."""
         with np.errstate(divide="ignore"):
-            return _answer(X, np.log(self._values(X, class_probabilities)))
+            return _answer(X, np.log(self._values(X, self._probabilities)))
 
     def decision_function(self, X: Array) -> Array:
         """Return logits of shape (n, classes); for two classes (n,), > 0 for the second one."""
         values = self._values(X, outputs_of)
         return _answer(X, values if values.shape[1] > 1 else values[:, 0])
 
+    def _predicted(self, values: np.ndarray) -> np.ndarray:
+        if self._multilabel:
+            return (values > 0.5).astype(np.int64)
+        if len(self.classes_) == 1:
+            return np.repeat(self.classes_, len(values))
+        indices = values[:, 0] > 0.5 if values.shape[1] == 1 else np.argmax(values, axis=1)
+        return self.classes_[indices.astype(np.int64)]
+
+    def _probabilities(self, model: Sequential, x: Any) -> np.ndarray:
+        values = class_probabilities(model, x)
+        return values if len(self.classes_) > 1 else np.ones_like(values[:, :1])
+
     def _problem(self, y: Any, classes: Any, *, again: bool, partial: bool) -> _Problem:
         check_classification_targets(y)
         multilabel = type_of_target(y) == "multilabel-indicator"
         if multilabel:
-            y = y.toarray() if hasattr(y, "toarray") else y
             found = np.arange(y.shape[1])
         elif y.ndim == 1:
             found = np.unique(y)
@@ -794,27 +1030,32 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP):  # type: ignore[misc]
                     f"got {_listed(given)}"
                 )
             given = self.classes_
+            if not partial and not np.array_equal(found, given):
+                raise DataError(
+                    "warm_start can only be used where `y` has the same classes as in the previous "
+                    f"call to fit. Previously got {given}, `y` has {found}"
+                )
         elif partial and classes is None:
             raise ArgumentError("classes must be given in the first call of partial_fit, got None")
         strange = np.setdiff1d(found, given)
         if len(strange):
             raise DataError(f"y must hold the classes {_listed(given)}, got {_listed(strange)}")
         k = len(given)
-        if k < 2:
-            raise DataError(f"y must hold two classes or more, got one class, {_listed(given)}")
         self.classes_, self._multilabel = given, multilabel
         if multilabel:
             y = y.astype(np.float64)
             return _Problem(y, None, k, "binary_cross_entropy", per_sample=k, gradient=1 / k)
+        if k == 1:
+            # as scikit-learn does it: a logistic output that is to be 0
+            return _Problem(np.zeros(len(y)), None, 1, "binary_cross_entropy")
         y, labels = np.searchsorted(given, y), as_labels(given)
         if labels is not None:
             y = labels[y]
         loss = "binary_cross_entropy" if k == 2 else "cross_entropy"
         return _Problem(y, labels, 1 if k == 2 else k, loss)
 
-    def _score(self, row: Epoch, y: np.ndarray) -> float:
-        """Return the validation score of an epoch, given the validation set's targets."""
-        return row.test_accuracy
+    def _score(self, y: np.ndarray, predicted: np.ndarray, weights: np.ndarray | None) -> float:
+        return float(accuracy_score(y, predicted, sample_weight=weights))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -822,30 +1063,29 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP):  # type: ignore[misc]
         return tags
 
 
-class MLPRegressor(_Scored, RegressorMixin, _MLP):  # type: ignore[misc]
+class MLPRegressor(_Scored, RegressorMixin, _MLP, _OfRegressor):  # type: ignore[misc]
     """Multi-layer perceptron for values, with scikit-learn's parameters and `xpnn.fit`.
-
-    The loss is half the mean squared error.
 
     Parameters
     ----------
+    loss
+        "squared_error", half the squared error; "poisson", half the Poisson deviance, for `y` >= 0,
+        with the exponential function after the last layer; or another loss for values of
+        `xpnn.losses` by name, with its parameters.
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, …
-        All as for `MLPClassifier`, except:
+        All as for `MLPClassifier`, which also has `class_weight`, except:
     flood
-        The level b of `Flooding` around the mean squared error, without the half.
+        The level b of `Flooding` around the loss in `xpnn.losses`: the mean squared error, without
+        the half.
 
     Attributes
     ----------
     model_, history_, …
         All as for `MLPClassifier`, which also has `classes_`, except:
     history_
-        Its losses are mean squared errors, without the half.
-    validation_scores_, best_validation_score_
-        With `early_stopping`, ``1 - test_loss / variance`` of each epoch, that is R², for several
-        outputs weighted by their variances, and the largest one. With `flood`, the loss is the
-        flooded one.
+        Its losses are those in `xpnn.losses`: mean squared errors, without the half.
     out_activation_
-        "identity".
+        "identity", or "exp" for "poisson".
 
     Examples
     --------
@@ -854,11 +1094,12 @@ class MLPRegressor(_Scored, RegressorMixin, _MLP):  # type: ignore[misc]
     >>> from sklearn.preprocessing import StandardScaler
     >>> from xpnn.estimators import MLPRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> network = MLPRegressor((50,), learning_rate_init=0.01, random_state=1)
+    >>> network = MLPRegressor(hidden_layer_sizes=50, learning_rate_init=0.01, random_state=1)
     >>> make_pipeline(StandardScaler(), network).fit(X, y).predict(X[:3]).shape
     (3,)
     """
 
+    @available_if(_has_steps)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Array, y: Array, sample_weight: Array | None = None) -> Self:
         """Train for one more epoch, starting where the last call ended; see `fit`."""
         return self._fit(X, y, sample_weight, partial=True)
@@ -868,23 +1109,40 @@ class MLPRegressor(_Scored, RegressorMixin, _MLP):  # type: ignore[misc]
 
         The array is of the library that `MLPClassifier.predict` describes.
         """
-        values = self._values(X)
-        return _answer(X, values[:, 0] if values.shape[1] == 1 else values)
+        return _answer(X, self._predicted(self._values(X)))
+
+    def _predicted(self, values: np.ndarray) -> np.ndarray:
+        return values[:, 0] if values.shape[1] == 1 else values
 
     def _problem(self, y: Any, classes: Any, *, again: bool, partial: bool) -> _Problem:
         outputs = y.shape[1] if y.ndim == 2 else 1
         if again and outputs != self.n_outputs_:
             raise DataError(f"y must have {self.n_outputs_} columns as before, got {outputs}")
         y = y.astype(np.float64)
-        return _Problem(
-            y, None, outputs, "mean_squared_error", per_sample=0.5, gradient=2 / outputs
-        )
+        if self.loss == "squared_error":
+            return _Problem(
+                y, None, outputs, "mean_squared_error", per_sample=0.5, gradient=2 / outputs
+            )
+        if not isinstance(self.loss, str):
+            raise ArgumentError(
+                f"loss must be a name such as 'squared_error' or 'poisson', got {self.loss!r}"
+            )
+        loss = LOSSES.make(self.loss)
+        if loss.classifies(1):
+            raise ArgumentError(
+                f"loss must be one for values, such as 'squared_error', got {self.loss!r}"
+            )
+        problem = _Problem(y, None, outputs, self.loss, gradient=1 / outputs)
+        if loss.name != "poisson":
+            return problem
+        if (y < 0).any():
+            raise DataError(f"y must be >= 0 for loss 'poisson', got {y.min()}")
+        # half the deviance has y log(y) - y more, which is 0 for y = 0
+        constant = (y * np.log(np.where(y > 0, y, 1.0)) - y).reshape(len(y), -1).sum(axis=1)
+        return problem._replace(per_sample=outputs, constant=constant)
 
-    def _score(self, row: Epoch, y: np.ndarray) -> float:
-        variance = float(np.mean(np.var(y, axis=0)))
-        if not variance:
-            return float(not row.test_loss)
-        return 1.0 - row.test_loss / variance
+    def _score(self, y: np.ndarray, predicted: np.ndarray, weights: np.ndarray | None) -> float:
+        return float(r2_score(y, predicted, sample_weight=weights))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -87,7 +87,10 @@ def predict(model: Sequential, x: Array) -> Array:
 
 
 def predict_proba(model: Sequential, x: Array) -> Array:
-    """Return probabilities (cross entropies) or values (squared error), shape (n, outputs).
+    """Return probabilities or values, shape (n, outputs), as the loss has them.
+
+    Cross entropies and focal losses have probabilities, `Poisson` the mean counts, `Quantile` a
+    block of columns for each level, and the other losses of values the outputs themselves.
 
     Parameters, errors and the kind of array are those of `predict`. Probabilities are in the order
     of ``model.task.labels``. A target normalizer is inverted, which gives float64 values.
@@ -109,8 +112,7 @@ def predict_proba(model: Sequential, x: Array) -> Array:
             )
         else:
             values = loss.predict(outputs, xp=namespace(outputs))
-        normalizer = model.task.target_normalizer
-        return values if normalizer is None else normalizer.invert(values)
+        return model.task.in_units(values, xp=namespace(values))
 
 
 def class_probabilities(model: Sequential, x: np.ndarray) -> np.ndarray:

@@ -1,13 +1,16 @@
 """Losses: the loss of each sample and the gradient of the mean, from the network's outputs.
 
 Targets are integer class labels of shape (n,), or an array of the shape of the outputs (n, k):
-one-hot rows, probabilities, or the values of a regression.
+one-hot rows, probabilities, or the values of a regression. Only `Quantile` may have several outputs
+for each target.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -16,15 +19,21 @@ from xpnn._core import functions
 from xpnn._core.parts import Part, checked
 from xpnn._core.registry import Registry
 from xpnn.backends import device, namespace
-from xpnn.errors import ArgumentError, fraction, nonnegative, number
+from xpnn.errors import ArgumentError, fraction, nonnegative, number, positive
 
 __all__ = [
     "LOSSES",
     "BinaryCrossEntropy",
+    "BinaryFocal",
     "CrossEntropy",
     "Flooding",
+    "Focal",
+    "Huber",
     "Loss",
+    "MeanAbsoluteError",
     "MeanSquaredError",
+    "Poisson",
+    "Quantile",
     "encode",
     "is_labels",
     "labels",
@@ -142,6 +151,25 @@ class Loss(Part, ABC):
         """Return whether integer targets of shape (n,) are labels for this number of outputs."""
         return True
 
+    @property
+    def of_values(self) -> bool:
+        """Whether the loss is for a regression only, so that whole numbers are values too."""
+        return False
+
+    @property
+    def of_counts(self) -> bool:
+        """Whether targets must be >= 0, and can't be normalized."""
+        return False
+
+    @property
+    def outputs_per_target(self) -> int:
+        """The number of outputs for each column of the targets."""
+        return 1
+
+    def columns(self, outputs: int) -> list[str]:
+        """Return a name for each value that is predicted, as ``xpnn predict`` writes them."""
+        return ["prediction"] if outputs == 1 else [f"prediction{i + 1}" for i in range(outputs)]
+
     def check(self, outputs: int) -> None:
         """Raise `ArgumentError` if a network with this number of outputs can't have this loss."""
 
@@ -189,12 +217,47 @@ class _LabelSmoothing:
         return (1.0 - self.label_smoothing) * t + self.label_smoothing / classes
 
 
-def _floor(name: str, value: Any) -> float:
-    return number(name, value, "a number > 0 and < 1", lambda floor: 0 < floor < 1)
+class _Softmax:
+    """The predictions of a loss whose outputs are logits of classes, of which one is right."""
+
+    name: ClassVar[str]
+    # the loss for one output
+    _binary: ClassVar[str]
+
+    def predict(self, outputs: Array, *, xp: Any) -> Array:
+        return functions.softmax(outputs, xp)
+
+    def hits(self, outputs: Array, targets: Array, *, xp: Any) -> Array:
+        t = targets if is_labels(targets, xp=xp) else xp.argmax(targets, axis=1)
+        return xp.astype(xp.argmax(outputs, axis=1) == t, outputs.dtype)
+
+    def check(self, outputs: int) -> None:
+        if outputs < 2:
+            raise ArgumentError(
+                f"loss {self.name!r} needs a network with 2 or more outputs, got 1; "
+                f"for one output take {self._binary!r}"
+            )
+
+
+class _Sigmoid:
+    """The predictions of a loss whose outputs are logits, each of a yes-or-no question."""
+
+    def predict(self, outputs: Array, *, xp: Any) -> Array:
+        return functions.sigmoid(outputs, xp)
+
+    def hits(self, outputs: Array, targets: Array, *, xp: Any) -> Array:
+        if is_labels(targets, xp=xp):
+            return xp.astype(labels(outputs, xp=xp) == targets, outputs.dtype)
+        right = (outputs > 0) == (encode(outputs, targets, xp) > 0.5)
+        return xp.sum(xp.astype(right, outputs.dtype), axis=1) / outputs.shape[1]
+
+
+def _between(name: str, value: Any) -> float:
+    return number(name, value, "a number > 0 and < 1", lambda found: 0 < found < 1)
 
 
 @dataclass(frozen=True, repr=False)
-class CrossEntropy(_LabelSmoothing, Loss):
+class CrossEntropy(_LabelSmoothing, _Softmax, Loss):
     """Softmax cross entropy from logits: ``-sum(t * log(softmax(u)))``, mean over the samples.
 
     The gradient is ``(softmax(u) * sum(t) - t) / n``. Logits may be as large as half of the
@@ -211,9 +274,10 @@ class CrossEntropy(_LabelSmoothing, Loss):
         in PyTorch, for test data too. >= 0 and < 1.
     """
 
-    floor: float = checked(1e-7, _floor)
+    floor: float = checked(1e-7, _between)
 
     name: ClassVar[str] = "cross_entropy"
+    _binary: ClassVar[str] = "binary_cross_entropy"
 
     def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
         t = self.smoothed(encode(outputs, targets, xp), outputs.shape[1])
@@ -233,20 +297,6 @@ class CrossEntropy(_LabelSmoothing, Loss):
 
     def reported(self, samples: Array, *, xp: Any) -> Array:
         return xp.minimum(samples, self._cap)
-
-    def predict(self, outputs: Array, *, xp: Any) -> Array:
-        return functions.softmax(outputs, xp)
-
-    def hits(self, outputs: Array, targets: Array, *, xp: Any) -> Array:
-        t = targets if is_labels(targets, xp=xp) else xp.argmax(targets, axis=1)
-        return xp.astype(xp.argmax(outputs, axis=1) == t, outputs.dtype)
-
-    def check(self, outputs: int) -> None:
-        if outputs < 2:
-            raise ArgumentError(
-                "loss 'cross_entropy' needs a network with 2 or more outputs, got 1; "
-                "for one output take 'binary_cross_entropy'"
-            )
 
 
 @dataclass(frozen=True)
@@ -269,7 +319,7 @@ class MeanSquaredError(Loss):
 
 
 @dataclass(frozen=True, repr=False)
-class BinaryCrossEntropy(_LabelSmoothing, Loss):
+class BinaryCrossEntropy(_LabelSmoothing, _Sigmoid, Loss):
     """Binary cross entropy from logits: ``log(1 + exp(u)) - t u``, mean over samples and outputs.
 
     The gradient is ``(sigmoid(u) - t) / (n k)``. A single output, with labels 0 and 1, is for two
@@ -292,14 +342,279 @@ class BinaryCrossEntropy(_LabelSmoothing, Loss):
         samples = xp.sum(linear + xp.log1p(xp.exp(-xp.abs(outputs))), axis=1) / k
         return samples, (functions.sigmoid(outputs, xp) - t) / max(n * k, 1)
 
-    def predict(self, outputs: Array, *, xp: Any) -> Array:
-        return functions.sigmoid(outputs, xp)
 
-    def hits(self, outputs: Array, targets: Array, *, xp: Any) -> Array:
-        if is_labels(targets, xp=xp):
-            return super().hits(outputs, targets, xp=xp)
-        right = (outputs > 0) == (encode(outputs, targets, xp) > 0.5)
-        return xp.sum(xp.astype(right, outputs.dtype), axis=1) / outputs.shape[1]
+class _OfValues:
+    """What losses of regressions have in common; with several outputs, labels are one-hot rows."""
+
+    def classifies(self, outputs: int) -> bool:
+        return outputs > 1
+
+    @property
+    def of_values(self) -> bool:
+        return True
+
+
+def _sides(difference: Array, xp: Any) -> tuple[Array, Array]:
+    """Return where a difference is > 0 and where it is < 0, as 1 and 0 of its dtype."""
+    above, below = difference > 0.0, difference < 0.0
+    return xp.astype(above, difference.dtype), xp.astype(below, difference.dtype)
+
+
+@dataclass(frozen=True)
+class MeanAbsoluteError(_OfValues, Loss):
+    """Mean absolute error ``|u - t|``, mean over samples and outputs; its best u is the median.
+
+    The gradient is ``1 / (n k)`` where u > t, ``-1 / (n k)`` where u < t, and 0 where a target is
+    met exactly, as in PyTorch's `L1Loss`. With a single output, integer targets are values.
+    """
+
+    name: ClassVar[str] = "mean_absolute_error"
+
+    def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
+        difference = outputs - encode(outputs, targets, xp)
+        n, k = outputs.shape
+        above, below = _sides(difference, xp)
+        return xp.sum(xp.abs(difference), axis=1) / k, (above - below) * (1.0 / max(n * k, 1))
+
+
+@dataclass(frozen=True)
+class Huber(_OfValues, Loss):
+    """Huber's loss (Huber 1964): ``d²/2`` where |d| <= delta, else ``delta (|d| - delta/2)``.
+
+    Here d = u - t, and the loss is the mean over samples and outputs, as in PyTorch's `HuberLoss`.
+    The gradient is ``min(max(d, -delta), delta) / (n k)``: samples far from their target pull no
+    harder than those at a distance of delta. With a single output, integer targets are values.
+
+    Parameters
+    ----------
+    delta
+        The distance up to which the error is squared, > 0; in units of the normalized targets if
+        there is a target normalizer.
+    """
+
+    delta: float = checked(1.0, positive)
+
+    name: ClassVar[str] = "huber"
+
+    def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
+        difference = outputs - encode(outputs, targets, xp)
+        n, k = outputs.shape
+        held = functions.clip(difference, -self.delta, self.delta, xp)
+        samples = xp.sum(held * (difference - 0.5 * held), axis=1) / k
+        return samples, held * (1.0 / max(n * k, 1))
+
+
+@dataclass(frozen=True)
+class Poisson(_OfValues, Loss):
+    """Poisson regression with a log link: ``exp(u) - t u``, mean over samples and outputs.
+
+    It is the negative log-likelihood of counts t with the mean ``exp(u)``, without the term
+    ``log(t!)``, which depends on no parameter; so it may be negative. This is PyTorch's
+    `PoissonNLLLoss` with its defaults. scikit-learn's half deviance adds ``t log t - t`` instead;
+    all three have the gradient ``(exp(u) - t) / (n k)``. `predict` returns ``exp(u)``.
+
+    Targets must be >= 0; they needn't be whole numbers. They can't be normalized.
+    """
+
+    name: ClassVar[str] = "poisson"
+
+    @property
+    def of_counts(self) -> bool:
+        return True
+
+    def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
+        t = encode(outputs, targets, xp)
+        n, k = outputs.shape
+        means = xp.exp(outputs)
+        return xp.sum(means - t * outputs, axis=1) / k, (means - t) * (1.0 / max(n * k, 1))
+
+    def predict(self, outputs: Array, *, xp: Any) -> Array:
+        return xp.exp(outputs)
+
+
+def _numbers(
+    name: str, value: Any, wanted: str, allowed: Callable[[float], bool]
+) -> tuple[float, ...]:
+    """Return one number or several, also given as a text such as "0.1,0.9", as floats."""
+    items = value.split(",") if isinstance(value, str) else value
+    items = list(items) if isinstance(items, Iterable) else [items]
+    if not items:
+        raise ArgumentError(f"{name} must be {wanted}, got none")
+    return tuple(number(name, item, wanted, allowed) for item in items)
+
+
+def _levels(name: str, value: Any) -> tuple[float, ...]:
+    wanted = "increasing numbers > 0 and < 1"
+    levels = _numbers(name, value, wanted, lambda level: 0 < level < 1)
+    if list(levels) != sorted(set(levels)):
+        raise ArgumentError(f"{name} must be {wanted}, got {value!r}")
+    return levels
+
+
+def _row(values: Sequence[float], times: int, like: Array, xp: Any) -> Array:
+    """Return each value, repeated, in a row of the dtype of `like`; nothing comes from the host."""
+    given = {"dtype": like.dtype, "device": device(like)}
+    return xp.concat([xp.full((times,), value, **given) for value in values])
+
+
+@dataclass(frozen=True)
+class Quantile(_OfValues, Loss):
+    """Quantile regression by the pinball loss (Koenker and Bassett 1978), for several levels q.
+
+    It is ``(1 - q) (u - t)`` where u > t, else ``q (t - u)``, mean over samples and outputs; the
+    best u is the q-quantile of the targets. The gradient is ``(1 - q) / (n k)``, ``-q / (n k)``,
+    and 0 where u = t.
+
+    For m columns of targets, the network has ``k = levels x m`` outputs: first all m of the first
+    level. So ``predict(model, x).reshape(n, levels, m)`` has an axis for each. The levels are
+    learned side by side, and nothing keeps two quantiles of a sample from crossing; to sort them
+    along the axis of the levels makes no loss larger (Chernozhukov, Fernández-Val and Galichon
+    2010).
+
+    Parameters
+    ----------
+    levels
+        One q or several, each > 0 and < 1, in increasing order: 0.5, (0.1, 0.5, 0.9), or a text,
+        "0.1,0.5,0.9".
+    """
+
+    levels: float | str | Sequence[float] = checked(0.5, _levels)
+
+    name: ClassVar[str] = "quantile"
+
+    @property
+    def outputs_per_target(self) -> int:
+        return len(self.levels)  # type: ignore[arg-type]
+
+    def classifies(self, outputs: int) -> bool:
+        return outputs > 1 == self.outputs_per_target
+
+    def columns(self, outputs: int) -> list[str]:
+        levels: Any = self.levels
+        names = super().columns(outputs // len(levels))
+        return [f"{name}_{level}" for level in levels for name in names] if levels[1:] else names
+
+    def check(self, outputs: int) -> None:
+        if outputs % self.outputs_per_target:
+            raise ArgumentError(
+                f"loss 'quantile' needs a network with {self.outputs_per_target} outputs for each "
+                f"target, one for each of its levels, got {outputs} outputs"
+            )
+
+    def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
+        levels: Any = self.levels
+        n, k = outputs.shape
+        columns = k // len(levels)
+        t = encode(outputs[:, :columns] if levels[1:] else outputs, targets, xp)
+        if levels[1:] and columns > 1:
+            t = xp.concat([t] * len(levels), axis=1)
+        q = _row(levels, columns, outputs, xp) if levels[1:] else levels[0]
+        difference = outputs - t
+        above, below = _sides(difference, xp)
+        slope = (1.0 - q) * above - q * below
+        return xp.sum(slope * difference, axis=1) / k, slope * (1.0 / max(n * k, 1))
+
+
+# a share that is smaller counts as this one, so that a right answer's 0 can be a divisor
+_LEAST_SHARE = 1e-30
+
+
+def _class_weights(name: str, value: Any) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    wanted = "a finite number >= 0 for each class, such as 0.25,0.75"
+    return _numbers(name, value, wanted, lambda weight: 0 <= weight < math.inf)
+
+
+@dataclass(frozen=True)
+class Focal(_Softmax, Loss):
+    """Focal loss (Lin et al. 2017) from logits: ``-sum(alpha t (1 - p)^gamma log(p))``.
+
+    Here p = softmax(u), and the loss is the mean over the samples. Compared with cross entropy,
+    which it is for gamma = 0, a class that is predicted well already counts less. The gradient
+    is ``(p sum(s) - s) / n`` with ``s = alpha t (1 - p)^gamma (1 - gamma p log(p) / (1 - p))``.
+    Targets are labels, one-hot rows or probabilities.
+
+    Parameters
+    ----------
+    gamma
+        How much less; the paper's best is 2. >= 0.
+    alpha
+        A weight for each class, >= 0: (0.25, 0.75), or a text, "0.25,0.75"; None for 1. Unlike
+        `class_weight` of `fit`, they aren't scaled to a mean of 1, and count for test data too.
+    """
+
+    gamma: float = checked(2.0, nonnegative)
+    alpha: str | Sequence[float] | None = checked(None, _class_weights)
+
+    name: ClassVar[str] = "focal"
+    _binary: ClassVar[str] = "binary_focal"
+
+    def check(self, outputs: int) -> None:
+        super().check(outputs)
+        if self.alpha is not None and len(self.alpha) != outputs:
+            raise ArgumentError(
+                f"alpha must have a weight for each of the {outputs} outputs, got {self.alpha}"
+            )
+
+    def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
+        t: Array = encode(outputs, targets, xp)
+        if self.alpha is not None:
+            weights: Any = self.alpha
+            t = t * _row(weights, 1, outputs, xp)
+        shifted = outputs - xp.max(outputs, axis=1, keepdims=True)
+        e = xp.exp(shifted)
+        total = xp.sum(e, axis=1, keepdims=True)
+        p, surprise = e / total, xp.log(total) - shifted
+        rest = xp.maximum((total - e) / total, _LEAST_SHARE)
+        weighted = t * rest**self.gamma
+        # surprise / rest is 1 in the limit of a right answer, and then multiplied by 0
+        slope = weighted * (1.0 + self.gamma * (p * surprise / rest))
+        gradient = p * xp.sum(slope, axis=1, keepdims=True) - slope
+        return xp.sum(weighted * surprise, axis=1), gradient / max(outputs.shape[0], 1)
+
+
+def _share(name: str, value: Any) -> float | None:
+    return None if value is None else _between(name, value)
+
+
+@dataclass(frozen=True)
+class BinaryFocal(_Sigmoid, Loss):
+    """Focal loss (Lin et al. 2017) for yes-or-no questions, mean over samples and outputs.
+
+    It is ``-alpha t (1 - p)^gamma log(p) - (1 - alpha) (1 - t) p^gamma log(1 - p)`` with
+    p = sigmoid(u). The gradient is ``1 / (n k)`` times ``(1 - alpha) (1 - t) p^gamma (p - gamma
+    (1 - p) log(1 - p)) - alpha t (1 - p)^gamma (1 - p - gamma p log(p))``. A single output, with
+    labels 0 and 1, is for two classes.
+
+    Parameters
+    ----------
+    gamma
+        How much less an answer counts that is right already; the paper's best is 2. >= 0.
+    alpha
+        The weight of the answer 1, where 0 has ``1 - alpha``; > 0 and < 1. The paper's best beside
+        gamma = 2 is 0.25. None for a weight of 1 for both.
+    """
+
+    gamma: float = checked(2.0, nonnegative)
+    alpha: float | None = checked(None, _share)
+
+    name: ClassVar[str] = "binary_focal"
+
+    def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
+        yes = encode(outputs, targets, xp)
+        no = 1.0 - yes
+        if self.alpha is not None:
+            yes, no = self.alpha * yes, (1.0 - self.alpha) * no
+        n, k = outputs.shape
+        p, rest = functions.sigmoid(outputs, xp), functions.sigmoid(-outputs, xp)
+        tail = xp.log1p(xp.exp(-xp.abs(outputs)))
+        # -log(p) and -log(1 - p)
+        of_yes, of_no = xp.maximum(-outputs, 0.0) + tail, xp.maximum(outputs, 0.0) + tail
+        yes, no = yes * rest**self.gamma, no * p**self.gamma
+        samples = xp.sum(yes * of_yes + no * of_no, axis=1) / k
+        gradient = no * (p + self.gamma * (rest * of_no)) - yes * (rest + self.gamma * (p * of_yes))
+        return samples, gradient * (1.0 / max(n * k, 1))
 
 
 @dataclass(frozen=True)
@@ -358,9 +673,29 @@ class Flooding(Loss):
     def classifies(self, outputs: int) -> bool:
         return self.loss.classifies(outputs)
 
+    @property
+    def of_values(self) -> bool:
+        return self.loss.of_values
+
+    @property
+    def of_counts(self) -> bool:
+        return self.loss.of_counts
+
+    @property
+    def outputs_per_target(self) -> int:
+        return self.loss.outputs_per_target
+
+    def columns(self, outputs: int) -> list[str]:
+        return self.loss.columns(outputs)
+
     def check(self, outputs: int) -> None:
         self.loss.check(outputs)
 
 
-for _loss in (CrossEntropy, MeanSquaredError, BinaryCrossEntropy):
+for _loss in (
+    CrossEntropy, MeanSquaredError, BinaryCrossEntropy, MeanAbsoluteError, Huber, Poisson, Quantile,
+    Focal, BinaryFocal,
+):  # fmt: skip
     LOSSES.add(_loss.name, _loss)
+LOSSES.alias("mae", "mean_absolute_error")
+LOSSES.alias("mse", "mean_squared_error")

@@ -133,13 +133,15 @@ def load(
         inputs = description["inputs"]
         shapes = model.shapes(inputs)
         expected = flatten(shapes)
-        for name, width in zip(_NORMALIZERS, (inputs, model.outputs(inputs)), strict=True):
+        loss = None if description["loss"] is None else _made_loss(description["loss"])
+        columns = model.outputs(inputs) // (1 if loss is None else loss.outputs_per_target)
+        for name, width in zip(_NORMALIZERS, (inputs, columns), strict=True):
             if description.get(name) is not None:
                 expected.update({f"{name}.{array}": (width,) for array in _ARRAYS})
         if {name: array.shape for name, array in arrays.items()} != expected:
             raise DataError(f"{path} holds other arrays than its architecture asks for")
         dtype = description["dtype"] if dtype is None else dtype
-        model.task = _task(description, arrays)
+        model.task = _task(description, arrays, loss)
         model.history = _history(description)
     except XpnnError:
         raise
@@ -192,9 +194,11 @@ def _read(path: PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return description, arrays
 
 
-def _task(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Task:
+def _task(
+    description: Mapping[str, Any], arrays: Mapping[str, np.ndarray], loss: Loss | None
+) -> Task:
     """Return what a model's file knows of the data."""
-    classes, loss = description["classes"], description["loss"]
+    classes = description["classes"]
     labels = description.get("labels")
     names = None if labels is None else as_labels(labels)
     if labels is not None and (names is None or len(set(labels)) != classes):
@@ -212,7 +216,7 @@ def _task(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> T
         if (kind := description.get(name)) is not None
     }
     return Task(
-        loss=None if loss is None else _made_loss(loss),
+        loss=loss,
         classes=classes,
         labels=names,
         feature_names=None if columns is None else tuple(columns),

@@ -185,7 +185,8 @@ class Settings:
 
     def make_model(self, train: Dataset, validation: Dataset | None = None) -> Sequential:
         """Return an untrained network with the outputs that the data need."""
-        return Sequential(*self.layers(max(map(_outputs, filter(None, (train, validation))))))
+        columns = max(map(_columns, filter(None, (train, validation))))
+        return Sequential(*self.layers(columns * self.make_loss().outputs_per_target))
 
     def fit(
         self,
@@ -242,7 +243,7 @@ def _label_weights(text: str) -> list[tuple[str, Any]]:
     return pairs
 
 
-def _outputs(data: Dataset) -> int:
+def _columns(data: Dataset) -> int:
     if data.y.dtype.kind == "f":
         return int(data.y.shape[1]) if data.y.ndim == 2 else 1
     return max(2, 1 + int(data.y.max(initial=0)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -41,3 +42,15 @@ class Task:
     feature_names: tuple[str, ...] | None = None
     target_name: str | None = None
     image_shape: tuple[int, int, int] | None = None
+
+    def in_units(self, values: Any, *, xp: Any) -> Any:
+        """Return predicted values of shape (n, outputs) in the units of the targets."""
+        if self.target_normalizer is None:
+            return values
+        blocks = 1 if self.loss is None else self.loss.outputs_per_target
+        if blocks == 1:
+            return self.target_normalizer.invert(values, xp=xp)
+        # one block of columns for each level of `Quantile`
+        width = values.shape[1] // blocks
+        parts = [values[:, i * width : (i + 1) * width] for i in range(blocks)]
+        return xp.concat([self.target_normalizer.invert(part, xp=xp) for part in parts], axis=1)

@@ -137,6 +137,12 @@ class Case:
         Case(xpnn.Flooding(xpnn.CrossEntropy(), b=0.1), 3, ("logits", "probabilities")),
         Case(xpnn.BinaryCrossEntropy(), 1, ("logits", "probabilities")),
         Case(xpnn.MeanSquaredError(), 2, ("outputs",)),
+        Case(xpnn.MeanAbsoluteError(), 2, ("outputs",)),
+        Case(xpnn.Huber(), 2, ("outputs",)),
+        Case(xpnn.Flooding(xpnn.Poisson(), b=0.1), 2, ("outputs",)),
+        Case(xpnn.Quantile((0.1, 0.9)), 4, ("outputs",)),
+        Case(xpnn.Focal(), 3, ("logits", "probabilities")),
+        Case(xpnn.BinaryFocal(), 1, ("logits", "probabilities")),
     ],
     ids=lambda case: repr(case.loss),
 )
@@ -167,6 +173,12 @@ def test_losses_here_are_all(kept):
         "cross_entropy",
         "mean_squared_error",
         "binary_cross_entropy",
+        "mean_absolute_error",
+        "huber",
+        "poisson",
+        "quantile",
+        "focal",
+        "binary_focal",
     }, "export the new loss above too"
 
 

@@ -1,7 +1,8 @@
 """Rows of host arrays, in memory or mapped from files, as a device will hold them.
 
 A mapped array is one that ``numpy.load(path, mmap_mode="r")`` or `numpy.memmap` made, or a view
-of it. Its rows are read part by part, so that they are never all in memory.
+of it. Its rows are read part by part, so that they are never all in memory. `SparseRows` are read
+in the same way, so that they are never all dense.
 """
 
 from __future__ import annotations
@@ -25,8 +26,38 @@ BLOCK_BYTES = 1 << 19
 _WINDOW = 1 << 21
 
 
+class SparseRows:
+    """A sparse matrix whose rows become dense when they are read.
+
+    Parameters
+    ----------
+    matrix
+        A CSR matrix or array of SciPy, of shape (n, features).
+    """
+
+    ndim = 2
+
+    def __init__(self, matrix: Any) -> None:
+        self.matrix = matrix
+        self.shape: tuple[int, int] = matrix.shape
+        self.dtype: np.dtype[Any] = matrix.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def size(self) -> int:
+        """The number of values, zeros among them."""
+        return self.shape[0] * self.shape[1]
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return self.matrix[rows].toarray()  # type: ignore[no-any-return]
+
+
 def is_mapped(array: Any) -> TypeGuard[np.memmap[Any, Any]]:
-    """Return whether `array` is mapped from a file."""
+    """Return whether rows of `array` are read part by part: mapped from a file, or sparse."""
+    if isinstance(array, SparseRows):
+        return True
     return isinstance(array, np.memmap) and getattr(array, "_mmap", None) is not None
 
 
@@ -71,8 +102,8 @@ def _releaser(array: np.ndarray) -> Callable[[int, int], None]:
     They can be read again. It does nothing for an array in memory.
     """
     # a copy-on-write mapping may have changes, which are nowhere else
-    mapped = is_mapped(array) and array.mode != "c" and array.size > 0
-    if not mapped or not hasattr(mmap, "MADV_DONTNEED"):
+    mapped = isinstance(array, np.memmap) and is_mapped(array) and array.mode != "c"
+    if not mapped or not array.size or not hasattr(mmap, "MADV_DONTNEED"):
         return lambda i, j: None
     whole: Any = array._mmap  # type: ignore[attr-defined]
     base = np.frombuffer(whole, np.uint8).ctypes.data

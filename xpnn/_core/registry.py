@@ -44,6 +44,7 @@ class Registry(Mapping[str, Part], Generic[Part]):
         self.kind = kind
         self._base, self._name = base, name or (lambda part: part.__name__)
         self._parts: dict[str, Part] = {}
+        self._aliases: dict[str, str] = {}
 
     @overload
     def register(self, part: Own, *, replace: bool = False) -> Own: ...
@@ -105,8 +106,13 @@ class Registry(Mapping[str, Part], Generic[Part]):
         self._parts[name] = part
         return part
 
+    def alias(self, short: str, name: str) -> None:
+        """Let `short` mean the part called `name`, unless a part has that name itself."""
+        self._aliases[short] = name
+
     def __getitem__(self, name: str) -> Part:
         """Return the part called `name`, or raise an error with the nearest name."""
+        name = name if name in self._parts else self._aliases.get(name, name)
         if name not in self._parts:
             raise unknown(self.kind, name, self._parts)
         return self._parts[name]
@@ -148,12 +154,19 @@ class Registry(Mapping[str, Part], Generic[Part]):
 
         A value is read as the type in the parameter's annotation, or else that of its default: a
         whole number, a number, true or false, or text. If neither has one of these types, the value
-        is read as the first of them that fits.
+        is read as the first of them that fits. Numbers without a name belong to the value before
+        them, as in ``"quantile:levels=0.1,0.9"``.
         """
         name, _, rest = text.partition(":")
         parameters = self._parameters(name)
         given: dict[str, object] = {}
+        items: list[str] = []
         for item in rest.split(",") if rest else []:
+            if items and _is_number(item):
+                items[-1] += f",{item}"
+            else:
+                items.append(item)
+        for item in items:
             key, equals, value = item.partition("=")
             if not equals:
                 raise ArgumentError(
@@ -182,6 +195,14 @@ class Registry(Mapping[str, Part], Generic[Part]):
             else:
                 parts.append(item.strip())
         return parts
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _truth(text: str) -> bool:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+
 from xpnn import metrics, saving
 from xpnn._core.files import check_writable, replacing
 from xpnn.backends import DTYPES
@@ -32,6 +34,7 @@ from xpnn.datasets.readers import reader_of
 from xpnn.errors import ArgumentError
 from xpnn.export import onnx
 from xpnn.inference import class_probabilities, evaluate, predict
+from xpnn.losses import CrossEntropy
 from xpnn.model import Sequential
 from xpnn.task import Task
 from xpnn.training.loop import EVALUATION_ROWS
@@ -117,7 +120,14 @@ def _evaluate(args: argparse.Namespace) -> int:
     if not regression:
         print(f"accuracy {found.accuracy!r}")
     print(f"loss {found.loss!r}")
-    if regression:
+    loss = model.task.loss
+    if regression and loss is not None and loss.outputs_per_target > 1:
+        values = predict(model, data.x)
+        targets = np.tile(data.y.reshape(len(data.y), -1), loss.outputs_per_target)
+        shares = np.mean(targets <= values, axis=0).tolist()
+        for name, share in zip(_columns(model, False), shares, strict=True):
+            print(f"targets_below_{name} {share!r}")
+    elif regression:
         values = predict(model, data.x)
         print(f"r2_score {metrics.r2_score(data.y, values)!r}")
         print(f"root_mean_squared_error {metrics.root_mean_squared_error(data.y, values)!r}")
@@ -170,8 +180,7 @@ def _columns(model: Sequential, proba: bool) -> list[str]:
     if model.task.classes is not None:
         return ["prediction", *(f"proba_{label}" for label in _labels(model.task) if proba)]
     assert model.inputs is not None
-    outputs = model.outputs(model.inputs)
-    return ["prediction"] if outputs == 1 else [f"prediction{i + 1}" for i in range(outputs)]
+    return (model.task.loss or CrossEntropy()).columns(model.outputs(model.inputs))
 
 
 @contextlib.contextmanager

@@ -41,7 +41,7 @@ from xpnn.cli.output import INTERRUPTED, complain, summary
 from xpnn.datasets import Dataset, NamedDataset, load_training
 from xpnn.datasets.labels import TASKS
 from xpnn.errors import ArgumentError, CheckpointWarning, DivergenceError, unknown
-from xpnn.losses import LOSSES
+from xpnn.losses import LOSSES, Loss
 from xpnn.model import Sequential
 from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
@@ -157,13 +157,14 @@ def _train(args: argparse.Namespace) -> int:
     settings = settings_from(args)
     _check_files(args)
     callbacks = _callbacks(args)
-    train, validation = _training_data(args, settings.seed)
+    loss = settings.make_loss()
+    train, validation = _training_data(args, settings.seed, loss)
     table = isinstance(train, NamedDataset) and train.feature_names is not None
     if table:
         settings = settings_from(args, table=True)
         if validation is not None and args.patience is None and args.epochs is None:
             callbacks.insert(0, EarlyStopping("test_loss", patience=PATIENCE, restore_best=True))
-    options = _data_options(args, train, table)
+    options = _data_options(args, train, table, loss)
     if train.y.dtype.kind == "f" and args.loss is None:
         settings = settings.replaced(loss="mean_squared_error")
     if options["labels"] is None:
@@ -292,7 +293,9 @@ def _warnings_in_a_line() -> Iterator[None]:
         yield
 
 
-def _training_data(args: argparse.Namespace, seed: int) -> tuple[Dataset, Dataset | None]:
+def _training_data(
+    args: argparse.Namespace, seed: int, loss: Loss
+) -> tuple[Dataset, Dataset | None]:
     validation: str | float | None = args.validation
     with contextlib.suppress(TypeError, ValueError):
         validation = float(args.validation)
@@ -301,14 +304,16 @@ def _training_data(args: argparse.Namespace, seed: int) -> tuple[Dataset, Datase
         validation,
         seed=seed,
         target=-1 if args.target is None else args.target,
-        task=args.task,
+        task="regression" if args.task is None and loss.of_values else args.task,
         header=header_from(args),
         ignore=listed(args.ignore) or (),
         weights=args.weights,
     )
 
 
-def _data_options(args: argparse.Namespace, train: Dataset, table: bool) -> dict[str, Any]:
+def _data_options(
+    args: argparse.Namespace, train: Dataset, table: bool, loss: Loss
+) -> dict[str, Any]:
     """Return the options of `fit` that depend on the data."""
     options: dict[str, Any] = {"labels": None}
     values = train.y.dtype.kind == "f"
@@ -319,7 +324,7 @@ def _data_options(args: argparse.Namespace, train: Dataset, table: bool) -> dict
         options["sample_weight"] = train.weights
     for argument, name, default in (
         ("normalize", "normalizer", table),
-        ("normalize_target", "target_normalizer", values),
+        ("normalize_target", "target_normalizer", values and not loss.of_counts),
     ):
         asked = getattr(args, argument) or ("standard" if default else "none")
         if asked not in (*NORMALIZERS, "none"):

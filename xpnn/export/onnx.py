@@ -37,8 +37,9 @@ def export_onnx(model: Sequential, path: PathLike) -> None:
     The graph's input is `x`, of shape (batch, features) and the model's dtype, for any size of the
     batch. Divide pixels by 255 first, as `predict` does; the model's normalizers are part of the
     graph. All outputs have shape (batch, outputs). If the loss turns the network's outputs into
-    probabilities, the graph has the outputs `logits` and `probabilities`; otherwise, as with mean
-    squared error, it has one, `outputs`. A runtime computes only the outputs that it is asked for.
+    probabilities, the graph has the outputs `logits` and `probabilities`; otherwise, as with the
+    losses of a regression, it has one, `outputs`, with what `predict` returns. A runtime computes
+    only the outputs that it is asked for.
 
     Parameters
     ----------
@@ -96,13 +97,13 @@ def _trace(model: Sequential, xp: OnnxNamespace) -> None:
     enter(Place(model.names[-1]))
     x = xp.checked(model.forward(arrays, x, xp=xp)[0])
     enter(Place("loss"))
-    predicted = xp.checked((task.loss or CrossEntropy()).predict(x, xp=xp))
+    loss = task.loss or CrossEntropy()
+    predicted = xp.checked(loss.predict(x, xp=xp))
     if task.target_normalizer is not None:
         enter(Place("target normalizer"))
-        predicted = task.target_normalizer.invert(predicted, xp=xp)
-        xp.output("outputs", xp.astype(predicted, xp.dtype))
-    elif predicted is x:
-        xp.output("outputs", x)
+        xp.output("outputs", xp.astype(task.in_units(predicted, xp=xp), xp.dtype))
+    elif predicted is x or loss.of_values:
+        xp.output("outputs", predicted)
     else:
         xp.output("logits", x)
         xp.output("probabilities", predicted)

@@ -79,7 +79,7 @@ def as_samples(
         classes=classes,
         labels=names,
         normalizer=_normalizer("normalizer", normalizer, model, train),
-        target_normalizer=_normalizer("target_normalizer", target_normalizer, model, train),
+        target_normalizer=_target_normalizer(loss, target_normalizer, model, train),
         feature_names=named.feature_names,
         target_name=named.target_name,
         image_shape=shape,
@@ -142,6 +142,7 @@ def _check_fit(model: Sequential, loss: Loss, sets: dict[str, Dataset | None]) -
     if not any(layer.shapes(width) for layer, width in model.widths(features)):
         raise ArgumentError("model must have a layer with parameters, got none")
     loss.check(outputs)
+    columns = outputs // loss.outputs_per_target
     classes = max(outputs, 2) if is_labels(train.y) else None
     for name, data in given.items():
         if data.x.shape[1] != features:
@@ -153,13 +154,27 @@ def _check_fit(model: Sequential, loss: Loss, sets: dict[str, Dataset | None]) -
         if classes is not None:
             with located(data):
                 _check_labels(name, data.y, classes)
-        elif (data.y.shape[1] if data.y.ndim == 2 else 1) != outputs:
+        elif (data.y.shape[1] if data.y.ndim == 2 else 1) != columns:
             raise DataError(
-                f"{name}.y must have shape (n, {outputs}) for {outputs} outputs of the model, or "
+                f"{name}.y must have shape (n, {columns}) for {outputs} outputs of the model, or "
                 f"hold integer class labels of shape (n,), got {data.y.dtype} of shape "
                 f"{data.y.shape}"
             )
+        if loss.of_counts:
+            with located(data):
+                _check_counts(name, data.y, loss)
     return classes
+
+
+def _check_counts(name: str, y: np.ndarray, loss: Loss) -> None:
+    wrong = np.argwhere(y < 0)
+    if len(wrong):
+        row, *column = wrong[0].tolist()
+        place = position(f"{name}.y", row, *column)
+        problem = f"targets must be >= 0 for the loss {loss!r}, got {y[row, *column]}"
+        raise DataError(
+            problem, part="y", row=row, column=column[0] if column else None, place=place
+        )
 
 
 def _check_labels(name: str, y: np.ndarray, classes: int) -> None:
@@ -172,6 +187,18 @@ def _check_labels(name: str, y: np.ndarray, classes: int) -> None:
             part="y",
             row=row,
         )
+
+
+def _target_normalizer(
+    loss: Loss, given: Any, model: Sequential, train: Dataset
+) -> Normalizer | None:
+    found = _normalizer("target_normalizer", given, model, train)
+    if found is not None and loss.of_counts:
+        raise ArgumentError(
+            f"target_normalizer must be None for the loss {loss!r}, whose targets are counts, "
+            f"got {found!r}"
+        )
+    return found
 
 
 def _normalizer(name: str, given: Any, model: Sequential, train: Dataset) -> Normalizer | None:

@@ -17,7 +17,7 @@ import numpy as np
 from xpnn._core import random_bits
 from xpnn._core.parts import UnknownPartError, key_of
 from xpnn._core.scopes import Place, enter, scope
-from xpnn._core.tree import Tree, leaves
+from xpnn._core.tree import Tree, leaves, tree_map
 from xpnn.backends import Backend, namespace
 from xpnn.errors import ArgumentError
 from xpnn.losses import Loss
@@ -190,6 +190,35 @@ class TrainingStep(_Keyed):
             return Batch(row, None, {})
         keys = {layer: row[k : k + 1] for k, layer in enumerate(self.drawing, 1)}
         return Batch(row[1 + len(keys) :], row[:1], keys)
+
+
+@dataclass(frozen=True, eq=False)
+class GradientStep(_Keyed):
+    """Add one mini-batch's gradients to the sum over all samples, and leave the parameters.
+
+    The carry is that of `TrainingStep`, with the sum of the gradients in the place of the
+    optimizer's state. Layers must not draw random numbers.
+
+    Parameters are those of `TrainingStep`.
+    """
+
+    network: Network
+    loss: Loss
+    dtype: Any
+
+    def __call__(
+        self, carry: tuple[Tree, Tree, Tree], row: Array, *context: Any
+    ) -> tuple[tuple[Tree, Tree, Tree], Sums]:
+        xp, data = namespace(row), Context(*context)
+        parameters, buffers, total = carry
+        with scope("data"):
+            inputs = _features(data.x, row, self.dtype, xp)
+            outputs, pullback, _ = self.network.train(parameters, buffers, inputs, {}, xp=xp)
+            gradient, sums = _gradient_and_sums(self.loss, outputs, row, data, xp=xp)
+            # the loss divides by the number of samples in the mini-batch
+            gradients = pullback(gradient * row.shape[0])
+            total = tree_map(lambda a, b: a + b, total, gradients)
+        return (parameters, buffers, total), sums
 
 
 @dataclass(frozen=True, eq=False)
