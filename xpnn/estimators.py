@@ -422,6 +422,7 @@ class _MLP(_Parameters):
                 # the first may restore the best parameters, which the second then keeps
                 callbacks=[halts, continuation],
                 resume=past,
+                verbose=False,
             )
         except KeyboardInterrupt:
             if continuation.done == done:

@@ -190,6 +190,7 @@ class Settings:
             seed=self.seed,
             backend=backend,
             callbacks=callbacks,
+            verbose=False,
             **options,
         )
 

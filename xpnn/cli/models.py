@@ -53,7 +53,7 @@ def add(commands: Any) -> None:
         ("predict", _predict, "write a model's predictions as CSV, one row for each row of data"),
     ):
         parser = commands.add_parser(
-            name, help=what, description=what.capitalize() + ".", formatter_class=Help
+            name, help=what, description=what[0].upper() + what[1:] + ".", formatter_class=Help
         )
         parser.set_defaults(run=run)
         if name == "predict":

@@ -132,7 +132,7 @@ def _parts() -> str:
         for name in registry:
             given = registry.parameters(name).items()
             listed.append(name + ":" * bool(given) + ",".join(f"{k}={v}" for k, v in given))
-        lines.append(f"{registry.kind}s with their defaults: {'  '.join(listed)}.")
+        lines.append(f"{registry.plural} with their defaults: {'  '.join(listed)}.")
     return " ".join(lines)
 
 
