@@ -12,9 +12,10 @@ from typing import Any, NoReturn
 
 from xpnn import backends
 from xpnn._core.registry import error_text, load_parts, position_in
+from xpnn._core.tables import table
 from xpnn._version import __version__
 from xpnn.cli import models, pictures, studies, train, verify
-from xpnn.cli.output import INTERRUPTED, USAGE_ERROR, table
+from xpnn.cli.output import INTERRUPTED, USAGE_ERROR
 from xpnn.errors import XpnnError
 
 

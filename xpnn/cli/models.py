@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from xpnn import metrics, saving
 from xpnn._core.files import check_writable, replacing
+from xpnn._core.tables import table
 from xpnn.backends import DTYPES
 from xpnn.cli.options import (
     MODEL,
@@ -24,7 +25,6 @@ from xpnn.cli.options import (
     header_from,
     model_from,
 )
-from xpnn.cli.output import summary, table
 from xpnn.datasets import NamedDataset, load
 from xpnn.datasets.checks import as_inputs, check_images, size_of
 from xpnn.datasets.dataset import located
@@ -77,7 +77,7 @@ def add(commands: Any) -> None:
 def _show(args: argparse.Namespace) -> int:
     model = saving.load(args.model)
     about, task = saving.describe(args.model), model.task
-    print(summary(model))
+    print(model.summary())
     lines: list[tuple[str, object]] = [
         ("normalizer", task.normalizer),
         ("target normalizer", task.target_normalizer),

@@ -37,7 +37,7 @@ from xpnn.cli.options import (
     number,
     settings_from,
 )
-from xpnn.cli.output import INTERRUPTED, complain, summary
+from xpnn.cli.output import INTERRUPTED, complain
 from xpnn.datasets import Dataset, NamedDataset, load_training
 from xpnn.datasets.labels import TASKS
 from xpnn.errors import ArgumentError, CheckpointWarning, DivergenceError, unknown
@@ -140,7 +140,7 @@ class _Summary(Callback):
     """Prints the layers, and the GPU if there is one, when all checks are done and a run begins."""
 
     def on_start(self, run: Run) -> None:
-        print(summary(run.model), flush=True)
+        print(run.model.summary(), flush=True)
         card = run.settings.get("card")
         if card is not None:
             print(f"on {card}", flush=True)
