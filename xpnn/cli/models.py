@@ -25,6 +25,7 @@ from xpnn.cli.options import (
     header_from,
     model_from,
 )
+from xpnn.cli.output import complain
 from xpnn.datasets import NamedDataset, load
 from xpnn.datasets.checks import as_inputs, check_images, size_of
 from xpnn.datasets.dataset import located
@@ -32,9 +33,11 @@ from xpnn.datasets.readers import reader_of
 from xpnn.errors import ArgumentError
 from xpnn.export import onnx
 from xpnn.inference import class_probabilities, evaluate, predict
+from xpnn.losses import CrossEntropy
 from xpnn.model import Sequential
 from xpnn.task import Task
 from xpnn.training.loop import EVALUATION_ROWS
+from xpnn.training.samples import ROUNDING
 
 
 def add(commands: Any) -> None:
@@ -59,7 +62,12 @@ def add(commands: Any) -> None:
         if name == "predict":
             add = parser.add_argument
             add("--out", metavar="FILE", help="write a complete file instead of to the terminal")
-            add("--proba", action="store_true", help="add the probability of each class")
+            add(
+                "--proba",
+                action="store_true",
+                help="add the probability of each class; those of a row sum to 1 if the loss is "
+                "cross_entropy, or if there is one output",
+            )
         add_model_and_data(parser)
 
     parser = commands.add_parser("export", help="write a model to an ONNX file")
@@ -136,6 +144,7 @@ def _predict(args: argparse.Namespace) -> int:
     # all data are checked before anything is written
     with located(data):
         as_inputs("x", data.x)
+    one = True
     with _written(args.out) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*([] if data.files is None else ["file"]), *_columns(model, args.proba)])
@@ -146,10 +155,14 @@ def _predict(args: argparse.Namespace) -> int:
                 columns.append(predict(model, rows.x))
                 if args.proba:
                     columns.append(class_probabilities(model, rows.x))
+                    one &= bool((abs(columns[-1].sum(axis=1) - 1) <= ROUNDING).all())
             groups = [column.reshape(len(rows.x), -1) for column in columns]
             for row in zip(*groups, strict=True):
                 # `str` writes as many digits as float32 or float64 needs to be read back exactly
                 writer.writerow([str(cell) for group in row for cell in group])
+    if not one:
+        loss = (model.task.loss or CrossEntropy()).name
+        complain(f"the proba columns don't sum to 1: outputs of {loss!r} are independent")
     return 0
 
 

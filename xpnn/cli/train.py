@@ -41,15 +41,16 @@ from xpnn.cli.output import INTERRUPTED, complain
 from xpnn.datasets import Dataset, NamedDataset, load_training
 from xpnn.datasets.labels import TASKS
 from xpnn.errors import ArgumentError, CheckpointWarning, DivergenceError, unknown
-from xpnn.losses import LOSSES
+from xpnn.losses import LOSSES, Loss, MeanSquaredError
 from xpnn.model import Sequential
 from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.schedules import SCHEDULES
-from xpnn.settings import PART
+from xpnn.settings import PART, Settings
 from xpnn.training.callback import Callback
 from xpnn.training.history import History
 from xpnn.training.run import Run
+from xpnn.training.samples import default_loss
 
 # the options that name the files of a run, except checkpoints
 _OUTPUTS = ("log", "plot", "tensorboard", "save")
@@ -121,6 +122,13 @@ def add(commands: Any) -> None:
     add("--checkpoint", metavar="FILE", help="write all that is needed to resume the run")
     add("--every", metavar="N", type=whole, help="epochs between checkpoints; 1 if left out")
     add("--resume", metavar="FILE", help="continue from a checkpoint, as if never stopped")
+    add(
+        "--from",
+        dest="base",
+        metavar="MODEL",
+        help="go on from the parameters of a trained model, with its layers, classes and "
+        "normalizers, on other data or in another way: a file that xpnn train --save wrote",
+    )
     add("--quiet", action="store_true", help="print nothing but errors")
 
 
@@ -151,14 +159,20 @@ def _train(args: argparse.Namespace) -> int:
     settings = settings_from(args)
     _check_files(args)
     callbacks = _callbacks(args)
-    train, validation = _training_data(args, settings.seed)
-    options = _data_options(args, train)
-    if train.y.dtype.kind == "f" and args.loss is None:
-        settings = settings.replaced(loss="mean_squared_error")
-    if options["labels"] is None:
+    base = _base(args, settings)
+    train, validation = _training_data(args, settings.seed, base)
+    labels = _labels(train)
+    if base is not None:
+        model, labels = base, None
+    elif labels is None:
         model = settings.make_model(train, validation)
     else:
-        model = Sequential(*settings.layers(len(options["labels"])))
+        model = Sequential(*settings.layers(len(labels)))
+    usual = default_loss(train.y, model.outputs(train.x.shape[1]))
+    options = {"labels": labels, **_data_options(args, train, usual, base)}
+    if args.loss is None:
+        own = None if base is None else base.task.loss
+        options["loss"] = settings.make_loss(own or usual)
     ended: BaseException | None = None
     try:
         with _warnings_in_a_line():
@@ -196,6 +210,7 @@ def _has_trained(history: History | None) -> bool:
 def _check_files(args: argparse.Namespace) -> None:
     """Raise if a file can't be written, or two options name the same one."""
     paths = {name: getattr(args, name) for name in ("data", "validation", *_OUTPUTS)}
+    paths["from"] = args.base
     check_different({**paths, "checkpoint": args.checkpoint})
     check_different({**paths, "resume": args.resume})
     if args.plot is not None:
@@ -281,7 +296,31 @@ def _warnings_in_a_line() -> Iterator[None]:
         yield
 
 
-def _training_data(args: argparse.Namespace, seed: int) -> tuple[Dataset, Dataset | None]:
+def _base(args: argparse.Namespace, settings: Settings) -> Sequential | None:
+    """Return the model to go on from, None if there is none."""
+    if args.base is None:
+        return None
+    changed = settings.changed()
+    given = [name for name in ("hidden", "activation", "batch_norm", "dropout") if name in changed]
+    given += [name for name in ("normalize", "normalize_target") if getattr(args, name) is not None]
+    if given:
+        raise ArgumentError(
+            f"{given[0]} must be left out with --from: layers and normalizers are the model's"
+        )
+    model = saving.load(args.base)
+    # of another run
+    model.history = None
+    return model
+
+
+def _training_data(
+    args: argparse.Namespace, seed: int, base: Sequential | None
+) -> tuple[Dataset, Dataset | None]:
+    target, task, features = args.target, args.task, None
+    if base is not None:
+        target = base.task.target_name if target is None else target
+        task = task or ("regression" if base.task.classes is None else "classification")
+        features = base.task.feature_names
     validation: str | float | None = args.validation
     with contextlib.suppress(TypeError, ValueError):
         validation = float(args.validation)
@@ -289,24 +328,35 @@ def _training_data(args: argparse.Namespace, seed: int) -> tuple[Dataset, Datase
         args.data,
         validation,
         seed=seed,
-        target=-1 if args.target is None else args.target,
-        task=args.task,
+        target=-1 if target is None else target,
+        task=task,
         header=header_from(args),
+        features=features,
         ignore=listed(args.ignore) or (),
         weights=args.weights,
     )
 
 
-def _data_options(args: argparse.Namespace, train: Dataset) -> dict[str, Any]:
-    """Return the options of `fit` that depend on the data."""
-    options: dict[str, Any] = {"labels": None}
-    values, table = train.y.dtype.kind == "f", False
+def _labels(train: Dataset) -> np.ndarray | None:
+    """Return the labels of the classes; None if there are none, or they number the outputs."""
+    if train.y.dtype.kind == "f" or train.y.ndim != 1 or not isinstance(train, NamedDataset):
+        return None
+    # those of IDX files
+    numbers = train.image_shape is not None and train.y.dtype.kind == "i"
+    return None if numbers else np.unique(train.y)
+
+
+def _data_options(
+    args: argparse.Namespace, train: Dataset, usual: Loss, base: Sequential | None
+) -> dict[str, Any]:
+    """Return the options of `fit` that depend on the data, for which `usual` is the loss."""
+    options: dict[str, Any] = {}
+    values, table = isinstance(usual, MeanSquaredError), False
     if isinstance(train, NamedDataset):
         table = train.feature_names is not None
-        # IDX files have labels that are the numbers of the outputs
-        numbers = train.image_shape is not None and train.y.dtype.kind == "i"
-        options["labels"] = None if values or numbers else np.unique(train.y)
         options["sample_weight"] = train.weights
+    if base is not None:
+        return options
     for argument, name, default in (
         ("normalize", "normalizer", table),
         ("normalize_target", "target_normalizer", values),

@@ -28,7 +28,7 @@ Array = Any
 Data = Dataset | tuple[Array, Array] | Iterable[Any]
 
 # how far the sum of probabilities in float32 may be from 1
-_ROUNDING = 1e-5
+ROUNDING = 1e-5
 
 
 class Samples(NamedTuple):
@@ -141,7 +141,7 @@ def default_loss(y: np.ndarray, outputs: int, *, named: bool = False) -> Loss:
     if y.ndim == 2 and (y.shape[1] > 1 or y.dtype.kind != "f"):
         sums, truths = y.shape[1] > 1, True
         for _, rows in blocks(y):
-            sums &= bool((rows >= 0).all() and (abs(rows.sum(axis=1) - 1) <= _ROUNDING).all())
+            sums &= bool((rows >= 0).all() and (abs(rows.sum(axis=1) - 1) <= ROUNDING).all())
             truths &= bool(((rows == 0) | (rows == 1)).all())
         if sums or truths:
             return CrossEntropy() if sums else BinaryCrossEntropy()
