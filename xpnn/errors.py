@@ -121,15 +121,19 @@ def nearest(given: object, allowed: Iterable[str]) -> str | None:
     """
     import difflib
 
-    text = str(given).strip().lower().replace("-", "_")
+    text = _plain(given)
     words = _ELSEWHERE.get(text) or "_".join(_ELSEWHERE.get(w, w) for w in text.split("_"))
-    names = {name.lower(): name for name in allowed}
+    names = {_plain(name): name for name in allowed}
     for found in (text, words):
         if found in names:
             return names[found]
-    short = [name for name in names if initials(name) == text]
+    short = [name for name in names if len(text) > 1 and initials(name) == text]
     near = short or difflib.get_close_matches(words, names, n=1)
     return names[near[0]] if near else None
+
+
+def _plain(name: object) -> str:
+    return str(name).strip().lower().replace("-", "_")
 
 
 def initials(name: str) -> str:

@@ -383,7 +383,7 @@ def plot_confusion(
             title=f"{counts.sum() - np.trace(counts)} of {counts.sum()} wrong",
         )
         if classes <= _NUMBERED:
-            turned = {"rotation": 45, "ha": "right"} if max(map(len, names)) > 3 else {}
+            turned: Any = {"rotation": 45, "ha": "right"} if max(map(len, names)) > 3 else {}
             axes.set_xticks(range(classes), names, **turned)
             axes.set_yticks(range(classes), names)
             size = 9 if counts.max() < 10_000 and classes <= 20 else 7

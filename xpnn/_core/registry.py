@@ -121,7 +121,8 @@ class Registry(Mapping[str, Part], Generic[Part]):
         """
         if name in self._parts:
             return name
-        long = [full for full in self._parts if len(name) > 2 and initials(full) == name]
+        short = isinstance(name, str) and len(name) > 2
+        long = [full for full in self._parts if short and initials(full) == name]
         if len(long) != 1:
             raise unknown(self.kind, name, self._parts)
         return long[0]

@@ -301,7 +301,9 @@ def _base(args: argparse.Namespace, settings: Settings) -> Sequential | None:
     if args.base is None:
         return None
     changed = settings.changed()
-    given = [name for name in ("hidden", "activation", "batch_norm", "dropout") if name in changed]
+    given: list[str] = [
+        name for name in ("hidden", "activation", "batch_norm", "dropout") if name in changed
+    ]
     given += [name for name in ("normalize", "normalize_target") if getattr(args, name) is not None]
     if given:
         raise ArgumentError(

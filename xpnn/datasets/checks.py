@@ -76,7 +76,7 @@ def as_inputs(name: str, x: Any) -> np.ndarray:
             f"{name} must have shape (n, features), or be images of shape (n, height, width) or "
             f"(n, height, width, channels), got shape {inputs.shape}"
         )
-    return flat(inputs)
+    return np.asanyarray(flat(inputs))
 
 
 def image_shape_of(x: Any) -> tuple[int, int, int] | None:

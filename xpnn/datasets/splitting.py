@@ -63,7 +63,8 @@ def split(
 def as_share(fraction: Any, x: Any) -> float:
     """Return the share of the rows of `x` that validation gets, or raise `ArgumentError`."""
     # checked before float(), which also reads a text such as "0.2"
-    if not (isinstance(fraction, Real) and 0 < fraction < 1):
+    share: object = fraction
+    if not (isinstance(share, Real) and 0 < fraction < 1):
         raise ArgumentError(f"validation must be a fraction > 0 and < 1, got {fraction!r}")
     if is_mapped(x):
         raise ArgumentError(
