@@ -61,10 +61,10 @@ def _has_batches(data: Any) -> bool:
 
 def _pair(name: str, batch: Any) -> tuple[np.ndarray, np.ndarray]:
     x, y = map(to_numpy, as_pair(name, batch))
+    if x.ndim == 0:
+        raise DataError(f"{name} must have an array as x, got {x.item()!r}")
     if y.ndim == 0:
         x, y = x[np.newaxis], y[np.newaxis]
-    if x.ndim == 0:
-        raise DataError(f"{name} must have x with an axis of samples, got a number")
     check_lengths(name, x, y)
     return x, y
 
