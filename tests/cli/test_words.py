@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.helpers import NAMES, ROOT, failed, read_rows, run, write_table
+from tests.helpers import NAMES, ROOT, failed, read_rows, run, write_rows, write_table
 from xpnn import backends, cli
 from xpnn.backends import BACKENDS, BackendInfo
 
@@ -29,7 +29,7 @@ from xpnn.backends import BACKENDS, BackendInfo
          "label_smoothing is a parameter of the loss: "
          "write --loss cross_entropy:label_smoothing=0.1"),
         ("--alpha 2",
-         "alpha is a parameter of the activation: write --activation leaky_relu:alpha=2"),
+         "alpha is a parameter of the activation: write --activation elu:alpha=2"),
         ("--gamma 2", "gamma is a parameter of the schedule: write --schedule step:gamma=2"),
         ("--batch_size 3", "did you mean --batch-size?"),
         ("--batchsize 3", "did you mean --batch-size?"),
@@ -217,8 +217,7 @@ def test_columns_are_found_by_their_names(here):
     write_table(here / "t.csv")
     header, *rows = read_rows(here / "t.csv")
     turned = [[row[4], "0", *row[3::-1]] for row in rows]
-    lines = [",".join(row) for row in [[header[4], "other", *header[3::-1]], *turned]]
-    (here / "u.csv").write_text("\n".join(lines))
+    write_rows(here / "u.csv", turned, [header[4], "other", *header[3::-1]])
     assert run("train", "t.csv", *SMALL, "--save", "a") == 0
     for name in ("t", "u"):
         assert run("train", f"{name}.csv", "--epochs", 2, "--quiet", "--from", "a",
@@ -245,7 +244,7 @@ def test_a_regression_goes_on(here):
         (["--dropout", 0.5], "dropout must be left out with --from"),
         (["--normalize", "none"], "normalize must be left out with --from"),
         (["--save", "a"], "save and from must be different files"),
-        (["--target", "petal"], "t.csv has no column 'petal'"),
+        (["--target", "petal"], "unknown target of t.csv 'petal' (allowed: "),
     ],
 )
 def test_what_a_model_has_is_not_given_beside_it(options, message, here, capsys):

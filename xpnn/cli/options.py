@@ -85,8 +85,12 @@ def unrecognized(
                     text = f"--{part} {owner}:{parameter}={value}"
                     return f"{said}; {parameter} is a parameter of the {part}: write {text}"
     near = _ALIASES.get(option)
-    near = near if near in options else nearest(option, options)
-    near = near or next((own for own in options if own.startswith(option)), None)
+    if near not in options:
+        near = next((own for own in options if own.startswith(option)), None)
+    if near is None:
+        # without the dashes, which all have in common
+        bare = nearest(option[2:], [own[2:] for own in options])
+        near = None if bare is None else f"--{bare}"
     return said if near is None else f"{said}; did you mean {near}?"
 
 

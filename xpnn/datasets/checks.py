@@ -72,10 +72,7 @@ def as_inputs(name: str, x: Any) -> np.ndarray:
             f"it has four, got shape {inputs.shape}"
         )
     if inputs.ndim not in (2, 3, 4):
-        raise DataError(
-            f"{name} must have shape (n, features), or be images of shape (n, height, width) or "
-            f"(n, height, width, channels), got shape {inputs.shape}"
-        )
+        raise DataError(f"{name} must have shape (n, features), got shape {inputs.shape}")
     return np.asanyarray(flat(inputs))
 
 

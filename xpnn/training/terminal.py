@@ -74,7 +74,7 @@ def shown(verbose: bool | None, callbacks: tuple[Callback, ...]) -> tuple[Callba
 
 def _is_watched() -> bool:
     """Return whether standard output is a terminal, or the output of a notebook's cell."""
-    if sys.stdout is None or sys.stdout.closed:
+    if sys.stdout is None or getattr(sys.stdout, "closed", False):
         return False
     # IPython's stream in a kernel says no, and there is no other sign of a notebook
     return sys.stdout.isatty() or type(sys.stdout).__module__ == "ipykernel.iostream"
