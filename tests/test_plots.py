@@ -388,6 +388,14 @@ def test_errors_are_drawn_in_their_shape(shape, drawn, tmp_path):
     assert sorted(image for _, image in shown(drawn[-1])) == expected
 
 
+def test_images_of_two_axes_are_drawn(drawn):
+    model = classifier(np.eye(4, 3))
+    images = X.reshape(5, 2, 2)
+    for data in ((images, Y), [(images[:3], Y[:3]), (images[3:], Y[3:])]):
+        plots.plot_errors(model, data)
+        assert [image for _, image in shown(drawn[-1])] == images[[3, 0, 2, 4]].tolist()
+
+
 def test_bytes_of_no_known_shape_are_square_images(drawn, tmp_path):
     model = classifier(np.eye(4, 3))
     model.task = replace(model.task, image_shape=None)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.helpers import NAMES, ROOT, failed, read_rows, run, write_rows, write_table
+from tests.helpers import NAMES, ROOT, failed, read_rows, run, write_folder, write_rows, write_table
 from xpnn import backends, cli
 from xpnn.backends import BACKENDS, BackendInfo
 
@@ -225,6 +225,20 @@ def test_columns_are_found_by_their_names(here):
     assert xpnn.load("t").sha256() == xpnn.load("u").sha256()
 
 
+def test_images_go_on(here, capsys):
+    """A folder of IDX files, whose labels number the outputs."""
+    write_folder(here / "data")
+    assert run("train", "data", *SMALL, "--save", "a") == 0
+    assert run("train", "data", "--epochs", 0, "--quiet", "--from", "a", "--save", "b") == 0
+    first, second = xpnn.load("a"), xpnn.load("b")
+    assert first.sha256() == second.sha256()
+    assert first.task.image_shape == second.task.image_shape is not None
+    assert second.task.labels is None
+    write_table(here / "t.csv")
+    said = failed(capsys, "train", "t.csv", "--from", "a")
+    assert "must have the model's" in said
+
+
 def test_a_regression_goes_on(here):
     write_table(here / "t.csv", np.arange(len(NAMES)) * 1.5)
     assert run("train", "t.csv", *SMALL, "--save", "a") == 0
@@ -259,9 +273,10 @@ def test_a_class_that_the_model_does_not_know(here, capsys):
     write_table(here / "t.csv")
     assert run("train", "t.csv", *SMALL, "--save", "a") == 0
     write_table(here / "u.csv", np.array(["weed", *NAMES[1:]]))
-    said = failed(capsys, "train", "u.csv", "--from", "a", "--log", "log.csv")
+    outputs = ["--log", "log.csv", "--save", "new"]
+    said = failed(capsys, "train", "u.csv", "--from", "a", *outputs)
     assert "'weed' is not one of the classes of the training data" in said
-    assert not (here / "log.csv").exists()
+    assert {path.name for path in here.iterdir()} == {"t.csv", "u.csv", "a"}
 
 
 def test_a_model_is_no_checkpoint(here, capsys):

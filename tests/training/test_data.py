@@ -382,6 +382,16 @@ def test_images_are_rows(images, rows, shape, library):
     np.testing.assert_array_equal(backend.to_numpy(found), backend.to_numpy(same))
 
 
+def test_images_as_lists():
+    model = trained(IMAGES[..., 0].tolist(), KINDS.tolist(), outputs=2)
+    assert model.task.image_shape == (2, 5, 1)
+    assert model.sha256() == held(IMAGES[..., 0].astype(int), KINDS, outputs=2)
+    assert trained(Lent(IMAGES), KINDS, outputs=2).task.image_shape == (2, 5, 3)
+    for ragged in ([[1, 2], [3]], [[[1, 2], [3]]]):
+        with pytest.raises(ArgumentError, match=r"^not an array: "):
+            xpnn.predict(model, ragged)
+
+
 def test_images_of_another_shape_are_refused():
     model = trained(IMAGES[..., 0], KINDS, outputs=2)
     turned = IMAGES[..., 0].transpose(0, 2, 1)

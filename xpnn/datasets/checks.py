@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -81,7 +82,12 @@ def image_shape_of(x: Any) -> tuple[int, int, int] | None:
 
     Channels are the last axis, or the second one, as in PyTorch, if only that can be theirs.
     """
-    match tuple(getattr(x, "shape", None) or np.shape(x)):
+    shape = getattr(x, "shape", None)
+    if shape is None:
+        # what is no array is refused elsewhere
+        with contextlib.suppress(ArgumentError):
+            shape = to_numpy(x).shape
+    match tuple(shape or ()):
         case (_, height, width):
             return height, width, 1
         case (_, height, width, (1 | 3) as channels):
