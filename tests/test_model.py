@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import pickle
+import re
 
 import array_api_compat
 import numpy as np
@@ -61,6 +62,60 @@ def test_summary_of_the_articles_network():
         SummaryRow("dense3", "dense", 50, 10, 510),
     ]
     assert model.outputs(784) == 10
+
+
+SUMMARY = """\
+layer   kind   inputs  outputs  parameters
+dense1  dense       3        4          16
+tanh1   tanh        4        4           0
+dense2  dense       4        2          10
+total               3        2          26"""
+
+
+def test_a_summary_is_a_table():
+    model = xpnn.Sequential(xpnn.Dense(4), xpnn.Activation("tanh"), xpnn.Dense(2))
+    found = model.summary(3)
+    assert str(found) == repr(found) == SUMMARY
+    assert found.parameters == 26
+    # as a list it is what it was
+    assert found == list(found)
+    assert found[0].kind == "dense"
+
+
+class Odd(xpnn.Layer):
+    """A layer whose text isn't safe in a page."""
+
+    kind = "<b>&amp;"
+
+    def forward(self, parameters, x, *, xp):
+        return x, lambda dy, *, input_gradient=True: (dy, {})
+
+    def __repr__(self):
+        return "Odd(<script>)"
+
+
+def cells(page):
+    return [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in page.split("<tr>")[1:]]
+
+
+def test_a_notebook_shows_a_table():
+    model = xpnn.Sequential(xpnn.Dense(4), Odd())
+    page = model._repr_html_()
+    assert cells(page) == [
+        ["layer", "not trained yet"],
+        ["dense1", "Dense(4)"],
+        ["&lt;b&gt;&amp;amp;1", "Odd(&lt;script&gt;)"],
+    ]
+    model.initialize(3, backend=xpnn.get_backend("numpy"), rng=np.random.RandomState(0))
+    page = model._repr_html_()
+    assert page == model.summary()._repr_html_()
+    assert cells(page)[0] == list(SummaryRow._fields)
+    assert cells(page)[1:] == [
+        ["dense1", "dense", "3", "4", "16"],
+        ["&lt;b&gt;&amp;amp;1", "&lt;b&gt;&amp;amp;", "4", "4", "0"],
+        ["total", "", "3", "4", "16"],
+    ]
+    assert "<b>" not in page
 
 
 def test_summary_needs_a_number_of_features():

@@ -1,4 +1,7 @@
+import inspect
 import math
+import pickle
+import re
 import struct
 import sys
 from dataclasses import replace
@@ -346,6 +349,33 @@ def test_errors_with_the_surest_first(backend, drawn, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_long_names_do_not_overlap(count, drawn, tmp_path):
+    """The titles as they are drawn, beside each other and within the picture."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    names = np.array(
+        ["a golden retriever in the mountains\nof Norway", "WWWWWWWWWWWWWWWWWWWWWWWWW", "cat"]
+    )
+    model = classifier(np.eye(4, 3))
+    model.task = replace(model.task, labels=names)
+    x, y = np.tile(X, (2, 1)), np.tile((Y + 1) % 3, 2)
+    figure = plots.plot_errors(model, (x, names[y]), count=count)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    boxes = [axes.title.get_window_extent(renderer) for axes in figure.axes if axes.get_title()]
+    assert boxes
+    assert not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])
+    for box in boxes:
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+    titles = [title for title, _ in shown(figure)]
+    assert all(title.count("\n") == 1 for title in titles)
+    assert any("…" in title for title in titles)
+    # the probability stays
+    assert all(re.search(r", >?[01]\.\d{3}$", title) for title in titles)
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 1), (1, 2, 3)])
 def test_errors_are_drawn_in_their_shape(shape, drawn, tmp_path):
     x = np.arange(12, dtype=np.uint8).reshape(2, 6)
@@ -356,6 +386,14 @@ def test_errors_are_drawn_in_their_shape(shape, drawn, tmp_path):
     plots.plot_errors(model, wrong, tmp_path / "e.svg")
     expected = [row.reshape(shape if shape[2] > 1 else shape[:2]).tolist() for row in x]
     assert sorted(image for _, image in shown(drawn[-1])) == expected
+
+
+def test_images_of_two_axes_are_drawn(drawn):
+    model = classifier(np.eye(4, 3))
+    images = X.reshape(5, 2, 2)
+    for data in ((images, Y), [(images[:3], Y[:3]), (images[3:], Y[3:])]):
+        plots.plot_errors(model, data)
+        assert [image for _, image in shown(drawn[-1])] == images[[3, 0, 2, 4]].tolist()
 
 
 def test_bytes_of_no_known_shape_are_square_images(drawn, tmp_path):
@@ -447,3 +485,37 @@ def test_pictures_leave_matplotlib_as_it_was(tmp_path):
         # dark ink needs white paper, whatever the user's style
         corner = matplotlib.image.imread(tmp_path / "run.png")[0, 0]
     assert corner.tolist() == [1, 1, 1, 1]
+
+
+DRAWN = {
+    "plot_history": (ROWS,),
+    "plot_histories": ({"a": ROWS},),
+    "plot_activations": (["relu"],),
+    "plot_confusion": (np.eye(3, dtype=int),),
+    "plot_errors": (classifier(np.eye(4, 3)), (X, Y)),
+}
+
+
+def test_every_plot_is_here():
+    assert set(DRAWN) == {name for name in xpnn.__all__ if name.startswith("plot_")}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_plot_returns_its_figure(name, tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    monkeypatch.chdir(tmp_path)
+    draw = getattr(xpnn, name)
+    figure = draw(*DRAWN[name])
+    assert isinstance(figure, Figure)
+    assert list(tmp_path.iterdir()) == []
+    # the same picture as the one that is written
+    assert isinstance(draw(*DRAWN[name], "a.png"), Figure)
+    figure.savefig("b.png", dpi=150)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    # what a notebook asks for
+    assert figure._repr_png_().startswith(b"\x89PNG\r\n\x1a\n")
+    assert isinstance(pickle.loads(pickle.dumps(figure)), Figure)
+    assert "None" in str(inspect.signature(draw).parameters["path"])
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    assert pyplot is None or not pyplot.get_fignums()

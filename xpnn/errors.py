@@ -15,7 +15,9 @@ __all__ = [
     "XpnnError",
     "finite",
     "fraction",
+    "initials",
     "integer",
+    "nearest",
     "nonnegative",
     "number",
     "position",
@@ -91,13 +93,59 @@ def position(name: str | None, row: int | None = None, column: int | None = None
     return ", ".join(words)
 
 
-def unknown(kind: str, given: object, allowed: Iterable[str]) -> ArgumentError:
-    """Return the error for a name that isn't among `allowed`, with the nearest one that is."""
+# names in Keras, PyTorch and scikit-learn whose letters don't lead to ours, whole or as a word
+_ELSEWHERE = {
+    "acc": "accuracy",
+    "categorical_crossentropy": "cross_entropy",
+    "hardswish": "h_swish",
+    "hard_swish": "h_swish",
+    "linear": "identity",
+    "log_loss": "cross_entropy",
+    "logistic": "sigmoid",
+    "mseloss": "mean_squared_error",
+    "silu": "swish",
+    "sparse_categorical_crossentropy": "cross_entropy",
+    "squared_error": "mean_squared_error",
+    "training": "train",
+    "val": "test",
+    "valid": "test",
+    "validation": "test",
+}
+
+
+def nearest(given: object, allowed: Iterable[str]) -> str | None:
+    """Return the name among `allowed` that was probably meant, None if none is near.
+
+    Capitals don't count. A name that other libraries use, such as "val_loss", and the initials of
+    a name, such as "mse", are near too.
+    """
     import difflib
 
+    text = _plain(given)
+    words = _ELSEWHERE.get(text) or "_".join(_ELSEWHERE.get(w, w) for w in text.split("_"))
+    names = {_plain(name): name for name in allowed}
+    for found in (text, words):
+        if found in names:
+            return names[found]
+    short = [name for name in names if len(text) > 1 and initials(name) == text]
+    near = short or difflib.get_close_matches(words, names, n=1)
+    return names[near[0]] if near else None
+
+
+def _plain(name: object) -> str:
+    return str(name).strip().lower().replace("-", "_")
+
+
+def initials(name: str) -> str:
+    """Return the first letters of the words of a name: "mse" of "mean_squared_error"."""
+    return "".join(word[:1] for word in name.split("_"))
+
+
+def unknown(kind: str, given: object, allowed: Iterable[str]) -> ArgumentError:
+    """Return the error for a name that isn't among `allowed`, with the nearest one that is."""
     names = list(allowed)
-    near = difflib.get_close_matches(str(given), names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(given, names)
+    hint = f"; did you mean {near!r}?" if near is not None else ""
     return ArgumentError(f"unknown {kind} {given!r}{hint} (allowed: {', '.join(names) or 'none'})")
 
 

@@ -555,6 +555,7 @@ class _MLP(_Keywords):
                 # the first may restore the best parameters, which the second then keeps
                 callbacks=[halts, continuation],
                 resume=past,
+                verbose=False,
             )
         except KeyboardInterrupt:
             if continuation.done == done:

@@ -8,23 +8,20 @@ import numpy as np
 
 from xpnn._core.mapped import pixels_as_floats
 from xpnn.backends import namespace, to_numpy
-from xpnn.datasets.checks import as_inputs
-from xpnn.datasets.dataset import Dataset
+from xpnn.datasets.checks import as_inputs, check_images, flat, image_shape_of
 from xpnn.errors import DataError, position
 from xpnn.losses import CrossEntropy, Loss, labels
 from xpnn.model import Sequential
 from xpnn.training import loop
 from xpnn.training.history import Evaluation
-from xpnn.training.plan import instance
-from xpnn.training.samples import as_test_set
+from xpnn.training.plan import made
+from xpnn.training.samples import Data, as_test_set
 from xpnn.training.streams import features, moved
 
 Array = Any
 
 
-def evaluate(
-    model: Sequential, data: Dataset | tuple[Array, Array], *, loss: Loss | None = None
-) -> Evaluation:
+def evaluate(model: Sequential, data: Data, *, loss: str | Loss | None = None) -> Evaluation:
     """Return accuracy and loss of a trained model on a data set.
 
     Parameters
@@ -32,9 +29,9 @@ def evaluate(
     model
         A trained model. Its backend computes.
     data
-        A pair (x, y) as for `fit`, possibly mapped from files.
+        A pair (x, y) or batches, as for `fit`, possibly mapped from files.
     loss
-        The loss; None for the one that the model was trained for.
+        The loss or its name, as for `fit`; None for the one that the model was trained for.
 
     Raises
     ------
@@ -43,10 +40,10 @@ def evaluate(
     """
     backend, _ = model.placed()
     task = model.task
-    loss = task.loss or CrossEntropy() if loss is None else instance("loss", loss, Loss)
-    data = as_test_set(model, loss, data)
+    chosen: Loss = task.loss or CrossEntropy() if loss is None else made("loss", loss)
+    data = as_test_set(model, chosen, data)
     with backend.scope():
-        evaluate_on = loop.Evaluator(model, loss, backend)
+        evaluate_on = loop.Evaluator(model, chosen, backend)
         return evaluate_on(moved(data, backend, task), 0)
 
 
@@ -58,7 +55,8 @@ def predict(model: Sequential, x: Array) -> Array:
     model
         A trained model.
     x
-        Shape (n, features); unsigned bytes are pixels, as for `fit`. It may be mapped from a file.
+        Shape (n, features), or images, as for `fit`; unsigned bytes are pixels. It may be mapped
+        from a file.
 
     Returns
     -------
@@ -93,7 +91,9 @@ def predict_proba(model: Sequential, x: Array) -> Array:
     block of columns for each level, and the other losses of values the outputs themselves.
 
     Parameters, errors and the kind of array are those of `predict`. Probabilities are in the order
-    of ``model.task.labels``. A target normalizer is inverted, which gives float64 values.
+    of ``model.task.labels``. Those of several outputs of a binary cross entropy are the answers to
+    independent questions: the probabilities of a row don't sum to 1. A target normalizer is
+    inverted, which gives float64 values.
     """
     loss = model.task.loss or CrossEntropy()
     outputs = outputs_of(model, x)
@@ -128,8 +128,12 @@ def outputs_of(model: Sequential, x: Array) -> Array:
     """
     backend, arrays = model.placed()
     own = backend.owns(x) and not isinstance(x, np.ndarray)
+    check_images((x, None), model.task.image_shape, "x")
     if not own:
         x = as_inputs("x", x)
+    elif image_shape_of(x) is not None:
+        with backend.scope():
+            x = flat(x, xp=backend.xp)
     if x.ndim != 2 or x.shape[1] != model.inputs:
         raise DataError(f"x must have shape (n, {model.inputs}), got {tuple(x.shape)}")
     xp, normalizer = backend.xp, model.task.normalizer

@@ -697,5 +697,3 @@ for _loss in (
     Focal, BinaryFocal,
 ):  # fmt: skip
     LOSSES.add(_loss.name, _loss)
-LOSSES.alias("mae", "mean_absolute_error")
-LOSSES.alias("mse", "mean_squared_error")

@@ -12,6 +12,7 @@ import numpy as np
 
 from xpnn._core.parts import Part
 from xpnn._core.scopes import Place, enter, where
+from xpnn._core.tables import html_table, table
 from xpnn._core.tree import Tree, flatten
 from xpnn.backends import Backend, get_backend
 from xpnn.errors import ArgumentError
@@ -29,6 +30,29 @@ class SummaryRow(NamedTuple):
     inputs: int
     outputs: int
     parameters: int
+
+
+class Summary(list[SummaryRow]):
+    """The summary of a model: a list with a row per layer, shown as a table with the totals."""
+
+    @property
+    def parameters(self) -> int:
+        """The number of all parameters."""
+        return sum(row.parameters for row in self)
+
+    def _cells(self) -> list[list[str]]:
+        total = "total", "", self[0].inputs, self[-1].outputs, self.parameters
+        return [[str(cell) for cell in row] for row in (SummaryRow._fields, *self, total)]
+
+    def __repr__(self) -> str:
+        return table(self._cells(), numeric=_NUMERIC)
+
+    def _repr_html_(self) -> str:
+        return html_table(self._cells(), numeric=_NUMERIC)
+
+
+# the columns of a summary that hold numbers
+_NUMERIC = (2, 3, 4)
 
 
 class Network(Part):
@@ -251,8 +275,10 @@ class Sequential(Network):
             raise ArgumentError("model has no parameters yet; train it with xpnn.fit first")
         return self.backend, self.arrays
 
-    def summary(self, inputs: int | None = None) -> Sequence[SummaryRow]:
+    def summary(self, inputs: int | None = None) -> Summary:
         """Return a row per layer: name, kind, inputs, outputs, number of parameters.
+
+        In a terminal or a notebook, and with `print`, it is a table.
 
         Parameters
         ----------
@@ -262,8 +288,14 @@ class Sequential(Network):
         features = inputs if inputs is not None else self.inputs
         if features is None:
             raise ArgumentError("inputs must be given for a model that has seen no data yet")
-        rows = []
+        rows = Summary()
         for name, (layer, width) in zip(self.names, self.widths(features), strict=True):
             size = sum(math.prod(shape) for shape in layer.shapes(width).values())
             rows.append(SummaryRow(name, layer.kind, width, layer.outputs(width), size))
         return rows
+
+    def _repr_html_(self) -> str:
+        if self.inputs is not None:
+            return self.summary()._repr_html_()
+        rows = [(name, repr(layer)) for name, layer in zip(self.names, self.layers, strict=True)]
+        return html_table([("layer", "not trained yet"), *rows])

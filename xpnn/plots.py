@@ -6,20 +6,25 @@ import contextlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xpnn._core.files import PathLike, check_writable, replacing
 from xpnn.activations import ACTIVATIONS, bind
 from xpnn.backends import get_backend
-from xpnn.datasets.checks import as_dataset, check_images
-from xpnn.datasets.dataset import Dataset, NamedDataset, located
+from xpnn.datasets.batches import collected
+from xpnn.datasets.checks import as_dataset, check_images, image_shape
+from xpnn.datasets.dataset import located
 from xpnn.errors import ArgumentError, DataError, finite, integer
 from xpnn.inference import class_probabilities, predict
 from xpnn.losses import is_labels
 from xpnn.model import Sequential
 from xpnn.training.history import Epoch
+from xpnn.training.samples import Data
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Array = Any
 
@@ -45,6 +50,9 @@ _MARKERS = ("o", "s", "^", "D", "v", "X")
 _DASHES = ("-", "--", "-.", (0, (1, 1)))
 
 _PARTS = {"train": ("training", ":"), "test": ("test", "-")}
+
+# the size of an image's title, and the width that it may have, in points
+_SMALL, _WIDEST = 8, 160.0
 
 # the most classes with which a confusion matrix shows its counts
 _NUMBERED = 30
@@ -84,20 +92,25 @@ def check(path: PathLike, name: str = "plot") -> None:
         )
 
 
-def _figure(width: float, height: float) -> Any:
+def _figure(width: float, height: float) -> Figure:
     try:
-        from matplotlib.figure import Figure
+        import matplotlib  # noqa: F401
     except ImportError:
         raise ArgumentError(
             "plot needs matplotlib; install it with: pip install matplotlib"
         ) from None
-    return Figure(figsize=(width, height), layout="constrained")
+    from xpnn._core.picture import Picture
+
+    return Picture(figsize=(width, height), layout="constrained")
 
 
 @contextlib.contextmanager
-def _picture(path: PathLike, width: float, height: float) -> Iterator[Any]:
-    """Yield a figure to draw on, and write it to `path` afterwards."""
-    check(path)
+def _picture(path: PathLike | None, width: float, height: float) -> Iterator[Figure]:
+    """Yield a figure to draw on, and write it afterwards if there is a `path`."""
+    if path is not None:
+        check(path)
+    # says what to install if matplotlib isn't there
+    _figure(width, height)
     import matplotlib
 
     # a user's dark style would leave dark ink on black
@@ -106,20 +119,26 @@ def _picture(path: PathLike, width: float, height: float) -> Iterator[Any]:
     with matplotlib.rc_context(common | paper):
         figure = _figure(width, height)
         yield figure
-        with replacing(path) as beside:
-            # by the ending of `path`; a file that it links to may have another one
-            figure.savefig(beside, dpi=150, format=Path(path).suffix[1:].lower())
+        if path is not None:
+            with replacing(path) as beside:
+                # by the ending of `path`; a file that it links to may have another one
+                figure.savefig(beside, dpi=150, format=Path(path).suffix[1:].lower())
 
 
-def plot_history(history: Sequence[Epoch], path: PathLike) -> None:
-    """Draw accuracy and loss per epoch, training and test, to a PNG, PDF or SVG file.
+def plot_history(history: Sequence[Epoch], path: PathLike | None = None) -> Figure:
+    """Draw accuracy and loss per epoch, training and test.
 
     Parameters
     ----------
     history
         The return value of `fit`, or some of its rows.
     path
-        The file, whose ending determines the format.
+        A PNG, PDF or SVG file to write the picture to, in the format of its ending; None for none.
+
+    Returns
+    -------
+    figure
+        The `matplotlib.figure.Figure`, which a notebook shows.
 
     Raises
     ------
@@ -130,9 +149,12 @@ def plot_history(history: Sequence[Epoch], path: PathLike) -> None:
     with _picture(path, 10, 4) as figure:
         drawn = _draw_history(figure.subplots(1, 2), history, looks)
         _legend(figure, [(_PARTS[part][0], looks[part]) for part in looks if part in drawn])
+    return figure
 
 
-def plot_histories(histories: Mapping[str, Sequence[Epoch]], path: PathLike) -> None:
+def plot_histories(
+    histories: Mapping[str, Sequence[Epoch]], path: PathLike | None = None
+) -> Figure:
     """Draw accuracy and loss per epoch of several runs in one picture, with one legend.
 
     Each run has a colour and a marker; its training curves are dotted.
@@ -142,7 +164,12 @@ def plot_histories(histories: Mapping[str, Sequence[Epoch]], path: PathLike) -> 
     histories
         What `fit` or `read_log` returned for each run, by the run's name in the legend.
     path
-        The file, whose ending determines the format.
+        The file to write, as for `plot_history`.
+
+    Returns
+    -------
+    figure
+        As from `plot_history`.
 
     Raises
     ------
@@ -175,6 +202,7 @@ def plot_histories(histories: Mapping[str, Sequence[Epoch]], path: PathLike) -> 
             (_PARTS[part][0], look) for part, look in _looks("ink", "ink").items() if part in drawn
         ]
         _legend(figure, entries)
+    return figure
 
 
 def _looks(train: str, test: str) -> dict[str, dict[str, Any]]:
@@ -248,8 +276,12 @@ def sampled(activation: str, low: float, high: float) -> tuple[Array, Array, Arr
 
 
 def plot_activations(
-    activations: Sequence[str], path: PathLike, *, low: float = -4.0, high: float = 4.0
-) -> None:
+    activations: Sequence[str],
+    path: PathLike | None = None,
+    *,
+    low: float = -4.0,
+    high: float = 4.0,
+) -> Figure:
     """Draw activations and, beside them, their derivatives, with one legend.
 
     Parameters
@@ -257,9 +289,14 @@ def plot_activations(
     activations
         Registered names with parameters: ``["relu", "swish:beta=2"]``.
     path
-        The file, whose ending determines the format.
+        The file to write, as for `plot_history`.
     low, high
         The range of u, low < high.
+
+    Returns
+    -------
+    figure
+        As from `plot_history`.
 
     Raises
     ------
@@ -291,9 +328,12 @@ def plot_activations(
             axes.set(xlabel="u", title=title)
             axes.margins(x=0)
         _legend(figure, entries)
+    return figure
 
 
-def plot_confusion(matrix: Array, path: PathLike, *, names: Sequence[str] | None = None) -> None:
+def plot_confusion(
+    matrix: Array, path: PathLike | None = None, *, names: Sequence[str] | None = None
+) -> Figure:
     """Draw a confusion matrix: a row per true class, a column per predicted one.
 
     With up to 30 classes, each cell shows its count. The colour of a cell is its share of the row,
@@ -304,9 +344,14 @@ def plot_confusion(matrix: Array, path: PathLike, *, names: Sequence[str] | None
     matrix
         Integers of shape (classes, classes), as `metrics.confusion_matrix` returns them.
     path
-        The file, whose ending determines the format.
+        The file to write, as for `plot_history`.
     names
         The names of the classes; None for their numbers.
+
+    Returns
+    -------
+    figure
+        As from `plot_history`.
 
     Raises
     ------
@@ -338,7 +383,7 @@ def plot_confusion(matrix: Array, path: PathLike, *, names: Sequence[str] | None
             title=f"{counts.sum() - np.trace(counts)} of {counts.sum()} wrong",
         )
         if classes <= _NUMBERED:
-            turned = {"rotation": 45, "ha": "right"} if max(map(len, names)) > 3 else {}
+            turned: Any = {"rotation": 45, "ha": "right"} if max(map(len, names)) > 3 else {}
             axes.set_xticks(range(classes), names, **turned)
             axes.set_yticks(range(classes), names)
             size = 9 if counts.max() < 10_000 and classes <= 20 else 7
@@ -348,11 +393,12 @@ def plot_confusion(matrix: Array, path: PathLike, *, names: Sequence[str] | None
         bar = figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
         bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1])
         bar.outline.set_visible(False)
+    return figure
 
 
 def plot_errors(
-    model: Sequential, data: Dataset | tuple[Array, Array], path: PathLike, *, count: int = 25
-) -> None:
+    model: Sequential, data: Data, path: PathLike | None = None, *, count: int = 25
+) -> Figure:
     """Draw the images that a model gets wrong, the surest predictions first.
 
     Each image has the true class, the predicted class and its probability as its title (the output
@@ -367,9 +413,14 @@ def plot_errors(
         known, else that of the model's training images; otherwise bytes are taken as square grey
         images.
     path
-        The file, whose ending determines the format.
+        The file to write, as for `plot_history`.
     count
         The largest number of images to draw.
+
+    Returns
+    -------
+    figure
+        As from `plot_history`.
 
     Raises
     ------
@@ -380,7 +431,8 @@ def plot_errors(
     count = integer("count", count, minimum=1)
     if model.task.classes is None:
         raise ArgumentError("model must have been trained on class labels, got one that wasn't")
-    given = data.image_shape if isinstance(data, NamedDataset) else None
+    data = collected("data", data)
+    given = image_shape(data)
     check_images(data, model.task.image_shape)
     data = as_dataset("data", data, model.task.labels)
     if not is_labels(data.y):
@@ -403,17 +455,43 @@ def plot_errors(
     if len(first) < len(wrong):
         title += f"; the {len(first)} it was surest of"
     with _picture(path, max(3.6, 1.35 * columns), 0.5 + 1.6 * rows) as figure:
+        titles = [
+            _title(names[data.y[row]], names[predicted[row]], own)
+            for row, own in zip(wrong[first], sure[first], strict=True)
+        ]
+        # an image is as wide as the titles need, so that none runs into the next
+        widest = max((_width(line) for text in titles for line in text.split("\n")), default=0.0)
+        cell = max(1.35, (widest + 10) / 72)
+        figure.set_size_inches(max(3.6, cell * columns), 0.5 + 1.6 * rows)
         figure.suptitle(title, fontsize=10)
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
-        for axes, i in zip(grid.flat, first, strict=False):
-            row = wrong[i]
+        for axes, row, text in zip(grid.flat, wrong[first], titles, strict=False):
             axes.imshow(data.x[row].reshape(shape), cmap="gray")
-            # a probability below 1 isn't rounded to 1
-            p = ">0.999" if 0.9995 <= sure[i] < 1 else f"{sure[i]:.3f}"
-            true, found = names[data.y[row]], names[predicted[row]]
-            axes.set_title(f"true {true}\npredicted {found}, {p}", fontsize=8)
+            axes.set_title(text, fontsize=_SMALL)
+    return figure
+
+
+def _title(true: object, found: object, sure: float) -> str:
+    """Return the title of an image, with names that are cut off if they are very long."""
+    # a probability below 1 isn't rounded to 1
+    p = ">0.999" if 0.9995 <= sure < 1 else f"{sure:.3f}"
+    lines = []
+    for begin, name, end in (("true ", true, ""), ("predicted ", found, f", {p}")):
+        text = whole = " ".join(str(name).split())
+        while len(text) > 1 and _width(begin + text + end) > _WIDEST:
+            whole = whole[:-1]
+            text = f"{whole.rstrip()}…"
+        lines.append(begin + text + end)
+    return "\n".join(lines)
+
+
+def _width(text: str) -> float:
+    """Return the width of a small text in points, 1/72 inch."""
+    from matplotlib.textpath import TextPath
+
+    return float(TextPath((0, 0), text, size=_SMALL).get_extents().width)
 
 
 def _drawn_shape(x: Array, known: tuple[int, int, int] | None) -> tuple[int, ...]:

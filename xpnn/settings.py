@@ -67,7 +67,8 @@ class Settings:
     loss: str = _setting(
         "cross_entropy",
         PART,
-        "{}; without one, the first for classes, the second for values",
+        "{}; without one, the first for classes, the second for values, "
+        "the third for several columns of 0 and 1",
         LOSSES,
     )
     flood: float | None = _setting(None, "B", "flood level b: |E - b| + b for the loss E")
@@ -151,9 +152,11 @@ class Settings:
             widths.append(integer("hidden", int(text), minimum=1))
         return widths
 
-    def make_loss(self) -> Loss:
-        """Return the loss."""
-        loss: Loss = LOSSES.make(self.loss)
+    def make_loss(self, loss: Loss | None = None) -> Loss:
+        """Return the loss, which is `loss` instead of the setting if it is given."""
+        loss = LOSSES.make(self.loss) if loss is None else loss
+        if self.flood is not None and isinstance(loss, Flooding):
+            loss = loss.loss
         return loss if self.flood is None else Flooding(loss, b=self.flood)
 
     def make_optimizer(self) -> Optimizer:
@@ -203,7 +206,6 @@ class Settings:
             model,
             train,
             validation=validation,
-            loss=self.make_loss(),
             optimizer=self.make_optimizer(),
             schedule=self.make_schedule(),
             clip_norm=self.clip_norm,
@@ -213,7 +215,8 @@ class Settings:
             seed=self.seed,
             backend=backend,
             callbacks=callbacks,
-            **options,
+            verbose=False,
+            **{"loss": self.make_loss(), **options},
         )
 
 

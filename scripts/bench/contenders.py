@@ -243,6 +243,7 @@ def train_xpnn(case, turns, backend):
         seed=SEED,
         backend=place,
         callbacks=[_Callback(turns, case.epochs)],
+        verbose=False,
     )
 
 

@@ -83,8 +83,9 @@ def run(data, cls, epochs):
     model = xpnn.Sequential(*layers, xpnn.Dense(10))
     optimizer = cls(lr=0.1)
     xpnn.fit(
-        model, data, optimizer=optimizer, epochs=epochs, seed=10, dtype="float32", callbacks=[watch]
-    )
+        model, data, optimizer=optimizer, epochs=epochs, seed=10, dtype="float32",
+        callbacks=[watch], verbose=False,
+    )  # fmt: skip
     seconds, part = watch.times[1:], max(epochs // 10, 1)  # without row 0
     first, last = (statistics.median(s) for s in (seconds[1 : part + 1], seconds[-part:]))
     carries = [watch.first, copied(watch.run.carry)]

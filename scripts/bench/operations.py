@@ -37,6 +37,7 @@ def profile(case):
         batch_size=case.batch,
         seed=SEED,
         backend=backend,
+        verbose=False,
     )
     step = min(history.column("seconds")[1:]) / (case.samples // case.batch)
     training, _ = backend.folds

@@ -38,7 +38,7 @@ def run(data, backend, mode, activation, dtype, epochs):
     options = {} if mode == "native" else {"reproducible": True, "precision": mode}
     place = get_backend(backend, dtype=dtype, **options)
     begun = CLOCKS[backend]()
-    xpnn.fit(model, data, epochs=epochs, batch_size=100, seed=10, backend=place)
+    xpnn.fit(model, data, epochs=epochs, batch_size=100, seed=10, backend=place, verbose=False)
     return CLOCKS[backend]() - begun
 
 

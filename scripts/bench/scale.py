@@ -101,10 +101,24 @@ def work(pipe, paths, mapped, hidden, epochs, backend):
     model = xpnn.Sequential(*layers, xpnn.Dense(10))
     place = xpnn.get_backend(backend)
     # what a run takes without data worth a word
-    xpnn.fit(xpnn.Sequential(*layers, xpnn.Dense(10)), (x[:200], y[:200]), epochs=1, backend=place)
+    xpnn.fit(
+        xpnn.Sequential(*layers, xpnn.Dense(10)),
+        (x[:200], y[:200]),
+        epochs=1,
+        backend=place,
+        verbose=False,
+    )
     pipe.send(peak())
     with contextlib.suppress(EOFError):  # no more turns are wanted
-        xpnn.fit(model, (x, y), epochs=epochs, seed=10, backend=place, callbacks=[Turns(pipe)])
+        xpnn.fit(
+            model,
+            (x, y),
+            epochs=epochs,
+            seed=10,
+            backend=place,
+            callbacks=[Turns(pipe)],
+            verbose=False,
+        )
 
 
 class Contender:

@@ -408,3 +408,29 @@ def test_the_command_lines_way(registry, text, expected):
 )
 def test_a_list_of_parts_is_split(text, parts):
     assert ACTIVATIONS.split(text) == parts
+
+
+def test_three_words_have_initials(registry):
+    registry.add("black_hot_pepper", lambda dish, corns=3: (dish, corns))
+    assert registry["bhp"] is registry["black_hot_pepper"]
+    assert registry.parse("bhp:corns=4") == ("black_hot_pepper", {"corns": 4})
+    # only whole names are keys
+    assert "bhp" not in registry
+    registry.add("bhp", lambda dish: dish)
+    assert registry.parse("bhp") == ("bhp", {})
+    registry.add("brown_hot_pan", lambda dish: dish)
+    del registry._parts["bhp"]
+    with pytest.raises(ArgumentError, match="unknown spice 'bhp'; did you mean"):
+        registry["bhp"]
+    # two words have none
+    registry.add("sea_salt", lambda dish: dish)
+    with pytest.raises(ArgumentError, match="unknown spice 'ss'"):
+        registry["ss"]
+    with pytest.raises(ArgumentError, match="unknown spice None"):
+        registry[None]
+
+
+@pytest.mark.parametrize("registry", [*REGISTRIES.values(), CALLBACKS, SCHEDULES])
+def test_kinds_have_a_plural(registry):
+    plurals = {"loss": "losses"}
+    assert registry.plural == plurals.get(registry.kind, f"{registry.kind}s")

@@ -36,10 +36,10 @@ class Stops(xpnn.Callback):
 RNG = np.random.RandomState(0)
 X, Y = RNG.standard_normal((500, 4)), RNG.randint(0, 3, 500)
 
-def fit(*callbacks, epochs=3, batch_size=10):
+def fit(*callbacks, epochs=3, batch_size=10, **options):
     return xpnn.fit(
         xpnn.Sequential(xpnn.Dense(3)), (X, Y), validation=(X, Y), epochs=epochs, seed=1,
-        batch_size=batch_size, callbacks=callbacks,
+        batch_size=batch_size, callbacks=callbacks, **options,
     )
 """
 
@@ -237,3 +237,66 @@ def test_a_notebook(widgets, rows):
         expected.insert(3, "<bar>")
     expected += [*(["closed"] if widgets else []), "b ends"]
     assert "".join(lines) == "".join(expected)
+
+
+# What `fit` shows if nobody says so
+
+
+def test_a_run_in_a_terminal_is_shown(rows):
+    terminal = Terminal("fit()", columns=120)
+    assert terminal.lines == rows
+    assert b"epoch 2: " in terminal.written
+
+
+@pytest.mark.parametrize("code", ["fit(verbose=False)", "fit(verbose=0)", "settings()"])
+def test_a_run_that_is_silent_in_a_terminal(code):
+    """The runs of estimators, studies and `verify` too."""
+    code = f"""
+def settings():
+    from xpnn.settings import Settings
+    from xpnn.datasets import Dataset
+    data = Dataset(X, Y)
+    made = Settings(hidden="", epochs=2)
+    made.fit(made.make_model(data), data, None, backend=xpnn.get_backend("numpy"))
+{code}
+"""
+    assert Terminal(code).lines == [""]
+
+
+def test_an_estimator_is_silent_in_a_terminal():
+    pytest.importorskip("sklearn")
+    code = "import xpnn.estimators as e; e.MLPClassifier((3,), max_iter=400, tol=1).fit(X, Y)"
+    assert Terminal(code).lines == [""]
+
+
+def test_a_terminal_that_is_given_is_the_only_one(rows):
+    for code in ("fit(xpnn.Terminal())", "fit(xpnn.Terminal(), verbose=True)"):
+        assert Terminal(code, columns=120).lines == rows
+
+
+@pytest.mark.parametrize(("verbose", "shown"), [("None", False), ("False", False), ("True", True)])
+def test_a_pipe_gets_what_is_asked_for(verbose, shown, rows):
+    process = start(f"fit(verbose={verbose})", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+    assert out.decode().splitlines() == (rows if shown else [])
+
+
+@pytest.mark.parametrize("stream", ["None", "closed"])
+def test_a_process_that_nobody_reads(stream):
+    code = "sys.stdout = None" if stream == "None" else "sys.stdout.close()"
+    process = start(f"{code}; fit()", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.communicate(timeout=60) == (b"", b"")
+    assert process.returncode == 0
+
+
+def test_a_run_in_a_notebook_is_shown(rows):
+    code = NOTEBOOK.replace("WIDGETS", "None")
+    code = code.replace('fit(xpnn.Terminal(), Prints("b"))', "fit()")
+    # what the output of a cell is in ipykernel
+    kind = "Stream.__module__ = 'ipykernel.iostream'"
+    code = code.replace("out, sys.stdout", f"{kind}\nout, sys.stdout")
+    process = start(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+    assert [line for line in out.decode().splitlines() if line] == rows

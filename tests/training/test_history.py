@@ -1,8 +1,11 @@
 """The history of a run: its rows and its settings."""
 
 import math
+import re
+import sys
 
 import numpy as np
+import pytest
 
 import xpnn
 from tests.helpers import figures, fit_network, tanh_network
@@ -62,3 +65,38 @@ def test_a_seed_that_was_drawn_is_recorded():
     np.testing.assert_array_equal(
         figures(runs[0]), figures(fit_network(tanh_network(), seed=seeds[0]))
     )
+
+
+def test_a_history_becomes_a_data_frame():
+    pytest.importorskip("pandas")
+    history = fit_network(tanh_network())
+    frame = history.to_pandas()
+    assert frame.index.name == "epoch"
+    assert frame.index.tolist() == [0, 1, 2]
+    assert list(frame.columns) == list(Epoch._fields[1:])
+    for name in frame.columns:
+        np.testing.assert_array_equal(frame[name].to_numpy(), history.column(name))
+    assert frame["train_loss"].dtype == float
+    assert list(History({}).to_pandas().columns) == list(Epoch._fields[1:])
+
+
+def test_without_pandas(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(xpnn.ArgumentError, match="needs pandas; install it with: pip install pand"):
+        History({}).to_pandas()
+
+
+def test_a_notebook_shows_a_table():
+    history = History({})
+    for i in range(25):
+        history.append(Epoch(i, 0.12345678, 1e-9, math.nan, 2.0, 1.0))
+    history.stopped = "<b> & more"
+    page = history._repr_html_()
+    assert page.startswith("<table>\n<caption>stopped: &lt;b&gt; &amp; more</caption>")
+    rows = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in page.split("<tr>")[1:]]
+    assert rows[0] == [name.replace("_", " ") for name in Epoch._fields]
+    assert rows[1] == ["0", "0.1235", "1e-09", "", "2", "1"]
+    # the first and the last of a long run
+    assert [row[0] for row in rows[1:]] == [*map(str, range(10)), "…", *map(str, range(15, 25))]
+    del history._epochs[20:]
+    assert history._repr_html_().count("<tr>") == 21

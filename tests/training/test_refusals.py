@@ -9,10 +9,13 @@ from xpnn.backends import BACKENDS
 from xpnn.errors import ArgumentError, BackendError, DataError
 
 WRONG = [
-    ({"loss": "cross_entropy"}, ArgumentError,
-     "loss must be an instance such as CrossEntropy(), got 'cross_entropy'"),
+    ({"loss": 3}, ArgumentError,
+     "loss must be such as 'cross_entropy' or CrossEntropy(), got 3"),
+    ({"loss": "crossentropy"}, ArgumentError,
+     "unknown loss 'crossentropy'; did you mean 'cross_entropy'? (allowed: "
+     f"{', '.join(xpnn.losses.LOSSES)})"),
     ({"optimizer": xpnn.SGD}, ArgumentError,
-     f"optimizer must be an instance such as SGD(lr=0.1), got {xpnn.SGD!r}"),
+     f"optimizer must be such as 'sgd:lr=0.1' or SGD(lr=0.1), got {xpnn.SGD!r}"),
     ({"epochs": -1}, ArgumentError, "epochs must be a whole number >= 0, got -1"),
     ({"epochs": 1.5}, ArgumentError, "epochs must be a whole number >= 0, got 1.5"),
     ({"epochs": True}, ArgumentError, "epochs must be a whole number >= 0, got True"),
@@ -86,7 +89,7 @@ def test_a_wrong_argument_changes_nothing(wrong, kind, message, trained):
 @pytest.mark.parametrize(
     ("make", "settings", "message"),
     [
-        (lambda: tanh_network(1), {"y": Y % 2},
+        (lambda: tanh_network(1), {"y": Y % 2, "loss": "cross_entropy"},
          "loss 'cross_entropy' needs a network with 2 or more outputs, got 1; "
          "for one output take 'binary_cross_entropy'"),
         (lambda: xpnn.Sequential(xpnn.Activation("relu")), {},

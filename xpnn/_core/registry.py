@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar, overload
 
 from xpnn._core.files import as_path
-from xpnn.errors import ArgumentError, unknown
+from xpnn.errors import ArgumentError, initials, unknown
 
 Part = TypeVar("Part", bound=Callable[..., object])
 Own = TypeVar("Own", bound=Callable[..., object])
@@ -44,7 +44,11 @@ class Registry(Mapping[str, Part], Generic[Part]):
         self.kind = kind
         self._base, self._name = base, name or (lambda part: part.__name__)
         self._parts: dict[str, Part] = {}
-        self._aliases: dict[str, str] = {}
+
+    @property
+    def plural(self) -> str:
+        """The kind of several parts: "losses"."""
+        return self.kind + ("es" if self.kind.endswith("s") else "s")
 
     @overload
     def register(self, part: Own, *, replace: bool = False) -> Own: ...
@@ -106,16 +110,22 @@ class Registry(Mapping[str, Part], Generic[Part]):
         self._parts[name] = part
         return part
 
-    def alias(self, short: str, name: str) -> None:
-        """Let `short` mean the part called `name`, unless a part has that name itself."""
-        self._aliases[short] = name
-
     def __getitem__(self, name: str) -> Part:
         """Return the part called `name`, or raise an error with the nearest name."""
-        name = name if name in self._parts else self._aliases.get(name, name)
-        if name not in self._parts:
+        return self._parts[self._full(name)]
+
+    def _full(self, name: str) -> str:
+        """Return the name of a part that is asked for by it, or by the initials of its words.
+
+        Initials are those of three words or more: "mse" is "mean_squared_error".
+        """
+        if name in self._parts:
+            return name
+        short = isinstance(name, str) and len(name) > 2
+        long = [full for full in self._parts if short and initials(full) == name]
+        if len(long) != 1:
             raise unknown(self.kind, name, self._parts)
-        return self._parts[name]
+        return long[0]
 
     def __contains__(self, name: object) -> bool:
         return name in self._parts
@@ -158,6 +168,7 @@ class Registry(Mapping[str, Part], Generic[Part]):
         them, as in ``"quantile:levels=0.1,0.9"``.
         """
         name, _, rest = text.partition(":")
+        name = self._full(name)
         parameters = self._parameters(name)
         given: dict[str, object] = {}
         items: list[str] = []

@@ -41,7 +41,10 @@ def device(array: Array) -> Any:
 
 
 def to_numpy(array: Any) -> np.ndarray:
-    """Return any library's array, or a nested list, as a NumPy array on the host."""
+    """Return any library's array, or a nested list, as a NumPy array on the host.
+
+    A library that xpnn doesn't know gives its arrays by DLPack, or else by ``__array__``.
+    """
     if ReproducibleBackend.owns(array):
         array = array.__array_namespace__().unwrap(array)
     if array_api_compat.is_array_api_obj(array):
@@ -49,8 +52,10 @@ def to_numpy(array: Any) -> np.ndarray:
             if cls.owns(array):
                 return cls.to_numpy(array)
     try:
+        if hasattr(array, "__dlpack__") and not isinstance(array, np.ndarray | np.generic):
+            return np.from_dlpack(array, device="cpu")
         return np.asarray(array)
-    except ValueError as error:
+    except (BufferError, RuntimeError, ValueError) as error:
         raise ArgumentError(f"not an array: {error}") from None
 
 

@@ -5,8 +5,8 @@ from xpnn.callbacks.checkpoint import Checkpoint
 from xpnn.callbacks.log import CSVLogger, read_log
 from xpnn.callbacks.stopping import MONITORS, EarlyStopping
 from xpnn.callbacks.tensorboard import TensorBoard
-from xpnn.callbacks.terminal import Terminal, progress_bar
 from xpnn.training.callback import Callback
+from xpnn.training.terminal import Terminal, progress_bar
 
 __all__ = [
     "CALLBACKS",

@@ -12,9 +12,11 @@ from typing import Any, NoReturn
 
 from xpnn import backends
 from xpnn._core.registry import error_text, load_parts, position_in
+from xpnn._core.tables import table
 from xpnn._version import __version__
 from xpnn.cli import models, pictures, studies, train, verify
-from xpnn.cli.output import INTERRUPTED, USAGE_ERROR, table
+from xpnn.cli.options import unrecognized
+from xpnn.cli.output import INTERRUPTED, USAGE_ERROR
 from xpnn.errors import XpnnError
 
 
@@ -86,7 +88,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     The status is 0 for success; 1 if `verify` found a difference, a job of a study failed, or
     nobody reads the output any more; 2 for an error; 130 for Ctrl-C.
     """
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest:
+        parser.error(unrecognized(rest, args, parser))
     parts: dict[str, str] = {}
     try:
         for path in getattr(args, "parts", ()):

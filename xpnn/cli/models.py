@@ -16,6 +16,7 @@ import numpy as np
 
 from xpnn import metrics, saving
 from xpnn._core.files import check_writable, replacing
+from xpnn._core.tables import table
 from xpnn.backends import DTYPES
 from xpnn.cli.options import (
     MODEL,
@@ -26,7 +27,7 @@ from xpnn.cli.options import (
     header_from,
     model_from,
 )
-from xpnn.cli.output import summary, table
+from xpnn.cli.output import complain
 from xpnn.datasets import NamedDataset, load
 from xpnn.datasets.checks import as_inputs, check_images, size_of
 from xpnn.datasets.dataset import located
@@ -38,6 +39,7 @@ from xpnn.losses import CrossEntropy
 from xpnn.model import Sequential
 from xpnn.task import Task
 from xpnn.training.loop import EVALUATION_ROWS
+from xpnn.training.samples import ROUNDING
 
 
 def add(commands: Any) -> None:
@@ -56,13 +58,18 @@ def add(commands: Any) -> None:
         ("predict", _predict, "write a model's predictions as CSV, one row for each row of data"),
     ):
         parser = commands.add_parser(
-            name, help=what, description=what.capitalize() + ".", formatter_class=Help
+            name, help=what, description=what[0].upper() + what[1:] + ".", formatter_class=Help
         )
         parser.set_defaults(run=run)
         if name == "predict":
             add = parser.add_argument
             add("--out", metavar="FILE", help="write a complete file instead of to the terminal")
-            add("--proba", action="store_true", help="add the probability of each class")
+            add(
+                "--proba",
+                action="store_true",
+                help="add the probability of each class; those of a row sum to 1 if the loss is "
+                "cross_entropy, or if there is one output",
+            )
         add_model_and_data(parser)
 
     parser = commands.add_parser("export", help="write a model to an ONNX file")
@@ -80,7 +87,7 @@ def add(commands: Any) -> None:
 def _show(args: argparse.Namespace) -> int:
     model = saving.load(args.model)
     about, task = saving.describe(args.model), model.task
-    print(summary(model))
+    print(model.summary())
     lines: list[tuple[str, object]] = [
         ("normalizer", task.normalizer),
         ("target normalizer", task.target_normalizer),
@@ -146,6 +153,7 @@ def _predict(args: argparse.Namespace) -> int:
     # all data are checked before anything is written
     with located(data):
         as_inputs("x", data.x)
+    one = True
     with _written(args.out) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*([] if data.files is None else ["file"]), *_columns(model, args.proba)])
@@ -156,10 +164,14 @@ def _predict(args: argparse.Namespace) -> int:
                 columns.append(predict(model, rows.x))
                 if args.proba:
                     columns.append(class_probabilities(model, rows.x))
+                    one &= bool((abs(columns[-1].sum(axis=1) - 1) <= ROUNDING).all())
             groups = [column.reshape(len(rows.x), -1) for column in columns]
             for row in zip(*groups, strict=True):
                 # `str` writes as many digits as float32 or float64 needs to be read back exactly
                 writer.writerow([str(cell) for group in row for cell in group])
+    if not one:
+        loss = (model.task.loss or CrossEntropy()).name
+        complain(f"the proba columns don't sum to 1: outputs of {loss!r} are independent")
     return 0
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from xpnn import saving
 from xpnn._core.registry import WANTED
+from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS, DTYPES, Backend, get_backend
 from xpnn.datasets import Dataset, load
 from xpnn.datasets.checks import check_images
 from xpnn.datasets.readers import forms
-from xpnn.errors import ArgumentError
+from xpnn.errors import ArgumentError, nearest
+from xpnn.losses import LOSSES
 from xpnn.model import Sequential
+from xpnn.optimizers import OPTIMIZERS
+from xpnn.schedules import SCHEDULES
 from xpnn.settings import FIELDS, TABLE, Settings, types_of
 
 DATA = forms()
@@ -40,6 +44,62 @@ def number(kind: type[int] | type[float]) -> Callable[[str], float]:
             raise argparse.ArgumentTypeError(f"must be {WANTED[kind]}, got {text!r}") from None
 
     return read
+
+
+# what options of other programs are called here
+_ALIASES = {
+    "--batch": "--batch-size",
+    "--output": "--out",
+    "--test": "--validation",
+    "--val": "--validation",
+    "--validation-split": "--validation",
+}
+_PARAMETERS = {"learning_rate": "lr", "learning_rate_init": "lr", "momentum": "mu"}
+
+
+def unrecognized(
+    rest: Sequence[str], args: argparse.Namespace, parser: argparse.ArgumentParser
+) -> str:
+    """Return the message about arguments that no command has, and what was probably meant."""
+    said = f"unrecognized arguments: {' '.join(rest)}"
+    found = next((i for i, text in enumerate(rest) if text.startswith("--")), None)
+    if found is None:
+        return said
+    option, equals, value = rest[found].partition("=")
+    value = value if equals else next(iter(rest[found + 1 :]), "VALUE")
+    name = option[2:].replace("-", "_")
+    options = _options_of(parser, args)
+    for part, registry in (
+        ("optimizer", OPTIMIZERS),
+        ("loss", LOSSES),
+        ("activation", ACTIVATIONS),
+        ("schedule", SCHEDULES),
+    ):
+        if f"--{part}" not in options:
+            continue
+        given = (getattr(args, part, None) or "").partition(":")[0]
+        for owner in sorted(registry, key=lambda own: own != given):
+            known = registry.parameters(owner)
+            for parameter in (name, _PARAMETERS.get(name)):
+                if parameter in known:
+                    text = f"--{part} {owner}:{parameter}={value}"
+                    return f"{said}; {parameter} is a parameter of the {part}: write {text}"
+    near = _ALIASES.get(option)
+    if near not in options:
+        near = next((own for own in options if own.startswith(option)), None)
+    if near is None:
+        # without the dashes, which all have in common
+        bare = nearest(option[2:], [own[2:] for own in options])
+        near = None if bare is None else f"--{bare}"
+    return said if near is None else f"{said}; did you mean {near}?"
+
+
+def _options_of(parser: argparse.ArgumentParser, args: argparse.Namespace) -> list[str]:
+    """Return the long options of the command that was given, such as ``xpnn plot history``."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return _options_of(action.choices[getattr(args, action.dest)], args)
+    return [name for name in parser._option_string_actions if name.startswith("--")]
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:
@@ -159,7 +219,9 @@ def listed(names: str | None) -> list[str] | None:
 def check_different(paths: dict[str, str | None]) -> None:
     """Raise if an output would overwrite another one or a file that is read."""
     given = {name: Path(path).resolve() for name, path in paths.items() if path}
-    read = [(name, given.pop(name)) for name in ("data", "validation", "model") if name in given]
+    read = [
+        (name, given.pop(name)) for name in ("data", "validation", "model", "from") if name in given
+    ]
     if paths["data"] and "," in paths["data"]:
         read += [("data", Path(path).resolve()) for path in paths["data"].split(",")]
     for name, path in given.items():

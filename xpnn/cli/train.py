@@ -37,19 +37,20 @@ from xpnn.cli.options import (
     number,
     settings_from,
 )
-from xpnn.cli.output import INTERRUPTED, complain, summary
+from xpnn.cli.output import INTERRUPTED, complain
 from xpnn.datasets import Dataset, NamedDataset, load_training
 from xpnn.datasets.labels import TASKS
 from xpnn.errors import ArgumentError, CheckpointWarning, DivergenceError, unknown
-from xpnn.losses import LOSSES, Loss
+from xpnn.losses import LOSSES, MeanSquaredError
 from xpnn.model import Sequential
 from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.schedules import SCHEDULES
-from xpnn.settings import PART, PATIENCE
+from xpnn.settings import PART, PATIENCE, Settings
 from xpnn.training.callback import Callback
 from xpnn.training.history import History
 from xpnn.training.run import Run
+from xpnn.training.samples import default_loss
 
 # the options that name the files of a run, except checkpoints
 _OUTPUTS = ("log", "plot", "tensorboard", "save")
@@ -127,6 +128,13 @@ def add(commands: Any) -> None:
     add("--checkpoint", metavar="FILE", help="write all that is needed to resume the run")
     add("--every", metavar="N", type=whole, help="epochs between checkpoints; 1 if left out")
     add("--resume", metavar="FILE", help="continue from a checkpoint, as if never stopped")
+    add(
+        "--from",
+        dest="base",
+        metavar="MODEL",
+        help="go on from the parameters of a trained model, with its layers, classes and "
+        "normalizers, on other data or in another way: a file that xpnn train --save wrote",
+    )
     add("--quiet", action="store_true", help="print nothing but errors")
 
 
@@ -138,7 +146,7 @@ def _parts() -> str:
         for name in registry:
             given = registry.parameters(name).items()
             listed.append(name + ":" * bool(given) + ",".join(f"{k}={v}" for k, v in given))
-        lines.append(f"{registry.kind}s with their defaults: {'  '.join(listed)}.")
+        lines.append(f"{registry.plural} with their defaults: {'  '.join(listed)}.")
     return " ".join(lines)
 
 
@@ -146,7 +154,7 @@ class _Summary(Callback):
     """Prints the layers, and the GPU if there is one, when all checks are done and a run begins."""
 
     def on_start(self, run: Run) -> None:
-        print(summary(run.model), flush=True)
+        print(run.model.summary(), flush=True)
         card = run.settings.get("card")
         if card is not None:
             print(f"on {card}", flush=True)
@@ -157,20 +165,29 @@ def _train(args: argparse.Namespace) -> int:
     settings = settings_from(args)
     _check_files(args)
     callbacks = _callbacks(args)
-    loss = settings.make_loss()
-    train, validation = _training_data(args, settings.seed, loss)
+    base = _base(args, settings)
+    train, validation = _training_data(args, settings, base)
     table = isinstance(train, NamedDataset) and train.feature_names is not None
     if table:
         settings = settings_from(args, table=True)
         if validation is not None and args.patience is None and args.epochs is None:
             callbacks.insert(0, EarlyStopping("test_loss", patience=PATIENCE, restore_best=True))
-    options = _data_options(args, train, table, loss)
-    if train.y.dtype.kind == "f" and args.loss is None:
-        settings = settings.replaced(loss="mean_squared_error")
-    if options["labels"] is None:
+    labels = _labels(train)
+    if base is not None:
+        model, labels = base, None
+    elif labels is None:
         model = settings.make_model(train, validation)
     else:
-        model = Sequential(*settings.layers(len(options["labels"])))
+        model = Sequential(*settings.layers(len(labels)))
+    usual = default_loss(train.y, model.outputs(train.x.shape[1]))
+    own = base.task.loss if base is not None and base.task.loss is not None else usual
+    loss = settings.make_loss(own if args.loss is None else None)
+    options: dict[str, Any] = {"labels": labels, "loss": loss}
+    if isinstance(train, NamedDataset):
+        options["sample_weight"] = train.weights
+    if base is None:
+        values = isinstance(usual, MeanSquaredError) and not loss.of_counts
+        options.update(_normalizers(args, table, values))
     ended: BaseException | None = None
     try:
         with _warnings_in_a_line():
@@ -208,6 +225,7 @@ def _has_trained(history: History | None) -> bool:
 def _check_files(args: argparse.Namespace) -> None:
     """Raise if a file can't be written, or two options name the same one."""
     paths = {name: getattr(args, name) for name in ("data", "validation", *_OUTPUTS)}
+    paths["from"] = args.base
     check_different({**paths, "checkpoint": args.checkpoint})
     check_different({**paths, "resume": args.resume})
     if args.plot is not None:
@@ -293,38 +311,64 @@ def _warnings_in_a_line() -> Iterator[None]:
         yield
 
 
+def _base(args: argparse.Namespace, settings: Settings) -> Sequential | None:
+    """Return the model to go on from, None if there is none."""
+    if args.base is None:
+        return None
+    changed = settings.changed()
+    given: list[str] = [
+        name for name in ("hidden", "activation", "batch_norm", "dropout") if name in changed
+    ]
+    given += [name for name in ("normalize", "normalize_target") if getattr(args, name) is not None]
+    if given:
+        raise ArgumentError(
+            f"{given[0]} must be left out with --from: layers and normalizers are the model's"
+        )
+    model = saving.load(args.base)
+    # of another run
+    model.history = None
+    return model
+
+
 def _training_data(
-    args: argparse.Namespace, seed: int, loss: Loss
+    args: argparse.Namespace, settings: Settings, base: Sequential | None
 ) -> tuple[Dataset, Dataset | None]:
+    target, task, features = args.target, args.task, None
+    if base is not None:
+        target = base.task.target_name if target is None else target
+        task = task or ("regression" if base.task.classes is None else "classification")
+        features = base.task.feature_names
     validation: str | float | None = args.validation
     with contextlib.suppress(TypeError, ValueError):
         validation = float(args.validation)
     return load_training(
         args.data,
         validation,
-        seed=seed,
-        target=-1 if args.target is None else args.target,
-        task="regression" if args.task is None and loss.of_values else args.task,
+        seed=settings.seed,
+        task=task or ("regression" if settings.make_loss().of_values else None),
+        target=-1 if target is None else target,
         header=header_from(args),
+        features=features,
         ignore=listed(args.ignore) or (),
         weights=args.weights,
     )
 
 
-def _data_options(
-    args: argparse.Namespace, train: Dataset, table: bool, loss: Loss
-) -> dict[str, Any]:
-    """Return the options of `fit` that depend on the data."""
-    options: dict[str, Any] = {"labels": None}
-    values = train.y.dtype.kind == "f"
-    if isinstance(train, NamedDataset):
-        # IDX files have labels that are the numbers of the outputs
-        numbers = train.image_shape is not None and train.y.dtype.kind == "i"
-        options["labels"] = None if values or numbers else np.unique(train.y)
-        options["sample_weight"] = train.weights
+def _labels(train: Dataset) -> np.ndarray | None:
+    """Return the labels of the classes; None if there are none, or they number the outputs."""
+    if train.y.dtype.kind == "f" or train.y.ndim != 1 or not isinstance(train, NamedDataset):
+        return None
+    # those of IDX files
+    numbers = train.image_shape is not None and train.y.dtype.kind == "i"
+    return None if numbers else np.unique(train.y)
+
+
+def _normalizers(args: argparse.Namespace, table: bool, values: bool) -> dict[str, str | None]:
+    """Return the normalizers of features and targets, by default for a table and for values."""
+    options = {}
     for argument, name, default in (
         ("normalize", "normalizer", table),
-        ("normalize_target", "target_normalizer", values and not loss.of_counts),
+        ("normalize_target", "target_normalizer", values),
     ):
         asked = getattr(args, argument) or ("standard" if default else "none")
         if asked not in (*NORMALIZERS, "none"):

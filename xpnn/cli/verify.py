@@ -7,9 +7,10 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+from xpnn._core.tables import line, table
 from xpnn.backends import DTYPES, Backend
 from xpnn.cli.options import Help, add_settings, listed, settings_from
-from xpnn.cli.output import DIFFERENT, line, table
+from xpnn.cli.output import DIFFERENT
 from xpnn.datasets import read_idx_folder
 from xpnn.errors import ArgumentError
 from xpnn.settings import FIELDS
@@ -23,7 +24,7 @@ from xpnn.verification import (
 )
 
 # the defaults that differ from those of `train`
-_VERIFIED = {"epochs": 3}
+_VERIFIED: dict[str, Any] = {"epochs": 3}
 
 # the digits of a hash that a table shows, and what it shows instead of a hash
 _SHOWN = 16

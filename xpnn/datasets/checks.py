@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -42,9 +44,9 @@ def as_dataset(name: str, data: Any, labels: np.ndarray | None = None) -> Datase
     ArgumentError
         If `data` isn't a pair.
     DataError
-        If x isn't two-dimensional, y has more than two dimensions, x and y differ in length, one
-        of them isn't numeric, there is a NaN or an infinity, or there is an integer in x, or in
-        two-dimensional y, that float64 can't hold.
+        If x isn't two-dimensional or images, y has more than two dimensions, x and y differ in
+        length, one of them isn't numeric, there is a NaN or an infinity, or there is an integer in
+        x, or in two-dimensional y, that float64 can't hold.
     """
     x, y = as_pair(name, data)
     with located(data):
@@ -62,12 +64,50 @@ def as_dataset(name: str, data: Any, labels: np.ndarray | None = None) -> Datase
 def as_inputs(name: str, x: Any) -> np.ndarray:
     """Return `x`, of any library, as a checked two-dimensional array on the host.
 
-    An array that is mapped from a file stays mapped.
+    Images become rows of features. An array that is mapped from a file stays mapped.
     """
     inputs = _numeric(name, x)
-    if inputs.ndim != 2:
+    if inputs.ndim == 4 and image_shape_of(inputs) is None:
+        raise DataError(
+            f"{name} must have 1, 3 or 4 channels as its last axis, or 1 or 3 as its second, where "
+            f"it has four, got shape {inputs.shape}"
+        )
+    if inputs.ndim not in (2, 3, 4):
         raise DataError(f"{name} must have shape (n, features), got shape {inputs.shape}")
-    return inputs
+    return np.asanyarray(flat(inputs))
+
+
+def image_shape_of(x: Any) -> tuple[int, int, int] | None:
+    """Return height, width and channels of images in an array of three or four axes, else None.
+
+    Channels are the last axis, or the second one, as in PyTorch, if only that can be theirs.
+    """
+    shape = getattr(x, "shape", None)
+    if shape is None:
+        # what is no array is refused elsewhere
+        with contextlib.suppress(ArgumentError):
+            shape = to_numpy(x).shape
+    match tuple(shape or ()):
+        case (_, height, width):
+            return height, width, 1
+        case (_, height, width, (1 | 3) as channels):
+            return height, width, channels
+        case (_, (1 | 3) as channels, height, width):
+            return height, width, channels
+        case (_, height, width, 4):
+            return height, width, 4
+    return None
+
+
+def flat(x: Any, *, xp: Any = np) -> Any:
+    """Return images as rows of features, row by row with the channels of a pixel side by side."""
+    if x.ndim == 2:
+        return x
+    shape = image_shape_of(x)
+    assert shape is not None
+    if x.ndim == 4 and tuple(x.shape[1:]) != shape:
+        x = xp.permute_dims(x, (0, 2, 3, 1))
+    return xp.reshape(x, (x.shape[0], math.prod(shape)))
 
 
 def check_lengths(name: str, x: np.ndarray, y: np.ndarray) -> None:
@@ -78,19 +118,35 @@ def check_lengths(name: str, x: np.ndarray, y: np.ndarray) -> None:
         )
 
 
-def check_images(data: object, shape: Sequence[int] | None) -> None:
+def check_images(data: Any, shape: Sequence[int] | None, name: str = "data") -> None:
     """Raise a DataError if `data` are images of another shape than those a model was trained on.
 
     Accept data that don't know an image shape, and any data if the model wasn't trained on images
     (`shape` is None).
+
+    Parameters
+    ----------
+    data
+        A pair (x, y).
+    shape
+        Height, width and channels of the training images.
+    name
+        What the message calls data that weren't read from a file.
     """
-    if not isinstance(data, NamedDataset) or data.image_shape is None or shape is None:
+    found = image_shape(data)
+    if found is None or shape is None or tuple(found) == tuple(shape):
         return
-    if tuple(data.image_shape) != tuple(shape):
-        raise DataError(
-            f"{data.path} must hold images of {size_of(shape)} as the training data do, "
-            f"got {size_of(data.image_shape)}"
-        )
+    path = getattr(data, "path", "") or name
+    raise DataError(
+        f"{path} must hold images of {size_of(shape)} as the training data do, got {size_of(found)}"
+    )
+
+
+def image_shape(data: Any) -> tuple[int, int, int] | None:
+    """Return height, width and channels of the images in a pair (x, y), None if unknown."""
+    if isinstance(data, NamedDataset) and data.image_shape is not None:
+        return data.image_shape
+    return image_shape_of(data[0]) if isinstance(data, tuple | list) and len(data) == 2 else None
 
 
 def size_of(shape: Sequence[int]) -> str:

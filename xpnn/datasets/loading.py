@@ -116,13 +116,14 @@ def load_training(
     task: str | None = None,
     header: bool | None = None,
     ignore: Sequence[str | int] = (),
+    features: Sequence[str] | None = None,
     weights: str | int | None = None,
 ) -> tuple[Dataset, Dataset | None]:
     """Read the data to train a network on and the data to validate it on.
 
     Parameters
     ----------
-    path, target, task, header, ignore, weights
+    path, target, task, header, ignore, features, weights
         As for `load`. The weights are those of the training part, `NamedDataset.weights`; another
         file for validation needs none.
     validation
@@ -144,7 +145,10 @@ def load_training(
     path = as_path("path", path)
     share: Any = validation if isinstance(validation, Real) else None
     other = None if validation is None or share is not None else as_path("validation", validation)
-    data = load(path, target=target, task=task, header=header, ignore=ignore, weights=weights)
+    data = load(
+        path, target=target, task=task, header=header, ignore=ignore, features=features,
+        weights=weights,
+    )  # fmt: skip
     with reading(path):
         parts = reader_of(path).parts
     labels = None

@@ -46,18 +46,8 @@ def split(
     DataError
         If x or y has no axis of rows, or they differ in length.
     """
-    seed = integer("seed", seed, minimum=0, maximum=2**32 - 1)
-    # checked before float(), which also reads a text such as "0.2"
-    given: object = fraction
-    if not (isinstance(given, Real) and 0 < fraction < 1):
-        raise ArgumentError(f"validation must be a fraction > 0 and < 1, got {fraction!r}")
-    fraction = float(fraction)
     x, y = as_pair("data", data)
-    if is_mapped(x):
-        raise ArgumentError(
-            "validation must be files of its own for data that are mapped from a file, got "
-            f"{fraction!r}"
-        )
+    fraction = as_share(fraction, x)
     if not isinstance(data, NamedDataset):
         data = Dataset(to_numpy(x), to_numpy(y))
     if not (data.x.ndim and data.y.ndim):
@@ -65,13 +55,38 @@ def split(
             f"data must be arrays with rows, got shapes {data.x.shape} and {data.y.shape}"
         )
     check_lengths("data", data.x, data.y)
-    count = len(data.x)
+    labels = as_labels(data.y) if data.y.dtype.kind != "f" else None
+    parts = drawn_rows(len(data.x), fraction, seed, labels)
+    return parted(data, parts)
+
+
+def as_share(fraction: Any, x: Any) -> float:
+    """Return the share of the rows of `x` that validation gets, or raise `ArgumentError`."""
+    # checked before float(), which also reads a text such as "0.2"
+    share: object = fraction
+    if not (isinstance(share, Real) and 0 < fraction < 1):
+        raise ArgumentError(f"validation must be a fraction > 0 and < 1, got {fraction!r}")
+    if is_mapped(x):
+        raise ArgumentError(
+            "validation must be files of its own for data that are mapped from a file, got "
+            f"{float(fraction)!r}"
+        )
+    return float(fraction)
+
+
+def drawn_rows(
+    count: int, fraction: float, seed: int, labels: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of `count` rows are for training, and which for validation; see `split`.
+
+    `labels` are those of the rows by which they are stratified, None if they aren't.
+    """
+    seed = integer("seed", seed, minimum=0, maximum=2**32 - 1)
     if not count:
         raise ArgumentError(f"validation must be a share of one row or more, got {fraction!r} of 0")
     wanted = round(fraction * count)
     rng = np.random.RandomState([seed, 1])
     order = rng.permutation(count)
-    labels = as_labels(data.y) if data.y.dtype.kind != "f" else None
     if labels is not None:
         order = np.concatenate(_stratified(labels[order], order, fraction, wanted))
         wanted = len(order)
@@ -81,11 +96,15 @@ def split(
         raise ArgumentError(
             f"validation must leave a row or more on either side, got {fraction!r} of {count} rows"
         )
-    parts = np.flatnonzero(~chosen), np.flatnonzero(chosen)
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def parted(data: Dataset, parts: tuple[np.ndarray, np.ndarray]) -> tuple[Dataset, Dataset]:
+    """Return a data set with each of two lists of rows."""
     if isinstance(data, NamedDataset):
         return data.part(parts[0]), data.part(parts[1])
-    train, validation = (Dataset(data.x[rows], data.y[rows]) for rows in parts)
-    return train, validation
+    first, second = (Dataset(data.x[rows], data.y[rows]) for rows in parts)
+    return first, second
 
 
 def _stratified(

@@ -432,7 +432,10 @@ def _whole(path: PathLike) -> tuple[bytes, dict[str, Any]]:
 
     metadata, raw = unsealed(path, "checkpoint")
     if "checkpoint" not in metadata and "xpnn" in metadata:
-        raise DataError(f"{path} is a model, and not a checkpoint")
+        raise DataError(
+            f"{path} is a model, and not a checkpoint: --from {path} goes on from a model's "
+            "parameters, in Python xpnn.fit(xpnn.load(path), …)"
+        )
     if "checkpoint" not in metadata or SEAL not in metadata:
         raise DataError(f"{path} is no checkpoint, a damaged one, or one of an older xpnn")
     description = json.loads(metadata["checkpoint"])

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from xpnn import metrics
-from xpnn.errors import DivergenceError
+from xpnn._core.tables import html_table
+from xpnn.errors import ArgumentError, DivergenceError
 from xpnn.losses import Loss
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# rows of a log in a notebook
+_SHOWN = 20
 
 
 class Evaluation(NamedTuple):
@@ -120,6 +127,36 @@ class History(Sequence[Epoch]):
 
     def __repr__(self) -> str:
         return f"History({len(self)} epochs, last: {self[-1] if self else None})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [str(row.epoch), *("" if math.isnan(v) else f"{v:.4g}" for v in row[1:])]
+            for row in self
+        ]
+        # the middle of a long run is left out
+        if len(rows) > _SHOWN:
+            half = _SHOWN // 2
+            rows[half:-half] = [["…"] * len(Epoch._fields)]
+        names = [name.replace("_", " ") for name in Epoch._fields]
+        caption = f"stopped: {self.stopped}" if self.stopped is not None else ""
+        return html_table([names, *rows], numeric=range(len(names)), caption=caption)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the log as a pandas DataFrame: its columns by name, its epochs as the index.
+
+        Raises
+        ------
+        ArgumentError
+            If pandas isn't installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise ArgumentError(
+                "to_pandas needs pandas; install it with: pip install pandas"
+            ) from None
+        columns = {name: self.column(name) for name in Epoch._fields}
+        return pd.DataFrame(columns).set_index("epoch")
 
     def append(self, epoch: Epoch) -> None:
         """Add a row."""

@@ -89,8 +89,8 @@ class LBFGS:
         from scipy.optimize import minimize
 
         samples = as_samples(
-            model, loss, train, None, labels=labels, normalizer=None, target_normalizer=None,
-            sample_weight=sample_weight, class_weight=None,
+            model, loss, train, None, seed=seed, labels=labels, normalizer=None,
+            target_normalizer=None, sample_weight=sample_weight, class_weight=None,
         )  # fmt: skip
         n, inputs = samples.train.x.shape
         plan, method = Plan(self.max_iter, n, seed, shuffle=False), Method(loss, self)  # type: ignore[arg-type]

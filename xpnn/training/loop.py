@@ -14,9 +14,8 @@ import numpy as np
 from xpnn._core import random_bits
 from xpnn._core.files import PathLike
 from xpnn.backends import Backend, Step, get_backend
-from xpnn.datasets import Dataset
 from xpnn.errors import ArgumentError, CheckpointWarning
-from xpnn.losses import Loss
+from xpnn.losses import CrossEntropy, Loss
 from xpnn.model import Sequential
 from xpnn.normalizers import Normalizer
 from xpnn.optimizers import Optimizer
@@ -25,9 +24,9 @@ from xpnn.training import checkpoint
 from xpnn.training.callback import Callback, as_callbacks
 from xpnn.training.checkpoint import SavedRun
 from xpnn.training.history import UNKNOWN, Epoch, Evaluation, Figures, History
-from xpnn.training.plan import Plan, as_method, run_settings
+from xpnn.training.plan import Plan, as_method, made, run_settings
 from xpnn.training.run import Run
-from xpnn.training.samples import as_samples
+from xpnn.training.samples import Data, as_samples
 from xpnn.training.steps import (
     Context,
     EvaluationStep,
@@ -37,6 +36,7 @@ from xpnn.training.steps import (
     mini_batches,
 )
 from xpnn.training.streams import Stream, Whole, moved
+from xpnn.training.terminal import shown
 
 Array = Any
 
@@ -49,15 +49,16 @@ _PIECES = 10
 
 def fit(
     model: Sequential,
-    train: Dataset | tuple[Array, Array],
+    train: Data | Array,
+    y: Array | None = None,
     *,
-    validation: Dataset | tuple[Array, Array] | None = None,
+    validation: Data | float | None = None,
     labels: Sequence[Any] | np.ndarray | None = None,
     normalizer: str | Normalizer | None = None,
     target_normalizer: str | Normalizer | None = None,
-    loss: Loss | None = None,
-    optimizer: Optimizer | None = None,
-    schedule: Schedule | None = None,
+    loss: str | Loss | None = None,
+    optimizer: str | Optimizer | None = None,
+    schedule: str | Schedule | None = None,
     clip_norm: float | None = None,
     sample_weight: Array | None = None,
     class_weight: Mapping[Any, float] | str | None = None,
@@ -71,21 +72,35 @@ def fit(
     reproducible: bool = False,
     callbacks: Iterable[Callback] = (),
     resume: PathLike | SavedRun | None = None,
+    verbose: bool | None = None,
 ) -> History:
     """Train `model` by mini-batch gradient descent.
 
     Parameters
     ----------
     model
-        The model to train, in place. Its parameters are drawn first if it has none.
-    train, validation
-        Pairs (x, y): x of shape (n, features); y class labels of shape (n,) or values of shape
-        (n, outputs). They are moved to the device once and never changed. Unsigned bytes in x are
+        The model to train, in place. Its parameters are drawn first if it has none; a trained
+        model goes on from those that it has, and keeps its loss, labels and normalizers where no
+        others are given.
+    train, y
+        The data to train on: a pair (x, y), or x and y as two arguments. x has the shape
+        (n, features), or is images of shape (n, height, width) or (n, height, width, channels),
+        with the channels before the height as in PyTorch too; y is class labels of shape (n,) or
+        values of shape (n, outputs). Arrays are of any library that has DLPack or NumPy's
+        protocols. They are moved to the device once and never changed. Unsigned bytes in x are
         pixels, which enter the network as ``float32(x / 255)``; other integers enter as they are.
+
+        Or batches: a generator or another iterable of pairs (x, y), such as PyTorch's DataLoader or
+        one of its data sets. It is read once, to its end, and what it gave stays in memory: what it
+        shuffles or changes at random, it changes once, and `batch_size` is that of the training.
 
         Arrays mapped from a file, as by ``numpy.load("x.npy", mmap_mode="r")``, may be larger than
         the memory. Sets of more than 64 MB are read in each epoch, in chunks of that size; smaller
         ones are treated like arrays in memory.
+    validation
+        The data to test on after each epoch, likewise a pair or batches; or the fraction of the
+        training data, > 0 and < 1, that is set apart for it, drawn with `seed` as
+        `xpnn.datasets.split` draws it.
     labels
         The label of each class in y, in the order of the model's outputs: distinct integers or
         strings. If None, a trained model keeps its own; otherwise they are the sorted distinct
@@ -98,13 +113,18 @@ def fit(
         "standard" and the mean squared error, the fraction of the variance that is not explained);
         predictions are transformed back.
     loss
-        The loss function; `CrossEntropy` if None.
+        The loss function, or its name with parameters as at the command line:
+        ``"cross_entropy:label_smoothing=0.1"``, ``"mse"`` for ``"mean_squared_error"``. If None, a
+        trained model keeps its own; otherwise the targets say which: `CrossEntropy` for class
+        labels and for rows that are probabilities or one-hot, `BinaryCrossEntropy` for classes with
+        a single output and for other rows of 0 and 1, and `MeanSquaredError` for all others. With
+        a single output, more than two different integers are values.
     optimizer
-        The optimizer; `SGD` with a learning rate of 0.1 if None. Its state starts afresh with each
-        call.
+        The optimizer, or its name with parameters: ``"adam:lr=0.01"``; `SGD` with a learning rate
+        of 0.1 if None. Its state starts afresh with each call.
     schedule
-        A schedule of the learning rate, such as ``xpnn.schedules.Cosine()``. If None, the
-        optimizer's learning rate stays constant.
+        A schedule of the learning rate, such as ``xpnn.schedules.Cosine()`` or ``"cosine"``. If
+        None, the optimizer's learning rate stays constant.
     clip_norm
         The largest norm, > 0, of the gradient of all parameters as one vector; a larger gradient is
         scaled down to it. Weight decay is added afterwards.
@@ -144,6 +164,9 @@ def fit(
 
         Or what `Run.checkpoint` returned, to continue from in the same process with other data and
         settings: nothing is compared, and the optimizer starts afresh if its state doesn't fit.
+    verbose
+        Whether to print a line for each epoch, with a progress bar below, as `Terminal` does. If
+        None, only where somebody looks on: in a terminal or a notebook.
 
     Returns
     -------
@@ -167,14 +190,21 @@ def fit(
     >>> x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     >>> y = np.array([0, 1, 1, 0])
     >>> model = xpnn.Sequential(xpnn.Dense(8), xpnn.Activation("tanh"), xpnn.Dense(2))
-    >>> history = xpnn.fit(model, (x, y), epochs=300, batch_size=4, seed=1)
+    >>> history = xpnn.fit(model, x, y, epochs=300, batch_size=4, seed=1, verbose=False)
     >>> xpnn.predict(model, x)
     array([0, 1, 1, 0])
     """
     if not isinstance(model, Sequential):
         raise ArgumentError(f"model must be an xpnn.Sequential, got {model!r}")
+    if y is not None:
+        if isinstance(train, tuple):
+            raise ArgumentError("y must be left out where train is a pair (x, y)")
+        train = train, y
     resolved = get_backend(backend, device=device, dtype=dtype, reproducible=reproducible)
-    method = as_method(loss, optimizer, schedule, clip_norm, validated=validation is not None)
+    asked = None if loss is None else made("loss", loss)
+    method = as_method(
+        asked or CrossEntropy(), optimizer, schedule, clip_norm, validated=validation is not None
+    )
     path, saved, note = None, None, None
     if isinstance(resume, SavedRun):
         saved = resume
@@ -182,11 +212,12 @@ def fit(
         saved, note = checkpoint.read(resume)
         path = Path(resume)
     plan = Plan(epochs, batch_size, _seed(seed, saved), shuffle)
-    callbacks = as_callbacks(callbacks)
+    callbacks = shown(verbose, as_callbacks(callbacks))
     samples = as_samples(
-        model, method.loss, train, validation, labels=labels, normalizer=normalizer,
+        model, asked, train, validation, seed=plan.seed, labels=labels, normalizer=normalizer,
         target_normalizer=target_normalizer, sample_weight=sample_weight, class_weight=class_weight,
     )  # fmt: skip
+    method = method._replace(loss=samples.task.loss or method.loss)
     run = Run(
         model, plan, method, samples, History(run_settings(plan, method, samples, resolved)),
         resolved.random_state(plan.seed), callbacks, path,

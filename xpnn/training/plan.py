@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from xpnn._core.registry import Registry
 from xpnn.backends import Backend
 from xpnn.errors import ArgumentError, integer, positive
-from xpnn.losses import CrossEntropy, Loss
-from xpnn.optimizers import SGD, Optimizer
-from xpnn.schedules import Schedule
+from xpnn.losses import LOSSES, Loss
+from xpnn.optimizers import OPTIMIZERS, SGD, Optimizer
+from xpnn.schedules import SCHEDULES, Schedule
 from xpnn.training.samples import Samples
 
 
@@ -41,12 +42,11 @@ class Method(NamedTuple):
 
 
 def as_method(
-    loss: Any, optimizer: Any, schedule: Any, clip_norm: Any, *, validated: bool
+    loss: Loss, optimizer: Any, schedule: Any, clip_norm: Any, *, validated: bool
 ) -> Method:
     """Return the checked parts of a run; arguments and errors are those of `xpnn.fit`."""
-    loss = CrossEntropy() if loss is None else instance("loss", loss, Loss)
-    optimizer = SGD() if optimizer is None else instance("optimizer", optimizer, Optimizer)
-    schedule = None if schedule is None else instance("schedule", schedule, Schedule)
+    optimizer = SGD() if optimizer is None else made("optimizer", optimizer)
+    schedule = None if schedule is None else made("schedule", schedule)
     if schedule is not None:
         schedule.check(validated)
         if not hasattr(optimizer, "lr"):
@@ -55,15 +55,27 @@ def as_method(
     return Method(loss, optimizer, schedule, clip_norm)
 
 
-def instance(name: str, value: Any, base: type[Any]) -> Any:
-    """Return a part of a run, or raise `ArgumentError` if it isn't an instance of `base`."""
+# for the part of a run that each argument gives
+_PARTS: dict[str, tuple[Registry[Any], type[Any], str]] = {
+    "loss": (LOSSES, Loss, "'cross_entropy' or CrossEntropy()"),
+    "optimizer": (OPTIMIZERS, Optimizer, "'sgd:lr=0.1' or SGD(lr=0.1)"),
+    "schedule": (SCHEDULES, Schedule, "'cosine' or xpnn.schedules.Cosine()"),
+}
+
+
+def made(name: str, value: Any) -> Any:
+    """Return a part of a run, which is given as an instance or as its name with parameters.
+
+    Raises
+    ------
+    ArgumentError
+        If it is neither, or the name or a parameter is unknown.
+    """
+    registry, base, example = _PARTS[name]
+    if isinstance(value, str):
+        return registry.make(value)
     if not isinstance(value, base):
-        example = {
-            "loss": "CrossEntropy()",
-            "optimizer": "SGD(lr=0.1)",
-            "schedule": "xpnn.schedules.Cosine()",
-        }[name]
-        raise ArgumentError(f"{name} must be an instance such as {example}, got {value!r}")
+        raise ArgumentError(f"{name} must be such as {example}, got {value!r}")
     return value
 
 

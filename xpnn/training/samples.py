@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnn._core.mapped import blocks
 from xpnn.backends import to_numpy
-from xpnn.datasets.checks import as_dataset, check_images
+from xpnn.datasets.batches import collected
+from xpnn.datasets.checks import as_dataset, as_pair, check_images, image_shape
 from xpnn.datasets.dataset import Dataset, NamedDataset, located
 from xpnn.datasets.labels import as_labels, check_labels, distinct
+from xpnn.datasets.splitting import as_share, drawn_rows, parted
 from xpnn.errors import ArgumentError, DataError, nonnegative, position, unknown
-from xpnn.losses import Loss, is_labels
+from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanSquaredError, is_labels
 from xpnn.model import Sequential
 from xpnn.normalizers import Normalizer, as_normalizer
 from xpnn.task import Task
 
 Array = Any
+
+# a pair (x, y), or batches of them
+Data = Dataset | tuple[Array, Array] | Iterable[Any]
+
+# how far the sum of probabilities in float32 may be from 1
+ROUNDING = 1e-5
 
 
 class Samples(NamedTuple):
@@ -45,10 +55,11 @@ class Samples(NamedTuple):
 
 def as_samples(
     model: Sequential,
-    loss: Loss,
+    loss: Loss | None,
     train: Any,
     validation: Any,
     *,
+    seed: int,
     labels: Sequence[Any] | np.ndarray | None,
     normalizer: str | Normalizer | None,
     target_normalizer: str | Normalizer | None,
@@ -56,21 +67,37 @@ def as_samples(
     class_weight: Mapping[Any, float] | str | None,
 ) -> Samples:
     """Return the samples of a run; arguments and errors are those of `xpnn.fit`."""
+    train = collected("train", train)
+    share = validation if isinstance(validation, Real) else None
+    validation = None if share is not None else collected("validation", validation)
     # a table's names stay where a trained model is given a set without any
     named = train if isinstance(train, NamedDataset) else model.task
     shape = model.task.image_shape if model.parameters is not None else None
-    for data in (train, validation):
-        check_images(data, shape)
-        if isinstance(data, NamedDataset):
-            shape = shape or data.image_shape
+    for name, data in (("train", train), ("validation", validation)):
+        check_images(data, shape, name)
+        shape = shape or image_shape(data)
     names = _find_labels(model, train, labels)
-    train = as_dataset("train", train, names)
+    given, train = train, as_dataset("train", train, names)
     if validation is not None:
         validation = as_dataset("validation", validation, names)
+    if loss is None and model.parameters is not None:
+        loss = model.task.loss
+    if loss is None:
+        outputs = model.outputs(train.x.shape[1])
+        loss = default_loss(train.y, outputs, named=names is not None)
     if names is not None:
         _check_outputs(model, loss, train.x.shape[1], names)
     train = _as_targets(train, loss, model)
     validation = None if validation is None else _as_targets(validation, loss, model)
+    if sample_weight is not None:
+        sample_weight = _given_weights(sample_weight, len(train.x))
+    if share is not None:
+        fraction = as_share(share, train.x)
+        # by the labels themselves, whatever their order in the model
+        strata = as_labels(as_pair("train", given)[1]) if is_labels(train.y) else None
+        rows = drawn_rows(len(train.x), fraction, seed, strata)
+        train, validation = parted(train, rows)
+        sample_weight = None if sample_weight is None else sample_weight[rows[0]]
     classes = _check_fit(model, loss, {"train": train, "validation": validation})
     known = names if names is not None or classes is None else np.arange(classes)
     weights = sample_weights(train.y, sample_weight, class_weight, known)
@@ -90,8 +117,40 @@ def as_samples(
     return Samples(train, validation, weights, weighting, task)
 
 
+def default_loss(y: np.ndarray, outputs: int, *, named: bool = False) -> Loss:
+    """Return the loss for these targets where none was asked for.
+
+    It is a cross entropy for class labels and for rows that are probabilities or one-hot, a binary
+    one for other rows of 0 and 1, and for classes if there is a single output, and otherwise the
+    mean squared error.
+
+    Parameters
+    ----------
+    y
+        Labels, or values of shape (n,) or (n, outputs), on the host.
+    outputs
+        The number of outputs of the network.
+    named
+        Whether `y` holds classes that have labels. Without labels, and with a single output, more
+        than two different integers are values.
+    """
+    if y.ndim == 1 and y.dtype.kind != "f":
+        if outputs > 1:
+            return CrossEntropy()
+        return BinaryCrossEntropy() if named or len(np.unique(y)) <= 2 else MeanSquaredError()
+    if y.ndim == 2 and (y.shape[1] > 1 or y.dtype.kind != "f"):
+        sums, truths = y.shape[1] > 1, True
+        for _, rows in blocks(y):
+            sums &= bool((rows >= 0).all() and (abs(rows.sum(axis=1) - 1) <= ROUNDING).all())
+            truths &= bool(((rows == 0) | (rows == 1)).all())
+        if sums or truths:
+            return CrossEntropy() if sums else BinaryCrossEntropy()
+    return MeanSquaredError()
+
+
 def as_test_set(model: Sequential, loss: Loss, data: Any) -> Dataset:
     """Return data that a trained model is to be evaluated on; errors are those of `evaluate`."""
+    data = collected("data", data)
     check_images(data, model.task.image_shape)
     test = _as_targets(as_dataset("data", data, model.task.labels), loss, model)
     _check_fit(model, loss, {"data": test})
@@ -246,17 +305,7 @@ def sample_weights(
     n = len(y)
     weights = np.ones(n)
     if sample_weight is not None:
-        given = to_numpy(sample_weight)
-        if given.shape != (n,) or given.dtype.kind not in "biuf":
-            raise DataError(
-                f"sample_weight must be {n} numbers, of shape ({n},) as train.x has rows, "
-                f"got {given.dtype} of shape {given.shape}"
-            )
-        weights = given.astype(np.float64)
-        wrong = ~(np.isfinite(weights) & (weights >= 0))
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise DataError(f"sample_weight must be finite and >= 0, got {given[row]} in row {row}")
+        weights = _given_weights(sample_weight, n)
     if class_weight is not None:
         if known is None:
             raise ArgumentError("class_weight needs train.y to be class labels")
@@ -272,6 +321,22 @@ def sample_weights(
             f"got {total}"
         )
     return weights * (n / total)
+
+
+def _given_weights(sample_weight: Array, n: int) -> np.ndarray:
+    """Return the checked weights of n samples, float64."""
+    given = to_numpy(sample_weight)
+    if given.shape != (n,) or given.dtype.kind not in "biuf":
+        raise DataError(
+            f"sample_weight must be {n} numbers, of shape ({n},) as train.x has rows, "
+            f"got {given.dtype} of shape {given.shape}"
+        )
+    weights: np.ndarray = given.astype(np.float64)
+    wrong = ~(np.isfinite(weights) & (weights >= 0))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DataError(f"sample_weight must be finite and >= 0, got {given[row]} in row {row}")
+    return weights
 
 
 def class_weights(y: np.ndarray, given: Mapping[Any, float] | str, known: np.ndarray) -> np.ndarray:

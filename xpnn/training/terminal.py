@@ -6,6 +6,7 @@ import sys
 import warnings
 from typing import Any
 
+from xpnn.errors import ArgumentError
 from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
 from xpnn.training.run import Run
@@ -57,6 +58,26 @@ class Terminal(Callback):
     def on_end(self) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def shown(verbose: bool | None, callbacks: tuple[Callback, ...]) -> tuple[Callback, ...]:
+    """Return the callbacks of a run, with a `Terminal` before them if the run is to be shown.
+
+    If `verbose` is None, it is shown where somebody looks on: in a terminal or a notebook.
+    """
+    if not (verbose is None or (isinstance(verbose, int) and 0 <= verbose <= 2)):
+        raise ArgumentError(f"verbose must be True, False or None, got {verbose!r}")
+    own = any(isinstance(callback, Terminal) for callback in callbacks)
+    wanted = _is_watched() if verbose is None else bool(verbose)
+    return (Terminal(), *callbacks) if wanted and not own else callbacks
+
+
+def _is_watched() -> bool:
+    """Return whether standard output is a terminal, or the output of a notebook's cell."""
+    if sys.stdout is None or getattr(sys.stdout, "closed", False):
+        return False
+    # IPython's stream in a kernel says no, and there is no other sign of a notebook
+    return sys.stdout.isatty() or type(sys.stdout).__module__ == "ipykernel.iostream"
 
 
 def progress_bar(*, total: int, unit: str, shown: bool = True, **options: Any) -> Any:

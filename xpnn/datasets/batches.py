@@ -1,0 +1,74 @@
+"""Data sets that come in batches: generators, lists of batches, PyTorch's loaders and data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from xpnn.backends import to_numpy
+from xpnn.datasets.checks import as_pair, check_lengths
+from xpnn.errors import DataError
+
+
+def collected(name: str, data: Any) -> Any:
+    """Return `data` as it is if it can be a pair (x, y), else its batches joined to one pair.
+
+    The batches are taken once, and are then in memory.
+
+    Parameters
+    ----------
+    name
+        What messages call `data`.
+    data
+        A pair; or an iterable of pairs (x, y), each of them some samples, or a single one if its y
+        is a number or a text.
+
+    Raises
+    ------
+    ArgumentError
+        If something else than a pair comes from `data`.
+    DataError
+        If there is no batch, or one has other shapes or another kind of values than the first.
+    """
+    if not _has_batches(data):
+        return data
+    pairs = [_pair(f"batch {i} of {name}", batch) for i, batch in enumerate(data)]
+    if not pairs:
+        raise DataError(f"{name} must have at least one batch, got none")
+    for i, pair in enumerate(pairs):
+        for part, array, first in zip("xy", pair, pairs[0], strict=True):
+            if array.shape[1:] != first.shape[1:] or array.dtype.kind != first.dtype.kind:
+                raise DataError(
+                    f"batch {i} of {name} must have {part} like batch 0, {_about(first)}, "
+                    f"got {_about(array)}"
+                )
+    x, y = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+    return x, y
+
+
+def _has_batches(data: Any) -> bool:
+    if isinstance(data, tuple | str | bytes | Mapping) or hasattr(data, "shape"):
+        return False
+    if isinstance(data, list) and len(data) == 2:
+        # [x, y], unless both are pairs of arrays
+        parts = [part for pair in data if isinstance(pair, tuple | list) for part in pair]
+        return len(parts) == 4 and all(hasattr(part, "shape") for part in parts)
+    # PyTorch's data sets have only the methods of a sequence
+    return isinstance(data, Iterable) or hasattr(data, "__getitem__")
+
+
+def _pair(name: str, batch: Any) -> tuple[np.ndarray, np.ndarray]:
+    x, y = map(to_numpy, as_pair(name, batch))
+    if x.ndim == 0:
+        raise DataError(f"{name} must have an array as x, got {x.item()!r}")
+    if y.ndim == 0:
+        x, y = x[np.newaxis], y[np.newaxis]
+    check_lengths(name, x, y)
+    return x, y
+
+
+def _about(array: np.ndarray) -> str:
+    kind = "text" if array.dtype.kind in "OTU" else str(array.dtype)
+    return f"{kind} of shape {('n', *array.shape[1:])}".replace("'", "")
