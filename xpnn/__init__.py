@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from xpnn.inference import evaluate, predict, predict_proba
     from xpnn.layers import Activation, BatchNorm, Dense, Dropout, Layer
     from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Flooding, Loss, MeanSquaredError
+    from xpnn.metrics import Metric
     from xpnn.model import Sequential
     from xpnn.normalizers import MinMaxScaler, Normalizer, StandardScaler
     from xpnn.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
@@ -97,6 +98,7 @@ __all__ = [
     "Layer",
     "Loss",
     "MeanSquaredError",
+    "Metric",
     "MinMaxScaler",
     "Momentum",
     "Nesterov",
@@ -152,6 +154,7 @@ _MODULES = {
     "inference": "evaluate predict predict_proba",
     "layers": "Activation BatchNorm Dense Dropout Layer",
     "losses": "BinaryCrossEntropy CrossEntropy Flooding Loss MeanSquaredError",
+    "metrics": "Metric",
     "model": "Sequential",
     "normalizers": "MinMaxScaler Normalizer StandardScaler",
     "optimizers": "SGD AdaGrad Adam AdamW Momentum Nesterov Optimizer RMSprop",

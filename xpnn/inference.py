@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from xpnn._core.mapped import pixels_as_floats
 from xpnn.backends import namespace, to_numpy
-from xpnn.datasets.checks import as_inputs
+from xpnn.datasets.checks import as_dataset, as_inputs
 from xpnn.datasets.dataset import Dataset
-from xpnn.errors import DataError, position
+from xpnn.errors import ArgumentError, DataError, position
 from xpnn.losses import CrossEntropy, Loss, labels
+from xpnn.metrics import Metric, confusion_matrix
 from xpnn.model import Sequential
 from xpnn.training.history import Evaluation
 from xpnn.training.loop import EVALUATION_ROWS, Evaluator
-from xpnn.training.plan import instance
+from xpnn.training.plan import instance, metrics_for
 from xpnn.training.samples import as_test_set
 from xpnn.training.streams import features, moved
 
@@ -23,9 +25,13 @@ Array = Any
 
 
 def evaluate(
-    model: Sequential, data: Dataset | tuple[Array, Array], *, loss: Loss | None = None
+    model: Sequential,
+    data: Dataset | tuple[Array, Array],
+    *,
+    loss: Loss | None = None,
+    metrics: str | Iterable[str | Metric] | None = None,
 ) -> Evaluation:
-    """Return accuracy and loss of a trained model on a data set.
+    """Return accuracy and loss of a trained model on a data set, and metrics.
 
     Parameters
     ----------
@@ -35,19 +41,40 @@ def evaluate(
         A pair (x, y) as for `fit`, possibly mapped from files.
     loss
         The loss; None for the one that the model was trained for.
+    metrics
+        More figures by name or as instances, as for `fit`: with ``["f1"]``, the result has an
+        attribute ``f1``. `xpnn.metrics.per_class` gives the figures of each class.
 
     Raises
     ------
     ArgumentError, DataError
-        If the model has no parameters yet, or the data don't fit it.
+        If the model has no parameters yet, the data don't fit it, or a metric doesn't fit them.
     """
     backend, _ = model.placed()
     task = model.task
     loss = task.loss or CrossEntropy() if loss is None else instance("loss", loss, Loss)
     data = as_test_set(model, loss, data)
+    outputs = model.outputs(data.x.shape[1])
+    found = metrics_for(metrics, loss, outputs, data.y, task)
     with backend.scope():
-        evaluate_on = Evaluator(model, loss, backend)
+        evaluate_on = Evaluator(model, loss, backend, found)
         return evaluate_on(moved(data, backend, task), 0)
+
+
+def confusion(model: Sequential, data: Dataset | tuple[Array, Array]) -> np.ndarray:
+    """Return the `xpnn.metrics.confusion_matrix` of a trained classifier on a data set.
+
+    Raises
+    ------
+    ArgumentError, DataError
+        If the model has no classes, or the data don't fit it.
+    """
+    task = model.task
+    if task.classes is None:
+        raise ArgumentError("model must have been trained on class labels, got one that wasn't")
+    true = as_dataset("data", data, task.labels)
+    found = as_dataset("predictions", (true.x, predict(model, true.x)), task.labels)
+    return confusion_matrix(true.y, found.y, classes=task.classes)
 
 
 def predict(model: Sequential, x: Array) -> Array:

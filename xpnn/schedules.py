@@ -19,6 +19,7 @@ import numpy as np
 from xpnn._core.parts import Part, checked
 from xpnn._core.registry import Registry
 from xpnn.errors import ArgumentError, integer, nonnegative, number, positive, unknown
+from xpnn.metrics import is_minimized
 
 __all__ = [
     "SCHEDULES",
@@ -38,7 +39,7 @@ SCHEDULES: Registry[type[Schedule]] = Registry(
 )
 register = SCHEDULES.register
 
-# figures of a log that can get better
+# figures of every log that can get better
 _MONITORS = ("test_loss", "test_accuracy", "train_loss", "train_accuracy")
 
 
@@ -85,7 +86,7 @@ def _share(name: str, value: Any) -> float:
 
 
 def _monitor(name: str, value: Any) -> Any:
-    if value not in _MONITORS:
+    if value not in _MONITORS and not str(value).startswith(("train_", "test_")):
         raise unknown(name, value, _MONITORS)
     return value
 
@@ -182,9 +183,9 @@ class Plateau(Schedule):
     """Multiply the learning rate by `factor` whenever a figure of the log stops getting better.
 
     An epoch is better if its loss is more than `min_delta` below the least so far, or its accuracy
-    more than `min_delta` above the largest. After more than `patience` epochs in a row that aren't
-    better, the learning rate falls and the count starts again. The untrained network doesn't count.
-    PyTorch's ReduceLROnPlateau with ``threshold_mode="abs"``.
+    more than `min_delta` above the largest; a metric, as it says. After more than `patience` epochs
+    in a row that aren't better, the learning rate falls and the count starts again. The untrained
+    network doesn't count. PyTorch's ReduceLROnPlateau with ``threshold_mode="abs"``.
 
     Parameters
     ----------
@@ -195,8 +196,8 @@ class Plateau(Schedule):
     min_delta
         The least improvement that counts, >= 0.
     monitor
-        "test_loss", "test_accuracy", "train_loss" or "train_accuracy". The test figures need a
-        validation set.
+        "test_loss", "test_accuracy", "train_loss", "train_accuracy", or a metric of the run such as
+        "test_f1". The test figures need a validation set.
     """
 
     factor: float = checked(0.1, _factor)
@@ -212,7 +213,7 @@ class Plateau(Schedule):
             )
 
     def factors(self, times: np.ndarray, epochs: float, history: Sequence[Any]) -> np.ndarray:
-        sign = 1.0 if self.monitor.endswith("loss") else -1.0
+        sign = 1.0 if is_minimized(self.monitor) else -1.0
         best, waited, falls = math.inf, 0, 0
         for row in history[1:]:
             figure = sign * getattr(row, self.monitor)

@@ -26,6 +26,7 @@ from xpnn.callbacks import (
 )
 from xpnn.cli.options import (
     DATA,
+    METRICS_HELP,
     Help,
     add_backend,
     add_settings,
@@ -42,6 +43,7 @@ from xpnn.datasets import Dataset, NamedDataset, load_training
 from xpnn.datasets.labels import TASKS
 from xpnn.errors import ArgumentError, CheckpointWarning, DivergenceError, unknown
 from xpnn.losses import LOSSES
+from xpnn.metrics import METRICS
 from xpnn.model import Sequential
 from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
@@ -61,7 +63,8 @@ def add(commands: Any) -> None:
         "train",
         help="train a network on a data set",
         description="Train a network on a data set, and print a line per epoch: epoch, training "
-        "accuracy and loss, test accuracy and loss. Epoch 0 is the untrained network.",
+        "accuracy and loss, test accuracy and loss, and the metrics that were asked for. Epoch 0 "
+        "is the untrained network.",
         epilog=_parts(),
         formatter_class=Help,
     )
@@ -96,6 +99,14 @@ def add(commands: Any) -> None:
     )
     add_settings(train, loss=None)
     add_backend(train, dtype="float32")
+    add("--metrics", metavar="NAME,...", help=METRICS_HELP)
+    add(
+        "--digits",
+        metavar="N|all",
+        default="4",
+        help="digits of the numbers that are printed; all for lines without a header, as a program "
+        "reads them; a log has all digits anyway",
+    )
     add("--hash", action="store_true", help="end each line with the SHA-256 of the parameters")
     add("--log", metavar="FILE", help="write the lines to a CSV file too")
     add(
@@ -105,11 +116,11 @@ def add(commands: Any) -> None:
         default=[],
         help="a callback of your own, from a file of --parts; may be repeated",
     )
-    add("--plot", metavar="FILE", help="draw accuracy and loss per epoch (needs matplotlib)")
+    add("--plot", metavar="FILE", help="draw the figures per epoch (needs matplotlib)")
     add("--tensorboard", metavar="FOLDER", help="write event files (needs tensorboardX)")
     add("--save", metavar="FILE", help="write the trained model to a safetensors file")
     add("--patience", metavar="N", type=whole, help="stop after N epochs without improvement")
-    which = f"{', '.join(MONITORS)}; test_loss if left out"
+    which = f"{', '.join(MONITORS)}, or one of --metrics such as test_f1; test_loss if left out"
     add("--monitor", metavar="COLUMN", help=f"the figure that must improve: {which}")
     add("--min-delta", metavar="D", type=number(float), help="improve by more than D")
     add(
@@ -127,7 +138,7 @@ def add(commands: Any) -> None:
 def _parts() -> str:
     """Return the names of all parts with their parameters and defaults."""
     lines = []
-    for registry in (ACTIVATIONS, OPTIMIZERS, LOSSES, SCHEDULES):
+    for registry in (ACTIVATIONS, OPTIMIZERS, LOSSES, SCHEDULES, METRICS):
         listed = []
         for name in registry:
             given = registry.parameters(name).items()
@@ -164,7 +175,7 @@ def _train(args: argparse.Namespace) -> int:
         with _warnings_in_a_line():
             settings.fit(
                 model, train, validation, backend=backend, callbacks=callbacks, resume=args.resume,
-                **options,
+                metrics=args.metrics, **options,
             )  # fmt: skip
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         # what was trained is kept even after Ctrl-C, or if a log can't be written, the reader of
@@ -232,8 +243,12 @@ def _callbacks(args: argparse.Namespace) -> list[Callback]:
     if args.tensorboard is not None:
         callbacks.append(TensorBoard(args.tensorboard))
     if not args.quiet:
-        callbacks += [_Summary(), Terminal(hashes=args.hash)]
+        callbacks += [_Summary(), Terminal(hashes=args.hash, digits=_digits(args.digits))]
     return callbacks + [CALLBACKS.make(text) for text in args.callback]
+
+
+def _digits(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
 
 
 def _keep(
