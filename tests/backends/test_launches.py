@@ -147,6 +147,9 @@ MORE = {
     "bce": {"loss": xpnn.BinaryCrossEntropy(), "y": np.eye(10)[Y]},
     "clipping": {"clip_norm": 0.1, "schedule": xpnn.schedules.Warmup(1, xpnn.schedules.Cosine())},
     "weights": {"sample_weight": np.arange(400) % 3, "class_weight": "balanced"},
+    # precision, recall and F1 come from the same counts
+    "metrics": {"metrics": "precision,recall,f1_weighted,top_k,roc_auc"},
+    "errors": {"loss": xpnn.MeanSquaredError(), "y": np.eye(10)[Y], "metrics": "mae,rmse,r2"},
 }
 
 
@@ -158,6 +161,8 @@ BOUNDS = {
     "bce": (56, 57, 574, 557),
     "clipping": (75, 76, 718, 679),
     "weights": (52, 53, 537, 526),
+    "metrics": (0, 0, 0, 0),
+    "errors": (0, 0, 0, 0),
 }
 
 

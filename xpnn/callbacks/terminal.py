@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from xpnn.errors import integer
+from xpnn.errors import ArgumentError
 from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
 from xpnn.training.run import Run
@@ -41,9 +41,11 @@ class Terminal(Callback):
 
     def __init__(self, *, hashes: bool = False, digits: int | str = 4) -> None:
         self.hashes = hashes
-        self.digits = (
-            digits if digits == "all" else integer("digits", digits, minimum=1, maximum=17)
-        )
+        if digits != "all" and (type(digits) is not int or not 1 <= digits <= 17):
+            raise ArgumentError(
+                f"digits must be a whole number from 1 to 17, or 'all', got {digits!r}"
+            )
+        self.digits = digits
         self._figures: list[str] | None = None
         self._bar: Any = None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnn import plots, saving
+from xpnn import metrics, plots, saving
 from xpnn._core.files import check_writable
 from xpnn.activations import ACTIVATIONS
 from xpnn.callbacks import (
@@ -43,7 +42,7 @@ from xpnn.datasets import Dataset, NamedDataset, load_training
 from xpnn.datasets.labels import TASKS
 from xpnn.errors import ArgumentError, CheckpointWarning, DivergenceError, unknown
 from xpnn.losses import LOSSES
-from xpnn.metrics import METRICS
+from xpnn.metrics import METRICS, is_minimized
 from xpnn.model import Sequential
 from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
@@ -195,7 +194,7 @@ def _train(args: argparse.Namespace) -> int:
     if history and not args.quiet:
         if not _has_trained(history) and history.resumed is not None:
             complain(f"nothing left to do: {args.resume} holds all epochs up to {history.resumed}")
-        print(_result(history))
+        print(_result(history, _digits(args.digits)))
     return 0
 
 
@@ -333,17 +332,25 @@ def _data_options(args: argparse.Namespace, train: Dataset) -> dict[str, Any]:
     return options
 
 
-def _result(history: History) -> str:
+def _result(history: History, digits: int | str) -> str:
+    def shown(value: float) -> str:
+        return repr(value) if digits == "all" else f"{value:.{digits}g}"
+
     lines = [f"time {history.seconds:.1f} s"]
     if history.stopped is not None:
         lines.append(f"stopped after epoch {history[-1].epoch}: {history.stopped}")
     best = history.best()
+    figures = ["test_loss" if best is None else "test_accuracy"]
+    figures += [name for name in history[0].metrics if name.startswith("test_")]
+    for name in figures:
+        sign = -1.0 if is_minimized(name) else 1.0
+        found = metrics.best([sign * value for value in history.column(name)])
+        if found is not None:
+            value = history.column(name)[found[0]]
+            text = name.replace("_", " ", 1)
+            lines.append(f"best {text} {shown(value)} at epoch {history[found[0]].epoch}")
     if best is None:
-        losses = [(row.test_loss, row.epoch) for row in history if not math.isnan(row.test_loss)]
-        if losses:
-            lines.append("best test loss {!r} at epoch {}".format(*min(losses)))
         return "\n".join(lines)
-    lines.append(f"best test accuracy {best[1]!r} at epoch {best[0]}")
     for level in (95, 97, 98):
         epoch = history.first_reached(level / 100)
         when = "not reached" if epoch is None else f"first reached at epoch {epoch}"
