@@ -6,6 +6,7 @@ host, once an epoch, from the predictions of all samples.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import inspect
@@ -31,6 +32,7 @@ __all__ = [
     "F1",
     "MAE",
     "METRICS",
+    "MONITORS",
     "R2",
     "RMSE",
     "BalancedAccuracy",
@@ -51,6 +53,7 @@ __all__ = [
     "is_minimized",
     "measured",
     "measures",
+    "monitored",
     "per_class",
     "r2_score",
     "register",
@@ -61,6 +64,9 @@ Array = Any
 
 METRICS: Registry[type[Metric]] = Registry("metric", lambda: Metric, lambda metric: metric.name)
 register = METRICS.register
+
+# figures of every log that can get better; metrics can too
+MONITORS = ("train_accuracy", "train_loss", "test_accuracy", "test_loss")
 
 
 @dataclass(frozen=True)
@@ -165,12 +171,12 @@ class PredictionMetric(Metric):
         """
 
 
-AVERAGES = ("auto", "binary", "macro", "micro", "weighted")
+_AVERAGES = ("auto", "binary", "macro", "micro", "weighted")
 
 
 def _average(name: str, value: Any) -> Any:
-    if value not in AVERAGES:
-        raise unknown(name, value, AVERAGES)
+    if value not in _AVERAGES:
+        raise unknown(name, value, _AVERAGES)
     return value
 
 
@@ -537,7 +543,7 @@ class Scorer(PredictionMetric):
             predictions = predictions[:, order] / predictions.sum(axis=1, keepdims=True)
             classes = labels[order]
 
-        class Answered(kind, base.BaseEstimator):  # type: ignore[misc, valid-type]
+        class Answered(kind, base.BaseEstimator):  # type: ignore[misc, name-defined, valid-type]
             """An estimator that has answered already."""
 
             classes_ = classes
@@ -585,7 +591,7 @@ def as_metric(given: Any) -> Metric:
     base, _, average = name.rpartition("_")
     if name in METRICS:
         return METRICS.make(given)  # type: ignore[no-any-return]
-    if base in METRICS and average in AVERAGES and "average" in METRICS.parameters(base):
+    if base in METRICS and average in _AVERAGES and "average" in METRICS.parameters(base):
         return METRICS[base](average=average)  # type: ignore[call-arg]
     return Scorer(given)
 
@@ -633,6 +639,18 @@ def as_metrics(given: Any, task: Task, *, classifies: bool) -> tuple[Metric, ...
         metric.check(task)
         found[column] = metric
     return tuple(found.values())
+
+
+def monitored(name: str, column: Any) -> str:
+    """Return the column of a log that the argument `name` asks for, if it can get better."""
+    known = column in MONITORS
+    if not known and isinstance(column, str) and column.startswith(("train_", "test_")):
+        with contextlib.suppress(ArgumentError):
+            is_minimized(column)
+            known = True
+    if not known:
+        raise unknown(name, column, MONITORS)
+    return column  # type: ignore[no-any-return]
 
 
 def is_minimized(column: str) -> bool:
@@ -718,14 +736,15 @@ def measured(
             if task.target_normalizer is not None:
                 targets, predictions = map(task.target_normalizer.invert, (targets, predictions))
         whole = [targets, predictions, weights[0] if weights else None]
-    found = {}
+    found: dict[str, float] = {}
     for metric in metrics:
         if isinstance(metric, SummedMetric):
-            found[metric.column] = metric.value(sums[metric.shares or metric.column], task)
+            value = metric.value(sums[metric.shares or metric.column], task)
         else:
             assert isinstance(metric, PredictionMetric)
-            found[metric.column] = metric.value(*whole, task)
-    return {column: float(value) for column, value in found.items()}
+            value = metric.value(*whole, task=task)
+        found[metric.column] = float(value)
+    return found
 
 
 class ClassFigures(NamedTuple):

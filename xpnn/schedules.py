@@ -18,8 +18,8 @@ import numpy as np
 
 from xpnn._core.parts import Part, checked
 from xpnn._core.registry import Registry
-from xpnn.errors import ArgumentError, integer, nonnegative, number, positive, unknown
-from xpnn.metrics import is_minimized
+from xpnn.errors import ArgumentError, integer, nonnegative, number, positive
+from xpnn.metrics import is_minimized, monitored
 
 __all__ = [
     "SCHEDULES",
@@ -38,9 +38,6 @@ SCHEDULES: Registry[type[Schedule]] = Registry(
     "schedule", lambda: Schedule, lambda schedule: schedule.__name__.lower()
 )
 register = SCHEDULES.register
-
-# figures of every log that can get better
-_MONITORS = ("test_loss", "test_accuracy", "train_loss", "train_accuracy")
 
 
 @dataclass(frozen=True)
@@ -83,12 +80,6 @@ def _factor(name: str, value: Any) -> float:
 
 def _share(name: str, value: Any) -> float:
     return number(name, value, "a number >= 0 and <= 1", lambda share: 0 <= share <= 1)
-
-
-def _monitor(name: str, value: Any) -> Any:
-    if value not in _MONITORS and not str(value).startswith(("train_", "test_")):
-        raise unknown(name, value, _MONITORS)
-    return value
 
 
 def power(base: float, exponent: float) -> float:
@@ -203,7 +194,7 @@ class Plateau(Schedule):
     factor: float = checked(0.1, _factor)
     patience: int = checked(10, functools.partial(_whole, minimum=0))
     min_delta: float = checked(1e-4, nonnegative)
-    monitor: str = checked("test_loss", _monitor)
+    monitor: str = checked("test_loss", monitored)
 
     def check(self, validation: bool) -> None:
         if self.monitor.startswith("test") and not validation:

@@ -168,7 +168,8 @@ def test_evaluate_prints_the_figures_of_each_class(table, capsys):
 def test_evaluate_of_many_classes_and_of_values(here, capsys):
     y = np.arange(90) % 31
     write_table(here / "t.csv", np.array([f"k{own}" for own in y]))
-    assert run("train", "t.csv", "--epochs", 0, "--save", "m", "--quiet") == 0
+    asked = ["--task", "classification", "--epochs", 0, "--save", "m", "--quiet"]
+    assert run("train", "t.csv", *asked) == 0
     assert run("evaluate", "m", "t.csv", "--metrics", "f1") == 0
     assert capsys.readouterr().out.endswith("draws the confusion matrix, --json prints it\n")
     write_table(here / "v.csv", VALUES)

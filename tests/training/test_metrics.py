@@ -59,8 +59,10 @@ def figures_of_classes(y, proba, weights=None):
     }
 
 
-@pytest.mark.parametrize(("classes", "outputs"), [(2, 1), (2, 2), (5, 5)])
-@pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
+@pytest.mark.parametrize(
+    ("classes", "outputs", "weighted"),
+    [(2, 1, True), (2, 2, False), (5, 5, False), (5, 5, True)],
+)
 def test_figures_of_classes_are_scikit_learns(
     library, dtype, classes, outputs, weighted, monkeypatch
 ):
@@ -96,18 +98,19 @@ def test_figures_of_classes_are_scikit_learns(
 
 
 @pytest.mark.parametrize("k", [1, 2, 4])
-def test_top_k(library, dtype, k):
+def test_top_k(library, k):
     model = network(5)
-    xpnn.fit(model, (X, KINDS), epochs=0, backend=open_backend(library, dtype))
+    xpnn.fit(model, (X, KINDS), epochs=0, backend=open_backend(library, "float32"))
     proba = np.asarray(xpnn.predict_proba(model, X), float)
     found = xpnn.evaluate(model, (X, KINDS), metrics=f"top_k:k={k}").metrics
     expected = sklearn.top_k_accuracy_score(KINDS, proba, k=k, labels=range(5))
     np.testing.assert_allclose(found[f"top_k_{k}" if k != 5 else "top_k"], expected, rtol=EXACT)
 
 
-@pytest.mark.parametrize("offset", [0.0, 1e6])
-@pytest.mark.parametrize("normalizer", [None, "standard"])
-@pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
+@pytest.mark.parametrize(
+    ("offset", "normalizer", "weighted"),
+    [(0.0, None, False), (1e6, None, True), (1e6, "standard", False), (0.0, "standard", True)],
+)
 def test_figures_of_values_are_scikit_learns(
     library, dtype, normalizer, offset, weighted, monkeypatch
 ):
@@ -138,6 +141,7 @@ def test_figures_of_values_are_scikit_learns(
                 )  # fmt: skip
 
 
+@pytest.mark.parametrize("library", ["numpy"])
 def test_r2_of_targets_that_are_all_the_same(library, dtype):
     model = xpnn.Sequential(xpnn.Dense(1))
     y = np.full(61, 0.1)
@@ -212,7 +216,7 @@ def test_a_run_has_the_same_bits_with_and_without_metrics(library, dtype, reprod
         inner.name, device=inner.options()["device"], dtype=dtype, reproducible=reproducible
     )
     found = []
-    for asked in (None, "f1,top_k:k=2,roc_auc"):
+    for asked in (None, "f1,top_k:k=2,roc_auc"):  # the last one's history is compared below
         model, history = train_small(metrics=asked, backend=backend)
         assert "not_recorded" not in history.settings
         found.append(([row[:5] for row in history], parameters_of(model).tobytes()))
@@ -291,9 +295,9 @@ def test_files_keep_metrics(tmp_path):
     row = pickle.loads(pickle.dumps(history[2]))
     assert row == history[2]
     assert row.metrics == history[2].metrics
-    assert f"test_f1={row.test_f1!r})" in repr(row)
+    assert repr(row).endswith(f", test_roc_auc={row.test_roc_auc!r})")
     assert history.best("test_f1")[1] == max(history.column("test_f1"))
-    with pytest.raises(AttributeError, match="has no figure 'test_f2'"):
+    with pytest.raises(AttributeError, match="'Epoch' object has no attribute 'test_f2'"):
         history.column("test_f2")
 
 
@@ -348,7 +352,10 @@ def test_a_metric_of_ones_own(library, registered):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ("f2", r"unknown metric 'f2'; did you mean 'f1'\?.*or a scorer or metric of scikit-learn"),
+        (
+            "recal",
+            r"unknown metric 'recal'; did you mean 'recall'\?.*or a scorer or metric of scik",
+        ),
         ("f1,f1", "metrics has 'f1' twice"),
         ("f1:average=mean", r"unknown average 'mean'"),
         ("f1_binary", r"average of metric 'f1' must be macro, micro or weighted for 3 classes"),
@@ -358,9 +365,10 @@ def test_a_metric_of_ones_own(library, registered):
         ([3], r"metrics must be names such as 'f1', or instances such as F1\(\), got 3"),
         (3, r"metrics must be names such as 'f1', or instances such as F1\(\), got 3"),
         ("roc_auc:average=micro", "unknown average 'micro'"),
-        ("roc_curve", "unknown metric 'roc_curve'"),
+        ("roc_curve", "metric 'roc_curve' of scikit-learn: "),
+        ("classification_report", "metric 'classification_report' of scikit-learn: "),
+        ("silhouette_score", "unknown metric 'silhouette_score'"),
         ("f1_score", "metric 'f1_score' of scikit-learn: Target is multiclass"),
-        ("max_error", "metric 'max_error' of scikit-learn"),
         ("loss", "unknown metric 'loss'"),
     ],
 )

@@ -3,9 +3,10 @@
 from xpnn._core.registry import Registry
 from xpnn.callbacks.checkpoint import Checkpoint
 from xpnn.callbacks.log import CSVLogger, read_log
-from xpnn.callbacks.stopping import MONITORS, EarlyStopping
+from xpnn.callbacks.stopping import EarlyStopping
 from xpnn.callbacks.tensorboard import TensorBoard
 from xpnn.callbacks.terminal import Terminal, progress_bar
+from xpnn.metrics import MONITORS
 from xpnn.training.callback import Callback
 
 __all__ = [

@@ -8,12 +8,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from xpnn.errors import ArgumentError, integer, nonnegative, unknown
+from xpnn.metrics import monitored
 from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
 from xpnn.training.run import Run
-
-# figures of every run that can get better; its metrics can too
-MONITORS = Epoch._fields[1:5]
 
 
 class EarlyStopping(Callback):
@@ -26,7 +24,8 @@ class EarlyStopping(Callback):
     ----------
     monitor
         A column of the log, such as "test_loss", or "test_f1" if the run has this metric. A loss is
-        best where it is smallest, an accuracy where it is largest, a metric as it says.
+        best where it is smallest, an accuracy where it is largest, a metric as its class says; that
+        must be registered.
     patience
         Stop after this many epochs in a row without improvement, >= 1.
     min_delta
@@ -59,9 +58,7 @@ class EarlyStopping(Callback):
         min_delta: float = 0.0,
         restore_best: bool = True,
     ) -> None:
-        if monitor not in MONITORS and not str(monitor).startswith(("train_", "test_")):
-            raise unknown("monitor", monitor, MONITORS)
-        self.monitor = monitor
+        self.monitor = monitored("monitor", monitor)
         self.patience = integer("patience", patience, minimum=1)
         self.min_delta = nonnegative("min_delta", min_delta)
         self.restore_best = restore_best

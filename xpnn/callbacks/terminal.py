@@ -75,8 +75,8 @@ class Terminal(Callback):
         hashes = [self._model.sha256()] if self.hashes else []
         first = self._first or epoch
         if self.digits == "all":
-            cells = map(repr, (epoch.epoch, *(epoch.figures[name] for name in first.logged)))
-            print(*cells, *hashes, flush=True)
+            figures = (epoch.figures[name] for name in first.logged)
+            print(epoch.epoch, *map(repr, figures), *hashes, flush=True)
             return
         if self._figures is None:
             self._first = first

@@ -126,12 +126,12 @@ def _evaluate(args: argparse.Namespace) -> int:
     data = data_from(args, model)
     found = evaluate(model, data, metrics=args.metrics)
     regression = math.isnan(found.accuracy)
-    figures = {"loss": found.loss} if regression else found._asdict()
+    figures: dict[str, float] = {"loss": found.loss} if regression else found._asdict()
     if regression:
         values = predict(model, data.x)
         figures["r2_score"] = metrics.r2_score(data.y, values)
         figures["root_mean_squared_error"] = metrics.root_mean_squared_error(data.y, values)
-    figures |= found.metrics
+    figures.update(found.metrics)
     matrix = None
     if model.task.classes is not None and (args.json or args.metrics is not None):
         matrix = confusion(model, data)

@@ -30,7 +30,8 @@ class _Measured:
     def __getattr__(self, name: str) -> float:
         if name in self.metrics:
             return self.metrics[name]
-        raise AttributeError(f"{type(self).__name__} has no figure {name!r}", name=name)
+        kind = type(self).__name__
+        raise AttributeError(f"{kind!r} object has no attribute {name!r}", name=name, obj=self)
 
     def __repr__(self) -> str:
         more = "".join(f", {name}={value!r}" for name, value in self.metrics.items())
@@ -149,7 +150,7 @@ class Epoch(_Measured, _Epoch):
         only with a validation set; each is also an attribute.
     """
 
-    def _replace(self, **changes: Any) -> Epoch:  # type: ignore[override]
+    def _replace(self, **changes: Any) -> Epoch:
         return Epoch(*super()._replace(**changes)).measured(self.metrics)
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 from xpnn.backends import Backend, namespace
 from xpnn.errors import ArgumentError, integer, positive, unknown
 from xpnn.losses import CrossEntropy, Loss
-from xpnn.metrics import Metric, as_metrics, is_minimized
+from xpnn.metrics import Metric, as_metrics
 from xpnn.model import Sequential
 from xpnn.optimizers import SGD, Optimizer
 from xpnn.schedules import Schedule, Warmup
@@ -83,9 +83,6 @@ def measuring(method: Method, metrics: Any, model: Sequential, samples: Samples)
         columns = method.columns(validated=samples.validation is not None)
         if monitor not in columns:
             raise unknown("monitor of the schedule", monitor, columns)
-        # the schedule knows it by its name only
-        if is_minimized(monitor) != columns[monitor]:
-            raise ArgumentError(f"metric of {monitor!r} must be registered for a schedule")
     return method
 
 
