@@ -24,7 +24,7 @@ fi
 mkdir -p "$out"
 "$environment/bin/xpnn" train data/mnist \
     --hidden 100,50 --activation h_swish:n=6 --init he_normal --optimizer sgd:lr=0.1 --epochs 50 --batch-size 100 \
-    --seed 10 --dtype float64 \
+    --seed 10 --dtype float64 --digits all \
     --log "$out/h_swish.csv" --plot "$out/h_swish.png" --save "$out/h_swish.safetensors" "$@"
 echo "log      $out/h_swish.csv"
 echo "picture  $out/h_swish.png"

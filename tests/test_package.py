@@ -21,6 +21,7 @@ from xpnn.backends import BACKENDS, DTYPES
 from xpnn.initializers import INITIALIZERS
 from xpnn.layers import LAYERS
 from xpnn.losses import LOSSES, Flooding
+from xpnn.metrics import METRICS
 from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.schedules import SCHEDULES
@@ -280,6 +281,10 @@ PARTS = {
     "schedules": (set(shipped(SCHEDULES)), "constant step exponential cosine plateau"),
     "backends": (set(BACKENDS), "numpy cupy torch jax strict"),
     "normalizers": (set(shipped(NORMALIZERS)), "standard minmax"),
+    "metrics": (
+        set(shipped(METRICS)),
+        "precision recall f1 balanced_accuracy top_k mae rmse r2 roc_auc",
+    ),
     "dtypes": (set(DTYPES), "float32 float64"),
 }
 
@@ -317,6 +322,7 @@ def usage(capsys):
         ("loss", "losses"),
         ("optimizer", "optimizers"),
         ("schedule", "schedules"),
+        ("metrics", "metrics"),
         ("backend", "backends"),
         ("dtype", "dtypes"),
     ],
@@ -338,6 +344,7 @@ def test_readme_lists_every_part():
     assert readme_row("activations") == PARTS["activations"][0]
     assert readme_row("optimizers") == {OPTIMIZERS[name].__name__ for name in shipped(OPTIMIZERS)}
     assert readme_row("losses") >= {LOSSES[name].__name__ for name in shipped(LOSSES)}
+    assert readme_row("metrics") >= PARTS["metrics"][0]
     assert readme_row("layers") == PARTS["layers"][0]
     assert readme_row("schedules") >= {SCHEDULES[name].__name__ for name in shipped(SCHEDULES)} | {
         "Warmup"

@@ -70,7 +70,7 @@ def test_the_size_of_a_png(tmp_path):
     [
         (ROWS, ({"train", "test"}, {"train", "test"})),
         (UNTESTED, ({"train"}, {"train"})),
-        (LOSS_ALONE, (set(), {"train"})),
+        (LOSS_ALONE, (None, {"train"})),
         (ROWS[:1], ({"train", "test"}, {"train", "test"})),
         (ROWS[:2], ({"train", "test"}, {"train", "test"})),
     ],
@@ -78,11 +78,13 @@ def test_the_size_of_a_png(tmp_path):
 )
 def test_the_curves(rows, curves, drawn, tmp_path):
     plots.plot_history(rows, tmp_path / "run.svg")
-    accuracy, loss = drawn[-1].axes
-    assert (accuracy.get_title(), loss.get_title()) == ("accuracy", "loss")
-    for axes, expected in zip((accuracy, loss), curves, strict=True):
+    panels = {axes.get_title(): axes for axes in drawn[-1].axes}
+    # a regression has no panel of accuracies
+    expected = {title: own for title, own in zip(("accuracy", "loss"), curves, strict=True) if own}
+    assert list(panels) == list(expected)
+    for axes, own in zip(panels.values(), expected.values(), strict=True):
         lines = {line.get_label(): line for line in axes.lines}
-        assert set(lines) == expected
+        assert set(lines) == own
         for part, line in lines.items():
             assert list(line.get_xdata()) == [row.epoch for row in rows]
             values = [getattr(row, f"{part}_{axes.get_title()}") for row in rows]
@@ -92,6 +94,23 @@ def test_the_curves(rows, curves, drawn, tmp_path):
     assert legend(drawn[-1]) == [
         {"train": "training"}.get(part, part) for part in ("train", "test") if part in curves[1]
     ]
+
+
+@pytest.mark.parametrize(("metrics", "rows"), [(1, 1), (2, 2), (4, 2), (5, 3)])
+def test_a_panel_for_each_metric(metrics, rows, drawn, tmp_path):
+    names = [f"m{i}" for i in range(metrics)]
+    measured = [
+        row._replace().measured({f"test_{name}": row.epoch + i for i, name in enumerate(names)})
+        for row in ROWS
+    ]
+    plots.plot_histories({"a": ROWS, "b": measured}, tmp_path / "runs.svg")
+    plots.plot_history(measured, tmp_path / "run.svg")
+    for figure in drawn[-2:]:
+        assert [axes.get_title() for axes in figure.axes] == ["accuracy", "loss", *names]
+        assert figure.axes[0].get_gridspec().get_geometry() == (rows, 3)
+        for i in range(metrics):
+            (line,) = figure.axes[2 + i].lines
+            assert list(line.get_ydata()) == [row.epoch + i for row in ROWS]
 
 
 def test_the_view_is_that_of_the_trained_epochs(drawn, tmp_path):

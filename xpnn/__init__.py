@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         Poisson,
         Quantile,
     )
+    from xpnn.metrics import Metric
     from xpnn.model import Sequential
     from xpnn.normalizers import MinMaxScaler, Normalizer, StandardScaler
     from xpnn.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
@@ -114,6 +115,7 @@ __all__ = [
     "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",
+    "Metric",
     "MinMaxScaler",
     "Momentum",
     "Nesterov",
@@ -176,6 +178,7 @@ _MODULES = {
     "interop": "from_sklearn from_torch to_torch",
     "losses": "BinaryCrossEntropy BinaryFocal CrossEntropy Flooding Focal Huber Loss "
     "MeanAbsoluteError MeanSquaredError Poisson Quantile",
+    "metrics": "Metric",
     "model": "Sequential",
     "normalizers": "MinMaxScaler Normalizer StandardScaler",
     "optimizers": "SGD AdaGrad Adam AdamW Momentum Nesterov Optimizer RMSprop",

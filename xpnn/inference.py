@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from xpnn._core.mapped import pixels_as_floats
 from xpnn.backends import namespace, to_numpy
-from xpnn.datasets.checks import as_inputs, check_images, flat, image_shape_of
-from xpnn.errors import DataError, position
+from xpnn.datasets.checks import as_dataset, as_inputs, check_images, flat, image_shape_of
+from xpnn.errors import ArgumentError, DataError, position
 from xpnn.losses import CrossEntropy, Loss, labels
+from xpnn.metrics import Metric, confusion_matrix
 from xpnn.model import Sequential
 from xpnn.training import loop
 from xpnn.training.history import Evaluation
-from xpnn.training.plan import made
+from xpnn.training.plan import made, metrics_for
 from xpnn.training.samples import Data, as_test_set
 from xpnn.training.streams import features, moved
 
 Array = Any
 
 
-def evaluate(model: Sequential, data: Data, *, loss: str | Loss | None = None) -> Evaluation:
-    """Return accuracy and loss of a trained model on a data set.
+def evaluate(
+    model: Sequential,
+    data: Data,
+    *,
+    loss: str | Loss | None = None,
+    metrics: str | Iterable[str | Metric] | None = None,
+) -> Evaluation:
+    """Return accuracy and loss of a trained model on a data set, and metrics.
 
     Parameters
     ----------
@@ -32,19 +40,40 @@ def evaluate(model: Sequential, data: Data, *, loss: str | Loss | None = None) -
         A pair (x, y) or batches, as for `fit`, possibly mapped from files.
     loss
         The loss or its name, as for `fit`; None for the one that the model was trained for.
+    metrics
+        More figures by name or as instances, as for `fit`: with ``["f1"]``, the result has an
+        attribute ``f1``. `xpnn.metrics.per_class` gives the figures of each class.
 
     Raises
     ------
     ArgumentError, DataError
-        If the model has no parameters yet, or the data don't fit it.
+        If the model has no parameters yet, the data don't fit it, or a metric doesn't fit them.
     """
     backend, _ = model.placed()
     task = model.task
     chosen: Loss = task.loss or CrossEntropy() if loss is None else made("loss", loss)
     data = as_test_set(model, chosen, data)
+    outputs = model.outputs(data.x.shape[1])
+    found = metrics_for(metrics, chosen, outputs, data.y, task)
     with backend.scope():
-        evaluate_on = loop.Evaluator(model, chosen, backend)
+        evaluate_on = loop.Evaluator(model, chosen, backend, found)
         return evaluate_on(moved(data, backend, task), 0)
+
+
+def confusion(model: Sequential, data: Data) -> np.ndarray:
+    """Return the `xpnn.metrics.confusion_matrix` of a trained classifier on a data set.
+
+    Raises
+    ------
+    ArgumentError, DataError
+        If the model has no classes, or the data don't fit it.
+    """
+    task = model.task
+    if task.classes is None:
+        raise ArgumentError("model must have been trained on class labels, got one that wasn't")
+    true = as_dataset("data", data, task.labels)
+    found = as_dataset("predictions", (true.x, predict(model, true.x)), task.labels)
+    return confusion_matrix(true.y, found.y, classes=task.classes)
 
 
 def predict(model: Sequential, x: Array) -> Array:

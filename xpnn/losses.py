@@ -147,6 +147,19 @@ class Loss(Part, ABC):
             return xp.astype(labels(outputs, xp=xp) == targets, outputs.dtype)
         return None
 
+    def chosen(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array] | None:
+        """Return the predicted classes and the true ones: 1 where a class is, 0 where it isn't.
+
+        Both have shape (n, classes) and the dtype of `outputs`; a single output has the columns of
+        its two classes. None if the targets are values.
+        """
+        if not is_labels(targets, xp=xp):
+            return None
+        classes = xp.arange(max(outputs.shape[1], 2), dtype=xp.int64, device=device(targets))
+        both = (xp.astype(labels(outputs, xp=xp), xp.int64), xp.astype(targets, xp.int64))
+        rows = [xp.astype(xp.expand_dims(own, axis=1) == classes, outputs.dtype) for own in both]
+        return rows[0], rows[1]
+
     def classifies(self, outputs: int) -> bool:
         """Return whether integer targets of shape (n,) are labels for this number of outputs."""
         return True
@@ -231,6 +244,10 @@ class _Softmax:
         t = targets if is_labels(targets, xp=xp) else xp.argmax(targets, axis=1)
         return xp.astype(xp.argmax(outputs, axis=1) == t, outputs.dtype)
 
+    def chosen(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array] | None:
+        t = targets if is_labels(targets, xp=xp) else xp.argmax(targets, axis=1)
+        return Loss.chosen(self, outputs, t, xp=xp)  # type: ignore[arg-type]
+
     def check(self, outputs: int) -> None:
         if outputs < 2:
             raise ArgumentError(
@@ -250,6 +267,12 @@ class _Sigmoid:
             return xp.astype(labels(outputs, xp=xp) == targets, outputs.dtype)
         right = (outputs > 0) == (encode(outputs, targets, xp) > 0.5)
         return xp.sum(xp.astype(right, outputs.dtype), axis=1) / outputs.shape[1]
+
+    def chosen(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array] | None:
+        if is_labels(targets, xp=xp):
+            return Loss.chosen(self, outputs, targets, xp=xp)  # type: ignore[arg-type]
+        both = (outputs > 0, encode(outputs, targets, xp) > 0.5)
+        return xp.astype(both[0], outputs.dtype), xp.astype(both[1], outputs.dtype)
 
 
 def _between(name: str, value: Any) -> float:
@@ -669,6 +692,9 @@ class Flooding(Loss):
 
     def hits(self, outputs: Array, targets: Array, *, xp: Any) -> Array | None:
         return self.loss.hits(outputs, targets, xp=xp)
+
+    def chosen(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array] | None:
+        return self.loss.chosen(outputs, targets, xp=xp)
 
     def classifies(self, outputs: int) -> bool:
         return self.loss.classifies(outputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -53,6 +54,8 @@ _PARTS = {"train": ("training", ":"), "test": ("test", "-")}
 
 # the size of an image's title, and the width that it may have, in points
 _SMALL, _WIDEST = 8, 160.0
+# the most panels beside each other in the picture of a run
+_PANELS = 3
 
 # the most classes with which a confusion matrix shows its counts
 _NUMBERED = 30
@@ -126,7 +129,9 @@ def _picture(path: PathLike | None, width: float, height: float) -> Iterator[Fig
 
 
 def plot_history(history: Sequence[Epoch], path: PathLike | None = None) -> Figure:
-    """Draw accuracy and loss per epoch, training and test.
+    """Draw accuracy, loss and metrics per epoch, training and test.
+
+    A regression has no accuracy.
 
     Parameters
     ----------
@@ -146,8 +151,8 @@ def plot_history(history: Sequence[Epoch], path: PathLike | None = None) -> Figu
         If the file can't be written, its ending is unknown, or matplotlib isn't installed.
     """
     looks = _looks("s1", "s2")
-    with _picture(path, 10, 4) as figure:
-        drawn = _draw_history(figure.subplots(1, 2), history, looks)
+    with _picture(path, *_size(quantities := _quantities([history]), 4)) as figure:
+        drawn = _draw_history(_panels(figure, quantities), history, looks)
         _legend(figure, [(_PARTS[part][0], looks[part]) for part in looks if part in drawn])
     return figure
 
@@ -155,7 +160,7 @@ def plot_history(history: Sequence[Epoch], path: PathLike | None = None) -> Figu
 def plot_histories(
     histories: Mapping[str, Sequence[Epoch]], path: PathLike | None = None
 ) -> Figure:
-    """Draw accuracy and loss per epoch of several runs in one picture, with one legend.
+    """Draw accuracy, loss and metrics per epoch of several runs in one picture, with one legend.
 
     Each run has a colour and a marker; its training curves are dotted.
 
@@ -185,8 +190,9 @@ def plot_histories(
         raise ArgumentError("histories must hold at least one run, got none")
     entries: list[tuple[str, dict[str, Any]]] = []
     drawn: set[str] = set()
-    with _picture(path, 10, 4.4) as figure:
-        axes = figure.subplots(1, 2)
+    quantities = _quantities(histories.values())
+    with _picture(path, *_size(quantities, 4.4)) as figure:
+        axes = _panels(figure, quantities)
         for i, (name, history) in enumerate(histories.items()):
             color = SERIES[i % len(SERIES)]
             looks = _looks(color, color)
@@ -213,14 +219,39 @@ def _looks(train: str, test: str) -> dict[str, dict[str, Any]]:
     }
 
 
+def _quantities(histories: Iterable[Sequence[Epoch]]) -> list[str]:
+    """Return what at least one run has figures of, such as "accuracy"; always "loss"."""
+    found = {"accuracy": False, "loss": True}
+    for row in itertools.chain.from_iterable(histories):
+        for name, value in row.figures.items():
+            quantity = name.removeprefix("train_").removeprefix("test_")
+            found[quantity] = found.get(quantity, False) or not math.isnan(value)
+    return [quantity for quantity, known in found.items() if known]
+
+
+def _size(quantities: Sequence[str], height: float) -> tuple[float, float]:
+    """Return width and height of a picture with `_panels`, of this height with a single row."""
+    rows = -(-len(quantities) // _PANELS)
+    return max(6.4, 5.0 * min(len(quantities), _PANELS)), height + 3.6 * (rows - 1)
+
+
+def _panels(figure: Any, quantities: Sequence[str]) -> dict[str, Any]:
+    """Return axes for each quantity."""
+    columns = min(len(quantities), _PANELS)
+    grid = list(figure.subplots(-(-len(quantities) // _PANELS), columns, squeeze=False).flat)
+    for axes in grid[len(quantities) :]:
+        axes.remove()
+    return dict(zip(quantities, grid, strict=False))
+
+
 def _draw_history(
-    both: Iterable[Any], history: Sequence[Epoch], looks: Mapping[str, dict[str, Any]]
+    panels: Mapping[str, Any], history: Sequence[Epoch], looks: Mapping[str, dict[str, Any]]
 ) -> set[str]:
-    """Draw accuracy and loss of a run; return which of "train" and "test" it has."""
+    """Draw the figures of a run; return which of "train" and "test" it has."""
     drawn = set()
-    for axes, quantity in zip(both, ("accuracy", "loss"), strict=True):
+    for quantity, axes in panels.items():
         for part, look in looks.items():
-            values = [getattr(row, f"{part}_{quantity}") for row in history]
+            values = [row.figures.get(f"{part}_{quantity}", math.nan) for row in history]
             if all(map(math.isnan, values)):
                 continue
             drawn.add(part)
@@ -247,9 +278,10 @@ def _legend(figure: Any, entries: Sequence[tuple[str, dict[str, Any]]]) -> None:
 
     if entries:
         handles = [Line2D([], [], **{**look, "markevery": None}) for _, look in entries]
-        # a row of 10 inches holds 130 letters; the line sample before a name takes 9
+        # an inch holds 13 letters; the line sample before a name takes 9
+        letters = int(13 * figure.get_figwidth())
         widths = [len(name) + 9 for name, _ in entries]
-        columns = len(widths) if sum(widths) <= 130 else max(1, 130 // max(widths))
+        columns = len(widths) if sum(widths) <= letters else max(1, letters // max(widths))
         names = [name for name, _ in entries]
         figure.legend(handles, names, loc="outside upper left", ncols=columns, handlelength=2.6)
 

@@ -232,8 +232,13 @@ def _history(description: Mapping[str, Any]) -> History | None:
     if columns is None:
         return None
     history = History(description["settings"])
-    for row in zip(*(columns[name] for name in Epoch._fields), strict=True):
-        history.append(Epoch._make(math.nan if cell is None else cell for cell in row))
+    count = len(Epoch._fields)
+    # what follows the columns that every log has are metrics
+    names = sorted(columns, key=lambda name: name not in Epoch._fields)[count:]
+    for row in zip(*(columns[name] for name in (*Epoch._fields, *names)), strict=True):
+        cells = [math.nan if cell is None else cell for cell in row]
+        metrics = dict(zip(names, cells[count:], strict=True))
+        history.append(Epoch._make(cells[:count]).measured(metrics))
     return history
 
 
@@ -241,7 +246,7 @@ def _columns(history: History) -> dict[str, list[Any]]:
     """Return the columns of a history, with null for NaN, which JSON doesn't have."""
     return {
         name: [None if math.isnan(value) else value for value in history.column(name)]
-        for name in Epoch._fields
+        for name in (*Epoch._fields, *(history[0].metrics if history else ()))
     }
 
 

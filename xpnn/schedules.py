@@ -18,7 +18,8 @@ import numpy as np
 
 from xpnn._core.parts import Part, checked
 from xpnn._core.registry import Registry
-from xpnn.errors import ArgumentError, integer, nonnegative, number, positive, unknown
+from xpnn.errors import ArgumentError, integer, nonnegative, number, positive
+from xpnn.metrics import is_minimized, monitored
 
 __all__ = [
     "SCHEDULES",
@@ -37,9 +38,6 @@ SCHEDULES: Registry[type[Schedule]] = Registry(
     "schedule", lambda: Schedule, lambda schedule: schedule.__name__.lower()
 )
 register = SCHEDULES.register
-
-# figures of a log that can get better
-_MONITORS = ("test_loss", "test_accuracy", "train_loss", "train_accuracy")
 
 
 @dataclass(frozen=True)
@@ -82,12 +80,6 @@ def _factor(name: str, value: Any) -> float:
 
 def _share(name: str, value: Any) -> float:
     return number(name, value, "a number >= 0 and <= 1", lambda share: 0 <= share <= 1)
-
-
-def _monitor(name: str, value: Any) -> Any:
-    if value not in _MONITORS:
-        raise unknown(name, value, _MONITORS)
-    return value
 
 
 def power(base: float, exponent: float) -> float:
@@ -182,9 +174,9 @@ class Plateau(Schedule):
     """Multiply the learning rate by `factor` whenever a figure of the log stops getting better.
 
     An epoch is better if its loss is more than `min_delta` below the least so far, or its accuracy
-    more than `min_delta` above the largest. After more than `patience` epochs in a row that aren't
-    better, the learning rate falls and the count starts again. The untrained network doesn't count.
-    PyTorch's ReduceLROnPlateau with ``threshold_mode="abs"``.
+    more than `min_delta` above the largest; a metric, as it says. After more than `patience` epochs
+    in a row that aren't better, the learning rate falls and the count starts again. The untrained
+    network doesn't count. PyTorch's ReduceLROnPlateau with ``threshold_mode="abs"``.
 
     Parameters
     ----------
@@ -195,14 +187,14 @@ class Plateau(Schedule):
     min_delta
         The least improvement that counts, >= 0.
     monitor
-        "test_loss", "test_accuracy", "train_loss" or "train_accuracy". The test figures need a
-        validation set.
+        "test_loss", "test_accuracy", "train_loss", "train_accuracy", or a metric of the run such as
+        "test_f1". The test figures need a validation set.
     """
 
     factor: float = checked(0.1, _factor)
     patience: int = checked(10, functools.partial(_whole, minimum=0))
     min_delta: float = checked(1e-4, nonnegative)
-    monitor: str = checked("test_loss", _monitor)
+    monitor: str = checked("test_loss", monitored)
 
     def check(self, validation: bool) -> None:
         if self.monitor.startswith("test") and not validation:
@@ -212,7 +204,7 @@ class Plateau(Schedule):
             )
 
     def factors(self, times: np.ndarray, epochs: float, history: Sequence[Any]) -> np.ndarray:
-        sign = 1.0 if self.monitor.endswith("loss") else -1.0
+        sign = 1.0 if is_minimized(self.monitor) else -1.0
         best, waited, falls = math.inf, 0, 0
         for row in history[1:]:
             figure = sign * getattr(row, self.monitor)

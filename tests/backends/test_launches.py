@@ -155,6 +155,9 @@ MORE = {
     "binary focal": {"loss": xpnn.BinaryFocal(alpha=0.25), "y": np.eye(10)[Y]},
     "clipping": {"clip_norm": 0.1, "schedule": xpnn.schedules.Warmup(1, xpnn.schedules.Cosine())},
     "weights": {"sample_weight": np.arange(400) % 3, "class_weight": "balanced"},
+    # precision, recall and F1 come from the same counts
+    "metrics": {"metrics": "precision,recall,f1_weighted,top_k,roc_auc"},
+    "errors": {"loss": xpnn.MeanSquaredError(), "y": np.eye(10)[Y], "metrics": "mae,rmse,r2"},
 }
 
 
@@ -174,6 +177,8 @@ BOUNDS = {
     "binary focal": 4 * (1000,),
     "clipping": (75, 76, 718, 679),
     "weights": (52, 53, 537, 526),
+    "metrics": (0, 0, 0, 0),
+    "errors": (0, 0, 0, 0),
 }
 
 

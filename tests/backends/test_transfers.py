@@ -92,6 +92,40 @@ def test_jax_steps_move_nothing_at_all(guarded, settings):
     )
 
 
+# metrics, and how many arrays their figures come from
+METRICS = [
+    (xpnn.CrossEntropy(), "precision,recall,f1", 1),
+    (xpnn.CrossEntropy(), "f1,top_k:k=1,roc_auc,roc_auc_weighted", 4),
+    (xpnn.MeanSquaredError(), "mae,rmse,r2", 2),
+]
+
+
+@pytest.mark.parametrize(("loss", "metrics", "count"), METRICS)
+def test_jax_steps_with_metrics_move_nothing_at_all(guarded, loss, metrics, count):
+    backend, calls = guarded
+    train, validation = data_for(loss)
+    xpnn.fit(
+        network(), train, validation=validation, epochs=2, batch_size=10, seed=0, loss=loss,
+        backend=backend, metrics=metrics,
+    )  # fmt: skip
+    assert len(calls) == 2 + 2 * 3
+
+
+@pytest.mark.parametrize("library", ["numpy", "strict", "torch", "jax", "cupy"])
+@pytest.mark.parametrize(("loss", "metrics", "count"), METRICS)
+def test_metrics_come_to_the_host_with_the_losses(library, loss, metrics, count, monkeypatch):
+    backend = open_backend(library, "float32")
+    train, validation = data_for(loss)
+    transfers = Transfers(backend, monkeypatch)
+    xpnn.fit(
+        network(), train, validation=validation, epochs=2, batch_size=3, seed=0, backend=backend,
+        loss=loss, metrics=metrics, callbacks=[transfers],
+    )  # fmt: skip
+    figures = count + (1 if isinstance(loss, xpnn.MeanSquaredError) else 2)
+    # 10 pieces, the last mini-batch, the validation
+    assert transfers.per_row[1:] == [(12, 12 * figures)] * 2
+
+
 @pytest.mark.parametrize("settings", SETTINGS, ids=["flooding", "adam", "regression"])
 def test_strict_stays_on_its_second_device(settings, dtype):
     """array-api-strict raises where an array of one device meets one of another, or NumPy."""

@@ -117,7 +117,7 @@ def test_a_log_whose_folder_goes_away(tmp_path):
 
 @pytest.mark.parametrize("hashes", [False, True])
 def test_the_terminal_gets_a_line_an_epoch(hashes, capsys):
-    model, history = train_dense(xpnn.Terminal(hashes=hashes))
+    model, history = train_dense(xpnn.Terminal(hashes=hashes, digits="all"))
     captured = capsys.readouterr()
     lines = [line.split(" ") for line in captured.out.splitlines()]
     assert [line[:5] for line in lines] == [[repr(value) for value in row[:5]] for row in history]

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import xpnn
 from tests.helpers import environment
 
 RUN = """
@@ -35,6 +36,8 @@ class Stops(xpnn.Callback):
 
 RNG = np.random.RandomState(0)
 X, Y = RNG.standard_normal((500, 4)), RNG.randint(0, 3, 500)
+
+TERMINAL = xpnn.Terminal(digits="all")
 
 def fit(*callbacks, epochs=3, batch_size=10, **options):
     return xpnn.fit(
@@ -98,7 +101,7 @@ class Terminal:
 
 
 def test_lines_stand_above_a_bar_that_goes_away(rows):
-    terminal = Terminal("fit(xpnn.Terminal())", columns=120)
+    terminal = Terminal("fit(TERMINAL)", columns=120)
     assert terminal.status == 0
     assert terminal.lines == rows
     for epoch in (1, 2, 3):
@@ -109,13 +112,13 @@ def test_lines_stand_above_a_bar_that_goes_away(rows):
 
 
 def test_a_narrow_terminal(rows):
-    terminal = Terminal("fit(xpnn.Terminal())", columns=40)
+    terminal = Terminal("fit(TERMINAL)", columns=40)
     wrapped = [row[start : start + 40].rstrip() for row in rows for start in (0, 40, 80)]
     assert terminal.lines == [line for line in wrapped if line]
 
 
 def test_callbacks_print_what_they_like(rows):
-    terminal = Terminal("fit(Prints('a'), xpnn.Terminal(), Prints('b'))", columns=120)
+    terminal = Terminal("fit(Prints('a'), TERMINAL, Prints('b'))", columns=120)
     expected = ["a starts", "b starts"]
     for i, row in enumerate(rows):
         expected += [f"a {i}", row, f"b {i}"]
@@ -124,7 +127,7 @@ def test_callbacks_print_what_they_like(rows):
 
 @pytest.mark.parametrize("options", ["epochs=0", "batch_size=500", "epochs=1, batch_size=500"])
 def test_short_runs(options):
-    terminal = Terminal(f"print(*rows(fit(xpnn.Terminal(), {options})), sep='\\n')", columns=120)
+    terminal = Terminal(f"print(*rows(fit(TERMINAL, {options})), sep='\\n')", columns=120)
     half = len(terminal.lines) // 2
     assert terminal.lines[:half] == terminal.lines[half:]
 
@@ -132,7 +135,7 @@ def test_short_runs(options):
 def test_an_interrupted_run_leaves_no_bar(rows):
     code = """
 try:
-    fit(xpnn.Terminal(), Stops())
+    fit(TERMINAL, Stops())
 except KeyboardInterrupt:
     print("interrupted")
 """
@@ -145,7 +148,7 @@ except KeyboardInterrupt:
 def test_ctrl_c_in_a_terminal():
     code = """
 try:
-    fit(xpnn.Terminal(), epochs=1_000_000)
+    fit(TERMINAL, epochs=1_000_000)
 except KeyboardInterrupt:
     print("interrupted")
 """
@@ -164,7 +167,7 @@ class Looks(xpnn.Callback):
     def on_epoch(self, epoch):
         assert open({str(out)!r}).read().count("\\n") == epoch.epoch + 1
 sys.stdout = open({str(out)!r}, "w", newline="")
-fit(xpnn.Terminal(), Looks())
+fit(TERMINAL, Looks())
 """
     if error == "terminal":
         terminal = Terminal(code)
@@ -181,7 +184,7 @@ fit(xpnn.Terminal(), Looks())
 def test_a_process_without_streams(name, rows, tmp_path):
     # as under pythonw
     process = start(
-        f"sys.{name} = None; fit(xpnn.Terminal())", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        f"sys.{name} = None; fit(TERMINAL)", stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, b"")
@@ -217,7 +220,7 @@ if WIDGETS:
     for name in ("HTML", "FloatProgress", "HBox"):
         setattr(sys.modules["ipywidgets"], name, Widget)
 out, sys.stdout = sys.stdout, Stream()
-fit(xpnn.Terminal(), Prints("b"))
+fit(TERMINAL, Prints("b"))
 print(*(e if isinstance(e, str) else "\\n<bar>\\n" for e in EVENTS), sep="", file=out, flush=True)
 """
 
@@ -300,3 +303,24 @@ def test_a_run_in_a_notebook_is_shown(rows):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, b"")
     assert [line for line in out.decode().splitlines() if line] == rows
+
+
+def test_columns_below_their_names(capsys):
+    scope = {}
+    exec(RUN, scope)
+    history = scope["fit"](xpnn.Terminal())
+    assert capsys.readouterr().out.splitlines() == [
+        "epoch  train accuracy  train loss  test accuracy   test loss",
+        *(
+            "{:>5}  {:>#14.4g}  {:>#10.4g}  {:>#13.4g}  {:>#10.4g}".format(*row[:5])
+            for row in history
+        ),
+    ]
+
+
+@pytest.mark.parametrize("digits", [0, 18, 2.5, True, "many", None])
+def test_digits_that_are_none(digits):
+    message = f"digits must be a whole number from 1 to 17, or 'all', got {digits!r}"
+    with pytest.raises(xpnn.errors.ArgumentError) as error:
+        xpnn.Terminal(digits=digits)
+    assert str(error.value) == message

@@ -33,7 +33,7 @@ def test_what_a_run_prints_and_writes(any_folder, tmp_path, capsys):
     log, plot, model = tmp_path / "run.csv", tmp_path / "run.png", tmp_path / "run.safetensors"
     pytest.importorskip("matplotlib")
     files = ["--log", log, "--plot", plot, "--save", model]
-    assert run("train", any_folder, *SMALL, "--epochs", 4, *files) == 0
+    assert run("train", any_folder, *SMALL, "--epochs", 4, "--digits", "all", *files) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
     lines = captured.out.splitlines()
@@ -131,7 +131,7 @@ def test_hashes_are_those_of_the_weights(reproducible, folder, tmp_path, capsys)
     assert log.read_text().splitlines()[0] == HEADER + ",weights_sha256"
     assert [row["weights_sha256"] for row in read(log)] == list(hashes.values())
     assert len(set(hashes.values())) == 3
-    lines = [line for line in capsys.readouterr().out.splitlines() if re.match(r"\d ", line)]
+    lines = [line for line in capsys.readouterr().out.splitlines() if re.match(r" +\d ", line)]
     assert [line.split()[-1] for line in lines[-3:]] == list(hashes.values())
 
 
@@ -167,7 +167,7 @@ def test_the_module_runs_as_the_command(folder, tmp_path):
         env=environment(),
         check=True,
     )
-    assert re.search(r"^2 (\S+ ){3}\S+$", done.stdout, re.MULTILINE)
+    assert re.search(r"^ +2( +\S+){4}$", done.stdout, re.MULTILINE)
     # no progress bar where there is no terminal
     assert done.stderr == ""
 

@@ -15,6 +15,7 @@ from xpnn.cli import main
 from xpnn.initializers import INITIALIZERS
 from xpnn.layers import LAYERS
 from xpnn.losses import LOSSES
+from xpnn.metrics import METRICS
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.schedules import SCHEDULES
 
@@ -29,13 +30,14 @@ NAMES = {
     "lion": OPTIMIZERS,
     "polynomial": SCHEDULES,
     "norms": CALLBACKS,
+    "within": METRICS,
 }
 
 
 @pytest.fixture
 def fresh(monkeypatch):
     """Registries without what other tests added, as before once the test ends."""
-    for registry in (ACTIVATIONS, CALLBACKS, INITIALIZERS, LAYERS, LOSSES, OPTIMIZERS, SCHEDULES):
+    for registry in (*NAMES.values(), INITIALIZERS):
         monkeypatch.setattr(registry, "_parts", dict(registry._parts))
     monkeypatch.setattr(activations, "_checks", dict(activations._checks))
     return lambda: [registry._parts.pop(name, None) for name, registry in NAMES.items()]
@@ -55,7 +57,7 @@ def test_the_page_registers_what_it_says(folder):
     assert all(name in registry for name, registry in NAMES.items())
     assert {registry[name].__module__ for name, registry in NAMES.items()} == {parts.__name__}
     rows = re.findall(r"^\| (\w+) \| .* `xpnn\.(\w+)\.register` \|", PAGE, flags=re.MULTILINE)
-    assert len(rows) == 7
+    assert len(rows) == 8
     for kind, module in rows:
         assert module == {"loss": "losses"}.get(kind, f"{kind}s")
         assert callable(getattr(xpnn, module).register)

@@ -119,7 +119,7 @@ def test_class_weights_of_the_command(tmp_path, capsys):
     for weights in ("0=1,1=1,2=1", "0=3,1=1,2=1", "balanced"):
         assert run("train", folder, "--epochs", 1, "--class-weight", weights) == 0
         out = capsys.readouterr().out.splitlines()
-        lines.append([line for line in out if line[0].isdigit()])
+        lines.append([line for line in out if line.split()[0].isdigit()])
     # the classes are equally frequent
     assert len(lines[0]) == 2
     assert lines[0] == lines[2] != lines[1]

@@ -19,7 +19,7 @@ class Place(NamedTuple):
     ----------
     name
         The layer as summaries call it, such as "dense1", or another part of a step: "data",
-        "loss", "accuracy", "clip_norm", "optimizer".
+        "loss", "accuracy", "metrics", "clip_norm", "optimizer".
     direction
         "forward" or "backward" in a layer, empty elsewhere.
     """

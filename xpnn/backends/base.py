@@ -181,7 +181,8 @@ class Backend(ABC):
         """Return ``run(carry, rows, *context)``, which steps through the rows of a 2-D array.
 
         Each step is ``carry, outputs = step(carry, row, *context)``, where `outputs` is a tuple of
-        0-d arrays; `run` returns the last carry and, for each output, the 1-D array of its values.
+        arrays, most of them 0-d; `run` returns the last carry and, for each output, its values in
+        all steps, stacked along a new first axis.
         """
         stack = self.xp.stack
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from xpnn._core.files import PathLike, check_writable, replacing
 from xpnn.errors import ArgumentError, DataError
@@ -18,7 +18,8 @@ from xpnn.training.run import Run
 class CSVLogger(Callback):
     """Write each row of the log to a CSV file when its epoch ends.
 
-    Numbers are written with all their digits, so that reading them gives the same floats.
+    Numbers are written with all their digits, so that reading them gives the same floats. The
+    metrics of the run follow the losses and accuracies; a regression's log has no accuracies.
 
     Parameters
     ----------
@@ -44,13 +45,19 @@ class CSVLogger(Callback):
     def on_start(self, run: Run) -> None:
         self._run, self._file, self._lines = run, None, []
         if run.history:
+            self._figures = run.history[0].logged
+            if self._header(Epoch._fields[1:5]) == self._first_line():
+                # of an xpnn whose logs had these columns in regressions too
+                self._figures = list(Epoch._fields[1:5])
             # a run killed between checkpoint and log has no last row in the file
             hashes = [*[""] * (len(run.history) - 1), run.model.sha256()]
             lines = [self._line(row, own) for row, own in zip(run.history, hashes, strict=True)]
-            self._lines = self._continued([self._header(), *lines])
+            self._lines = self._continued([self._header(self._figures), *lines])
 
     def on_epoch(self, epoch: Epoch) -> None:
         assert self._run is not None
+        if epoch.epoch == 0:
+            self._figures = epoch.logged
         line = self._line(epoch, self._run.model.sha256() if self.hashes else "")
         with self._writing():
             print(line, file=self._file or self._open(), flush=True)
@@ -72,14 +79,21 @@ class CSVLogger(Callback):
                 beside.write_text("".join(f"{line}\n" for line in self._lines), encoding="utf-8")
         self._file = self.path.open("a" if self._lines else "w", encoding="utf-8", newline="")
         if not self._lines:
-            print(self._header(), file=self._file, flush=True)
+            print(self._header(self._figures), file=self._file, flush=True)
         return self._file
 
-    def _header(self) -> str:
-        return ",".join([*Epoch._fields, *["weights_sha256"] * self.hashes])
+    def _header(self, figures: Iterable[str]) -> str:
+        return ",".join(["epoch", *figures, "seconds", *["weights_sha256"] * self.hashes])
 
     def _line(self, row: Epoch, sha256: str) -> str:
-        return ",".join([*map(repr, row), *[sha256] * self.hashes])
+        cells = [row.epoch, *(row.figures[name] for name in self._figures), row.seconds]
+        return ",".join([*map(repr, cells), *[sha256] * self.hashes])
+
+    def _first_line(self) -> str:
+        if not self.path.is_file():
+            return ""
+        with self.path.open(encoding="utf-8", errors="replace") as file:
+            return file.readline().rstrip("\n")
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -105,7 +119,7 @@ class CSVLogger(Callback):
             there = [text]
         for number, (line, wanted) in enumerate(zip(there, lines, strict=False), 1):
             # the seconds may come from another attempt at the same epoch
-            width = None if number == 1 else 5
+            width = None if number == 1 else 1 + len(self._figures)
             if line.split(",")[:width] != wanted.split(",")[:width]:
                 raise ArgumentError(
                     f"log {str(self.path)!r} belongs to another run, line {number} "
@@ -117,8 +131,8 @@ class CSVLogger(Callback):
 def read_log(path: PathLike) -> list[Epoch]:
     """Return the rows of a CSV file that `CSVLogger` wrote.
 
-    Columns may come in any order. Missing ones are NaN; those that `Epoch` doesn't have are
-    ignored, and so is a last row that was cut off.
+    Columns may come in any order. Missing ones are NaN. Others that begin with "train_" or "test_"
+    are metrics; the rest are ignored, and so is a last row that was cut off.
 
     Raises
     ------
@@ -136,7 +150,11 @@ def read_log(path: PathLike) -> list[Epoch]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a log: {error}") from None
     header = lines[0] if lines else []
-    columns = {name: header.index(name) for name in Epoch._fields if name in header}
+    columns = {
+        name: header.index(name)
+        for name in header
+        if name in Epoch._fields or name.startswith(("train_", "test_"))
+    }
     if "epoch" not in columns or len(columns) < 2:
         raise DataError(
             f"{path} is not a log: its first line must name the columns {', '.join(Epoch._fields)}"
@@ -149,7 +167,7 @@ def read_log(path: PathLike) -> list[Epoch]:
             raise DataError(
                 f"{path} must have {len(header)} cells a line, got {len(line)} in line {number}"
             )
-        cells = dict.fromkeys(Epoch._fields, math.nan)
+        cells: dict[str, Any] = dict.fromkeys((*Epoch._fields, *columns), math.nan)
         for name, column in columns.items():
             kind = int if name == "epoch" else float
             try:
@@ -159,5 +177,6 @@ def read_log(path: PathLike) -> list[Epoch]:
                     f"{path} must hold numbers, got {line[column]!r} in line {number}, "
                     f"column {name}"
                 ) from None
-        rows.append(Epoch(**cells))  # type: ignore[arg-type]
+        own = [cells.pop(name) for name in Epoch._fields]
+        rows.append(Epoch(*own).measured(cells))
     return rows

@@ -8,12 +8,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from xpnn.errors import ArgumentError, integer, nonnegative, unknown
+from xpnn.metrics import monitored
 from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
 from xpnn.training.run import Run
-
-# figures that can get better
-MONITORS = Epoch._fields[1:5]
 
 
 class EarlyStopping(Callback):
@@ -25,7 +23,9 @@ class EarlyStopping(Callback):
     Parameters
     ----------
     monitor
-        A column of the log. A loss is best where it is smallest, an accuracy where it is largest.
+        A column of the log, such as "test_loss", or "test_f1" if the run has this metric. A loss is
+        best where it is smallest, an accuracy where it is largest, a metric as its class says; that
+        must be registered.
     patience
         Stop after this many epochs in a row without improvement, >= 1.
     min_delta
@@ -58,9 +58,7 @@ class EarlyStopping(Callback):
         min_delta: float = 0.0,
         restore_best: bool = True,
     ) -> None:
-        if monitor not in MONITORS:
-            raise unknown("monitor", monitor, MONITORS)
-        self.monitor = monitor
+        self.monitor = monitored("monitor", monitor)
         self.patience = integer("patience", patience, minimum=1)
         self.min_delta = nonnegative("min_delta", min_delta)
         self.restore_best = restore_best
@@ -71,8 +69,12 @@ class EarlyStopping(Callback):
         self._epoch: int | None = None
 
     def on_start(self, run: Run) -> None:
+        columns = run.method.columns(validated=True)
+        if self.monitor not in columns:
+            raise unknown("monitor", self.monitor, columns)
         if run.validation is None and self.monitor.startswith("test_"):
             self._missing()
+        self._minimized = columns[self.monitor]
         self._begin(run)
         for row in run.history:
             self._note(row)
@@ -118,7 +120,7 @@ class EarlyStopping(Callback):
             if math.isnan(value):
                 self._missing()
             return
-        value = -value if self.monitor.endswith("loss") else value
+        value = -value if self._minimized else value
         if self.best is None or value - self.min_delta > self._figure:
             self.best, self._figure = row.epoch, value
 

@@ -20,8 +20,9 @@ class TensorBoard(Callback):
     """Write each row of the log to TensorBoard's event files.
 
     Training and test figures go to two subfolders, "train" and "test", so that TensorBoard draws
-    both in one chart. The tags are "accuracy", "loss" and, in "train", "seconds", the time of the
-    epoch. The step is the epoch. NaN is left out. Event files hold float32.
+    both in one chart. The tags are "accuracy", "loss", the names of the metrics and, in "train",
+    "seconds", the time of the epoch. The step is the epoch. NaN is left out. Event files hold
+    float32.
 
     Parameters
     ----------
@@ -87,7 +88,9 @@ class TensorBoard(Callback):
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.summary import scalar
 
-        figures = {name: getattr(epoch, f"{part}_{name}") for name in ("accuracy", "loss")}
+        begin = f"{part}_"
+        own = (pair for pair in epoch.figures.items() if pair[0].startswith(begin))
+        figures = {name.removeprefix(begin): value for name, value in own}
         if part == "train":
             figures["seconds"] = epoch.seconds
         for name, value in figures.items():

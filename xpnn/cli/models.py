@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import csv
 import functools
+import json
 import math
 import sys
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,7 @@ from xpnn._core.files import check_writable, replacing
 from xpnn._core.tables import table
 from xpnn.backends import DTYPES
 from xpnn.cli.options import (
+    METRICS_HELP,
     MODEL,
     Help,
     add_model_and_data,
@@ -34,7 +36,7 @@ from xpnn.datasets.dataset import located
 from xpnn.datasets.readers import reader_of
 from xpnn.errors import ArgumentError
 from xpnn.export import onnx
-from xpnn.inference import class_probabilities, evaluate, predict
+from xpnn.inference import class_probabilities, confusion, evaluate, predict
 from xpnn.losses import CrossEntropy
 from xpnn.model import Sequential
 from xpnn.task import Task
@@ -61,8 +63,16 @@ def add(commands: Any) -> None:
             name, help=what, description=what[0].upper() + what[1:] + ".", formatter_class=Help
         )
         parser.set_defaults(run=run)
+        add = parser.add_argument
+        if name == "evaluate":
+            add(
+                "--metrics",
+                metavar="NAME,...",
+                help=f"{METRICS_HELP}; for classes, also precision, recall and F1 of each, and how "
+                "often each was predicted for each",
+            )
+            add("--json", action="store_true", help="print all of it as JSON, for a program")
         if name == "predict":
-            add = parser.add_argument
             add("--out", metavar="FILE", help="write a complete file instead of to the terminal")
             add(
                 "--proba",
@@ -122,23 +132,60 @@ def _labels(task: Task) -> Iterable[Any]:
 def _evaluate(args: argparse.Namespace) -> int:
     model = model_from(args)
     data = data_from(args, model)
-    found = evaluate(model, data)
+    found = evaluate(model, data, metrics=args.metrics)
     regression = math.isnan(found.accuracy)
-    if not regression:
-        print(f"accuracy {found.accuracy!r}")
-    print(f"loss {found.loss!r}")
+    figures: dict[str, float] = {"loss": found.loss} if regression else found._asdict()
     loss = model.task.loss
     if regression and loss is not None and loss.outputs_per_target > 1:
         values = predict(model, data.x)
         targets = np.tile(data.y.reshape(len(data.y), -1), loss.outputs_per_target)
         shares = np.mean(targets <= values, axis=0).tolist()
         for name, share in zip(_columns(model, False), shares, strict=True):
-            print(f"targets_below_{name} {share!r}")
+            figures[f"targets_below_{name}"] = share
     elif regression:
         values = predict(model, data.x)
-        print(f"r2_score {metrics.r2_score(data.y, values)!r}")
-        print(f"root_mean_squared_error {metrics.root_mean_squared_error(data.y, values)!r}")
+        figures["r2_score"] = metrics.r2_score(data.y, values)
+        figures["root_mean_squared_error"] = metrics.root_mean_squared_error(data.y, values)
+    figures.update(found.metrics)
+    matrix = None
+    if model.task.classes is not None and (args.json or args.metrics is not None):
+        matrix = confusion(model, data)
+    if args.json:
+        print(_as_json(figures, len(data.x), model.task, matrix))
+        return 0
+    for name, value in figures.items():
+        print(f"{name} {value!r}")
+    if matrix is not None:
+        print(_of_classes(model.task, matrix))
     return 0
+
+
+def _as_json(figures: dict[str, float], rows: int, task: Task, matrix: np.ndarray | None) -> str:
+    """Return an evaluation as JSON, which has no NaN: null stands for it."""
+    found: dict[str, Any] = {"rows": rows}
+    found |= {name: None if math.isnan(value) else value for name, value in figures.items()}
+    if matrix is not None:
+        labels = np.asarray(_labels(task)).tolist()
+        each = zip(labels, metrics.per_class(matrix), strict=True)
+        found["classes"] = [{"label": label, **own._asdict()} for label, own in each]
+        found["confusion_matrix"] = matrix.tolist()
+    return json.dumps(found, ensure_ascii=False)
+
+
+def _of_classes(task: Task, matrix: np.ndarray) -> str:
+    """Return tables with the figures of each class and, of up to 30, with the confusion matrix."""
+    labels = list(map(str, _labels(task)))
+    rows = [["class", *metrics.ClassFigures._fields]]
+    for label, own in zip(labels, metrics.per_class(matrix), strict=True):
+        rows.append([label, *(f"{value:.4f}" for value in own[:3]), str(own.support)])
+    text = "\n" + table(rows, numeric=range(1, 5))
+    if len(labels) > 30:
+        return f"{text}\n\n`xpnn plot confusion` draws the confusion matrix, --json prints it"
+    rows = [["true \\ predicted", *labels]]
+    rows += [
+        [label, *map(str, counts)] for label, counts in zip(labels, matrix.tolist(), strict=True)
+    ]
+    return f"{text}\n\n{table(rows, numeric=range(1, len(labels) + 1))}"
 
 
 def _predict(args: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from xpnn.datasets.checks import check_images
 from xpnn.datasets.readers import forms
 from xpnn.errors import ArgumentError, nearest
 from xpnn.losses import LOSSES
+from xpnn.metrics import METRICS
 from xpnn.model import Sequential
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.schedules import SCHEDULES
@@ -115,6 +116,12 @@ def add_table(parser: argparse.ArgumentParser) -> None:
         metavar="yes|no",
         help="whether a CSV file's first row holds names; if left out, the first two rows tell",
     )
+
+
+METRICS_HELP = (
+    f"more figures: {', '.join(METRICS)}, each with its parameters (f1:average=weighted, or "
+    "f1_weighted), and where scikit-learn is installed its scorers and metrics"
+)
 
 
 def header_from(args: argparse.Namespace) -> bool | None:

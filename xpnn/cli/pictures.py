@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from xpnn import metrics, plots
+from xpnn import plots
 from xpnn.activations import ACTIVATIONS
 from xpnn.callbacks import read_log
 from xpnn.cli.options import (
@@ -17,9 +17,8 @@ from xpnn.cli.options import (
     model_from,
     number,
 )
-from xpnn.datasets.checks import as_dataset
 from xpnn.errors import ArgumentError
-from xpnn.inference import predict
+from xpnn.inference import confusion
 
 
 def add(commands: Any) -> None:
@@ -44,8 +43,8 @@ def add(commands: Any) -> None:
     add = kind(
         "history",
         _plot_history,
-        "accuracy and loss of one or several runs",
-        "Draw accuracy and loss per epoch of several runs, with one legend.",
+        "accuracy, loss and metrics of one or several runs",
+        "Draw accuracy, loss and metrics per epoch of several runs, with one legend.",
     ).add_argument
     add("logs", metavar="LOG", nargs="+", help="CSV file that `xpnn train --log` wrote")
 
@@ -113,13 +112,9 @@ def _plot_activations(args: argparse.Namespace, out: str) -> None:
 
 def _plot_confusion(args: argparse.Namespace, out: str) -> None:
     model = model_from(args)
-    task = model.task
-    if task.classes is None:
-        raise ArgumentError("model must have been trained on class labels, got one that wasn't")
-    true = as_dataset("data", data_from(args, model), task.labels)
-    found = as_dataset("predictions", (true.x, predict(model, true.x)), task.labels)
-    matrix = metrics.confusion_matrix(true.y, found.y, classes=task.classes)
-    plots.plot_confusion(matrix, out, names=None if task.labels is None else list(task.labels))
+    matrix = confusion(model, data_from(args, model))
+    labels = model.task.labels
+    plots.plot_confusion(matrix, out, names=None if labels is None else list(labels))
 
 
 def _plot_errors(args: argparse.Namespace, out: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnn import plots, saving
+from xpnn import metrics, plots, saving
 from xpnn._core.files import check_writable
 from xpnn.activations import ACTIVATIONS
 from xpnn.callbacks import (
@@ -26,6 +25,7 @@ from xpnn.callbacks import (
 )
 from xpnn.cli.options import (
     DATA,
+    METRICS_HELP,
     Help,
     add_backend,
     add_settings,
@@ -42,6 +42,7 @@ from xpnn.datasets import Dataset, NamedDataset, load_training
 from xpnn.datasets.labels import TASKS
 from xpnn.errors import ArgumentError, CheckpointWarning, DivergenceError, unknown
 from xpnn.losses import LOSSES, MeanSquaredError
+from xpnn.metrics import METRICS, is_minimized
 from xpnn.model import Sequential
 from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
@@ -62,7 +63,8 @@ def add(commands: Any) -> None:
         "train",
         help="train a network on a data set",
         description="Train a network on a data set, and print a line per epoch: epoch, training "
-        "accuracy and loss, test accuracy and loss. Epoch 0 is the untrained network.",
+        "accuracy and loss, test accuracy and loss, and the metrics that were asked for. Epoch 0 "
+        "is the untrained network.",
         epilog=_parts(),
         formatter_class=Help,
     )
@@ -97,6 +99,14 @@ def add(commands: Any) -> None:
     )
     add_settings(train, tables=True, loss=None)
     add_backend(train, dtype="float32")
+    add("--metrics", metavar="NAME,...", help=METRICS_HELP)
+    add(
+        "--digits",
+        metavar="N|all",
+        default="4",
+        help="digits of the numbers that are printed; all for lines without a header, as a program "
+        "reads them; a log has all digits anyway",
+    )
     add("--hash", action="store_true", help="end each line with the SHA-256 of the parameters")
     add("--log", metavar="FILE", help="write the lines to a CSV file too")
     add(
@@ -106,7 +116,7 @@ def add(commands: Any) -> None:
         default=[],
         help="a callback of your own, from a file of --parts; may be repeated",
     )
-    add("--plot", metavar="FILE", help="draw accuracy and loss per epoch (needs matplotlib)")
+    add("--plot", metavar="FILE", help="draw the figures per epoch (needs matplotlib)")
     add("--tensorboard", metavar="FOLDER", help="write event files (needs tensorboardX)")
     add("--save", metavar="FILE", help="write the trained model to a safetensors file")
     add(
@@ -116,7 +126,7 @@ def add(commands: Any) -> None:
         help="stop after N epochs without improvement; if neither this nor --epochs is given, a "
         f"table with --validation has {PATIENCE}",
     )
-    which = f"{', '.join(MONITORS)}; test_loss if left out"
+    which = f"{', '.join(MONITORS)}, or one of --metrics such as test_f1; test_loss if left out"
     add("--monitor", metavar="COLUMN", help=f"the figure that must improve: {which}")
     add("--min-delta", metavar="D", type=number(float), help="improve by more than D")
     add(
@@ -141,7 +151,7 @@ def add(commands: Any) -> None:
 def _parts() -> str:
     """Return the names of all parts with their parameters and defaults."""
     lines = []
-    for registry in (ACTIVATIONS, OPTIMIZERS, LOSSES, SCHEDULES):
+    for registry in (ACTIVATIONS, OPTIMIZERS, LOSSES, SCHEDULES, METRICS):
         listed = []
         for name in registry:
             given = registry.parameters(name).items()
@@ -193,7 +203,7 @@ def _train(args: argparse.Namespace) -> int:
         with _warnings_in_a_line():
             settings.fit(
                 model, train, validation, backend=backend, callbacks=callbacks, resume=args.resume,
-                **options,
+                metrics=args.metrics, **options,
             )  # fmt: skip
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         # what was trained is kept even after Ctrl-C, or if a log can't be written, the reader of
@@ -213,7 +223,7 @@ def _train(args: argparse.Namespace) -> int:
     if history and not args.quiet:
         if not _has_trained(history) and history.resumed is not None:
             complain(f"nothing left to do: {args.resume} holds all epochs up to {history.resumed}")
-        print(_result(history))
+        print(_result(history, _digits(args.digits)))
     return 0
 
 
@@ -262,8 +272,12 @@ def _callbacks(args: argparse.Namespace) -> list[Callback]:
     if args.tensorboard is not None:
         callbacks.append(TensorBoard(args.tensorboard))
     if not args.quiet:
-        callbacks += [_Summary(), Terminal(hashes=args.hash)]
+        callbacks += [_Summary(), Terminal(hashes=args.hash, digits=_digits(args.digits))]
     return callbacks + [CALLBACKS.make(text) for text in args.callback]
+
+
+def _digits(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
 
 
 def _keep(
@@ -377,17 +391,25 @@ def _normalizers(args: argparse.Namespace, table: bool, values: bool) -> dict[st
     return options
 
 
-def _result(history: History) -> str:
+def _result(history: History, digits: int | str) -> str:
+    def shown(value: float) -> str:
+        return repr(value) if digits == "all" else f"{value:.{digits}g}"
+
     lines = [f"time {history.seconds:.1f} s"]
     if history.stopped is not None:
         lines.append(f"stopped after epoch {history[-1].epoch}: {history.stopped}")
     best = history.best()
+    figures = ["test_loss" if best is None else "test_accuracy"]
+    figures += [name for name in history[0].metrics if name.startswith("test_")]
+    for name in figures:
+        sign = -1.0 if is_minimized(name) else 1.0
+        found = metrics.best([sign * value for value in history.column(name)])
+        if found is not None:
+            value = history.column(name)[found[0]]
+            text = name.replace("_", " ", 1)
+            lines.append(f"best {text} {shown(value)} at epoch {history[found[0]].epoch}")
     if best is None:
-        losses = [(row.test_loss, row.epoch) for row in history if not math.isnan(row.test_loss)]
-        if losses:
-            lines.append("best test loss {!r} at epoch {}".format(*min(losses)))
         return "\n".join(lines)
-    lines.append(f"best test accuracy {best[1]!r} at epoch {best[0]}")
     for level in (95, 97, 98):
         epoch = history.first_reached(level / 100)
         when = "not reached" if epoch is None else f"first reached at epoch {epoch}"

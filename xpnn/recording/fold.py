@@ -302,7 +302,7 @@ def _reason(error: Exception) -> str:
 def _begin(figures: list[Array], outputs: Sequence[Array], count: int) -> None:
     """Make the arrays for the outputs of all steps, if there are none yet."""
     if not figures:
-        figures += [np.empty(count, output.dtype) for output in outputs]
+        figures += [np.empty((count, *output.shape), output.dtype) for output in outputs]
 
 
 def _apart(arrays: Sequence[Any], others: Sequence[Array]) -> list[Array]:

@@ -53,7 +53,7 @@ class SavedRun(NamedTuple):
         The `identity` of each part, the labels and the names of columns; None in files of format 1,
         whose settings describe the parts.
     history
-        The rows of its log.
+        The rows of its log, each with its metrics at the end if it has any.
     data
         The `fingerprint` of each data set, None for a missing one.
     random_state
@@ -69,7 +69,7 @@ class SavedRun(NamedTuple):
 
     settings: dict[str, Any]
     parts: dict[str, Any] | None
-    history: list[list[float]]
+    history: list[list[Any]]
     data: dict[str, Any]
     random_state: dict[str, Any]
     carry: dict[str, np.ndarray]
@@ -79,7 +79,10 @@ class SavedRun(NamedTuple):
     @property
     def rows(self) -> list[Epoch]:
         """The rows of the log."""
-        return [Epoch(int(row[0]), *row[1:]) for row in self.history]
+        size = len(Epoch._fields)
+        return [
+            Epoch(int(row[0]), *row[1:size]).measured(*row[size:] or [{}]) for row in self.history
+        ]
 
     @property
     def done(self) -> int:
@@ -112,7 +115,7 @@ def taken(run: Run, *, of_the_model: bool = False) -> SavedRun:
     return SavedRun(
         settings=as_plain(run.settings),
         parts=run.parts,
-        history=[list(row) for row in run.history],
+        history=[[*row, *([row.metrics] if row.metrics else [])] for row in run.history],
         data={} if of_the_model else run.fingerprints,
         random_state=run.rng.get_state(legacy=False),
         carry=_on_host(carry, backend),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from xpnn import metrics
 from xpnn._core.tables import html_table
 from xpnn.errors import ArgumentError, DivergenceError
 from xpnn.losses import Loss
+from xpnn.metrics import Metric
+from xpnn.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,11 +23,44 @@ if TYPE_CHECKING:
 _SHOWN = 20
 
 
-class Evaluation(NamedTuple):
-    """Accuracy, from 0 to 1, and loss on a data set; NaN where a figure isn't defined."""
+class _Measured:
+    """Base class of named tuples of figures with metrics, which are attributes too."""
 
+    metrics: Mapping[str, float] = MappingProxyType({})
+
+    def measured(self, metrics: Mapping[str, float]) -> Self:
+        """Return the figures with these metrics."""
+        if metrics:
+            self.metrics = dict(metrics)
+        return self
+
+    def __getattr__(self, name: str) -> float:
+        if name in self.metrics:
+            return self.metrics[name]
+        kind = type(self).__name__
+        raise AttributeError(f"{kind!r} object has no attribute {name!r}", name=name, obj=self)
+
+    def __repr__(self) -> str:
+        more = "".join(f", {name}={value!r}" for name, value in self.metrics.items())
+        return f"{super().__repr__()[:-1]}{more})"
+
+
+class _Evaluation(NamedTuple):
     accuracy: float
     loss: float
+
+
+class Evaluation(_Measured, _Evaluation):
+    """Accuracy, from 0 to 1, and loss on a data set; NaN where a figure isn't defined.
+
+    Attributes
+    ----------
+    accuracy, loss
+        The two of which the tuple consists.
+    metrics
+        The value of each metric that was asked for, by its `Metric.column`; each is also an
+        attribute.
+    """
 
 
 UNKNOWN = Evaluation(math.nan, math.nan)
@@ -41,26 +77,39 @@ class Figures:
         The number of the epoch, for messages.
     training
         Whether the mini-batches belong to training steps, not to an evaluation.
+    metrics
+        The metrics of the run.
     """
 
-    def __init__(self, loss: Loss, epoch: int, *, training: bool) -> None:
+    def __init__(
+        self, loss: Loss, epoch: int, *, training: bool, metrics: Sequence[Metric] = ()
+    ) -> None:
         self._loss, self._epoch, self._training = loss, epoch, training
         self._columns: list[list[float]] = []
+        self._metrics, self._measures = metrics, list[list[np.ndarray]]()
 
-    def add(self, *sums: Iterable[np.ndarray]) -> None:
+    def add(self, *sums: Iterable[np.ndarray], weighted: bool = False) -> None:
         """Add the sums of mini-batches.
 
         Parameters
         ----------
         sums
             The sums of the losses and, if the loss counts them, of the hits: each an iterable of
-            1-D arrays on the host, one value for each mini-batch.
+            1-D arrays on the host, one value for each mini-batch. Then what `metrics.measures`
+            returned, stacked.
+        weighted
+            Whether the samples have weights.
 
         Raises
         ------
         DivergenceError
             If one of the losses is NaN or infinite.
         """
+        first = len(sums) - metrics.count_of_measures(self._metrics, weighted=weighted)
+        sums, more = sums[:first], sums[first:]
+        self._measures = self._measures or [[] for _ in more]
+        for kept, parts in zip(self._measures, more, strict=True):
+            kept += parts
         self._columns = self._columns or [[] for _ in sums]
         done = len(self._columns[0])
         for column, parts in zip(self._columns, sums, strict=True):
@@ -74,26 +123,60 @@ class Figures:
                     f"the loss became {value} at epoch {self._epoch}, in {where}{hint}"
                 )
 
-    def evaluation(self, samples: int) -> Evaluation:
+    def evaluation(self, samples: int, task: Task) -> Evaluation:
         """Return the figures of this many samples."""
         losses, *hits = (math.fsum(column) / samples for column in self._columns)
-        return Evaluation(hits[0] if hits else math.nan, self._loss.value(losses))
+        found = Evaluation(hits[0] if hits else math.nan, self._loss.value(losses))
+        if not self._metrics:
+            return found
+        return found.measured(metrics.measured(self._metrics, self._measures, task))
 
 
-class Epoch(NamedTuple):
-    """A row of a run's log. Row 0 is the untrained network, evaluated on both sets.
-
-    In the other rows the training figures are running ones: each mini-batch is evaluated with the
-    parameters before its step. Test figures are NaN without a validation set, and accuracies are
-    NaN if the targets aren't classes.
-    """
-
+class _Epoch(NamedTuple):
     epoch: int
     train_accuracy: float
     train_loss: float
     test_accuracy: float
     test_loss: float
     seconds: float
+
+
+class Epoch(_Measured, _Epoch):
+    """A row of a run's log. Row 0 is the untrained network, evaluated on both sets.
+
+    In the other rows the training figures are running ones: each mini-batch is evaluated with the
+    parameters before its step. Test figures are NaN without a validation set, and accuracies are
+    NaN if the targets aren't classes.
+
+    Attributes
+    ----------
+    epoch, train_accuracy, train_loss, test_accuracy, test_loss, seconds
+        The six of which the tuple consists.
+    metrics
+        The values of the metrics of the run by name, such as "train_f1" and "test_f1", the latter
+        only with a validation set; each is also an attribute.
+    """
+
+    def _replace(self, **changes: Any) -> Epoch:
+        return Epoch(*super()._replace(**changes)).measured(self.metrics)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The figures by name, in the order of a log: all but the epoch and the seconds."""
+        return {**dict(zip(self._fields[1:5], self[1:5], strict=True)), **self.metrics}
+
+    @property
+    def logged(self) -> list[str]:
+        """The names of the figures that a log has: those of a regression have no accuracy.
+
+        Row 0 decides for the whole log.
+        """
+        regression = math.isnan(self.train_accuracy)
+        return [
+            name
+            for name, value in self.figures.items()
+            if not (regression and math.isnan(value) and name in self._fields)
+        ]
 
 
 class History(Sequence[Epoch]):

@@ -195,7 +195,7 @@ class _Objective:
             carry, sums = backend.sweep(self.fold, carry, rows, context, lambda count: None)
             columns = zip(*sums, strict=True)
             figures.add(*(map(backend.to_numpy, column) for column in columns))
-        self.figures = figures.evaluation(n)
+        self.figures = figures.evaluation(n, self.model.task)
         gradient = method.scale / n * self.packed(carry[2])
         decayed = np.where(self.decayed, method.decay * vector, 0.0)
         penalty = 0.5 * float(decayed @ vector)

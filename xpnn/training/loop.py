@@ -16,15 +16,17 @@ from xpnn._core.files import PathLike
 from xpnn.backends import Backend, Step, get_backend
 from xpnn.errors import ArgumentError, CheckpointWarning
 from xpnn.losses import CrossEntropy, Loss
+from xpnn.metrics import Metric
 from xpnn.model import Sequential
 from xpnn.normalizers import Normalizer
 from xpnn.optimizers import Optimizer
 from xpnn.schedules import Schedule
+from xpnn.task import Task
 from xpnn.training import checkpoint
 from xpnn.training.callback import Callback, as_callbacks
 from xpnn.training.checkpoint import SavedRun
 from xpnn.training.history import UNKNOWN, Epoch, Evaluation, Figures, History
-from xpnn.training.plan import Plan, as_method, made, run_settings
+from xpnn.training.plan import Plan, as_method, made, measuring, run_settings
 from xpnn.training.run import Run
 from xpnn.training.samples import Data, as_samples
 from xpnn.training.steps import (
@@ -70,6 +72,7 @@ def fit(
     device: str | None = None,
     dtype: str | None = None,
     reproducible: bool = False,
+    metrics: str | Iterable[str | Metric] | None = None,
     callbacks: Iterable[Callback] = (),
     resume: PathLike | SavedRun | None = None,
     verbose: bool | None = None,
@@ -153,6 +156,14 @@ def fit(
         of each chunk.
     backend, device, dtype, reproducible
         See `get_backend`.
+    metrics
+        More figures for the log, by name or as instances: ``["f1", "roc_auc"]`` adds "train_f1",
+        "test_f1", "train_roc_auc" and "test_roc_auc". `xpnn.metrics.METRICS` has the names; where
+        scikit-learn is installed, the names of its scorers and metrics are known too. Precision,
+        recall, F1, balanced accuracy, top-k accuracy, R², MAE and RMSE are computed on the device;
+        all others on the host, once an epoch, from the predictions. Like the training loss,
+        training figures come from the mini-batches before their steps, and are weighted. Errors
+        are in units of the targets, before a target normalizer.
     callbacks
         Callbacks to call for each epoch, in this order.
     resume
@@ -218,6 +229,7 @@ def fit(
         target_normalizer=target_normalizer, sample_weight=sample_weight, class_weight=class_weight,
     )  # fmt: skip
     method = method._replace(loss=samples.task.loss or method.loss)
+    method = measuring(method, metrics, model, samples)
     run = Run(
         model, plan, method, samples, History(run_settings(plan, method, samples, resolved)),
         resolved.random_state(plan.seed), callbacks, path,
@@ -306,9 +318,9 @@ def _epochs(
     rng = run.rng if plan.shuffle else None
     step = TrainingStep(
         model.network, loss, method.optimizer, backend.dtype,
-        scheduled=method.schedule is not None, clip_norm=method.clip_norm,
+        scheduled=method.schedule is not None, clip_norm=method.clip_norm, metrics=method.metrics,
     )  # fmt: skip
-    train, evaluated = backend.fold(step), Evaluator(model, loss, backend)
+    train, evaluated = backend.fold(step), Evaluator(model, loss, backend, method.metrics)
     seeds = [random_bits.stream_key(plan.seed, i) for i in step.drawing]
     rates = Rates(method.schedule, method.optimizer, backend, plan.epochs, run.batches)
 
@@ -320,14 +332,18 @@ def _epochs(
             # no checkpoint within the epoch: steps may change the arrays in place
             carry, run.carry = run.carry, None
             carry, running = _sweep(
-                train, carry, data, size, Figures(loss, epoch, training=True), backend, rng=rng,
-                headed=step.headed(epoch, seeds), rates=rates.of(epoch, run.history),
-                callbacks=run.callbacks,
+                train, carry, data, size,
+                Figures(loss, epoch, training=True, metrics=method.metrics), backend,
+                model.task, rng=rng, headed=step.headed(epoch, seeds),
+                rates=rates.of(epoch, run.history), callbacks=run.callbacks,
             )  # fmt: skip
             run.carry, (model.parameters, model.buffers, _) = carry, carry
         tested = UNKNOWN if test is None else evaluated(test, epoch)
         _note_reason(run.settings, train, evaluated.fold)
-        yield Epoch(epoch, *running, *tested, time.perf_counter() - begun)
+        row = Epoch(epoch, *running, *tested, time.perf_counter() - begun)
+        both = (("train", running), ("test", tested))
+        metrics = {f"{part}_{n}": v for part, found in both for n, v in found.metrics.items()}
+        yield row.measured(metrics)
 
 
 def _sweep(
@@ -337,6 +353,7 @@ def _sweep(
     batch_size: int,
     figures: Figures,
     backend: Backend,
+    task: Task,
     *,
     headed: Callable[[np.ndarray], np.ndarray] = lambda rows: rows,
     rates: Array | tuple[()] = (),
@@ -363,8 +380,11 @@ def _sweep(
             rows = list(map(backend.asarray, batches))
             carry, sums = backend.sweep(fold, carry, rows, context, told)
             columns = zip(*sums, strict=True)
-            figures.add(*(map(backend.to_numpy, column) for column in columns))
-    return carry, figures.evaluation(len(data))
+            figures.add(
+                *(map(backend.to_numpy, column) for column in columns),
+                weighted=weights is not None,
+            )
+    return carry, figures.evaluation(len(data), task)
 
 
 class Evaluator:
@@ -372,7 +392,7 @@ class Evaluator:
 
     Parameters
     ----------
-    model, loss, backend
+    model, loss, backend, metrics
         Those of the run.
 
     Attributes
@@ -381,15 +401,22 @@ class Evaluator:
         The folded evaluation step, see `Backend.fold`.
     """
 
-    def __init__(self, model: Sequential, loss: Loss, backend: Backend) -> None:
-        self._model, self._loss, self._backend = model, loss, backend
-        self.fold = backend.fold(EvaluationStep(model.network, loss, backend.dtype))
+    def __init__(
+        self,
+        model: Sequential,
+        loss: Loss,
+        backend: Backend,
+        metrics: tuple[Metric, ...] = (),
+    ) -> None:
+        self._model, self._loss, self._backend, self._metrics = model, loss, backend, metrics
+        self.fold = backend.fold(EvaluationStep(model.network, loss, backend.dtype, metrics))
 
     def __call__(self, data: Whole | Stream, epoch: int) -> Evaluation:
         """Return the figures on a data set; `epoch` is only for messages."""
         rows = min(EVALUATION_ROWS, data.capacity)
-        figures = Figures(self._loss, epoch, training=False)
-        return _sweep(self.fold, self._model.arrays, data, rows, figures, self._backend)[1]
+        figures = Figures(self._loss, epoch, training=False, metrics=self._metrics)
+        model = self._model
+        return _sweep(self.fold, model.arrays, data, rows, figures, self._backend, model.task)[1]
 
 
 def _note_reason(settings: dict[str, Any], *folds: Step) -> None:

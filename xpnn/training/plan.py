@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from xpnn._core.registry import Registry
-from xpnn.backends import Backend
-from xpnn.errors import ArgumentError, integer, positive
+from xpnn.backends import Backend, namespace
+from xpnn.errors import ArgumentError, integer, positive, unknown
 from xpnn.losses import LOSSES, Loss
+from xpnn.metrics import Metric, as_metrics
+from xpnn.model import Sequential
 from xpnn.optimizers import OPTIMIZERS, SGD, Optimizer
-from xpnn.schedules import SCHEDULES, Schedule
+from xpnn.schedules import SCHEDULES, Schedule, Warmup
+from xpnn.task import Task
 from xpnn.training.samples import Samples
 
 
@@ -33,12 +38,22 @@ class Plan:
 
 
 class Method(NamedTuple):
-    """The parts that a run trains with, as in `xpnn.fit`; the last two may be None."""
+    """The parts that a run trains with, as in `xpnn.fit`, and its metrics.
+
+    `schedule` and `clip_norm` may be None.
+    """
 
     loss: Loss
     optimizer: Optimizer
     schedule: Schedule | None = None
     clip_norm: float | None = None
+    metrics: tuple[Metric, ...] = ()
+
+    def columns(self, *, validated: bool) -> dict[str, bool]:
+        """Return the figures of a log that can get better, and whether a smaller one is."""
+        own = {"accuracy": False, "loss": True} | {m.column: m.minimized for m in self.metrics}
+        parts = ("test", "train") if validated else ("train",)
+        return {f"{part}_{name}": smaller for part in parts for name, smaller in own.items()}
 
 
 def as_method(
@@ -61,6 +76,33 @@ _PARTS: dict[str, tuple[Registry[Any], type[Any], str]] = {
     "optimizer": (OPTIMIZERS, Optimizer, "'sgd:lr=0.1' or SGD(lr=0.1)"),
     "schedule": (SCHEDULES, Schedule, "'cosine' or xpnn.schedules.Cosine()"),
 }
+
+
+def measuring(method: Method, metrics: Any, model: Sequential, samples: Samples) -> Method:
+    """Return a method with metrics; arguments and errors are those of `xpnn.fit`."""
+    x, y = samples.train.x, samples.train.y
+    found = metrics_for(metrics, method.loss, model.outputs(x.shape[1]), y, samples.task)
+    method = method._replace(metrics=found)
+    schedule = method.schedule
+    while isinstance(schedule, Warmup):
+        schedule = schedule.then
+    monitor = getattr(schedule, "monitor", None)
+    if monitor is not None:
+        columns = method.columns(validated=samples.validation is not None)
+        if monitor not in columns:
+            raise unknown("monitor of the schedule", monitor, columns)
+    return method
+
+
+def metrics_for(
+    metrics: Any, loss: Loss, outputs: int, y: np.ndarray, task: Task
+) -> tuple[Metric, ...]:
+    """Return the metrics that were asked for, checked to fit the loss and the targets."""
+    if metrics is None:
+        return ()
+    some = np.zeros((1, outputs))
+    classifies = loss.chosen(some, y[:1], xp=namespace(some)) is not None
+    return as_metrics(metrics, task, classifies=classifies)
 
 
 def made(name: str, value: Any) -> Any:
@@ -91,6 +133,7 @@ def run_settings(plan: Plan, method: Method, samples: Samples, backend: Backend)
         "optimizer": repr(method.optimizer),
         "schedule": None if method.schedule is None else repr(method.schedule),
         "clip_norm": method.clip_norm,
+        **({"metrics": list(map(repr, method.metrics))} if method.metrics else {}),
         **samples.weighting,
         "epochs": plan.epochs,
         "batch_size": plan.batch_size,

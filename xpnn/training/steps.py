@@ -21,6 +21,7 @@ from xpnn._core.tree import Tree, leaves, tree_map
 from xpnn.backends import Backend, namespace
 from xpnn.errors import ArgumentError
 from xpnn.losses import Loss
+from xpnn.metrics import Metric, measures
 from xpnn.model import Network
 from xpnn.optimizers import Optimizer, State, clipped
 from xpnn.schedules import Schedule
@@ -69,7 +70,7 @@ class Batch(NamedTuple):
 
 
 # names for the parts of a step that come after the network's forward pass
-_LOSS, _ACCURACY = Place("loss"), Place("accuracy")
+_LOSS, _ACCURACY, _METRICS = Place("loss"), Place("accuracy"), Place("metrics")
 _CLIP_NORM, _OPTIMIZER = Place("clip_norm"), Place("optimizer")
 
 
@@ -126,6 +127,8 @@ class TrainingStep(_Keyed):
         Whether the context has the learning rates of an epoch's steps.
     clip_norm
         The largest norm of the gradient, None for no limit.
+    metrics
+        The metrics of the run.
     """
 
     network: Network
@@ -134,6 +137,7 @@ class TrainingStep(_Keyed):
     dtype: Any
     scheduled: bool = False
     clip_norm: float | None = None
+    metrics: tuple[Metric, ...] = ()
 
     @functools.cached_property
     def drawing(self) -> tuple[int, ...]:
@@ -156,7 +160,9 @@ class TrainingStep(_Keyed):
             outputs, pullback, buffers = self.network.train(
                 parameters, buffers, inputs, batch.keys, xp=xp
             )
-            gradient, sums = _gradient_and_sums(self.loss, outputs, batch.rows, data, xp=xp)
+            gradient, sums = _gradient_and_sums(
+                self.loss, self.metrics, outputs, batch.rows, data, xp=xp
+            )
             gradients = pullback(gradient)
             if self.clip_norm is not None:
                 enter(_CLIP_NORM)
@@ -214,7 +220,7 @@ class GradientStep(_Keyed):
         with scope("data"):
             inputs = _features(data.x, row, self.dtype, xp)
             outputs, pullback, _ = self.network.train(parameters, buffers, inputs, {}, xp=xp)
-            gradient, sums = _gradient_and_sums(self.loss, outputs, row, data, xp=xp)
+            gradient, sums = _gradient_and_sums(self.loss, (), outputs, row, data, xp=xp)
             # the loss divides by the number of samples in the mini-batch
             gradients = pullback(gradient * row.shape[0])
             total = tree_map(lambda a, b: a + b, total, gradients)
@@ -231,12 +237,13 @@ class EvaluationStep(_Keyed):
     network: Network
     loss: Loss
     dtype: Any
+    metrics: tuple[Metric, ...] = ()
 
     def __call__(self, arrays: Tree, row: Array, *context: Any) -> tuple[Tree, Sums]:
         xp, data = namespace(row), Context(*context)
         with scope("data"):
             outputs, _ = self.network.forward(arrays, _features(data.x, row, self.dtype, xp), xp=xp)
-            _, sums = _gradient_and_sums(self.loss, outputs, row, data, xp=xp)
+            _, sums = _gradient_and_sums(self.loss, self.metrics, outputs, row, data, xp=xp)
         return arrays, sums
 
 
@@ -246,9 +253,18 @@ def _features(x: Array, rows: Array, dtype: Any, xp: Any) -> Array:
 
 
 def _gradient_and_sums(
-    loss: Loss, outputs: Array, rows: Array, data: Context, *, xp: Any
+    loss: Loss,
+    metrics: tuple[Metric, ...],
+    outputs: Array,
+    rows: Array,
+    data: Context,
+    *,
+    xp: Any,
 ) -> tuple[Array, Sums]:
-    """Return the gradient of the loss, and the sums of losses and hits for the log."""
+    """Return the gradient of the loss, and for the log the sums of losses and hits, and `measures`.
+
+    There are no hits if the targets are values.
+    """
     targets, weights = xp.take(data.y, rows, axis=0), None
     if isinstance(data.weights, tuple):
         enter(_LOSS)
@@ -264,7 +280,11 @@ def _gradient_and_sums(
     losses = total(loss.reported(samples, xp=xp))
     enter(_ACCURACY)
     hits = loss.hits(outputs, targets, xp=xp)
-    return gradient, (losses,) if hits is None else (losses, total(hits))
+    sums = (losses,) if hits is None else (losses, total(hits))
+    if metrics:
+        enter(_METRICS)
+        sums += measures(metrics, loss, outputs, targets, weights, xp=xp)
+    return gradient, sums
 
 
 def mini_batches(order: np.ndarray, batch_size: int, count: int) -> list[np.ndarray]:

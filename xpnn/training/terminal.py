@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from xpnn.errors import ArgumentError
@@ -15,7 +17,10 @@ from xpnn.training.run import Run
 class Terminal(Callback):
     """Print a line for each epoch, with a progress bar below in a terminal or notebook.
 
-    A line has the epoch, training accuracy and loss, and test accuracy and loss, with all digits.
+    A line has the epoch, training accuracy and loss, test accuracy and loss, and the metrics of
+    the run, in columns below their names; what the run doesn't have, such as the accuracy of a
+    regression, has no column.
+
     The bar is shown in a terminal, and in a notebook that has ipywidgets; a file or a pipe gets
     only the lines, each when its epoch ends. The bar is hidden while callbacks handle an epoch,
     so that they can print.
@@ -24,14 +29,29 @@ class Terminal(Callback):
     ----------
     hashes
         Whether to end each line with `Sequential.sha256` after the epoch.
+    digits
+        The number of significant digits, >= 1; or "all", for lines that a program reads: all digits
+        of each number, separated by one space, in the order of a log and without the names.
+
+    Raises
+    ------
+    ArgumentError
+        If `digits` is neither.
     """
 
-    def __init__(self, *, hashes: bool = False) -> None:
+    def __init__(self, *, hashes: bool = False, digits: int | str = 4) -> None:
         self.hashes = hashes
+        if digits != "all" and (type(digits) is not int or not 1 <= digits <= 17):
+            raise ArgumentError(
+                f"digits must be a whole number from 1 to 17, or 'all', got {digits!r}"
+            )
+        self.digits = digits
+        self._figures: list[str] | None = None
         self._bar: Any = None
 
     def on_start(self, run: Run) -> None:
-        self._model, self._batches = run.model, run.batches
+        self._model, self._batches, self._figures = run.model, run.batches, None
+        self._first = run.history[0] if run.history else None
         self._bar = progress_bar(
             total=run.epochs * run.batches,
             initial=(run.history.resumed or 0) * run.batches,
@@ -53,7 +73,23 @@ class Terminal(Callback):
     def on_epoch(self, epoch: Epoch) -> None:
         self._bar.set_description(f"epoch {epoch.epoch + 1}", refresh=False)
         hashes = [self._model.sha256()] if self.hashes else []
-        print(*map(repr, epoch[:5]), *hashes, flush=True)
+        first = self._first or epoch
+        if self.digits == "all":
+            figures = (epoch.figures[name] for name in first.logged)
+            print(epoch.epoch, *map(repr, figures), *hashes, flush=True)
+            return
+        if self._figures is None:
+            self._first = first
+            self._figures = [name for name in first.logged if not math.isnan(first.figures[name])]
+            names = [name.replace("_", " ", 1) for name in self._figures]
+            self._widths = [max(len(name), int(self.digits) + 6) for name in names]
+            self._print("epoch", names, ["sha256"] * self.hashes)
+        cells = [f"{epoch.figures[name]:#.{self.digits}g}" for name in self._figures]
+        self._print(epoch.epoch, cells, hashes)
+
+    def _print(self, epoch: object, cells: Iterable[str], ends: Iterable[str]) -> None:
+        columns = map(str.rjust, cells, self._widths)
+        print(f"{epoch:>5}", *columns, *ends, sep="  ", flush=True)
 
     def on_end(self) -> None:
         if self._bar is not None:
