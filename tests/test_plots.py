@@ -97,15 +97,16 @@ def test_the_curves(rows, curves, drawn, tmp_path):
 
 
 @pytest.mark.parametrize(("metrics", "rows"), [(1, 1), (2, 2), (4, 2), (5, 3)])
-def test_a_panel_for_each_metric(metrics, rows, drawn, tmp_path):
+def test_a_panel_for_each_metric(metrics, rows, tmp_path):
     names = [f"m{i}" for i in range(metrics)]
     measured = [
         row._replace().measured({f"test_{name}": row.epoch + i for i, name in enumerate(names)})
         for row in ROWS
     ]
-    plots.plot_histories({"a": ROWS, "b": measured}, tmp_path / "runs.svg")
-    plots.plot_history(measured, tmp_path / "run.svg")
-    for figure in drawn[-2:]:
+    for figure in (
+        plots.plot_histories({"a": ROWS, "b": measured}, tmp_path / "runs.svg"),
+        plots.plot_history(measured, tmp_path / "run.svg"),
+    ):
         assert [axes.get_title() for axes in figure.axes] == ["accuracy", "loss", *names]
         assert figure.axes[0].get_gridspec().get_geometry() == (rows, 3)
         for i in range(metrics):

@@ -242,12 +242,22 @@ def test_a_notebook(widgets, rows):
     assert "".join(lines) == "".join(expected)
 
 
+@pytest.fixture
+def columns(rows):
+    """The rows as a person reads them."""
+    form = "{:>5}  {:>#14.4g}  {:>#10.4g}  {:>#13.4g}  {:>#10.4g}"
+    return [
+        "epoch  train accuracy  train loss  test accuracy   test loss",
+        *(form.format(int(n), *map(float, rest)) for n, *rest in map(str.split, rows)),
+    ]
+
+
 # What `fit` shows if nobody says so
 
 
-def test_a_run_in_a_terminal_is_shown(rows):
+def test_a_run_in_a_terminal_is_shown(columns):
     terminal = Terminal("fit()", columns=120)
-    assert terminal.lines == rows
+    assert terminal.lines == columns
     assert b"epoch 2: " in terminal.written
 
 
@@ -272,17 +282,17 @@ def test_an_estimator_is_silent_in_a_terminal():
     assert Terminal(code).lines == [""]
 
 
-def test_a_terminal_that_is_given_is_the_only_one(rows):
+def test_a_terminal_that_is_given_is_the_only_one(columns):
     for code in ("fit(xpnn.Terminal())", "fit(xpnn.Terminal(), verbose=True)"):
-        assert Terminal(code, columns=120).lines == rows
+        assert Terminal(code, columns=120).lines == columns
 
 
 @pytest.mark.parametrize(("verbose", "shown"), [("None", False), ("False", False), ("True", True)])
-def test_a_pipe_gets_what_is_asked_for(verbose, shown, rows):
+def test_a_pipe_gets_what_is_asked_for(verbose, shown, columns):
     process = start(f"fit(verbose={verbose})", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, b"")
-    assert out.decode().splitlines() == (rows if shown else [])
+    assert out.decode().splitlines() == (columns if shown else [])
 
 
 @pytest.mark.parametrize("stream", ["None", "closed"])
@@ -293,29 +303,23 @@ def test_a_process_that_nobody_reads(stream):
     assert process.returncode == 0
 
 
-def test_a_run_in_a_notebook_is_shown(rows):
+def test_a_run_in_a_notebook_is_shown(columns):
     code = NOTEBOOK.replace("WIDGETS", "None")
-    code = code.replace('fit(xpnn.Terminal(), Prints("b"))', "fit()")
+    code = code.replace('fit(TERMINAL, Prints("b"))', "fit()")
     # what the output of a cell is in ipykernel
     kind = "Stream.__module__ = 'ipykernel.iostream'"
     code = code.replace("out, sys.stdout", f"{kind}\nout, sys.stdout")
     process = start(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, b"")
-    assert [line for line in out.decode().splitlines() if line] == rows
+    assert [line for line in out.decode().splitlines() if line] == columns
 
 
-def test_columns_below_their_names(capsys):
+def test_columns_below_their_names(capsys, columns):
     scope = {}
     exec(RUN, scope)
-    history = scope["fit"](xpnn.Terminal())
-    assert capsys.readouterr().out.splitlines() == [
-        "epoch  train accuracy  train loss  test accuracy   test loss",
-        *(
-            "{:>5}  {:>#14.4g}  {:>#10.4g}  {:>#13.4g}  {:>#10.4g}".format(*row[:5])
-            for row in history
-        ),
-    ]
+    scope["fit"](xpnn.Terminal())
+    assert capsys.readouterr().out.splitlines() == columns
 
 
 @pytest.mark.parametrize("digits", [0, 18, 2.5, True, "many", None])
