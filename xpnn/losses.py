@@ -453,8 +453,8 @@ def _levels(name: str, value: Any) -> tuple[float, ...]:
 
 def _row(values: Sequence[float], times: int, like: Array, xp: Any) -> Array:
     """Return each value, repeated, in a row of the dtype of `like`; nothing comes from the host."""
-    given = {"dtype": like.dtype, "device": device(like)}
-    return xp.concat([xp.full((times,), value, **given) for value in values])
+    parts = (xp.full((times,), v, dtype=like.dtype, device=device(like)) for v in values)
+    return xp.concat(list(parts))
 
 
 @dataclass(frozen=True)
