@@ -32,7 +32,7 @@ from xpnn.errors import (
 )
 from xpnn.inference import class_probabilities, outputs_of, predict_proba
 from xpnn.layers import Dense
-from xpnn.losses import LOSSES
+from xpnn.losses import LOSSES, MeanSquaredError, Quantile
 from xpnn.model import Sequential
 from xpnn.optimizers import SGD, Adam, Momentum, Nesterov, Optimizer
 from xpnn.schedules import Schedule, power
@@ -52,7 +52,7 @@ __all__ = [
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.metrics import accuracy_score, r2_score
+    from sklearn.metrics import accuracy_score, d2_pinball_score, r2_score
     from sklearn.model_selection import train_test_split
     from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
     from sklearn.utils.class_weight import compute_sample_weight
@@ -70,7 +70,13 @@ Array = Any
 _FALL, _LEAST_RATE = 5.0, 1e-6
 
 # what a loss makes of the outputs, in scikit-learn's words
-_OUTPUTS = {"binary_cross_entropy": "logistic", "cross_entropy": "softmax", "poisson": "exp"}
+_OUTPUTS = {
+    "binary_cross_entropy": "logistic",
+    "binary_focal": "logistic",
+    "cross_entropy": "softmax",
+    "focal": "softmax",
+    "poisson": "exp",
+}
 
 
 def _glorot(
@@ -345,6 +351,7 @@ class _OfClassifier(_Keywords):
     hidden_layer_sizes: Any = (100,)
     activation: str = "relu"
     _: KW_ONLY
+    loss: str = "log_loss"
     class_weight: Any = None
 
 
@@ -401,6 +408,12 @@ class _Train(NamedTuple):
         return (
             loss if constant is None else loss + float(np.average(constant, weights=self.weights))
         )
+
+
+def _named(loss: Any, example: str) -> str:
+    if not isinstance(loss, str):
+        raise ArgumentError(f"loss must be a name such as {example!r}, got {loss!r}")
+    return loss
 
 
 class _MLP(_Keywords):
@@ -902,6 +915,10 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP, _OfClassifier):  # type: ign
         Whether a `BatchNorm` follows each hidden `Dense` layer.
     schedule
         The schedule of the learning rate over `max_iter` epochs, by name: "cosine:final=0.01".
+    loss
+        "log_loss", the cross entropy of the outputs; "focal", or another loss of `xpnn.losses` by
+        name with its parameters: "focal:gamma=1", "cross_entropy:label_smoothing=0.1". For logistic
+        outputs, these two become "binary_focal" and "binary_cross_entropy".
     class_weight
         The weights of the classes, which multiply those of their samples: a mapping from labels to
         numbers, with 1 for labels that are missing; or "balanced" for ``n / (classes * count)``,
@@ -949,6 +966,7 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP, _OfClassifier):  # type: ign
     F. Pedregosa et al., *Scikit-learn: Machine Learning in Python*, JMLR 12 (2011).
     """
 
+    loss: str
     classes_: np.ndarray
     _multilabel: bool
 
@@ -1045,15 +1063,24 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP, _OfClassifier):  # type: ign
         self.classes_, self._multilabel = given, multilabel
         if multilabel:
             y = y.astype(np.float64)
-            return _Problem(y, None, k, "binary_cross_entropy", per_sample=k, gradient=1 / k)
+            return _Problem(y, None, k, self._loss(logistic=True), per_sample=k, gradient=1 / k)
         if k == 1:
             # as scikit-learn does it: a logistic output that is to be 0
-            return _Problem(np.zeros(len(y)), None, 1, "binary_cross_entropy")
+            return _Problem(np.zeros(len(y)), None, 1, self._loss(logistic=True))
         y, labels = np.searchsorted(given, y), as_labels(given)
         if labels is not None:
             y = labels[y]
-        loss = "binary_cross_entropy" if k == 2 else "cross_entropy"
-        return _Problem(y, labels, 1 if k == 2 else k, loss)
+        return _Problem(y, labels, 1 if k == 2 else k, self._loss(logistic=k == 2))
+
+    def _loss(self, *, logistic: bool) -> str:
+        """Return the loss by its name in xpnn, for logistic outputs or for a softmax."""
+        name, colon, parameters = _named(self.loss, "log_loss").partition(":")
+        kinds = {
+            "log_loss": ("cross_entropy", "binary_cross_entropy"),
+            "cross_entropy": ("cross_entropy", "binary_cross_entropy"),
+            "focal": ("focal", "binary_focal"),
+        }
+        return f"{kinds[name][logistic] if name in kinds else name}{colon}{parameters}"
 
     def _score(self, y: np.ndarray, predicted: np.ndarray, weights: np.ndarray | None) -> float:
         return float(accuracy_score(y, predicted, sample_weight=weights))
@@ -1071,8 +1098,9 @@ class MLPRegressor(_Scored, RegressorMixin, _MLP, _OfRegressor):  # type: ignore
     ----------
     loss
         "squared_error", half the squared error; "poisson", half the Poisson deviance, for `y` >= 0,
-        with the exponential function after the last layer; or another loss for values of
-        `xpnn.losses` by name, with its parameters.
+        with the exponential function after the last layer; or another loss of `xpnn.losses` by name
+        with its parameters, such as "huber:delta=2". With several levels, "quantile:levels=0.1,0.9"
+        predicts the columns of `y` for the first level, then for the next.
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, …
         All as for `MLPClassifier`, which also has `class_weight`, except:
     flood
@@ -1100,9 +1128,15 @@ class MLPRegressor(_Scored, RegressorMixin, _MLP, _OfRegressor):  # type: ignore
     (3,)
     """
 
+    loss: str
+    _levels: Any
+
     @available_if(_has_steps)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Array, y: Array, sample_weight: Array | None = None) -> Self:
-        """Train for one more epoch, starting where the last call ended; see `fit`."""
+        """Train for one more epoch, starting where the last call ended.
+
+        See `fit` for parameters and errors, and `MLPClassifier.partial_fit`.
+        """
         return self._fit(X, y, sample_weight, partial=True)
 
     def predict(self, X: Array) -> Array:
@@ -1116,25 +1150,21 @@ class MLPRegressor(_Scored, RegressorMixin, _MLP, _OfRegressor):  # type: ignore
         return values[:, 0] if values.shape[1] == 1 else values
 
     def _problem(self, y: Any, classes: Any, *, again: bool, partial: bool) -> _Problem:
-        outputs = y.shape[1] if y.ndim == 2 else 1
+        columns = y.shape[1] if y.ndim == 2 else 1
+        name = _named(self.loss, "squared_error")
+        loss = MeanSquaredError() if name == "squared_error" else LOSSES.make(name)
+        outputs = columns * loss.outputs_per_target
         if again and outputs != self.n_outputs_:
-            raise DataError(f"y must have {self.n_outputs_} columns as before, got {outputs}")
+            before = self.n_outputs_ // loss.outputs_per_target
+            raise DataError(f"y must have {before} columns as before, got {columns}")
         y = y.astype(np.float64)
-        if self.loss == "squared_error":
+        self._levels = loss.levels if isinstance(loss, Quantile) else ()
+        if name == "squared_error":
             return _Problem(
                 y, None, outputs, "mean_squared_error", per_sample=0.5, gradient=2 / outputs
             )
-        if not isinstance(self.loss, str):
-            raise ArgumentError(
-                f"loss must be a name such as 'squared_error' or 'poisson', got {self.loss!r}"
-            )
-        loss = LOSSES.make(self.loss)
-        if loss.classifies(1):
-            raise ArgumentError(
-                f"loss must be one for values, such as 'squared_error', got {self.loss!r}"
-            )
-        problem = _Problem(y, None, outputs, self.loss, gradient=1 / outputs)
-        if loss.name != "poisson":
+        problem = _Problem(y, None, outputs, name, gradient=1 / outputs)
+        if not loss.of_counts:
             return problem
         if (y < 0).any():
             raise DataError(f"y must be >= 0 for loss 'poisson', got {y.min()}")
@@ -1142,8 +1172,27 @@ class MLPRegressor(_Scored, RegressorMixin, _MLP, _OfRegressor):  # type: ignore
         constant = (y * np.log(np.where(y > 0, y, 1.0)) - y).reshape(len(y), -1).sum(axis=1)
         return problem._replace(per_sample=outputs, constant=constant)
 
+    def score(self, X: Array, y: Array, sample_weight: Array | None = None) -> float:
+        """Return R², for several outputs their mean; for "quantile" the mean D² of the levels.
+
+        D² is the share by which the quantile loss is less than that of the best constant.
+        """
+        check_is_fitted(self)
+        if not self._levels:
+            return super().score(X, y, sample_weight)
+        predicted = self._predicted(self._values(X))
+        return self._score(np.asarray(_on_host(y)), predicted, _on_host(sample_weight))
+
     def _score(self, y: np.ndarray, predicted: np.ndarray, weights: np.ndarray | None) -> float:
-        return float(r2_score(y, predicted, sample_weight=weights))
+        if not self._levels:
+            return float(r2_score(y, predicted, sample_weight=weights))
+        parts = np.split(predicted.reshape(len(y), -1), len(self._levels), axis=1)
+        y = y.reshape(len(y), -1)
+        scores = [
+            d2_pinball_score(y, part, sample_weight=weights, alpha=level)
+            for level, part in zip(self._levels, parts, strict=True)
+        ]
+        return float(np.mean(scores))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
