@@ -9,6 +9,7 @@ from xpnn.activations import ACTIVATIONS
 from xpnn.callbacks import MONITORS
 from xpnn.errors import (
     ArgumentError,
+    counted,
     finite,
     fraction,
     initials,
@@ -91,3 +92,7 @@ def test_the_nearest_name(given, names, meant):
 
 def test_initials():
     assert [initials(name) for name in ("mean_squared_error", "sgd", "")] == ["mse", "s", ""]
+
+
+def test_counts():
+    assert [counted(n, "row") for n in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]

@@ -13,6 +13,7 @@ __all__ = [
     "DataError",
     "DivergenceError",
     "XpnnError",
+    "counted",
     "finite",
     "fraction",
     "initials",
@@ -83,6 +84,11 @@ class DivergenceError(XpnnError, ArithmeticError, ValueError):
 
 class CheckpointWarning(UserWarning):
     """A checkpoint is damaged, and the run continues from the one before it."""
+
+
+def counted(count: int, thing: str) -> str:
+    """Return a number of things in words: "1 row", "2 rows"."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def position(name: str | None, row: int | None = None, column: int | None = None) -> str:

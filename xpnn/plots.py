@@ -17,7 +17,7 @@ from xpnn.backends import get_backend
 from xpnn.datasets.batches import collected
 from xpnn.datasets.checks import as_dataset, check_images, image_shape
 from xpnn.datasets.dataset import located
-from xpnn.errors import ArgumentError, DataError, finite, integer
+from xpnn.errors import ArgumentError, DataError, counted, finite, integer
 from xpnn.inference import class_probabilities, predict
 from xpnn.losses import is_labels
 from xpnn.model import Sequential
@@ -535,6 +535,6 @@ def _drawn_shape(x: Array, known: tuple[int, int, int] | None) -> tuple[int, ...
     if x.dtype == np.uint8 and side * side == features:
         return side, side
     raise DataError(
-        f"data.x must hold images of a known shape to be drawn, got {features} features of "
-        f"{x.dtype}: give the data or the model an image_shape of (height, width, channels)"
+        f"data.x must hold images of a known shape to be drawn, got {counted(features, 'feature')} "
+        f"of {x.dtype}: give the data or the model an image_shape of (height, width, channels)"
     )

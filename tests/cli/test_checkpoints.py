@@ -161,7 +161,9 @@ def test_the_page_shows_the_commands_that_there_are(folder, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     for line in commands:
         argv = line.replace("\\\n", " ").replace("data/mnist", str(folder)).split()
-        assert run(*argv, "--hidden", "4", "--epochs", 3, "--quiet") == 0
+        # the layers of a model are its own
+        hidden = [] if "--from" in argv else ["--hidden", "4"]
+        assert run(*argv, *hidden, "--epochs", 3, "--quiet") == 0
     assert capsys.readouterr().err == ""
 
 

@@ -226,7 +226,11 @@ def nan_at(*place, value=np.nan, like=X):
         (X, ArgumentError, " must be a pair of arrays (x, y), got ndarray"),
         ((X, Y, Y), ArgumentError, " must be a pair of arrays (x, y), got tuple"),
         ((X[0], Y), DataError, ".x must have shape (n, features), got shape (2,)"),
-        ((X[None], Y), DataError, ".x must have shape (n, features), got shape (1, 3, 2)"),
+        (
+            (X[None, None, None], Y),
+            DataError,
+            ".x must have shape (n, features), got shape (1, 1, 1, 3, 2)",
+        ),
         ((X, Y[:2]), DataError, ".x and d.y must have the same length, got 3 and 2"),
         ((X, 1), DataError, ".y must have shape (n,) or (n, outputs), got shape ()"),
         (

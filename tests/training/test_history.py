@@ -100,3 +100,10 @@ def test_a_notebook_shows_a_table():
     assert [row[0] for row in rows[1:]] == [*map(str, range(10)), "…", *map(str, range(15, 25))]
     del history._epochs[20:]
     assert history._repr_html_().count("<tr>") == 21
+
+
+def test_a_column_that_is_not_there():
+    history = fit_network(tanh_network(), epochs=0)
+    for ask in (history.column, history.best, lambda name: history.first_reached(1, name)):
+        with pytest.raises(xpnn.ArgumentError, match="unknown column 'val_loss'; did you mean 'te"):
+            ask("val_loss")

@@ -8,7 +8,7 @@ import pytest
 
 import xpnn
 from tests.helpers import LIBRARIES, open_backend
-from xpnn import recording
+from xpnn import inference, recording
 from xpnn._core import mapped
 from xpnn._core.mapped import Source
 from xpnn.backends import get_backend
@@ -39,6 +39,7 @@ def small(monkeypatch):
     monkeypatch.setattr(streams, "BLOCK_BYTES", 150)
     monkeypatch.setattr(mapped, "BLOCK_BYTES", 70)
     monkeypatch.setattr(loop, "EVALUATION_ROWS", 6)
+    monkeypatch.setattr(inference, "EVALUATION_ROWS", 6)
     yield
     assert not [t for t in threading.enumerate() if t.name.startswith("xpnn-read")]
 
@@ -337,7 +338,7 @@ def test_divergence_counts_batches_over_all_chunks(on_disk):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (PIXELS.reshape(N, 5, 1), r"train.x must have shape \(n, features\), got shape"),
+        (PIXELS.reshape(N, 5, 1, 1, 1), r"train.x must have shape \(n, features\), got shape"),
         (PIXELS.astype(complex), "train.x must be an array of numbers, got dtype complex128"),
         (np.where(np.arange(N)[:, None] == 70, np.nan, KINDS["float64"]),
          "train.x must be finite, got nan in row 70, column 0"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from xpnn._core.files import PathLike, check_writable, replacing
-from xpnn.errors import ArgumentError, DataError
+from xpnn.errors import ArgumentError, DataError, counted
 from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
 from xpnn.training.run import Run
@@ -165,7 +165,8 @@ def read_log(path: PathLike) -> list[Epoch]:
             if number == len(lines):
                 break
             raise DataError(
-                f"{path} must have {len(header)} cells a line, got {len(line)} in line {number}"
+                f"{path} must have {counted(len(header), 'cell')} a line, got {len(line)} in line "
+                f"{number}"
             )
         cells: dict[str, Any] = dict.fromkeys((*Epoch._fields, *columns), math.nan)
         for name, column in columns.items():

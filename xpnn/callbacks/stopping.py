@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from xpnn.errors import ArgumentError, integer, nonnegative, unknown
+from xpnn.errors import ArgumentError, counted, integer, nonnegative, unknown
 from xpnn.metrics import monitored
 from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
@@ -129,7 +129,9 @@ class EarlyStopping(Callback):
             return
         waited = len(self._run.history) - 1 - self.best
         if waited >= self.patience:
-            self._run.stop(f"{self.monitor} was best at epoch {self.best}, {waited} epochs before")
+            self._run.stop(
+                f"{self.monitor} was best at epoch {self.best}, {counted(waited, 'epoch')} before"
+            )
 
     def _keep(self) -> None:
         assert self._run is not None

@@ -8,7 +8,7 @@ from typing import Any
 
 from xpnn.cli.options import Help, add_backend, listed, number
 from xpnn.cli.output import FAILED, complain
-from xpnn.errors import ArgumentError
+from xpnn.errors import ArgumentError, counted
 from xpnn.study import REPORT, cluster, load_study, write_report
 from xpnn.study import run as run_study
 
@@ -88,10 +88,12 @@ def _study_report(args: argparse.Namespace) -> int:
 
 def _study_list(args: argparse.Namespace) -> int:
     study = load_study(args.study)
-    print(f"{study.title}: {len(study.selected().jobs)} runs")
+    print(f"{study.title}: {counted(len(study.selected().jobs), 'run')}")
     for experiment in study.experiments:
         long = ", with --long" if experiment.long else ""
-        print(f"\n{experiment.name}: {experiment.title}, {len(experiment.jobs)} runs{long}")
+        print(
+            f"\n{experiment.name}: {experiment.title}, {counted(len(experiment.jobs), 'run')}{long}"
+        )
         for job in experiment.jobs:
             print(f"  {job}")
     return 0

@@ -14,7 +14,7 @@ from xpnn.datasets.labels import TASKS, distinct, label_indices
 from xpnn.datasets.readers import READERS, reader_of
 from xpnn.datasets.readers.reader import PARTS, Request, reading
 from xpnn.datasets.splitting import split
-from xpnn.errors import ArgumentError, DataError, unknown
+from xpnn.errors import ArgumentError, DataError, counted, unknown
 
 
 def load(
@@ -168,7 +168,7 @@ def load_training(
     check_images(test, data.image_shape)
     if test.x.shape[1] != data.x.shape[1]:
         raise DataError(
-            f"{other} has {test.x.shape[1]} features, where {path} has {data.x.shape[1]}"
+            f"{other} has {counted(test.x.shape[1], 'feature')}, where {path} has {data.x.shape[1]}"
         )
     if labels is not None:
         with located(test):

@@ -12,7 +12,7 @@ from xpnn.backends import to_numpy
 from xpnn.datasets.checks import as_pair, check_lengths
 from xpnn.datasets.dataset import Dataset, NamedDataset
 from xpnn.datasets.labels import as_labels
-from xpnn.errors import ArgumentError, DataError, integer
+from xpnn.errors import ArgumentError, DataError, counted, integer
 
 
 def split(
@@ -94,7 +94,8 @@ def drawn_rows(
     chosen[order[:wanted]] = True
     if not 0 < wanted < count:
         raise ArgumentError(
-            f"validation must leave a row or more on either side, got {fraction!r} of {count} rows"
+            f"validation must leave a row or more on either side, got {fraction!r} of "
+            f"{counted(count, 'row')}"
         )
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 

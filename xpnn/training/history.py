@@ -11,7 +11,7 @@ import numpy as np
 
 from xpnn import metrics
 from xpnn._core.tables import html_table
-from xpnn.errors import ArgumentError, DivergenceError
+from xpnn.errors import ArgumentError, DivergenceError, unknown
 from xpnn.losses import Loss
 from xpnn.metrics import Metric
 from xpnn.task import Task
@@ -246,7 +246,15 @@ class History(Sequence[Epoch]):
         self._epochs.append(epoch)
 
     def column(self, name: str) -> list[float]:
-        """Return the values of one column, such as "test_loss"."""
+        """Return the values of one column, such as "test_loss".
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such column.
+        """
+        if name not in Epoch._fields:
+            raise unknown("column", name, Epoch._fields)
         return [getattr(epoch, name) for epoch in self._epochs]
 
     @property

@@ -16,7 +16,7 @@ from xpnn.datasets.checks import as_dataset, as_pair, check_images, image_shape
 from xpnn.datasets.dataset import Dataset, NamedDataset, located
 from xpnn.datasets.labels import as_labels, check_labels, distinct
 from xpnn.datasets.splitting import as_share, drawn_rows, parted
-from xpnn.errors import ArgumentError, DataError, nonnegative, position, unknown
+from xpnn.errors import ArgumentError, DataError, counted, nonnegative, position, unknown
 from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanSquaredError, is_labels
 from xpnn.model import Sequential
 from xpnn.normalizers import Normalizer, as_normalizer
@@ -175,8 +175,8 @@ def _check_outputs(model: Sequential, loss: Loss, features: int, labels: np.ndar
         raise ArgumentError(f"loss must be one for classes where there are labels, got {loss!r}")
     if len(labels) != max(outputs, 2):
         raise ArgumentError(
-            f"model must have an output for each of the {len(labels)} classes, got {outputs} "
-            "outputs"
+            f"model must have an output for each of the {len(labels)} classes, got "
+            f"{counted(outputs, 'output')}"
         )
 
 
@@ -196,7 +196,10 @@ def _check_fit(model: Sequential, loss: Loss, sets: dict[str, Dataset | None]) -
             raise DataError(f"{name}.x must hold at least one value, got shape {data.x.shape}")
     features = train.x.shape[1]
     if model.inputs not in (None, features):
-        raise DataError(f"{first}.x must have the model's {model.inputs} features, got {features}")
+        raise DataError(
+            f"{first}.x must have the model's {counted(model.inputs or 0, 'feature')}, "
+            f"got {features}"
+        )
     outputs = model.outputs(features)
     if not any(layer.shapes(width) for layer, width in model.widths(features)):
         raise ArgumentError("model must have a layer with parameters, got none")
@@ -206,7 +209,8 @@ def _check_fit(model: Sequential, loss: Loss, sets: dict[str, Dataset | None]) -
     for name, data in given.items():
         if data.x.shape[1] != features:
             raise DataError(
-                f"{name}.x must have {features} features as train.x has, got {data.x.shape[1]}"
+                f"{name}.x must have {counted(features, 'feature')} as train.x has, "
+                f"got {data.x.shape[1]}"
             )
         if is_labels(data.y) != (classes is not None):
             raise DataError("train.y and validation.y must both be class labels, or neither")
@@ -215,8 +219,8 @@ def _check_fit(model: Sequential, loss: Loss, sets: dict[str, Dataset | None]) -
                 _check_labels(name, data.y, classes)
         elif (data.y.shape[1] if data.y.ndim == 2 else 1) != columns:
             raise DataError(
-                f"{name}.y must have shape (n, {columns}) for {outputs} outputs of the model, or "
-                f"hold integer class labels of shape (n,), got {data.y.dtype} of shape "
+                f"{name}.y must have shape (n, {columns}) for {counted(outputs, 'output')} of the "
+                f"model, or hold integer class labels of shape (n,), got {data.y.dtype} of shape "
                 f"{data.y.shape}"
             )
         if loss.of_counts:
@@ -288,7 +292,7 @@ def _normalizer(name: str, given: Any, model: Sequential, train: Dataset) -> Nor
     assert normalizer.offset is not None
     if len(normalizer.offset) != columns.shape[1]:
         raise ArgumentError(
-            f"{name} must have {columns.shape[1]} columns, got {len(normalizer.offset)}"
+            f"{name} must have {counted(columns.shape[1], 'column')}, got {len(normalizer.offset)}"
         )
     return normalizer
 
@@ -328,7 +332,7 @@ def _given_weights(sample_weight: Array, n: int) -> np.ndarray:
     given = to_numpy(sample_weight)
     if given.shape != (n,) or given.dtype.kind not in "biuf":
         raise DataError(
-            f"sample_weight must be {n} numbers, of shape ({n},) as train.x has rows, "
+            f"sample_weight must be {counted(n, 'number')}, of shape ({n},) as train.x has rows, "
             f"got {given.dtype} of shape {given.shape}"
         )
     weights: np.ndarray = given.astype(np.float64)

@@ -14,7 +14,7 @@ from xpnn._core.mapped import EXACT
 from xpnn.datasets.dataset import NamedDataset, located
 from xpnn.datasets.labels import as_labels, check_count
 from xpnn.datasets.readers.reader import Reader, Request, check_weights, reading
-from xpnn.errors import ArgumentError, DataError, position
+from xpnn.errors import ArgumentError, DataError, counted, position
 
 # larger NPY files are mapped
 _READ_BYTES = 1 << 26
@@ -134,8 +134,8 @@ def _dataset(path: Path, x: np.ndarray, y: np.ndarray | None, request: Request) 
 def _weights(path: Path, name: str, weights: np.ndarray, count: int) -> np.ndarray:
     if weights.shape not in ((count,), (count, 1)) or weights.dtype.kind not in "biuf":
         raise DataError(
-            f"{path}: {name} must be {count} numbers of shape ({count},), got {weights.dtype} of "
-            f"shape {weights.shape}"
+            f"{path}: {name} must be {counted(count, 'number')} of shape ({count},), got "
+            f"{weights.dtype} of shape {weights.shape}"
         )
     values = weights.reshape(count).astype(np.float64)
     return check_weights(values, lambda row: f"{path}, {position(name, row)}")

@@ -23,7 +23,7 @@ from xpnn.datasets.readers.cells import (
     shown,
 )
 from xpnn.datasets.readers.reader import Reader, Request, check_weights, reading
-from xpnn.errors import ArgumentError, DataError, unknown
+from xpnn.errors import ArgumentError, DataError, counted, unknown
 
 # how the error handler "surrogateescape" shows bytes that aren't UTF-8
 _ESCAPED = re.compile("[\udc80-\udcff]")
@@ -67,7 +67,7 @@ def read_csv(path: Path, request: Request) -> NamedDataset:
     records = itertools.chain(begin[header:], records)
     for line, row in records:
         if len(row) != width:
-            found = "1 cell" if len(row) == 1 else f"{len(row)} cells"
+            found = counted(len(row), "cell")
             raise DataError(f"{found}, where the first row has {width}", place=place(path, line))
         try:
             values = numbers_in(pick(row))
