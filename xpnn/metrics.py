@@ -45,6 +45,7 @@ __all__ = [
     "Scorer",
     "SummedMetric",
     "TopK",
+    "as_metric",
     "as_metrics",
     "best",
     "confusion_matrix",

@@ -23,7 +23,8 @@ def test_the_command_goes_on(folder, tmp_path, path, capsys):
     assert run(*options) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
-    assert [line[0] for line in captured.out.splitlines() if re.match(r"\d ", line)] == list("345")
+    rows = [line.split()[0] for line in captured.out.splitlines() if re.match(r" +\d ", line)]
+    assert rows == list("345")
     rows = [
         [line.split(",")[:5] + line.split(",")[6:] for line in log.read_text().splitlines()]
         for log in (whole, parts)
