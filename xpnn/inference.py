@@ -59,6 +59,9 @@ def predict(model: Sequential, x: Array) -> Array:
         A trained model.
     x
         Shape (n, features); unsigned bytes are pixels, as for `fit`. It may be mapped from a file.
+        A DataFrame, whose columns are found by their names; or, if the model was trained on a table
+        of more than numbers, an object array of its cells, or an array of numbers and codes (see
+        `xpnn.datasets.columns.Columns`).
 
     Returns
     -------
@@ -123,12 +126,15 @@ def outputs_of(model: Sequential, x: Array) -> Array:
     Parameters, errors and the kind of array are those of `predict`.
     """
     backend, arrays = model.placed()
+    task = model.task
     own = backend.owns(x) and not isinstance(x, np.ndarray)
     if not own:
-        x = as_inputs("x", x)
+        x = as_inputs("x", x, task.columns, task.feature_names)
+    elif task.columns is not None and x.ndim == 2 and x.shape[1] == len(task.columns):
+        x = task.columns.apply(backend.xp.astype(x, backend.xp.float64), xp=backend.xp)
     if x.ndim != 2 or x.shape[1] != model.inputs:
         raise DataError(f"x must have shape (n, {model.inputs}), got {tuple(x.shape)}")
-    xp, normalizer = backend.xp, model.task.normalizer
+    xp, normalizer = backend.xp, task.normalizer
     source = None if own else features(x, backend.dtype_name, normalizer)
     parts = []
     with backend.scope():

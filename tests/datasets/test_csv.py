@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xpnn.datasets.cells import finite_number
 from xpnn.datasets.readers import csv as tables
-from xpnn.datasets.readers.cells import finite_number
 from xpnn.datasets.readers.reader import Request
 from xpnn.errors import ArgumentError, DataError
 

@@ -18,6 +18,7 @@ from xpnn.cli.options import (
     number,
 )
 from xpnn.datasets.checks import as_dataset
+from xpnn.datasets.dataset import located
 from xpnn.errors import ArgumentError
 from xpnn.inference import predict
 
@@ -116,8 +117,11 @@ def _plot_confusion(args: argparse.Namespace, out: str) -> None:
     task = model.task
     if task.classes is None:
         raise ArgumentError("model must have been trained on class labels, got one that wasn't")
-    true = as_dataset("data", data_from(args, model), task.labels)
-    found = as_dataset("predictions", (true.x, predict(model, true.x)), task.labels)
+    data = data_from(args, model)
+    true = as_dataset("data", data, task.labels, task.columns)
+    with located(data):
+        predicted = predict(model, data.x)
+    found = as_dataset("predictions", (true.x, predicted), task.labels)
     matrix = metrics.confusion_matrix(true.y, found.y, classes=task.classes)
     plots.plot_confusion(matrix, out, names=None if task.labels is None else list(task.labels))
 

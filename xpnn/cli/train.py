@@ -70,7 +70,20 @@ def add(commands: Any) -> None:
     add("data", metavar="DATA", help=DATA)
     add_table(train)
     add("--task", metavar="NAME", help=f"{', '.join(TASKS)}; determined by the target if left out")
-    add("--ignore", metavar="NAME,...", help="columns that are not features")
+    add("--ignore", metavar="NAME,...", help="columns that are not features, by name or number")
+    add(
+        "--encode",
+        metavar="HOW",
+        help="how columns of text become features: onehot (one feature for each text; if left "
+        "out), common (the same for the most common ones, and one feature for all others), ordinal "
+        "(the texts' numbers in their order); for all, or as town=ordinal,size=small<medium<large",
+    )
+    add(
+        "--missing",
+        metavar="VALUE",
+        help="what a missing number is taken for: median (of the training part; if left out), or "
+        "a number; for all, or as age=30,fare=median; one more feature says where it was missing",
+    )
     add(
         "--weights",
         metavar="NAME",
@@ -294,6 +307,8 @@ def _training_data(args: argparse.Namespace, seed: int) -> tuple[Dataset, Datase
         header=header_from(args),
         ignore=listed(args.ignore) or (),
         weights=args.weights,
+        encode=args.encode,
+        missing=args.missing,
     )
 
 

@@ -11,6 +11,7 @@ from xpnn._core.mapped import is_mapped
 from xpnn.backends import to_numpy
 from xpnn.datasets.checks import as_pair, check_lengths
 from xpnn.datasets.dataset import Dataset, NamedDataset
+from xpnn.datasets.frames import named
 from xpnn.datasets.labels import as_labels
 from xpnn.errors import ArgumentError, DataError, integer
 
@@ -52,7 +53,7 @@ def split(
     if not (isinstance(given, Real) and 0 < fraction < 1):
         raise ArgumentError(f"validation must be a fraction > 0 and < 1, got {fraction!r}")
     fraction = float(fraction)
-    x, y = as_pair("data", data)
+    x, y = data = named(as_pair("data", data) if not isinstance(data, Dataset) else data)
     if is_mapped(x):
         raise ArgumentError(
             "validation must be files of its own for data that are mapped from a file, got "

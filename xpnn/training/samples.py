@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnn.backends import to_numpy
-from xpnn.datasets.checks import as_dataset, check_images
+from xpnn.datasets.checks import as_dataset, as_pair, check_images
+from xpnn.datasets.columns import Columns, fitted
 from xpnn.datasets.dataset import Dataset, NamedDataset, located
+from xpnn.datasets.frames import named
 from xpnn.datasets.labels import as_labels, check_labels, distinct
 from xpnn.errors import ArgumentError, DataError, nonnegative, position, unknown
 from xpnn.losses import Loss, is_labels
@@ -56,17 +58,20 @@ def as_samples(
     class_weight: Mapping[Any, float] | str | None,
 ) -> Samples:
     """Return the samples of a run; arguments and errors are those of `xpnn.fit`."""
+    train = named(train, model.task.feature_names)
+    validation = named(validation, getattr(train, "feature_names", None))
     # a table's names stay where a trained model is given a set without any
-    named = train if isinstance(train, NamedDataset) else model.task
+    about = train if isinstance(train, NamedDataset) else model.task
     shape = model.task.image_shape if model.parameters is not None else None
     for data in (train, validation):
         check_images(data, shape)
         if isinstance(data, NamedDataset):
             shape = shape or data.image_shape
     names = _find_labels(model, train, labels)
-    train = as_dataset("train", train, names)
+    columns = _find_columns(model, train, validation)
+    train = as_dataset("train", train, names, columns)
     if validation is not None:
-        validation = as_dataset("validation", validation, names)
+        validation = as_dataset("validation", validation, names, columns)
     if names is not None:
         _check_outputs(model, loss, train.x.shape[1], names)
     train = _as_targets(train, loss, model)
@@ -80,9 +85,10 @@ def as_samples(
         labels=names,
         normalizer=_normalizer("normalizer", normalizer, model, train),
         target_normalizer=_normalizer("target_normalizer", target_normalizer, model, train),
-        feature_names=named.feature_names,
-        target_name=named.target_name,
+        feature_names=about.feature_names,
+        target_name=about.target_name,
         image_shape=shape,
+        columns=columns,
     )
     if isinstance(class_weight, Mapping):
         class_weight = {str(label): float(weight) for label, weight in class_weight.items()}
@@ -93,7 +99,9 @@ def as_samples(
 def as_test_set(model: Sequential, loss: Loss, data: Any) -> Dataset:
     """Return data that a trained model is to be evaluated on; errors are those of `evaluate`."""
     check_images(data, model.task.image_shape)
-    test = _as_targets(as_dataset("data", data, model.task.labels), loss, model)
+    task = model.task
+    data = as_dataset("data", data, task.labels, task.columns, task.feature_names)
+    test = _as_targets(data, loss, model)
     _check_fit(model, loss, {"data": test})
     return test
 
@@ -108,6 +116,22 @@ def _find_labels(model: Sequential, train: Any, labels: Any) -> np.ndarray | Non
         return None
     found = as_labels(train[1])
     return distinct("train.y", found) if found is not None and found.dtype.kind == "U" else None
+
+
+def _find_columns(model: Sequential, train: Any, validation: Any) -> Columns | None:
+    """Return what turns a table into features, or None if all are numbers.
+
+    It is fitted to the training part unless the model has its own.
+    """
+    if model.parameters is not None:
+        return model.task.columns
+    tables = [pair[0] for pair in (train, validation) if isinstance(pair, tuple) and len(pair) == 2]
+    if not any(isinstance(x, np.ndarray) and x.dtype.kind == "O" for x in tables):
+        return None
+    x, y = as_pair("train", train)
+    if x.ndim != 2:
+        raise DataError(f"train.x must have shape (n, features), got shape {x.shape}")
+    return fitted(train if isinstance(train, Dataset) else Dataset(x, y))
 
 
 def _check_outputs(model: Sequential, loss: Loss, features: int, labels: np.ndarray) -> None:
