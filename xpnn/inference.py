@@ -130,7 +130,9 @@ def outputs_of(model: Sequential, x: Array) -> Array:
     own = backend.owns(x) and not isinstance(x, np.ndarray)
     if not own:
         x = as_inputs("x", x, task.columns, task.feature_names)
-    elif task.columns is not None and x.ndim == 2 and x.shape[1] == len(task.columns):
+    elif task.columns is not None:
+        if x.ndim != 2 or x.shape[1] != len(task.columns):
+            raise DataError(f"x must have shape (n, {len(task.columns)}), got {tuple(x.shape)}")
         x = task.columns.apply(backend.xp.astype(x, backend.xp.float64), xp=backend.xp)
     if x.ndim != 2 or x.shape[1] != model.inputs:
         raise DataError(f"x must have shape (n, {model.inputs}), got {tuple(x.shape)}")

@@ -38,6 +38,7 @@ from xpnn.cli.options import (
     settings_from,
 )
 from xpnn.cli.output import INTERRUPTED, complain, summary
+from xpnn.cli.understood import Understood
 from xpnn.datasets import Dataset, NamedDataset, load_training
 from xpnn.datasets.labels import TASKS
 from xpnn.errors import ArgumentError, CheckpointWarning, DivergenceError, unknown
@@ -165,6 +166,10 @@ def _train(args: argparse.Namespace) -> int:
     _check_files(args)
     callbacks = _callbacks(args)
     train, validation = _training_data(args, settings.seed)
+    if not args.quiet:
+        # what was understood comes just before the layers
+        at = next(i for i, callback in enumerate(callbacks) if isinstance(callback, _Summary))
+        callbacks.insert(at, Understood(train, validation))
     options = _data_options(args, train)
     if train.y.dtype.kind == "f" and args.loss is None:
         settings = settings.replaced(loss="mean_squared_error")

@@ -307,13 +307,14 @@ class Encoding:
         if asked is None:
             _check_dates(name, present)
         numbers = all(isinstance(cell, Real) and not isinstance(cell, bool) for cell in present)
-        keys = list(map(_number_key if numbers else _text_key, present))
+        key: Callable[[Any], Any] = _number_key if numbers else _text_key
+        keys = list(map(key, present))
         counts = Counter(keys)
         if asked is None:
             _check_count(name, counts, len(present))
         asked = self.text if asked is None else asked
         listed = not isinstance(asked, str)
-        given = map(_number_key if numbers else _text_key, asked) if listed else sorted(counts)
+        given: Any = map(key, asked) if listed else sorted(counts)
         categories = tuple(dict.fromkeys(given))
         if asked == "common":
             # the most common ones that aren't alone, in the order of all
@@ -398,19 +399,21 @@ def as_encoding(encode: Any = None, missing: Any = None) -> Encoding:
             f"encode must be one of {', '.join(ENCODINGS)}, or a mapping from columns to them, "
             f"got {encode!r}"
         )
-    checked = {}
-    for column, asked in [*encode.items(), (None, text)]:
+    if text not in ENCODINGS:
+        raise unknown("encoding", text, ENCODINGS)
+    checked: dict[Any, Any] = {}
+    for column, asked in encode.items():
         if isinstance(asked, str) and "<" in asked:
             asked = [category.strip() for category in asked.split("<")]
         if isinstance(asked, str) or not isinstance(asked, Sequence):
             if asked not in ENCODINGS:
                 raise unknown("encoding", asked, ENCODINGS)
-        elif column is None or len(set(asked)) < max(2, len(asked)):
+        elif len(set(asked)) < max(2, len(asked)):
             raise ArgumentError(
-                f"an order must be of two or more different categories of one column, got {asked!r}"
+                f"an order must be of two or more different categories, got {asked!r}"
             )
         checked[column] = asked if isinstance(asked, str) else tuple(asked)
-    return Encoding(checked, dict(missing or {}), checked.pop(None), number)
+    return Encoding(checked, dict(missing or {}), text, number)
 
 
 def fitted(data: Dataset) -> Columns:

@@ -7,7 +7,7 @@ import itertools
 import operator
 import re
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -76,10 +76,10 @@ def read_csv(path: Path, request: Request) -> NamedDataset:
         for name in (*encoding.encode, *encoding.missing):
             if name not in features:
                 raise ArgumentError(f"column {name!r} to encode must be a feature")
-    texts = set() if encoding is None else set(encoding.encode)
-    if request.columns is not None:
-        texts |= {column.name for column in request.columns.columns if column.texts}
-    body = (None if texts else _numbers(path, head)) or _cells(path, head, texts)
+    encoded = {} if encoding is None else encoding.encode
+    known = () if request.columns is None else request.columns.columns
+    kinds = {**dict.fromkeys(encoded, False), **{c.name: True for c in known if c.texts}}
+    body = (None if kinds else _numbers(path, head)) or _cells(path, head, kinds)
     if not body.lines:
         raise DataError(f"{path} has a header, and no rows below it")
     data = NamedDataset(
@@ -159,8 +159,11 @@ def _numbers(path: Path, head: _Head) -> _Body | None:
     return _Body(x, target_cells, row_weights, lines)
 
 
-def _cells(path: Path, head: _Head, texts: Collection[str]) -> _Body:
-    """Return the rows of a file with missing cells or columns of text, as those in `texts` are."""
+def _cells(path: Path, head: _Head, kinds: Mapping[str, bool]) -> _Body:
+    """Return the rows of a file with missing cells or columns of text.
+
+    Those that `kinds` names may hold texts, and if it says True, all their cells are texts.
+    """
     lines = array("q")
     columns: list[list[str]] = [[] for _ in head.names]
     for line, row in _rows(path, head):
@@ -171,8 +174,11 @@ def _cells(path: Path, head: _Head, texts: Collection[str]) -> _Body:
     for at, i in enumerate(head.features):
         name = head.names[i]
         try:
-            x[:, at] = as_texts(columns[i]) if name in texts else as_column(columns[i])
+            x[:, at] = as_texts(columns[i]) if kinds.get(name) else as_column(columns[i])
         except DataError as error:
+            if name in kinds:
+                x[:, at] = as_texts(columns[i])
+                continue
             row_at = cast("int", error.row)
             where = place(path, lines[row_at], name)
             raise DataError(error.problem, part="x", row=row_at, column=at, place=where) from None
