@@ -10,6 +10,7 @@ import numpy as np
 from xpnn.datasets import Dataset, NamedDataset
 from xpnn.datasets.checks import size_of
 from xpnn.datasets.columns import missing_in
+from xpnn.losses import Flooding, Loss
 from xpnn.training.callback import Callback
 from xpnn.training.run import Run
 
@@ -70,7 +71,11 @@ def _of_task(validation: Dataset | None, run: Run) -> str:
         labels = range(task.classes) if task.labels is None else task.labels.tolist()
         counts = np.bincount(y, minlength=task.classes)
         classes = [f"{label} ({n})" for label, n in zip(labels, counts.tolist(), strict=True)]
-        kind = f"{_count(task.classes, 'class')}, {_listed(classes)}"
+        kind = f"{task.classes} classes"
+        if task.classes > _LISTED:
+            kind += f" of {_count(counts.min(), 'row')} to {_count(counts.max(), 'row')}"
+        else:
+            kind += f", {_listed(classes)}"
     rows = "none" if validation is None else _count(len(validation.x), "row")
     scaled = [
         f"{what} by {normalizer.name}"
@@ -83,10 +88,16 @@ def _of_task(validation: Dataset | None, run: Run) -> str:
         [
             f"target {task.target_name}: {kind}" if task.target_name else f"target: {kind}",
             f"validation: {rows}",
-            f"loss: {run.method.loss.name}",
+            f"loss: {_loss_name(run.method.loss)}",
             f"scaled: {', '.join(scaled) or 'nothing'}",
         ]
     )
+
+
+def _loss_name(loss: Loss) -> str:
+    if isinstance(loss, Flooding):
+        return f"{_loss_name(loss.loss)} with flooding"
+    return getattr(loss, "name", type(loss).__name__)
 
 
 def _odd(train: Dataset, run: Run) -> Iterator[str]:
@@ -127,7 +138,7 @@ def _is_id(name: str, cells: np.ndarray) -> bool:
     if len(cells) < _FEWEST_ROWS or not (_differ(cells[:_FIRST_ROWS]) and _differ(cells)):
         return False
     values = cells.astype(np.float64)
-    called = re.search(r"(^|[^a-z])(id|index|number|nr|no)$|[a-z]I[dD]$", name, re.IGNORECASE)
+    called = re.search(r"(?i:(^|[^a-z])(id|index|number|nr|no)$)|[a-z]I[dD]$", name)
     return bool(called) or float(np.ptp(values)) < 2 * len(values)
 
 
@@ -142,8 +153,7 @@ def _differ(cells: np.ndarray) -> bool:
 
 
 def _count(number: int, what: str) -> str:
-    plural = f"{what}es" if what.endswith("s") else f"{what}s"
-    return f"{number} {what if number == 1 else plural}"
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _listed(names: list[str]) -> str:
