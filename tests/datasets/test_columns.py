@@ -24,7 +24,7 @@ CLASSES = RNG.randint(1, 4, ROWS)
 ALONE = RNG.rand(ROWS) < 0.5
 WARM = np.where((TOWNS == "Rome") ^ ALONE, "yes", "no")
 FRAME = pandas.DataFrame(
-    {"town": TOWNS, "age": AGES, "class": CLASSES, "alone": ALONE, "fare": RNG.rand(ROWS)}
+    {"town": TOWNS.copy(), "age": AGES, "class": CLASSES, "alone": ALONE, "fare": RNG.rand(ROWS)}
 )
 FRAME.loc[5, "town"] = None
 TABLE = FRAME.assign(warm=WARM)
@@ -159,7 +159,7 @@ def test_numbers_are_categories_if_they_are_named():
     columns = fit(CLASSES, encode={"a": "onehot"})
     assert columns.features == ("a=1", "a=2", "a=3")
     expected = CLASSES[:, None] == [1, 2, 3]
-    for x in (cells(CLASSES), cells(map(str, CLASSES)), CLASSES[:, None]):
+    for x in (cells(CLASSES), cells(CLASSES.astype(str)), CLASSES[:, None]):
         np.testing.assert_array_equal(features(columns, x), expected)
 
 
@@ -230,7 +230,7 @@ def test_columns_that_are_refused(column, message):
 
 
 def test_all_columns_are_told_at_once():
-    with pytest.raises(DataError, match="'a' .*; column 'c' .* with --ignore a,c$"):
+    with pytest.raises(DataError, match=r"'a' .*; column 'c' .* with --ignore a,c$"):
         fit(["2024-01-31"], [1.0], [None])
 
 
@@ -311,7 +311,7 @@ def test_a_column_with_a_few_texts_may_be_one_of_texts(file):
 def test_columns_are_encoded_by_number_and_features_only(file):
     path = file("a,b,y\n1,p,u\n2,q,v\n")
     assert load(path, encode={1: "onehot"}).encoding == Encoding({"a": "onehot"})
-    with pytest.raises(ArgumentError, match="unknown column to encode of .*'c'"):
+    with pytest.raises(ArgumentError, match=r"unknown column to encode of .*'c'"):
         load(path, encode="c=onehot")
     with pytest.raises(ArgumentError, match="column 'y' to encode must be a feature"):
         load(path, encode="y=onehot")
@@ -324,7 +324,7 @@ def test_columns_are_encoded_by_number_and_features_only(file):
 def test_the_index_of_a_frame_is_ignored_by_any_name(name, tmp_path):
     TABLE.to_csv(path := tmp_path / "t.csv")
     assert load(path, ignore=[name]).feature_names == tuple(FRAME)
-    with pytest.raises(DataError, match="column 1 has no name, .*leave it out with --ignore 1"):
+    with pytest.raises(DataError, match=r"column 1 has no name, .*leave it out with --ignore 1"):
         load(path)
 
 
@@ -350,7 +350,7 @@ def test_validation_in_a_file_of_its_own(tmp_path):
     assert "town=Paris" not in model.task.columns.features
     TABLE[80:].assign(fare="much").to_csv(tmp_path / "v.csv", index=False)
     train, test = load_training(tmp_path / "t.csv", tmp_path / "v.csv")
-    with pytest.raises(DataError, match="v.csv, line 2, column 'fare': 'much' is not a number"):
+    with pytest.raises(DataError, match=r"v.csv, line 2, column 'fare': 'much' is not a number"):
         xpnn.fit(network(), train, validation=test, epochs=1)
 
 
@@ -479,7 +479,7 @@ def test_damaged_columns_are_found(tmp_path, monkeypatch):
     model = trained(from_table(TABLE, target="warm"))
     monkeypatch.setattr(Columns, "config", lambda self: [{"name": "a", "categories": []}])
     xpnn.save(model, path := tmp_path / "m")
-    with pytest.raises(DataError, match="damaged metadata: .*columns of 1 features for 10 inputs"):
+    with pytest.raises(DataError, match=r"damaged metadata: .*columns of 1 features for 10 inputs"):
         xpnn.load(path)
 
 
@@ -521,8 +521,12 @@ def test_numbers_of_every_dtype(column):
 
 
 def test_truth_of_every_dtype():
-    for column in (pandas.Series([True, None, False], dtype="boolean"),
-                   pandas.Series([True, None, False]), polars.Series([True, None, False])):  # fmt: skip
+    cells = [True, None, False]
+    for column in (
+        pandas.Series(cells, dtype="boolean"),
+        pandas.Series(cells),
+        polars.Series(cells),
+    ):
         kind = pandas if isinstance(column, pandas.Series) else polars
         data = from_table(kind.DataFrame({"a": column, "y": [0, 1, 0]}), target="y")
         np.testing.assert_array_equal(features(fitted(data), data.x), [[1, 0], [0.5, 1], [0, 0]])
@@ -553,7 +557,7 @@ def test_a_frame_without_a_target_and_one_with_weights():
     assert from_table(TABLE, target=None).y.shape == (ROWS, 0)
     data = from_table(TABLE, target="warm", weights="fare")
     np.testing.assert_array_equal(data.weights, FRAME["fare"])
-    with pytest.raises(DataError, match="row 0.*a weight must be finite and >= 0, got -1"):
+    with pytest.raises(DataError, match=r"row 0.*a weight must be finite and >= 0, got -1"):
         from_table(TABLE.assign(fare=-1.0), target="warm", weights="fare")
 
 
