@@ -33,14 +33,14 @@ def as_cells(frame: Any, names: Sequence[Any] | None = None) -> np.ndarray:
     ArgumentError
         If it isn't all of numbers, and narwhals isn't installed.
     """
-    found = list(frame.columns)
-    absent = [name for name in names or () if name not in found]
+    found = {str(name): name for name in frame.columns}
+    absent = [name for name in names or () if str(name) not in found]
     if names is not None and len(absent) < len(names):
         if absent:
             raise DataError(
                 f"the DataFrame has no column {absent[0]!r}, which is one of the features"
             )
-        frame = frame[list(names)]
+        frame = frame[[found[str(name)] for name in names]]
     whole = np.asarray(frame)
     if whole.dtype.kind in "biu" or (whole.dtype.kind == "f" and not np.isnan(whole).any()):
         return whole
