@@ -53,7 +53,7 @@ def test_the_pages_passengers(here, capsys):
     for line in commands.replace("\\\n", "").splitlines():
         assert run(*line.split()[1:]) == 0
     printed = capsys.readouterr().out
-    assert "9 features from 5 columns (3 encoded: Sex, Alone, Embarked; missing: " in printed
+    assert "10 features from 5 columns (3 encoded: Sex, Alone, Embarked; missing: " in printed
     assert len(read_rows(here / "predictions.csv")) == 6
     exec(compile(code, "docs/guide/data.md", "exec"), {})
     assert capsys.readouterr().out == "[0 1 0]\n"

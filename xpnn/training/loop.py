@@ -83,6 +83,11 @@ def fit(
         (n, outputs). They are moved to the device once and never changed. Unsigned bytes in x are
         pixels, which enter the network as ``float32(x / 255)``; other integers enter as they are.
 
+        x may be a DataFrame, or an object array of a table's cells: numbers, truth values, texts,
+        and None or NaN where one is missing. What turns them into features is learned from train
+        and then belongs to the model; a trained model keeps its own. See
+        `xpnn.datasets.from_table` and `xpnn.datasets.columns`.
+
         Arrays mapped from a file, as by ``numpy.load("x.npy", mmap_mode="r")``, may be larger than
         the memory. Sets of more than 64 MB are read in each epoch, in chunks of that size; smaller
         ones are treated like arrays in memory.
