@@ -342,6 +342,18 @@ def test_texts_of_the_model_stay_texts(file):
     np.testing.assert_array_equal(features(columns, other.x)[:, 0], [1, 0])
 
 
+def test_numbers_of_a_frame_are_cells_and_not_codes():
+    """Whole numbers in a column that held texts in training are looked up as texts."""
+    frame = pandas.DataFrame({"zip": ["7", "A1", "0", "B1"] * 5, "y": [0, 1, 1, 0] * 5})
+    model = trained(from_table(frame, target="y"))
+    cells_, numbers = frame.iloc[[0, 2]], pandas.DataFrame({"zip": [7, 0], "y": [0, 1]})
+    expected = xpnn.predict_proba(model, cells_)
+    np.testing.assert_array_equal(xpnn.predict_proba(model, numbers), expected)
+    data = from_table(numbers, target="y")
+    assert data.x.dtype != object
+    assert xpnn.evaluate(model, data) == xpnn.evaluate(model, from_table(cells_, target="y"))
+
+
 def test_validation_in_a_file_of_its_own(tmp_path):
     TABLE[:80].to_csv(tmp_path / "t.csv", index=False)
     TABLE[80:].assign(town="Paris").to_csv(tmp_path / "v.csv", index=False)

@@ -64,6 +64,8 @@ def as_dataset(
     with located(data):
         if labels is not None:
             y = label_indices(f"{name}.y", y, labels)
+        if columns is not None and isinstance(data, NamedDataset) and data.feature_names:
+            x = x.astype(object)
         x, y = as_inputs(f"{name}.x", x, columns, names), _numeric(f"{name}.y", y)
     if is_mapped(y) and y.ndim == 1:
         y = np.array(y)
@@ -83,6 +85,8 @@ def as_inputs(
     """
     if is_frame(x):
         x = as_cells(x, names)
+        # its numbers are cells, also in a column that held texts, and no codes
+        x = x if columns is None else x.astype(object)
     if columns is not None:
         codes = columns.codes(name, to_numpy(x))
         return _numeric(name, columns.apply(codes, xp=np))
