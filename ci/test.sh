@@ -69,8 +69,7 @@ except cupy.cuda.runtime.CUDARuntimeError as error:
     if error.status not in (35, 100):
         raise
     print(0)'
-# tests that share what takes long to make run in one worker
-set -- --numprocesses 2 --dist loadgroup "$@"
+set -- --numprocesses 2 "$@"
 if [ -n "$cupy" ]; then
     cards=$(python -c "$count_cards")
     if [ "$cards" = 0 ]; then

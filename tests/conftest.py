@@ -26,6 +26,23 @@ def pytest_report_header():
         return f"cupy: {error}"
 
 
+# modules with fixtures that take a minute: one worker runs all their tests, so once
+TOGETHER = ("tests/scripts/test_bench.py", "tests/study/test_published.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Hand out tests one by one, but modules of TOGETHER as a whole, and before the others."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            module = nodeid.partition("::")[0]
+            return module if module in TOGETHER else nodeid
+
+    return Scheduling(config, log)
+
+
 @pytest.fixture(params=["float32", "float64"])
 def dtype(request):
     return request.param

@@ -13,8 +13,8 @@ from xpnn.datasets.dataset import Dataset
 from xpnn.errors import DataError, position
 from xpnn.losses import CrossEntropy, Loss, labels
 from xpnn.model import Sequential
+from xpnn.training import loop
 from xpnn.training.history import Evaluation
-from xpnn.training.loop import EVALUATION_ROWS, Evaluator
 from xpnn.training.plan import instance
 from xpnn.training.samples import as_test_set
 from xpnn.training.streams import features, moved
@@ -46,7 +46,7 @@ def evaluate(
     loss = task.loss or CrossEntropy() if loss is None else instance("loss", loss, Loss)
     data = as_test_set(model, loss, data)
     with backend.scope():
-        evaluate_on = Evaluator(model, loss, backend)
+        evaluate_on = loop.Evaluator(model, loss, backend)
         return evaluate_on(moved(data, backend, task), 0)
 
 
@@ -101,7 +101,9 @@ def predict_proba(model: Sequential, x: Array) -> Array:
     with backend.scope():
         if isinstance(outputs, np.ndarray) and backend.options().get("reproducible"):
             # NumPy's exp differs between processors
-            parts = np.split(outputs, range(EVALUATION_ROWS, len(outputs), EVALUATION_ROWS))
+            parts = np.split(
+                outputs, range(loop.EVALUATION_ROWS, len(outputs), loop.EVALUATION_ROWS)
+            )
             values = np.concatenate(
                 [
                     backend.to_numpy(loss.predict(backend.asarray(part), xp=backend.xp))
@@ -140,8 +142,8 @@ def outputs_of(model: Sequential, x: Array) -> Array:
     source = None if own else features(x, backend.dtype_name, normalizer)
     parts = []
     with backend.scope():
-        for start in range(0, max(x.shape[0], 1), EVALUATION_ROWS):
-            stop = min(start + EVALUATION_ROWS, x.shape[0])
+        for start in range(0, max(x.shape[0], 1), loop.EVALUATION_ROWS):
+            stop = min(start + loop.EVALUATION_ROWS, x.shape[0])
             if source is not None:
                 part = backend.asarray(source.rows(start, stop))
             else:

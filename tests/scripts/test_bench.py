@@ -14,9 +14,6 @@ import pytest
 
 from tests.helpers import ROOT, environment, open_backend
 
-# its runs take half a minute each: once, in one worker
-pytestmark = pytest.mark.xdist_group("bench")
-
 SCRIPTS = ROOT / "scripts" / "bench"
 SAMPLES, ROUNDS = 400, 2
 ASKED = ("relu", "tanhexp")

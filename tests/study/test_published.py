@@ -9,9 +9,6 @@ from tests.helpers import ARTICLE, LIBRARIES, ROOT, open_backend
 from xpnn.cli import main
 from xpnn.settings import Settings
 
-# every library's losses are compared with NumPy's, which is trained once, in one worker
-pytestmark = pytest.mark.xdist_group("published")
-
 EPOCHS = 3
 FIGURES = ("train_accuracy", "train_loss", "test_accuracy", "test_loss")
 
