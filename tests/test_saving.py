@@ -13,7 +13,7 @@ from xpnn._core.files import SEAL, sealed
 from xpnn._core.tree import flatten
 from xpnn.activations import ACTIVATIONS
 from xpnn.layers import LAYERS
-from xpnn.saving import describe
+from xpnn.saving import FORMAT, describe
 
 RNG = np.random.RandomState(0)
 X, Y = RNG.standard_normal((40, 5)), RNG.randint(0, 3, 40)
@@ -341,7 +341,7 @@ def standart(arrays, description):
 
 
 def newer(arrays, description):
-    description.update(format=description["format"] + 1, xpnn="99.0")
+    description.update(format=FORMAT + 1, xpnn="99.0")
 
 
 @pytest.mark.parametrize(

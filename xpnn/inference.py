@@ -9,7 +9,16 @@ import numpy as np
 
 from xpnn._core.mapped import pixels_as_floats
 from xpnn.backends import namespace, to_numpy
-from xpnn.datasets.checks import as_dataset, as_inputs, check_images, flat, image_shape_of
+from xpnn.datasets.batches import collected
+from xpnn.datasets.checks import (
+    as_dataset,
+    as_inputs,
+    as_pair,
+    check_images,
+    flat,
+    image_shape_of,
+)
+from xpnn.datasets.dataset import located
 from xpnn.errors import ArgumentError, DataError, position
 from xpnn.losses import CrossEntropy, Loss, labels
 from xpnn.metrics import Metric, confusion_matrix
@@ -71,8 +80,11 @@ def confusion(model: Sequential, data: Data) -> np.ndarray:
     task = model.task
     if task.classes is None:
         raise ArgumentError("model must have been trained on class labels, got one that wasn't")
-    true = as_dataset("data", data, task.labels)
-    found = as_dataset("predictions", (true.x, predict(model, true.x)), task.labels)
+    data = collected("data", data)
+    true = as_dataset("data", data, task.labels, task.columns, task.feature_names)
+    with located(data):
+        predicted = predict(model, as_pair("data", data)[0])
+    found = as_dataset("predictions", (true.x, predicted), task.labels)
     return confusion_matrix(true.y, found.y, classes=task.classes)
 
 
@@ -86,6 +98,9 @@ def predict(model: Sequential, x: Array) -> Array:
     x
         Shape (n, features), or images, as for `fit`; unsigned bytes are pixels. It may be mapped
         from a file.
+        A DataFrame, whose columns are found by their names; or, if the model was trained on a table
+        of more than numbers, an object array of its cells, or an array of numbers and codes (see
+        `xpnn.datasets.columns.Columns`).
 
     Returns
     -------
@@ -156,16 +171,21 @@ def outputs_of(model: Sequential, x: Array) -> Array:
     Parameters, errors and the kind of array are those of `predict`.
     """
     backend, arrays = model.placed()
+    task = model.task
     own = backend.owns(x) and not isinstance(x, np.ndarray)
     check_images((x, None), model.task.image_shape, "x")
     if not own:
-        x = as_inputs("x", x)
+        x = as_inputs("x", x, task.columns, task.feature_names)
+    elif task.columns is not None:
+        if x.ndim != 2 or x.shape[1] != len(task.columns):
+            raise DataError(f"x must have shape (n, {len(task.columns)}), got {tuple(x.shape)}")
+        x = task.columns.apply(backend.xp.astype(x, backend.xp.float64), xp=backend.xp)
     elif image_shape_of(x) is not None:
         with backend.scope():
             x = flat(x, xp=backend.xp)
     if x.ndim != 2 or x.shape[1] != model.inputs:
         raise DataError(f"x must have shape (n, {model.inputs}), got {tuple(x.shape)}")
-    xp, normalizer = backend.xp, model.task.normalizer
+    xp, normalizer = backend.xp, task.normalizer
     source = None if own else features(x, backend.dtype_name, normalizer)
     parts = []
     with backend.scope():

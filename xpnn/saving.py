@@ -22,6 +22,7 @@ from xpnn._core.tree import flatten
 from xpnn._version import __version__
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import get_backend
+from xpnn.datasets.columns import Columns
 from xpnn.datasets.labels import as_labels
 from xpnn.errors import ArgumentError, DataError, XpnnError
 from xpnn.layers import LAYERS, Activation
@@ -32,8 +33,8 @@ from xpnn.task import Task
 from xpnn.training.history import Epoch, History
 
 # Format 1 had no labels, names, normalizers and history; formats 1 and 2 had no hash of the file;
-# up to format 3, a part's settings stood beside its name.
-FORMAT = 4
+# up to format 3, a part's settings stood beside its name; up to format 4, features were numbers.
+FORMAT = 5
 
 _NORMALIZERS = ("normalizer", "target_normalizer")
 _ARRAYS = ("offset", "scale")
@@ -70,7 +71,8 @@ def save(model: Sequential, path: PathLike) -> None:
             raise ArgumentError(f"{normalizer!r} must be registered in NORMALIZERS to be saved")
         arrays.update({f"{name}.{array}": getattr(normalizer, array) for array in _ARRAYS})
     description = {
-        "format": FORMAT,
+        # a model of numbers can be read by versions that know no other ones
+        "format": FORMAT if task.columns is not None else 4,
         "xpnn": __version__,
         "versions": {"numpy": np.__version__, backend.name: backend.library.__version__},
         "inputs": model.inputs,
@@ -80,6 +82,7 @@ def save(model: Sequential, path: PathLike) -> None:
         "feature_names": task.feature_names,
         "target_name": task.target_name,
         "image_shape": task.image_shape,
+        **({} if task.columns is None else {"columns": task.columns.config()}),
         **kinds,
         "loss": None if task.loss is None else _described_loss(task.loss),
         "layers": [
@@ -200,10 +203,10 @@ def _task(
     """Return what a model's file knows of the data."""
     classes = description["classes"]
     labels = description.get("labels")
-    names = None if labels is None else as_labels(labels)
-    if labels is not None and (names is None or len(set(labels)) != classes):
+    known = None if labels is None else as_labels(labels)
+    if labels is not None and (known is None or len(set(labels)) != classes):
         raise ValueError(f"labels {labels} for {classes} classes")
-    columns = description.get("feature_names")
+    names, columns = description.get("feature_names"), description.get("columns")
     shape = description.get("image_shape")
     if shape is not None:
         height, width, channels = map(int, shape)
@@ -218,12 +221,20 @@ def _task(
     return Task(
         loss=loss,
         classes=classes,
-        labels=names,
-        feature_names=None if columns is None else tuple(columns),
+        labels=known,
+        feature_names=None if names is None else tuple(names),
         target_name=description.get("target_name"),
         image_shape=shape,
+        columns=None if columns is None else _columns_for(description["inputs"], columns),
         **normalizers,
     )
+
+
+def _columns_for(inputs: int, described: Any) -> Columns:
+    columns = Columns.from_config(described)
+    if len(columns.features) != inputs:
+        raise ValueError(f"columns of {len(columns.features)} features for {inputs} inputs")
+    return columns
 
 
 def _history(description: Mapping[str, Any]) -> History | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnn.datasets.columns import Columns
 from xpnn.losses import Loss
 from xpnn.normalizers import Normalizer
 
@@ -30,6 +31,9 @@ class Task:
         The normalizer of the target values, None if they are used as they are.
     feature_names, target_name
         The names of the columns of the training table, None if it wasn't a table.
+    columns
+        What becomes of each column of a table that isn't all of numbers; None if the features are
+        used as they are.
     image_shape
         Height, width and channels of the training images, None if unknown.
     """
@@ -42,6 +46,7 @@ class Task:
     feature_names: tuple[str, ...] | None = None
     target_name: str | None = None
     image_shape: tuple[int, int, int] | None = None
+    columns: Columns | None = None
 
     def in_units(self, values: Any, *, xp: Any) -> Any:
         """Return predicted values of shape (n, outputs) in the units of the targets."""

@@ -36,7 +36,8 @@ def test_what_a_run_prints_and_writes(any_folder, tmp_path, capsys):
     assert run("train", any_folder, *SMALL, "--epochs", 4, "--digits", "all", *files) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
-    lines = captured.out.splitlines()
+    data, target, *lines = captured.out.splitlines()
+    assert (data.split()[0], target.split()[0]) == ("data", "target:")
 
     assert [line.split() for line in lines[:5]] == [
         ["layer", "kind", "inputs", "outputs", "parameters"],

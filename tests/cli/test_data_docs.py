@@ -29,6 +29,36 @@ def test_the_pages_weights(here):
     assert space["model"].sha256() == xpnn.load("survey.safetensors").sha256()
 
 
+def test_the_pages_passengers(here, capsys):
+    rng = np.random.RandomState(0)
+    rows = [
+        [i, i + 1, i % 2, rng.randint(1, 4), f"Name {i}", ["male", "female"][i % 2],
+         rng.randint(80) if i % 9 else "", i % 5 == 0, f"A/{i}", "SCQ"[i % 3] if i % 20 else ""]
+        for i in range(60)
+    ]  # fmt: skip
+    names = [
+        "PassengerId",
+        "Survived",
+        "Pclass",
+        "Name",
+        "Sex",
+        "Age",
+        "Alone",
+        "Ticket",
+        "Embarked",
+    ]
+    write_rows(here / "passengers.csv", rows, ["", *names])
+    write_rows(here / "new.csv", [row[1:] for row in rows[:5]], names)
+    (commands,), (code,) = blocks("sh passengers"), blocks("python passengers")
+    for line in commands.replace("\\\n", "").splitlines():
+        assert run(*line.split()[1:]) == 0
+    printed = capsys.readouterr().out
+    assert "10 features from 5 columns (3 encoded: Sex, Alone, Embarked; missing: " in printed
+    assert len(read_rows(here / "predictions.csv")) == 6
+    exec(compile(code, "docs/guide/data.md", "exec"), {})
+    assert capsys.readouterr().out == "[0 1 0]\n"
+
+
 def blocks(language):
     text = (ROOT / "docs" / "guide" / "data.md").read_text(encoding="utf-8")
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xpnn.datasets.cells import finite_number
 from xpnn.datasets.readers import csv as tables
-from xpnn.datasets.readers.cells import finite_number
 from xpnn.datasets.readers.reader import Request
 from xpnn.errors import ArgumentError, DataError
 
@@ -132,6 +132,13 @@ def test_features_alone_need_no_header(file):
     np.testing.assert_array_equal(table.x, [[1, 2], [3, 4]])
 
 
+def test_text_and_missing_cells_are_objects(file):
+    table = read_csv(file("a,b,y\n1,Rome,u\n?,007,v\n3,,v\n4,Oslo,u\n"))
+    assert table.x.dtype == object
+    assert table.x[:, 1].tolist() == ["Rome", "007", None, "Oslo"]
+    np.testing.assert_array_equal(table.x[:, 0].astype(float), [1, np.nan, 3, 4])
+
+
 UTF = " is not UTF-8 text; save the file as UTF-8"
 HEAD = "a,b,y\n1,2,u\n"
 
@@ -142,19 +149,11 @@ HEAD = "a,b,y\n1,2,u\n"
         ("", " is empty"),
         ("\n \n\n", " holds nothing but blank lines"),
         ("a,b,y\n", " has a header, and no rows below it"),
-        (HEAD + "3,,v\n", ", line 3, column 'b': a missing value"),
-        (HEAD + "3,NaN,v\n", ", line 3, column 'b': a missing value ('NaN')"),
-        (HEAD + "?,4,v\n", ", line 3, column 'a': a missing value ('?')"),
         (HEAD + "\n3,inf,v\n", ", line 4, column 'b': 'inf' is not finite in float64"),
         (HEAD + "3,1e999,v\n", ", line 3, column 'b': '1e999' is not finite in float64"),
         (HEAD + "3,x,v\n", ", line 3, column 'b': 'x' is not a number"),
         (HEAD + "3,1_0,v\n", ", line 3, column 'b': '1_0' is not a number"),
         ("a;y\n1,5;u\n", ", line 2, column 'a': '1,5' is not a number (a decimal point is wanted)"),
-        (
-            "a,b,y\n1,Rome,u\n3,Oslo,v\n",
-            ", line 2: column 'b' holds text, such as 'Rome'; features must be numbers (turn it "
-            "into numbers, or ignore it)",
-        ),
         ("a,b,y\nx,2,u\n3,4,v\n5,6,v\n7,8,u\n", ", line 2, column 'a': 'x' is not a number"),
         (
             HEAD + "9007199254740993,4,v\n",
@@ -165,7 +164,11 @@ HEAD = "a,b,y\n1,2,u\n"
         (HEAD + "3\n", ", line 3: 1 cell, where the first row has 3"),
         (HEAD + "3,4,v,w\n", ", line 3: 4 cells, where the first row has 3"),
         ("a,b,a\n1,2,u\n", ", line 1: columns 1 and 3 are both called 'a'"),
-        (",b,y\n1,2,u\n", ", line 1: column 1 has no name (an index should not be there)"),
+        (
+            ",b,y\n1,2,u\n",
+            ", line 1: column 1 has no name, as the index of a DataFrame that was written with it: "
+            "leave it out with --ignore 1",
+        ),
         ("y\n1\n", " has no column for features, only y"),
         (HEAD + '3,"4" ,v\n', ", line 3: ',' expected after '\"'"),
         (HEAD + '3,4,"v\n5,6,u\n', ", line 4: unexpected end of data"),

@@ -1,5 +1,6 @@
 """ONNX: ONNX Runtime gives the outputs of xpnn, for every part, to the dtype's rounding."""
 
+import json
 import re
 import sys
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from tests.helpers import ROOT, open_backend
 from xpnn import activations
 from xpnn.activations import ACTIVATIONS
 from xpnn.cli import main
+from xpnn.datasets.columns import as_encoding
 from xpnn.export import onnx as exporting
 from xpnn.layers import LAYERS
 from xpnn.losses import LOSSES
@@ -71,6 +73,29 @@ def run(path, x):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(None, {"x": x}), strict=True))
+
+
+def test_columns_of_a_table_are_part_of_the_graph(dtype, path):
+    """0 and 1, comparisons and sums of few of them are exact; the first layer rounds as it does."""
+    cells = np.empty((90, 5), object)
+    cells[:, 0], cells[:, 1] = np.array(["u", "v", "w"])[Y.repeat(3)[:90]], X[:, 0].repeat(3)[:90]
+    cells[:, 2], cells[:, 3] = np.arange(90) % 30, np.arange(90) % 2 == 0
+    cells[:, 4] = np.array(["p", "q", "r"])[np.arange(90) % 3]
+    cells[:2] = None
+    columns = as_encoding({0: "ordinal", 2: "common"}, {3: 1}).fit(cells, range(5))
+    model = placed(xpnn.Dense(3), inputs=len(columns.features), dtype=dtype)
+    model.task = Task(loss=xpnn.MeanSquaredError(), columns=columns)
+    xpnn.export_onnx(model, path)
+    cells[3], cells[4] = ["x", 1.0, 99, False, "s"], ["v", None, 7, True, None]
+    codes = columns.codes("x", cells)
+    # any number that is no category is an unknown one
+    codes[np.isinf(codes)] = -1
+    got, expected = run(path, codes.astype(dtype))["outputs"], xpnn.predict(model, cells)
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(got, expected, rtol=0, atol=40 * eps * np.abs(expected).max())
+    about = onnx.load(path).metadata_props
+    (told,) = (json.loads(each.value) for each in about if each.key == "columns")
+    assert told == columns.config()
 
 
 @pytest.mark.parametrize(("name", "parameters"), CASES, ids=str)

@@ -103,6 +103,7 @@ def _show(args: argparse.Namespace) -> int:
         ("target normalizer", task.target_normalizer),
         ("classes", None if task.classes is None else ", ".join(map(str, _labels(task)))),
         ("features", task.feature_names and ", ".join(task.feature_names)),
+        *(("column", column) for column in (task.columns.columns if task.columns else ())),
         ("target", task.target_name),
         ("images", task.image_shape and size_of(task.image_shape)),
         ("loss", task.loss),
@@ -199,7 +200,7 @@ def _predict(args: argparse.Namespace) -> int:
     check_images(data, model.task.image_shape)
     # all data are checked before anything is written
     with located(data):
-        as_inputs("x", data.x)
+        as_inputs("x", data.x, model.task.columns)
     one = True
     with _written(args.out) as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -226,7 +227,7 @@ def _inputs(args: argparse.Namespace, model: Sequential) -> NamedDataset:
     """Return the features in DATA, which needn't have a target."""
     read = functools.partial(load, args.data, target=None, header=header_from(args), part="test")
     if model.task.feature_names is not None:
-        return read(features=model.task.feature_names)
+        return read(features=model.task.feature_names, columns=model.task.columns)
     path = Path(args.data)
     columns = reader_of(path).columns
     # without names of columns, the features are all columns, or all but the target

@@ -212,6 +212,7 @@ def data_from(args: argparse.Namespace, model: Sequential) -> Dataset:
         task="regression" if model.task.classes is None else "classification",
         header=header_from(args),
         features=model.task.feature_names,
+        columns=model.task.columns,
         part="test",
     )
     check_images(data, model.task.image_shape)

@@ -38,6 +38,7 @@ from xpnn.cli.options import (
     settings_from,
 )
 from xpnn.cli.output import INTERRUPTED, complain
+from xpnn.cli.understood import Understood
 from xpnn.datasets import Dataset, NamedDataset, load_training
 from xpnn.datasets.labels import TASKS
 from xpnn.errors import ArgumentError, CheckpointWarning, DivergenceError, unknown
@@ -73,7 +74,20 @@ def add(commands: Any) -> None:
     add("data", metavar="DATA", help=DATA)
     add_table(train)
     add("--task", metavar="NAME", help=f"{', '.join(TASKS)}; determined by the target if left out")
-    add("--ignore", metavar="NAME,...", help="columns that are not features")
+    add("--ignore", metavar="NAME,...", help="columns that are not features, by name or number")
+    add(
+        "--encode",
+        metavar="HOW",
+        help="how columns of text become features: onehot (one feature for each text; if left "
+        "out), common (the same for the most common ones, and one feature for all others), ordinal "
+        "(the texts' numbers in their order); for all, or as town=ordinal,size=small<medium<large",
+    )
+    add(
+        "--missing",
+        metavar="VALUE",
+        help="what a missing number is taken for: median (of the training part; if left out), or "
+        "a number; for all, or as age=30,fare=median; one more feature says where it was missing",
+    )
     add(
         "--weights",
         metavar="NAME",
@@ -182,6 +196,10 @@ def _train(args: argparse.Namespace) -> int:
         settings = settings_from(args, table=True)
         if validation is not None and args.patience is None and args.epochs is None:
             callbacks.insert(0, EarlyStopping("test_loss", patience=PATIENCE, restore_best=True))
+    if not args.quiet:
+        # what was understood comes just before the layers
+        at = next(i for i, callback in enumerate(callbacks) if isinstance(callback, _Summary))
+        callbacks.insert(at, Understood(train, validation))
     labels = _labels(train)
     if base is not None:
         model, labels = base, None
@@ -365,6 +383,8 @@ def _training_data(
         features=features,
         ignore=listed(args.ignore) or (),
         weights=args.weights,
+        encode=args.encode,
+        missing=args.missing,
     )
 
 

@@ -4,10 +4,12 @@ from xpnn.datasets.dataset import Dataset, NamedDataset
 from xpnn.datasets.loading import load, load_training
 from xpnn.datasets.readers.idx import mnist, read_idx, read_idx_folder
 from xpnn.datasets.splitting import split
+from xpnn.datasets.table import from_table
 
 __all__ = [
     "Dataset",
     "NamedDataset",
+    "from_table",
     "load",
     "load_training",
     "mnist",

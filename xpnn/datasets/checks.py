@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from xpnn._core.mapped import EXACT, blocks, is_mapped, plain
 from xpnn.backends import to_numpy
+from xpnn.datasets.cells import is_absent, shown
+from xpnn.datasets.columns import Columns
 from xpnn.datasets.dataset import Dataset, NamedDataset, located
+from xpnn.datasets.frames import as_cells, is_frame
 from xpnn.datasets.labels import label_indices
 from xpnn.errors import ArgumentError, DataError
 
@@ -27,7 +31,13 @@ def as_pair(name: str, data: Any) -> tuple[Any, Any]:
     return x, y
 
 
-def as_dataset(name: str, data: Any, labels: np.ndarray | None = None) -> Dataset:
+def as_dataset(
+    name: str,
+    data: Any,
+    labels: np.ndarray | None = None,
+    columns: Columns | None = None,
+    names: Sequence[str] | None = None,
+) -> Dataset:
     """Return `data` checked, as arrays on the host.
 
     Parameters
@@ -38,6 +48,10 @@ def as_dataset(name: str, data: Any, labels: np.ndarray | None = None) -> Datase
         A `Dataset`, or a pair of arrays of any library.
     labels
         If given, each label in y becomes its index there.
+    columns
+        If given, x is a table that they turn into features.
+    names
+        The names of the columns that are taken if x is a DataFrame.
 
     Raises
     ------
@@ -52,7 +66,9 @@ def as_dataset(name: str, data: Any, labels: np.ndarray | None = None) -> Datase
     with located(data):
         if labels is not None:
             y = label_indices(f"{name}.y", y, labels)
-        x, y = as_inputs(f"{name}.x", x), _numeric(f"{name}.y", y)
+        if columns is not None and isinstance(data, NamedDataset) and data.feature_names:
+            x = x.astype(object)
+        x, y = as_inputs(f"{name}.x", x, columns, names), _numeric(f"{name}.y", y)
     if is_mapped(y) and y.ndim == 1:
         y = np.array(y)
     if y.ndim not in (1, 2):
@@ -61,11 +77,22 @@ def as_dataset(name: str, data: Any, labels: np.ndarray | None = None) -> Datase
     return data._replace(x=x, y=y) if isinstance(data, NamedDataset) else Dataset(x, y)
 
 
-def as_inputs(name: str, x: Any) -> np.ndarray:
+def as_inputs(
+    name: str, x: Any, columns: Columns | None = None, names: Sequence[str] | None = None
+) -> np.ndarray:
     """Return `x`, of any library, as a checked two-dimensional array on the host.
 
-    Images become rows of features. An array that is mapped from a file stays mapped.
+    Images become rows of features. If `columns` are given, x is a table that they turn into
+    features; of a DataFrame, the columns with these `names` are taken. An array that is mapped from
+    a file stays mapped.
     """
+    if is_frame(x):
+        x = as_cells(x, names)
+        # its numbers are cells, also in a column that held texts, and no codes
+        x = x if columns is None else x.astype(object)
+    if columns is not None:
+        codes = columns.codes(name, to_numpy(x))
+        return _numeric(name, columns.apply(codes, xp=np))
     inputs = _numeric(name, x)
     if inputs.ndim == 4 and image_shape_of(inputs) is None:
         raise DataError(
@@ -157,6 +184,8 @@ def size_of(shape: Sequence[int]) -> str:
 
 def _numeric(name: str, values: Any) -> np.ndarray:
     array: np.ndarray = values if is_mapped(values) else to_numpy(values)
+    if array.dtype.kind == "O" and array.ndim == 2:
+        _refuse_cells(name, array)
     if array.dtype.kind not in "biuf":
         raise DataError(f"{name} must be an array of numbers, got dtype {array.dtype}")
     if array.dtype.kind == "f" and array.ndim:
@@ -166,6 +195,19 @@ def _numeric(name: str, values: Any) -> np.ndarray:
     if not is_mapped(array):
         array = array.astype(plain(array.dtype), copy=False)
     return array
+
+
+def _refuse_cells(name: str, cells: np.ndarray) -> None:
+    """Raise a DataError about the first cell that isn't a number."""
+    for (row, column), cell in np.ndenumerate(cells):
+        if is_absent(cell) or not isinstance(cell, Real):
+            found = "a missing value" if is_absent(cell) else f"{shown(str(cell))} is not a number"
+            raise DataError(
+                f"{found}, and the model knows of numbers only",
+                part=name.rpartition(".")[2],
+                row=row,
+                column=column,
+            )
 
 
 def _check(

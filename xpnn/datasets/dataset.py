@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
 from xpnn.errors import DataError, position
+
+if TYPE_CHECKING:
+    from xpnn.datasets.columns import Encoding
 
 
 class Dataset(NamedTuple):
@@ -20,7 +23,8 @@ class Dataset(NamedTuple):
     x
         Shape (n, features). Unsigned bytes are pixels and enter the network as
         ``float32(x / 255)``; floats and other integers enter unchanged. May be mapped from a
-        file, as by ``numpy.load("x.npy", mmap_mode="r")``; see `xpnn.fit`.
+        file, as by ``numpy.load("x.npy", mmap_mode="r")``; see `xpnn.fit`. An object array holds
+        the cells of a table: numbers, truth values, texts, None where one is missing.
     y
         Class labels of shape (n,), integers or strings, or an array of floats or one-hot rows of
         shape (n, outputs).
@@ -53,10 +57,13 @@ class NamedDataset(Dataset):
     weights
         The weight of each row, shape (n,), if the file has weights. `xpnn.fit` uses them only if
         they are passed as `sample_weight`.
+    encoding
+        How the columns of a table shall become features, see `xpnn.datasets.columns.as_encoding`;
+        None for the default.
 
     Attributes
     ----------
-    path, feature_names, target_name, rows, row_name, image_shape, weights
+    path, feature_names, target_name, rows, row_name, image_shape, weights, encoding
         As given.
     """
 
@@ -67,6 +74,7 @@ class NamedDataset(Dataset):
     row_name: str = "row"
     image_shape: tuple[int, int, int] | None = None
     weights: np.ndarray | None = None
+    encoding: Encoding | None = None
 
     def __new__(
         cls,
@@ -80,12 +88,13 @@ class NamedDataset(Dataset):
         row_name: str = "row",
         image_shape: tuple[int, int, int] | None = None,
         weights: np.ndarray | None = None,
+        encoding: Encoding | None = None,
     ) -> Self:
         """Return the pair (x, y) with the rest as attributes."""
         self = super().__new__(cls, x, y)
         self.path, self.rows, self.row_name = path, rows, row_name
         self.feature_names, self.target_name = feature_names, target_name
-        self.image_shape, self.weights = image_shape, weights
+        self.image_shape, self.weights, self.encoding = image_shape, weights, encoding
         return self
 
     def _replace(self, **arrays: Any) -> Self:

@@ -9,6 +9,7 @@ from typing import Any
 
 from xpnn._core.files import as_path
 from xpnn.datasets.checks import check_images
+from xpnn.datasets.columns import Columns, as_encoding, fitted
 from xpnn.datasets.dataset import Dataset, NamedDataset, located
 from xpnn.datasets.labels import TASKS, distinct, label_indices
 from xpnn.datasets.readers import READERS, reader_of
@@ -26,6 +27,9 @@ def load(
     ignore: Sequence[str | int] = (),
     features: Sequence[str] | None = None,
     weights: str | int | None = None,
+    encode: Any = None,
+    missing: Any = None,
+    columns: Columns | None = None,
     part: str = "train",
 ) -> NamedDataset:
     """Read a data set from a file or folder of any known format.
@@ -43,7 +47,7 @@ def load(
         - a folder of IDX files, of which `part` is read;
         - a CSV file, which may have any other name: UTF-8, with or without BOM, its delimiter the
           first of tab, semicolon, comma that is in the first line outside quotes; features are
-          finite numbers with a decimal point.
+          finite numbers with a decimal point, truth values or texts, and cells may be missing.
 
         Suffixes may be in capitals. Axes of x beyond the second are laid out in a row.
     target
@@ -66,13 +70,21 @@ def load(
     weights
         The weights of the rows: a column of a CSV file, which is then neither feature nor target,
         or the name of an array of shape (n,) in an NPZ file. Numbers >= 0.
+    encode, missing
+        How `fit` shall turn columns of text, and what is missing, into features: see
+        `xpnn.datasets.columns.as_encoding`. For CSV files.
+    columns
+        What a trained model knows of its table, ``model.task.columns``: texts are then read as
+        texts also where they look like numbers.
     part
         "train" or "test", for a folder of IDX files.
 
     Returns
     -------
     data
-        A pair (x, y) with names; y holds labels, int64 or strings, of shape (n,), or float64.
+        A pair (x, y) with names; x holds numbers, or is an object array of numbers, texts and None
+        if the file has text or missing cells; y holds labels, int64 or strings, of shape (n,), or
+        float64.
 
     Raises
     ------
@@ -96,6 +108,8 @@ def load(
         features=None if features is None else _columns("features", features),
         weights=weights,
         part=part,
+        encoding=None if encode is None and missing is None else as_encoding(encode, missing),
+        columns=columns,
     )
     if features is not None and not request.features:
         raise ArgumentError("features must name at least one column, got none")
@@ -104,6 +118,8 @@ def load(
         if weights is not None and not reader.weights:
             allowed = " or ".join(reader.weights for reader in reversed(READERS) if reader.weights)
             raise ArgumentError(f"weights must be {allowed}, got {weights!r} of {path}")
+        if request.encoding is not None and reader.columns is None:
+            raise ArgumentError(f"encode and missing are for CSV files, and {path} is none")
         return reader.read(path, request)
 
 
@@ -118,12 +134,14 @@ def load_training(
     ignore: Sequence[str | int] = (),
     features: Sequence[str] | None = None,
     weights: str | int | None = None,
+    encode: Any = None,
+    missing: Any = None,
 ) -> tuple[Dataset, Dataset | None]:
     """Read the data to train a network on and the data to validate it on.
 
     Parameters
     ----------
-    path, target, task, header, ignore, features, weights
+    path, target, task, header, ignore, features, weights, encode, missing
         As for `load`. The weights are those of the training part, `NamedDataset.weights`; another
         file for validation needs none.
     validation
@@ -147,7 +165,7 @@ def load_training(
     other = None if validation is None or share is not None else as_path("validation", validation)
     data = load(
         path, target=target, task=task, header=header, ignore=ignore, features=features,
-        weights=weights,
+        weights=weights, encode=encode, missing=missing,
     )  # fmt: skip
     with reading(path):
         parts = reader_of(path).parts
@@ -164,6 +182,7 @@ def load_training(
         task="regression" if data.y.dtype.kind == "f" else "classification",
         header=header,
         features=data.feature_names,
+        columns=fitted(data) if data.x.dtype.kind == "O" else None,
     )
     check_images(test, data.image_shape)
     if test.x.shape[1] != data.x.shape[1]:

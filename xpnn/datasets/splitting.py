@@ -11,6 +11,7 @@ from xpnn._core.mapped import is_mapped
 from xpnn.backends import to_numpy
 from xpnn.datasets.checks import as_pair, check_lengths
 from xpnn.datasets.dataset import Dataset, NamedDataset
+from xpnn.datasets.frames import named
 from xpnn.datasets.labels import as_labels
 from xpnn.errors import ArgumentError, DataError, counted, integer
 
@@ -46,7 +47,7 @@ def split(
     DataError
         If x or y has no axis of rows, or they differ in length.
     """
-    x, y = as_pair("data", data)
+    x, y = data = named(as_pair("data", data) if not isinstance(data, Dataset) else data)
     fraction = as_share(fraction, x)
     if not isinstance(data, NamedDataset):
         data = Dataset(to_numpy(x), to_numpy(y))

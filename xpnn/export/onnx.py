@@ -41,6 +41,10 @@ def export_onnx(model: Sequential, path: PathLike) -> None:
     losses of a regression, it has one, `outputs`, with what `predict` returns. A runtime computes
     only the outputs that it is asked for.
 
+    What turns a table's texts and missing cells into features is part of the graph too. `x` then
+    has the table's columns, as numbers and codes: NaN is missing; a text is its number among the
+    column's categories, from 0 on; any other number, such as -1, is an unknown category.
+
     Parameters
     ----------
     model
@@ -59,7 +63,8 @@ def export_onnx(model: Sequential, path: PathLike) -> None:
     Notes
     -----
     The file's metadata are `xpnn` (the version), `model`, `loss`, `classes` (the number, if the
-    targets were class labels) and `labels` (as JSON, if the classes have names).
+    targets were class labels), `labels` (as JSON, if the classes have names) and `columns` (as
+    JSON, if the features aren't all numbers; see `xpnn.datasets.columns.Columns.config`).
     """
     path = check_writable("path", path)
     xp = OnnxNamespace(np.dtype(model.placed()[0].dtype_name))
@@ -89,7 +94,11 @@ def _trace(model: Sequential, xp: OnnxNamespace) -> None:
         {name: xp.parameter(array, f"{layer}.{name}") for name, array in own.items()}
         for layer, own in zip(model.names, model.host_parameters(), strict=True)
     ]
-    x = xp.input("x", model.inputs)
+    columns = task.columns
+    x = xp.input("x", model.inputs if columns is None else len(columns))
+    if columns is not None:
+        enter(Place("columns"))
+        x = columns.apply(x, xp=xp)
     if task.normalizer is not None:
         enter(Place("normalizer"))
         x = xp.astype(task.normalizer.apply(x, xp=xp), xp.dtype)
@@ -204,6 +213,8 @@ class Graph:
         about = {"xpnn": __version__, "model": repr(model), "loss": repr(task.loss)}
         if task.classes is not None:
             about["classes"] = json.dumps(task.classes)
+        if task.columns is not None:
+            about["columns"] = json.dumps(task.columns.config())
         if task.labels is not None:
             about["labels"] = json.dumps(task.labels.tolist())
         helper.set_model_props(made, about)

@@ -254,13 +254,15 @@ def _parts(run: Run) -> dict[str, Any]:
 
 def parts_of(run: Run) -> dict[str, Any]:
     """Return what must be equal in a resumed run: its parts, and the names in its data."""
-    labels, train = run.samples.task.labels, run.samples.train
+    task, train = run.samples.task, run.samples.train
+    labels, columns = task.labels, task.columns
     parts = {
         "layers": list(run.model.layers),
         **_parts(run),
         "labels": None if labels is None else labels.tolist(),
         "feature_names": getattr(train, "feature_names", None),
         "target_name": getattr(train, "target_name", None),
+        **({} if columns is None else {"columns": columns.config()}),
     }
     return as_plain(identity(parts))  # type: ignore[no-any-return]
 

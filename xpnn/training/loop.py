@@ -97,6 +97,11 @@ def fit(
         one of its data sets. It is read once, to its end, and what it gave stays in memory: what it
         shuffles or changes at random, it changes once, and `batch_size` is that of the training.
 
+        x may be a DataFrame, or an object array of a table's cells: numbers, truth values, texts,
+        and None or NaN where one is missing. What turns them into features is learned from train
+        and then belongs to the model; a trained model keeps its own. See
+        `xpnn.datasets.from_table` and `xpnn.datasets.columns`.
+
         Arrays mapped from a file, as by ``numpy.load("x.npy", mmap_mode="r")``, may be larger than
         the memory. Sets of more than 64 MB are read in each epoch, in chunks of that size; smaller
         ones are treated like arrays in memory.

@@ -12,8 +12,10 @@ import numpy as np
 from xpnn._core.mapped import blocks
 from xpnn.backends import to_numpy
 from xpnn.datasets.batches import collected
-from xpnn.datasets.checks import as_dataset, as_pair, check_images, image_shape
+from xpnn.datasets.checks import as_dataset, as_pair, check_images, check_lengths, image_shape
+from xpnn.datasets.columns import Columns, fitted
 from xpnn.datasets.dataset import Dataset, NamedDataset, located
+from xpnn.datasets.frames import named
 from xpnn.datasets.labels import as_labels, check_labels, distinct
 from xpnn.datasets.splitting import as_share, drawn_rows, parted
 from xpnn.errors import ArgumentError, DataError, counted, nonnegative, position, unknown
@@ -67,19 +69,29 @@ def as_samples(
     class_weight: Mapping[Any, float] | str | None,
 ) -> Samples:
     """Return the samples of a run; arguments and errors are those of `xpnn.fit`."""
-    train = collected("train", train)
+    train = named(collected("train", train), model.task.feature_names)
     share = validation if isinstance(validation, Real) else None
-    validation = None if share is not None else collected("validation", validation)
+    if share is None:
+        validation = named(
+            collected("validation", validation), getattr(train, "feature_names", None)
+        )
+    else:
+        validation = None
+        if _has_cells(train):
+            # what turns cells into features is learned from the training part only
+            train, validation, sample_weight = _parted(train, share, seed, sample_weight)
+            share = None
     # a table's names stay where a trained model is given a set without any
-    named = train if isinstance(train, NamedDataset) else model.task
+    about = train if isinstance(train, NamedDataset) else model.task
     shape = model.task.image_shape if model.parameters is not None else None
     for name, data in (("train", train), ("validation", validation)):
         check_images(data, shape, name)
         shape = shape or image_shape(data)
     names = _find_labels(model, train, labels)
-    given, train = train, as_dataset("train", train, names)
+    columns = _find_columns(model, train, validation)
+    given, train = train, as_dataset("train", train, names, columns)
     if validation is not None:
-        validation = as_dataset("validation", validation, names)
+        validation = as_dataset("validation", validation, names, columns)
     if loss is None and model.parameters is not None:
         loss = model.task.loss
     if loss is None:
@@ -107,9 +119,10 @@ def as_samples(
         labels=names,
         normalizer=_normalizer("normalizer", normalizer, model, train),
         target_normalizer=_target_normalizer(loss, target_normalizer, model, train),
-        feature_names=named.feature_names,
-        target_name=named.target_name,
+        feature_names=about.feature_names,
+        target_name=about.target_name,
         image_shape=shape,
+        columns=columns,
     )
     if isinstance(class_weight, Mapping):
         class_weight = {str(label): float(weight) for label, weight in class_weight.items()}
@@ -152,7 +165,9 @@ def as_test_set(model: Sequential, loss: Loss, data: Any) -> Dataset:
     """Return data that a trained model is to be evaluated on; errors are those of `evaluate`."""
     data = collected("data", data)
     check_images(data, model.task.image_shape)
-    test = _as_targets(as_dataset("data", data, model.task.labels), loss, model)
+    task = model.task
+    data = as_dataset("data", data, task.labels, task.columns, task.feature_names)
+    test = _as_targets(data, loss, model)
     _check_fit(model, loss, {"data": test})
     return test
 
@@ -167,6 +182,46 @@ def _find_labels(model: Sequential, train: Any, labels: Any) -> np.ndarray | Non
         return None
     found = as_labels(train[1])
     return distinct("train.y", found) if found is not None and found.dtype.kind == "U" else None
+
+
+def _find_columns(model: Sequential, train: Any, validation: Any) -> Columns | None:
+    """Return what turns a table into features, or None if all are numbers.
+
+    It is fitted to the training part unless the model has its own.
+    """
+    if model.parameters is not None:
+        return model.task.columns
+    if not (_has_cells(train) or _has_cells(validation)):
+        return None
+    x, y = as_pair("train", train)
+    if x.ndim != 2:
+        raise DataError(f"train.x must have shape (n, features), got shape {x.shape}")
+    return fitted(train if isinstance(train, Dataset) else Dataset(x, y))
+
+
+def _has_cells(data: Any) -> bool:
+    """Return whether `data` is a pair with a table of more than numbers."""
+    return (
+        isinstance(data, tuple)
+        and len(data) == 2
+        and isinstance(data[0], np.ndarray)
+        and data[0].dtype.kind == "O"
+    )
+
+
+def _parted(
+    train: tuple[Any, Any], share: Any, seed: int, sample_weight: Array | None
+) -> tuple[Dataset, Dataset, Array | None]:
+    """Return a table split as by `split`, and the weights of the rows to train on."""
+    x, y = as_pair("train", train)
+    y = to_numpy(y)
+    check_lengths("train", x, y)
+    strata = as_labels(y) if y.dtype.kind != "f" else None
+    rows = drawn_rows(len(x), as_share(share, x), seed, strata)
+    first, second = parted(train if isinstance(train, Dataset) else Dataset(x, y), rows)
+    if sample_weight is not None:
+        sample_weight = _given_weights(sample_weight, len(x))[rows[0]]
+    return first, second, sample_weight
 
 
 def _check_outputs(model: Sequential, loss: Loss, features: int, labels: np.ndarray) -> None:

@@ -128,7 +128,7 @@ def _dataset(path: Path, x: np.ndarray, y: np.ndarray | None, request: Request) 
         )
     data = NamedDataset(x, y, path=str(path))
     with located(data):
-        return data._replace(y=_target(path, np.array(y), request.task))
+        return data._replace(y=as_target(path, np.array(y), request.task))
 
 
 def _weights(path: Path, name: str, weights: np.ndarray, count: int) -> np.ndarray:
@@ -141,7 +141,8 @@ def _weights(path: Path, name: str, weights: np.ndarray, count: int) -> np.ndarr
     return check_weights(values, lambda row: f"{path}, {position(name, row)}")
 
 
-def _target(path: Path, y: np.ndarray, task: str | None) -> np.ndarray:
+def as_target(path: Path | str, y: np.ndarray, task: str | None) -> np.ndarray:
+    """Return targets as labels, int64 or strings, or as float64 values, as the task asks for."""
     if task is None:
         if y.dtype.kind in "iuUT" and y.ndim == 1:
             kind = "integers" if y.dtype.kind in "iu" else "texts"

@@ -7,21 +7,23 @@ import itertools
 import operator
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
-from xpnn.datasets.dataset import NamedDataset, located, place
-from xpnn.datasets.readers.cells import (
+from xpnn.datasets.cells import (
+    as_column,
     as_target,
+    as_texts,
     is_missing,
     is_number,
     is_text,
+    is_truth,
     numbers_in,
-    shown,
 )
+from xpnn.datasets.dataset import NamedDataset, located, place
 from xpnn.datasets.readers.reader import Reader, Request, check_weights, reading
 from xpnn.errors import ArgumentError, DataError, counted, unknown
 
@@ -32,12 +34,32 @@ _ESCAPED = re.compile("[\udc80-\udcff]")
 _LISTED = 20
 
 
+class _Head(NamedTuple):
+    """Which columns of a file are what, counted from 0, and whether the first row holds names."""
+
+    names: Sequence[str]
+    header: bool
+    features: Sequence[int]
+    target: int | None
+    weights: int | None
+
+
+class _Body(NamedTuple):
+    """What the rows of a file hold: features, the target's cells, weights, lines."""
+
+    x: np.ndarray
+    target: list[str]
+    weights: Sequence[float]
+    lines: Sequence[int]
+
+
 def read_csv(path: Path, request: Request) -> NamedDataset:
     """Read a CSV file: UTF-8 with or without BOM, cells in quotes or not; blank lines are skipped.
 
     The delimiter is the first of tab, semicolon, comma that is in the first line outside quotes.
-    Features are finite numbers with a decimal point; integers must be exact in float64. `rows` of
-    the data set holds the line in which each row begins.
+    Features are finite numbers with a decimal point, where integers must be exact in float64; or,
+    if a cell is missing or a column holds text, an object array of numbers, texts and None. `rows`
+    of the data set holds the line in which each row begins.
 
     Raises
     ------
@@ -46,74 +68,129 @@ def read_csv(path: Path, request: Request) -> NamedDataset:
     ArgumentError
         If the request names a column that isn't there, or one column for two purposes.
     """
-    records = _records(path)
-    begin = list(itertools.islice(records, 2))
+    head = _head(path, request)
+    names, features = head.names, tuple(head.names[i] for i in head.features)
+    encoding = request.encoding
+    if encoding is not None:
+        encoding = encoding.named(lambda c: names[_known(f"column to encode of {path}", c, names)])
+        for name in (*encoding.encode, *encoding.missing):
+            if name not in features:
+                raise ArgumentError(f"column {name!r} to encode must be a feature")
+    encoded = {} if encoding is None else encoding.encode
+    known = () if request.columns is None else request.columns.columns
+    kinds = {**dict.fromkeys(encoded, False), **{c.name: True for c in known if c.texts}}
+    body = (None if kinds else _numbers(path, head)) or _cells(path, head, kinds)
+    if not body.lines:
+        raise DataError(f"{path} has a header, and no rows below it")
+    data = NamedDataset(
+        body.x,
+        np.empty((len(body.lines), 0)),
+        path=str(path),
+        feature_names=features,
+        target_name=None if head.target is None else names[head.target],
+        rows=np.array(body.lines, np.int64),
+        row_name="line",
+        encoding=encoding,
+    )
+    if head.weights is not None:
+        name, lines = names[head.weights], body.lines
+        data.weights = check_weights(
+            np.array(body.weights, np.float64), lambda row: place(path, lines[row], name)
+        )
+    if head.target is None:
+        return data
+    with located(data):
+        return data._replace(y=as_target(body.target, request.task))
+
+
+def _head(path: Path, request: Request) -> _Head:
+    begin = list(itertools.islice(_records(path), 2))
     if not begin:
         raise DataError(f"{path} holds nothing but blank lines")
-    width, header = len(begin[0][1]), request.header
+    header = request.header
     if header is None:
         header = _is_header(*(cells for _, cells in begin))
-    names = _names(path, *begin[0]) if header else [str(i + 1) for i in range(width)]
+    line, cells = begin[0]
+    names = _names(path, line, cells) if header else [str(i + 1) for i in range(len(cells))]
     features, target, weights = _columns(path, names, header, request)
+    for i in [*features, *([] if target is None else [target])]:
+        if not names[i]:
+            raise DataError(
+                f"column {i + 1} has no name, as the index of a DataFrame that was written with "
+                f"it: leave it out with --ignore {i + 1}",
+                place=place(path, line),
+            )
+    return _Head(names, header, features, target, weights)
+
+
+def _rows(path: Path, head: _Head) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line and the cells of each row below the header."""
+    width = len(head.names)
+    for line, row in itertools.islice(_records(path), int(head.header), None):
+        if len(row) != width:
+            found = counted(len(row), "cell")
+            raise DataError(f"{found}, where the first row has {width}", place=place(path, line))
+        yield line, row
+
+
+def _numbers(path: Path, head: _Head) -> _Body | None:
+    """Return the rows of a file whose features are all numbers; None if one isn't."""
+    features, target, weights = head.features, head.target, head.weights
     columns = [*features] if weights is None else [*features, weights]
     # of one column, itemgetter returns the cell and not a tuple
     pick: Callable[[Sequence[str]], Sequence[str]] = (
         operator.itemgetter(*columns) if len(columns) > 1 else lambda row: [row[columns[0]]]
     )
-
     # arrays of machine numbers, as large files would take several times the memory as lists
     numbers, lines, row_weights = array("d"), array("q"), array("d")
     target_cells = []
-    records = itertools.chain(begin[header:], records)
-    for line, row in records:
-        if len(row) != width:
-            found = counted(len(row), "cell")
-            raise DataError(f"{found}, where the first row has {width}", place=place(path, line))
+    for line, row in _rows(path, head):
         try:
             values = numbers_in(pick(row))
-        except DataError as error:
-            index = cast("int", error.column)
-            column, is_weight = columns[index], index == len(features)
-            below = [] if is_weight or lines else next(records, (0, []))[1]
-            if len(below) == width and is_text(row[column]) and is_text(below[column]):
-                raise DataError(
-                    f"column {names[column]!r} holds text, such as {shown(row[column])}; "
-                    "features must be numbers (turn it into numbers, or ignore it)",
-                    place=place(path, line),
-                ) from None
-            raise DataError(
-                error.problem,
-                part="weights" if is_weight else "x",
-                row=len(lines),
-                column=None if is_weight else index,
-                place=place(path, line, names[column]),
-            ) from None
+        except DataError:
+            return None
         if weights is not None:
             row_weights.append(values.pop())
         numbers.extend(values)
         lines.append(line)
         if target is not None:
             target_cells.append(row[target])
-    if not lines:
-        raise DataError(f"{path} has a header, and no rows below it")
-    data = NamedDataset(
-        np.array(numbers, np.float64).reshape(len(lines), len(features)),
-        np.empty((len(lines), 0)),
-        path=str(path),
-        feature_names=tuple(names[i] for i in features),
-        target_name=None if target is None else names[target],
-        rows=np.array(lines, np.int64),
-        row_name="line",
-    )
-    if weights is not None:
-        name = names[weights]
-        data.weights = check_weights(
-            np.array(row_weights, np.float64), lambda row: place(path, lines[row], name)
-        )
-    if target is None:
-        return data
-    with located(data):
-        return data._replace(y=as_target(target_cells, request.task))
+    x = np.array(numbers, np.float64).reshape(len(lines), len(features))
+    return _Body(x, target_cells, row_weights, lines)
+
+
+def _cells(path: Path, head: _Head, kinds: Mapping[str, bool]) -> _Body:
+    """Return the rows of a file with missing cells or columns of text.
+
+    Those that `kinds` names may hold texts, and if it says True, all their cells are texts.
+    """
+    lines = array("q")
+    columns: list[list[str]] = [[] for _ in head.names]
+    for line, row in _rows(path, head):
+        lines.append(line)
+        for column, cell in zip(columns, row, strict=True):
+            column.append(cell)
+    x = np.empty((len(lines), len(head.features)), object)
+    for at, i in enumerate(head.features):
+        name = head.names[i]
+        try:
+            x[:, at] = as_texts(columns[i]) if kinds.get(name) else as_column(columns[i])
+        except DataError as error:
+            if name in kinds:
+                x[:, at] = as_texts(columns[i])
+                continue
+            row_at = cast("int", error.row)
+            where = place(path, lines[row_at], name)
+            raise DataError(error.problem, part="x", row=row_at, column=at, place=where) from None
+    weights: list[float] = []
+    if head.weights is not None:
+        try:
+            weights = numbers_in(columns[head.weights])
+        except DataError as error:
+            row_at = cast("int", error.column)
+            where = place(path, lines[row_at], head.names[head.weights])
+            raise DataError(error.problem, part="weights", row=row_at, place=where) from None
+    return _Body(x, [] if head.target is None else columns[head.target], weights, lines)
 
 
 # takes any name, and also a device or a pipe
@@ -191,21 +268,21 @@ def _is_header(first: Sequence[str], second: Sequence[str] | None = None) -> boo
     if second is None:
         return not any(map(is_number, first))
     return any(
-        is_text(cell) and not (is_text(below) or is_missing(below))
+        is_text(cell) and not is_truth(cell) and (is_truth(below) or not _is_wordy(below))
         for cell, below in zip(first, second, strict=False)
     )
 
 
+def _is_wordy(cell: str) -> bool:
+    return is_text(cell) or is_missing(cell)
+
+
 def _names(path: Path, line: int, names: list[str]) -> list[str]:
-    """Return the names of the columns, or raise if one is empty or occurs twice."""
+    """Return the names of the columns, "" for one without; raise if one occurs twice."""
     for i, name in enumerate(names):
-        if not name:
-            problem = f"column {i + 1} has no name (an index should not be there)"
-        elif name in names[:i]:
+        if name and name in names[:i]:
             problem = f"columns {names.index(name) + 1} and {i + 1} are both called {name!r}"
-        else:
-            continue
-        raise DataError(problem, place=place(path, line))
+            raise DataError(problem, place=place(path, line))
     return names
 
 
@@ -239,12 +316,18 @@ def _columns(
 
 def _position(what: str, column: str | int | None, names: Sequence[str]) -> int | None:
     """Return the index of a column, given by name or by number (1 the first, -1 the last)."""
-    if column is None:
-        return None
+    return None if column is None else _known(what, column, names)
+
+
+def _known(what: str, column: str | int, names: Sequence[str]) -> int:
     if isinstance(column, str) and column in names:
         return names.index(column)
     number = int(column) if re.fullmatch(r"-?[0-9]{1,9}", str(column)) else 0
     if 1 <= abs(number) <= len(names):
         return number - 1 if number > 0 else len(names) + number
+    # what pandas calls a column without a name, counted from 0
+    nameless = re.fullmatch(r"Unnamed: ([0-9]{1,9})", str(column))
+    if nameless and int(nameless[1]) < len(names) and not names[int(nameless[1])]:
+        return int(nameless[1])
     listed = [*names[:_LISTED], *(["…"] if len(names) > _LISTED else [])]
     raise unknown(what, column, listed)

@@ -7,12 +7,15 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from xpnn.datasets.dataset import NamedDataset
 from xpnn.errors import DataError
+
+if TYPE_CHECKING:
+    from xpnn.datasets.columns import Columns, Encoding
 
 PARTS = ("train", "test")
 
@@ -28,6 +31,8 @@ class Request:
     features: Sequence[str] | None = None
     weights: str | int | None = None
     part: str = "train"
+    encoding: Encoding | None = None
+    columns: Columns | None = None
 
 
 class Reader(NamedTuple):

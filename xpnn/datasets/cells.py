@@ -1,4 +1,4 @@
-"""What the cells of a CSV file hold: numbers, labels, missing values."""
+"""What the cells of a table hold: numbers, texts, dates, labels, missing values."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import operator
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,12 +15,18 @@ from xpnn._core.mapped import EXACT
 from xpnn.datasets.labels import check_count
 from xpnn.errors import DataError
 
-_MISSING = {"", "?", "na", "n/a", "nan", "null", "none"}
+_MISSING = {"", "?", "na", "n/a", "nan", "-nan", "null", "none", "<na>", "#n/a", "#na", "nat"}
+_TRUTH = {"true", "false"}
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 # numbers as people write them, and float doesn't read: 0,65  1,007.5  1.007,5  1'007  5 %  $ 5
 _OTHER_NUMBER = re.compile(
     r"[$€£¥]?\s*[+-]?[0-9]+([.,' \u00a0\u202f][0-9]+)*([eE][+-]?[0-9]+)?\s*[%‰$€£¥]?"
+)
+# 2024-01-31, 31.1.2024, 1/31/24, each with or without a time
+_DATE = re.compile(
+    r"([0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}|[0-9]{1,2}([-/.])[0-9]{1,2}\2([0-9]{4}|[0-9]{2}))"
+    r"([T ]+[0-9]{1,2}:[0-9]{2}.*)?"
 )
 
 
@@ -80,6 +87,71 @@ def is_text(cell: str) -> bool:
 def is_missing(cell: str) -> bool:
     """Return whether a cell is empty or holds a mark of a missing value."""
     return cell.lower() in _MISSING
+
+
+def is_truth(cell: str) -> bool:
+    """Return whether a cell holds true or false, in capitals or not."""
+    return cell.lower() in _TRUTH
+
+
+def is_absent(cell: Any) -> bool:
+    """Return whether a cell of any type is missing: None, NaN, pandas' NA, or a mark of it."""
+    if cell is None or isinstance(cell, str):
+        return cell is None or is_missing(cell.strip())
+    try:
+        return bool(cell != cell)
+    except TypeError:  # pandas' NA is neither true nor false
+        return True
+
+
+def date_in(cell: Any) -> bool:
+    """Return whether a cell holds a date, as an object or in figures."""
+    if isinstance(cell, str):
+        return _DATE.fullmatch(cell.strip()) is not None
+    return isinstance(cell, np.datetime64) or hasattr(cell, "isoformat")
+
+
+def as_column(cells: Sequence[str]) -> np.ndarray:
+    """Return a column of a table: float64, NaN if missing; or an object array of texts and None.
+
+    A column that may be missing cells holds numbers if all other cells are numbers, and texts if
+    more than a tenth of them, and more than one, is text.
+
+    Raises
+    ------
+    DataError
+        With the row, if a cell isn't finite or exact in float64; if all but a few cells are
+        numbers; or if all are, and some in another style than the usual one.
+    """
+    numbers = np.full(len(cells), np.nan)
+    others = []
+    for row, cell in enumerate(cells):
+        if is_missing(cell):
+            continue
+        if not is_number(cell):
+            others.append(row)
+            continue
+        try:
+            numbers[row] = finite_number(cell)
+        except DataError as error:
+            raise DataError(error.problem, part="x", row=row) from None
+    if not others:
+        return numbers
+    present = len(others) + int(np.count_nonzero(~np.isnan(numbers)))
+    texts = [row for row in others if is_text(cells[row]) or date_in(cells[row])]
+    if len(texts) < present and len(texts) <= max(1, present // 10):
+        row = others[0]
+        problem = f"{shown(cells[row])} is not a number{_hint(cells[row])}"
+        raise DataError(problem, part="x", row=row)
+    return as_texts(cells)
+
+
+def as_texts(cells: Sequence[str]) -> np.ndarray:
+    """Return a column of a table as an object array of texts, None if missing."""
+    known: dict[str, str | None] = {}
+    # equal cells are one object
+    texts = [known.setdefault(cell, None if is_missing(cell) else cell) for cell in cells]
+    return np.array(texts, object)
 
 
 def _hint(cell: str) -> str:

@@ -1,0 +1,82 @@
+"""DataFrames of pandas and polars, and of whatever else narwhals reads, as arrays of cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from xpnn.datasets.dataset import Dataset, NamedDataset
+from xpnn.errors import ArgumentError, DataError
+
+
+def is_frame(x: Any) -> bool:
+    """Return whether `x` is a DataFrame; imports nothing."""
+    return hasattr(x, "columns") and hasattr(x, "shape") and hasattr(x, "__getitem__")
+
+
+def as_cells(frame: Any, names: Sequence[Any] | None = None) -> np.ndarray:
+    """Return a DataFrame as numbers, or as an object array if it isn't all of numbers.
+
+    Parameters
+    ----------
+    frame
+        The DataFrame.
+    names
+        The columns to take, in order; all if None, or if it has none of them.
+
+    Raises
+    ------
+    DataError
+        If it has only some of the columns.
+    ArgumentError
+        If it isn't all of numbers, and narwhals isn't installed.
+    """
+    found = {str(name): name for name in frame.columns}
+    absent = [name for name in names or () if str(name) not in found]
+    if names is not None and len(absent) < len(names):
+        if absent:
+            raise DataError(
+                f"the DataFrame has no column {absent[0]!r}, which is one of the features"
+            )
+        frame = frame[[found[str(name)] for name in names]]
+    whole = np.asarray(frame)
+    if whole.dtype.kind in "biu" or (whole.dtype.kind == "f" and not np.isnan(whole).any()):
+        return whole
+    cells = np.empty(frame.shape, object)
+    for i, series in enumerate(from_native(frame).iter_columns()):
+        cells[:, i] = series.to_list()
+    return cells
+
+
+def from_native(frame: Any) -> Any:
+    """Return a DataFrame as narwhals's."""
+    try:
+        import narwhals.stable.v2 as narwhals
+    except ImportError:
+        raise ArgumentError(
+            "a DataFrame with other columns than numbers needs narwhals: pip install 'xpnn[table]'"
+        ) from None
+    try:
+        return narwhals.from_native(frame, eager_only=True)
+    except TypeError as error:
+        raise ArgumentError(f"not a DataFrame that narwhals reads: {error}") from None
+
+
+def named(data: Any, names: tuple[str, ...] | None = None) -> Any:
+    """Return a pair (DataFrame, y) that isn't all of numbers with the names of its columns.
+
+    Parameters
+    ----------
+    data
+        A pair, or anything else, which is returned as it is.
+    names
+        The columns to take, in order; all if None.
+    """
+    if not (isinstance(data, Sequence) and len(data) == 2 and is_frame(data[0])):
+        return data
+    x = as_cells(data[0], names)
+    if names is None and x.dtype.kind == "O":
+        names = tuple(map(str, data[0].columns))
+    return Dataset(x, data[1]) if names is None else NamedDataset(x, data[1], feature_names=names)
