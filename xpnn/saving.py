@@ -22,6 +22,7 @@ from xpnn._core.tree import flatten
 from xpnn._version import __version__
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import get_backend
+from xpnn.datasets.dataset import Share
 from xpnn.datasets.labels import as_labels
 from xpnn.errors import ArgumentError, DataError, XpnnError
 from xpnn.layers import LAYERS, Activation
@@ -80,6 +81,7 @@ def save(model: Sequential, path: PathLike) -> None:
         "feature_names": task.feature_names,
         "target_name": task.target_name,
         "image_shape": task.image_shape,
+        "share": None if task.share is None else task.share._asdict(),
         **kinds,
         "loss": None if task.loss is None else _described_loss(task.loss),
         "layers": [
@@ -206,6 +208,7 @@ def _task(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> T
         if height * width * channels != description["inputs"]:
             raise ValueError(f"images of {shape} for {description['inputs']} features")
         shape = (height, width, channels)
+    share = description.get("share")
     normalizers = {
         name: NORMALIZERS[kind](*(arrays[f"{name}.{array}"] for array in _ARRAYS))
         for name in _NORMALIZERS
@@ -218,6 +221,7 @@ def _task(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> T
         feature_names=None if columns is None else tuple(columns),
         target_name=description.get("target_name"),
         image_shape=shape,
+        share=None if share is None else Share(**share),
         **normalizers,
     )
 

@@ -53,10 +53,10 @@ class Settings:
     hidden: str = _setting("100,50", "N,N", "widths of the hidden layers")
     activation: str = _setting("relu", PART, "{}", ACTIVATIONS)
     optimizer: str = _setting("sgd:lr=0.1", PART, "{}", OPTIMIZERS)
-    loss: str = _setting(
-        "cross_entropy",
+    loss: str | None = _setting(
+        None,
         PART,
-        "{}; without one, the first for classes, the second for values",
+        "{}; if left out, the first for classes, the second for values",
         LOSSES,
     )
     flood: float | None = _setting(None, "B", "flood level b: |E - b| + b for the loss E")
@@ -131,7 +131,7 @@ class Settings:
 
     def make_loss(self) -> Loss:
         """Return the loss."""
-        loss: Loss = LOSSES.make(self.loss)
+        loss: Loss = LOSSES.make(self.loss or "cross_entropy")
         return loss if self.flood is None else Flooding(loss, b=self.flood)
 
     def make_optimizer(self) -> Optimizer:
@@ -161,9 +161,12 @@ class Settings:
             weights[label] = nonnegative(f"class_weight of {label}", weight)
         return weights
 
-    def make_model(self, train: Dataset, validation: Dataset | None = None) -> Sequential:
-        """Return an untrained network with the outputs that the data need."""
-        return Sequential(*self.layers(max(map(_outputs, filter(None, (train, validation))))))
+    def make_model(
+        self, train: Dataset, validation: Dataset | None = None, labels: Any = None
+    ) -> Sequential:
+        """Return an untrained network with an output per label, or as many as the data need."""
+        needed = map(_outputs, filter(None, (train, validation)))
+        return Sequential(*self.layers(max(needed) if labels is None else len(labels)))
 
     def fit(
         self,

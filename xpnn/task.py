@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xpnn.datasets.dataset import Share
 from xpnn.losses import Loss
 from xpnn.normalizers import Normalizer
 
@@ -31,6 +32,9 @@ class Task:
         The names of the columns of the training table, None if it wasn't a table.
     image_shape
         Height, width and channels of the training images, None if unknown.
+    share
+        How the rows that weren't trained on were drawn; None if the model was trained on all rows,
+        or nothing is known. `xpnn.datasets.held_out` finds these rows again.
     """
 
     loss: Loss | None = None
@@ -41,3 +45,4 @@ class Task:
     feature_names: tuple[str, ...] | None = None
     target_name: str | None = None
     image_shape: tuple[int, int, int] | None = None
+    share: Share | None = None

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from xpnn import plots, saving
 from xpnn._core.files import check_writable
 from xpnn.activations import ACTIVATIONS
@@ -29,21 +27,17 @@ from xpnn.cli.options import (
     Help,
     add_backend,
     add_settings,
-    add_table,
+    add_source,
     backend_from,
     check_different,
-    header_from,
-    listed,
     number,
     settings_from,
+    source_from,
 )
 from xpnn.cli.output import INTERRUPTED, complain, summary
-from xpnn.datasets import Dataset, NamedDataset, load_training
-from xpnn.datasets.labels import TASKS
-from xpnn.errors import ArgumentError, CheckpointWarning, DivergenceError, unknown
+from xpnn.errors import ArgumentError, CheckpointWarning, DivergenceError
 from xpnn.losses import LOSSES
 from xpnn.model import Sequential
-from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.schedules import SCHEDULES
 from xpnn.settings import PART
@@ -68,33 +62,8 @@ def add(commands: Any) -> None:
     train.set_defaults(run=_train)
     add, whole = train.add_argument, number(int)
     add("data", metavar="DATA", help=DATA)
-    add_table(train)
-    add("--task", metavar="NAME", help=f"{', '.join(TASKS)}; determined by the target if left out")
-    add("--ignore", metavar="NAME,...", help="columns that are not features")
-    add(
-        "--weights",
-        metavar="NAME",
-        help="column of a CSV file, or array of an NPZ file, with the weight of each row in "
-        "training: numbers >= 0, scaled to a mean of 1; in validation all rows count alike",
-    )
-    add(
-        "--validation",
-        metavar="P|DATA",
-        help="what to test on after each epoch: a share of DATA such as 0.2, the same of each "
-        "class, or other data",
-    )
-    add(
-        "--normalize",
-        metavar="NAME",
-        help=f"normalizer of the features: {', '.join(NORMALIZERS)}, none; fitted to the training "
-        "part, and kept in the model; if left out, standard for a CSV file, else none",
-    )
-    add(
-        "--normalize-target",
-        metavar="NAME",
-        help="likewise for the values of a regression; standard if left out",
-    )
-    add_settings(train, loss=None)
+    add_source(train)
+    add_settings(train)
     add_backend(train, dtype="float32")
     add("--hash", action="store_true", help="end each line with the SHA-256 of the parameters")
     add("--log", metavar="FILE", help="write the lines to a CSV file too")
@@ -148,17 +117,12 @@ class _Summary(Callback):
 
 def _train(args: argparse.Namespace) -> int:
     backend = backend_from(args)
-    settings = settings_from(args)
+    settings, source = settings_from(args), source_from(args)
     _check_files(args)
     callbacks = _callbacks(args)
-    train, validation = _training_data(args, settings.seed)
-    options = _data_options(args, train)
-    if train.y.dtype.kind == "f" and args.loss is None:
-        settings = settings.replaced(loss="mean_squared_error")
-    if options["labels"] is None:
-        model = settings.make_model(train, validation)
-    else:
-        model = Sequential(*settings.layers(len(options["labels"])))
+    train, validation = source.divided(*source.read(), settings.seed)
+    settings, options = source.options(settings, train)
+    model = settings.make_model(train, validation, options["labels"])
     ended: BaseException | None = None
     try:
         with _warnings_in_a_line():
@@ -279,43 +243,6 @@ def _warnings_in_a_line() -> Iterator[None]:
 
         warnings.showwarning = show  # type: ignore[assignment]
         yield
-
-
-def _training_data(args: argparse.Namespace, seed: int) -> tuple[Dataset, Dataset | None]:
-    validation: str | float | None = args.validation
-    with contextlib.suppress(TypeError, ValueError):
-        validation = float(args.validation)
-    return load_training(
-        args.data,
-        validation,
-        seed=seed,
-        target=-1 if args.target is None else args.target,
-        task=args.task,
-        header=header_from(args),
-        ignore=listed(args.ignore) or (),
-        weights=args.weights,
-    )
-
-
-def _data_options(args: argparse.Namespace, train: Dataset) -> dict[str, Any]:
-    """Return the options of `fit` that depend on the data."""
-    options: dict[str, Any] = {"labels": None}
-    values, table = train.y.dtype.kind == "f", False
-    if isinstance(train, NamedDataset):
-        table = train.feature_names is not None
-        # IDX files have labels that are the numbers of the outputs
-        numbers = train.image_shape is not None and train.y.dtype.kind == "i"
-        options["labels"] = None if values or numbers else np.unique(train.y)
-        options["sample_weight"] = train.weights
-    for argument, name, default in (
-        ("normalize", "normalizer", table),
-        ("normalize_target", "target_normalizer", values),
-    ):
-        asked = getattr(args, argument) or ("standard" if default else "none")
-        if asked not in (*NORMALIZERS, "none"):
-            raise unknown(argument, asked, (*NORMALIZERS, "none"))
-        options[name] = None if asked == "none" else asked
-    return options
 
 
 def _result(history: History) -> str:

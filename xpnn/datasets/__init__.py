@@ -3,11 +3,12 @@
 from xpnn.datasets.dataset import Dataset, NamedDataset
 from xpnn.datasets.loading import load, load_training
 from xpnn.datasets.readers.idx import mnist, read_idx, read_idx_folder
-from xpnn.datasets.splitting import split
+from xpnn.datasets.splitting import held_out, split
 
 __all__ = [
     "Dataset",
     "NamedDataset",
+    "held_out",
     "load",
     "load_training",
     "mnist",

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpnn.backends import to_numpy
 from xpnn.datasets.checks import as_dataset, check_images
-from xpnn.datasets.dataset import Dataset, NamedDataset, located
+from xpnn.datasets.dataset import Dataset, NamedDataset, Share, located
 from xpnn.datasets.labels import as_labels, check_labels, distinct
 from xpnn.errors import ArgumentError, DataError, nonnegative, position, unknown
 from xpnn.losses import Loss, is_labels
@@ -83,11 +83,19 @@ def as_samples(
         feature_names=named.feature_names,
         target_name=named.target_name,
         image_shape=shape,
+        share=_share(model, train),
     )
     if isinstance(class_weight, Mapping):
         class_weight = {str(label): float(weight) for label, weight in class_weight.items()}
     weighting = {"sample_weight": sample_weight is not None, "class_weight": class_weight}
     return Samples(train, validation, weights, weighting, task)
+
+
+def _share(model: Sequential, train: Dataset) -> Share | None:
+    """Return which rows no run of the model has trained on."""
+    share = train.share if isinstance(train, NamedDataset) else None
+    trained_before = model.task.loss is not None
+    return None if trained_before and share != model.task.share else share
 
 
 def as_test_set(model: Sequential, loss: Loss, data: Any) -> Dataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,16 +47,17 @@ def _read_archive(path: Path, request: Request) -> NamedDataset:
     import zipfile
 
     name = None if request.weights is None else str(request.weights)
-    if name in ("x", "y"):
-        raise ArgumentError(f"weights must be another array than x and y, got {name!r}")
-    names = ["x", "y"] if name is None else ["x", "y", name]
     with reading(path), path.open("rb") as file, _parsing(path, "NPZ"):
         # checked first, because NumPy doesn't close a file that turns out to be no archive
         with zipfile.ZipFile(file):
             file.seek(0)
             archive = np.load(file, allow_pickle=False)
+        x, y = (_spelled(path, archive.files, letter, request.part) for letter in "xy")
+        if name in (x, y):
+            raise ArgumentError(f"weights must be another array than {x} and {y}, got {name!r}")
+        names = [x, y] if name is None else [x, y, name]
         missing = [each for each in names if each not in archive.files]
-        if missing and not (missing == ["y"] and request.target is None):
+        if missing and not (missing == [y] and request.target is None):
             has = ", ".join(archive.files) or "none"
             raise DataError(
                 f"{path} must hold arrays {', '.join(names[:-1])} and {names[-1]}, got {has}"
@@ -65,10 +66,30 @@ def _read_archive(path: Path, request: Request) -> NamedDataset:
         for each, array in arrays.items():
             if not isinstance(array, np.ndarray):
                 raise ValueError(f"{each} isn't an array")
-    data = _dataset(path, arrays["x"], arrays.get("y"), request)
+    data = _dataset(path, arrays[x], arrays.get(y), request)
     if name is not None:
         data.weights = _weights(path, name, arrays[name], len(data.x))
     return data
+
+
+def _spelled(path: Path, names: Sequence[str], letter: str, part: str) -> str:
+    """Return the name of the array "x" or "y" of a part: x or x_train or x_test, X as well.
+
+    If there is none, return the name that it should have.
+    """
+    wanted = f"{letter}_{part}"
+    found = [name for name in names if name.lower() in (letter, wanted)]
+    if len(found) > 1:
+        raise DataError(f"{path} must hold only one of the arrays {' and '.join(found)}")
+    in_parts = any(name.lower().startswith(f"{letter}_t") for name in names)
+    return found[0] if found else wanted if in_parts else letter
+
+
+def _has_test(path: Path) -> bool:
+    import zipfile
+
+    with zipfile.ZipFile(path) as archive:
+        return any(name.lower() == "x_test.npy" for name in archive.namelist())
 
 
 def _ends_in(suffix: str) -> Callable[[Path], bool]:
@@ -80,7 +101,13 @@ FOLDER = Reader(
     lambda path: (path / "x.npy").is_file(), _read_folder, "x.npy and y.npy", folder=True
 )
 NPY = Reader(_ends_in(".npy"), _read_file, "x.npy to predict from")
-NPZ = Reader(_ends_in(".npz"), _read_archive, "an NPZ file", weights="an array of an NPZ file")
+NPZ = Reader(
+    _ends_in(".npz"),
+    _read_archive,
+    "an NPZ file",
+    weights="an array of an NPZ file",
+    has_test=_has_test,
+)
 
 
 @contextlib.contextmanager

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import functools
 import itertools
 import operator
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from xpnn.datasets.readers.cells import (
     numbers_in,
     shown,
 )
-from xpnn.datasets.readers.reader import Reader, Request, check_weights, reading
+from xpnn.datasets.readers.reader import Reader, Request, check_weights, reading, ungzipped
 from xpnn.errors import ArgumentError, DataError, unknown
 
 # how the error handler "surrogateescape" shows bytes that aren't UTF-8
@@ -35,8 +36,9 @@ _LISTED = 20
 def read_csv(path: Path, request: Request) -> NamedDataset:
     """Read a CSV file: UTF-8 with or without BOM, cells in quotes or not; blank lines are skipped.
 
-    The delimiter is the first of tab, semicolon, comma that is in the first line outside quotes.
-    Features are finite numbers with a decimal point; integers must be exact in float64. `rows` of
+    The file may be gzipped. The delimiter is the first of tab, semicolon, comma that is in the
+    first line outside quotes. Features are finite numbers with a decimal point; integers must be
+    exact in float64. `rows` of
     the data set holds the line in which each row begins.
 
     Raises
@@ -134,6 +136,13 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     with reading(path):
         with path.open("rb") as raw:
             begin = raw.read(8)
+        opened: Any = path.open
+        if begin[:2] == b"\x1f\x8b":
+            import gzip
+
+            opened = functools.partial(gzip.open, path)
+            with ungzipped(path), gzip.open(path) as raw:
+                begin = raw.read(8)
         if not begin:
             raise DataError(f"{path} is empty")
         if begin[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -141,7 +150,8 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
         if b"\0" in begin:
             raise DataError(f"{path} is not a text file: it begins with {begin.hex(' ')}")
         # utf-8-sig drops a BOM
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        text_of = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
+        with ungzipped(path), opened(mode="rt", **text_of) as file:
             delimiter = _delimiter(file)
             file.seek(0)
             text = _text(path, file, delimiter)

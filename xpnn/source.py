@@ -1,0 +1,121 @@
+"""Where the data of a run come from: options of the command, and keys of a study's file."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnn.datasets import Dataset, NamedDataset, load_training, split
+from xpnn.datasets.readers import reader_of
+from xpnn.errors import unknown
+from xpnn.normalizers import NORMALIZERS
+from xpnn.settings import Settings
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set for training, how its files are read, and what is done to it before training.
+
+    Each field is an option of `xpnn train` and `xpnn verify`, and a key of a study's TOML file.
+
+    Parameters
+    ----------
+    data
+        The file or folder: see `xpnn.datasets.load`.
+    validation
+        The share that is held out, or the path of other data: see `xpnn.datasets.load_training`.
+    target, task, header, weights
+        As for `xpnn.datasets.load`; the last column is the target if it is None.
+    ignore
+        The columns that aren't features, as ``"name, name"``.
+    normalize, normalize_target
+        Names of normalizers, or "none". If None, features of a table and values of a regression
+        are standardized.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no normalizer of that name.
+    """
+
+    data: str
+    validation: float | str | None = None
+    target: int | str | None = None
+    task: str | None = None
+    header: bool | None = None
+    ignore: str | None = None
+    weights: str | None = None
+    normalize: str | None = None
+    normalize_target: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("normalize", "normalize_target"):
+            asked, allowed = getattr(self, name), (*NORMALIZERS, "none")
+            if asked is not None and asked not in allowed:
+                raise unknown(name, asked, allowed)
+
+    @property
+    def share(self) -> float | None:
+        """The share of the data that is held out for validation, None if there is none."""
+        return None if isinstance(self.validation, str) else self.validation
+
+    def read(self) -> tuple[Dataset, Dataset | None]:
+        """Read the data, and the other data for validation; nothing is split off yet."""
+        return load_training(
+            self.data,
+            self.validation if self.share is None else None,
+            target=-1 if self.target is None else self.target,
+            task=self.task,
+            header=self.header,
+            ignore=() if self.ignore is None else [n.strip() for n in self.ignore.split(",")],
+            weights=self.weights,
+        )
+
+    def divided(
+        self, data: Dataset, other: Dataset | None, seed: int
+    ) -> tuple[Dataset, Dataset | None]:
+        """Return training and validation data: what `read` returned, with the share split off."""
+        return (data, other) if self.share is None else split(data, self.share, seed=seed)
+
+    def options(self, settings: Settings, train: Dataset) -> tuple[Settings, dict[str, Any]]:
+        """Return the settings with a loss that suits the targets, and the options of `fit`.
+
+        Parameters
+        ----------
+        settings
+            The settings of the run. A loss that isn't given becomes the mean squared error if the
+            targets are values.
+        train
+            The training data.
+        """
+        values = train.y.dtype.kind == "f"
+        if values and settings.loss is None:
+            settings = settings.replaced(loss="mean_squared_error")
+        named = train if isinstance(train, NamedDataset) else NamedDataset(*train)
+        numbered = values or reader_of(Path(self.data)).numbered
+        options: dict[str, Any] = {
+            "labels": None if numbered else np.unique(train.y),
+            "sample_weight": named.weights,
+        }
+        for argument, name, default in (
+            ("normalize", "normalizer", named.feature_names is not None),
+            ("normalize_target", "target_normalizer", values),
+        ):
+            asked = getattr(self, argument) or ("standard" if default else "none")
+            options[name] = None if asked == "none" else asked
+        return settings, options
+
+    def absolute(self) -> Source:
+        """Return the source with absolute paths."""
+        other = _absolute(self.validation) if isinstance(self.validation, str) else self.validation
+        return dataclasses.replace(self, data=_absolute(self.data), validation=other)
+
+
+def _absolute(path: str) -> str:
+    """Return a path, or two paths with a comma, as absolute ones."""
+    paths = path.split(",") if path.lower().endswith(".npy") else [path]
+    return ",".join(str(Path(each).resolve()) for each in paths)
