@@ -63,6 +63,19 @@ class Source:
         """The share of the data that is held out for validation, None if there is none."""
         return None if isinstance(self.validation, str) else self.validation
 
+    @property
+    def applied(self) -> dict[str, float | str]:
+        """What is done to the data once they are read, as far as it is given.
+
+        The other fields say what is read, which shows in the arrays.
+        """
+        given = {
+            "validation": self.share,
+            "normalize": self.normalize,
+            "normalize_target": self.normalize_target,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
     def read(self) -> tuple[Dataset, Dataset | None]:
         """Read the data, and the other data for validation; nothing is split off yet."""
         return load_training(
@@ -113,6 +126,11 @@ class Source:
         """Return the source with absolute paths."""
         other = _absolute(self.validation) if isinstance(self.validation, str) else self.validation
         return dataclasses.replace(self, data=_absolute(self.data), validation=other)
+
+
+# the names of the fields; all runs of a study have the same ones, except the normalizers
+READING = tuple(field.name for field in dataclasses.fields(Source))
+SHARED = READING[: READING.index("normalize")]
 
 
 def _absolute(path: str) -> str:
