@@ -143,3 +143,60 @@ def test_no_rows_are_one_line(options, here, capsys):
     assert failed(capsys, "train", data, *options) == "d.npz: x has no rows"
     with pytest.raises(ArgumentError, match="one row or more"):
         split(Dataset(np.empty((0, 4)), np.empty(0, int)), 0.2)
+
+
+@pytest.mark.parametrize("letter", ["x", "X"])
+def test_an_archive_may_have_a_test_part(letter, here, capsys):
+    """As the archive of MNIST that Keras downloads: four arrays."""
+    arrays = {
+        f"{letter}_train": FLOWERS[:60].reshape(60, 2, 2),
+        "y_train": CODES[:60] + 4,
+        f"{letter}_test": FLOWERS[60:].reshape(30, 2, 2),
+        "y_test": CODES[60:] + 4,
+    }
+    np.savez("d.npz", **arrays)
+    train, test = load_training("d.npz")
+    for data, rows in ((train, slice(60)), (test, slice(60, 90)), (load("d.npz"), slice(60))):
+        np.testing.assert_array_equal(data.x, FLOWERS[rows], strict=True)
+        np.testing.assert_array_equal(data.y, CODES[rows] + 4, strict=True)
+    # a share is one of the training part
+    assert [len(part.x) for part in load_training("d.npz", 0.25)] == [45, 15]
+    assert run("train", "d.npz", "--hidden", 5, "--epochs", 2, "--save", "m", "--quiet") == 0
+    model = xpnn.load("m")
+    assert run("evaluate", "m", "d.npz") == 0
+    assert float(capsys.readouterr().out.split()[3]) == model.history[-1].test_loss
+    assert run("predict", "m", "d.npz") == 0
+    predicted = capsys.readouterr().out.split()[1:]
+    assert predicted == list(map(str, xpnn.predict(model, FLOWERS[60:])))
+
+    np.savez("d.npz", **{**arrays, "y_test": np.full(30, 9)})
+    with pytest.raises(DataError, match=r"^d\.npz \(test part\), y, row 0: 9 is not one of the "):
+        load_training("d.npz")
+    np.savez("d.npz", **{**arrays, f"{letter}_test": FLOWERS[60:, :3]})
+    with pytest.raises(DataError, match=r"\(test part\) has 3 features, where d\.npz \(train p"):
+        load_training("d.npz")
+
+
+def test_an_archive_of_x_in_capitals(here):
+    np.savez("d.npz", X=FLOWERS, Y=CODES, n=np.ones(90))
+    np.testing.assert_array_equal(load("d.npz", weights="n").y, CODES)
+    assert load("d.npz", part="test").x.shape == FLOWERS.shape
+    with pytest.raises(ArgumentError, match="weights must be another array than X and Y, got 'X'"):
+        load("d.npz", weights="X")
+
+
+@pytest.mark.parametrize(
+    ("names", "part", "message"),
+    [
+        ("x X y", "train", "d.npz must hold only one of the arrays x and X"),
+        ("x x_train y", "train", "d.npz must hold only one of the arrays x and x_train"),
+        ("x_train", "train", "d.npz must hold arrays x_train and y, got x_train"),
+        ("X_train y_train", "test", "d.npz must hold arrays x_test and y_test, got X_train, y_tr"),
+        ("x_train y_train x_test", "test", "d.npz must hold arrays x_test and y_test, got x_train"),
+        ("images labels", "train", "d.npz must hold arrays x and y, got images, labels"),
+    ],
+)
+def test_archives_without_the_arrays(names, part, message, here):
+    np.savez("d.npz", **dict.fromkeys(names.split(), FLOWERS))
+    with pytest.raises(DataError, match=f"^{message}"):
+        load("d.npz", part=part)

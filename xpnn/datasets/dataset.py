@@ -53,7 +53,10 @@ def fingerprint(*data: Dataset | None) -> str:
     for own in data:
         for array in () if own is None else own:
             digest.update(f"{array.dtype.str} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+            if array.dtype.kind == "O":
+                digest.update(repr(array.tolist()).encode())
+            else:
+                digest.update(np.ascontiguousarray(array).view(np.uint8).data)
     return digest.hexdigest()
 
 

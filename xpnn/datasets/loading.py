@@ -169,7 +169,7 @@ def load_training(
     check_images(test, data.image_shape)
     if test.x.shape[1] != data.x.shape[1]:
         raise DataError(
-            f"{test.path} has {test.x.shape[1]} features, where {path} has {data.x.shape[1]}"
+            f"{test.path} has {test.x.shape[1]} features, where {data.path} has {data.x.shape[1]}"
         )
     if labels is not None:
         with located(test):

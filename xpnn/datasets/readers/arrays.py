@@ -66,7 +66,9 @@ def _read_archive(path: Path, request: Request) -> NamedDataset:
         for each, array in arrays.items():
             if not isinstance(array, np.ndarray):
                 raise ValueError(f"{each} isn't an array")
-    data = _dataset(path, arrays[x], arrays.get(y), request)
+    # two parts of one file are told apart in messages
+    where = path if len(x) == 1 else f"{path} ({request.part} part)"
+    data = _dataset(where, arrays[x], arrays.get(y), request)
     if name is not None:
         data.weights = _weights(path, name, arrays[name], len(data.x))
     return data
@@ -136,7 +138,9 @@ def _read_npy(path: str | os.PathLike[str]) -> np.ndarray:
     return array
 
 
-def _dataset(path: Path, x: np.ndarray, y: np.ndarray | None, request: Request) -> NamedDataset:
+def _dataset(
+    path: Path | str, x: np.ndarray, y: np.ndarray | None, request: Request
+) -> NamedDataset:
     if x.ndim > 2:
         x = x.reshape(len(x), math.prod(x.shape[1:]))
     if x.dtype.kind not in "biuf" or x.ndim != 2:
@@ -168,7 +172,7 @@ def _weights(path: Path, name: str, weights: np.ndarray, count: int) -> np.ndarr
     return check_weights(values, lambda row: f"{path}, {position(name, row)}")
 
 
-def _target(path: Path, y: np.ndarray, task: str | None) -> np.ndarray:
+def _target(path: Path | str, y: np.ndarray, task: str | None) -> np.ndarray:
     if task is None:
         if y.dtype.kind in "iuUT" and y.ndim == 1:
             kind = "integers" if y.dtype.kind in "iu" else "texts"
