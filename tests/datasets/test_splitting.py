@@ -1,6 +1,7 @@
 """Data that are held out for validation: a part of the rows, or another file."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -122,14 +123,15 @@ def test_one_class_only(here, capsys):
 
 
 @pytest.mark.parametrize("y", [NAMES, CODES, VALUES])
-def test_the_held_out_rows_are_those_that_were_split_off(y, here):
+def test_the_held_out_rows_are_those_that_were_split_off(y, here, capsys):
     path = write_table(here / "t.csv", y)
     train, validation = load_training(path, 0.2, seed=7)
     model = flower_network(3 if y is not VALUES else 1)
     loss = xpnn.MeanSquaredError() if y is VALUES else xpnn.CrossEntropy()
     history = xpnn.fit(
-        model, train, validation=validation, loss=loss, normalizer="standard", **SETTINGS
-    )
+        model, train, validation=validation, loss=loss, normalizer="standard",
+        target_normalizer="standard" if y is VALUES else None, **SETTINGS,
+    )  # fmt: skip
     xpnn.save(model, "m")
     share = xpnn.load("m").task.share
     assert share == train.share == Share(0.2, 7, fingerprint(load(path)))
@@ -137,6 +139,8 @@ def test_the_held_out_rows_are_those_that_were_split_off(y, here):
     for part in ("x", "y", "rows"):
         np.testing.assert_array_equal(getattr(rows, part), getattr(validation, part), strict=True)
     assert rows.share is validation.share is None
+    assert run("show", "m") == 0
+    assert re.search(r"^held out +0\.2 of the rows, seed 7$", capsys.readouterr().out, re.M)
     assert xpnn.evaluate(xpnn.load("m", backend="numpy"), rows).loss == history[-1].test_loss
 
 

@@ -82,6 +82,7 @@ def _show(args: argparse.Namespace) -> int:
         ("features", task.feature_names and ", ".join(task.feature_names)),
         ("target", task.target_name),
         ("images", task.image_shape and size_of(task.image_shape)),
+        ("held out", task.share and f"{task.share.fraction} of the rows, seed {task.share.seed}"),
         ("loss", task.loss),
         ("dtype", about["dtype"]),
     ]

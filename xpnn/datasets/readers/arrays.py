@@ -14,7 +14,7 @@ from xpnn._core.mapped import EXACT
 from xpnn.datasets.dataset import NamedDataset, located
 from xpnn.datasets.labels import as_labels, check_count
 from xpnn.datasets.readers.reader import Reader, Request, check_weights, reading
-from xpnn.errors import ArgumentError, DataError, position
+from xpnn.errors import ArgumentError, DataError, XpnnError, position
 
 # larger NPY files are mapped
 _READ_BYTES = 1 << 26
@@ -120,7 +120,7 @@ def _parsing(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
     """
     try:
         yield
-    except (DataError, OSError):
+    except (XpnnError, OSError):
         raise
     except Exception as error:
         raise DataError(f"{path} is not an {kind} file of numbers or strings: {error}") from None
