@@ -150,7 +150,7 @@ def test_arguments_of_the_wrong_type(call, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["mine.toml", "--data", "nowhere"], "no folder nowhere"),
+        (["mine.toml", "--data", "nowhere"], "no file or folder nowhere"),
         (["nothing.toml"], "study must be 'article' or a TOML file, got 'nothing.toml'"),
         (["article", "--only", "h_swich"], "unknown experiment 'h_swich'; did you mean 'h_swish'?"),
         (["mine.toml", "--jobs", "0"], "jobs must be a whole number >= 1, got 0"),

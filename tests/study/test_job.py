@@ -298,7 +298,8 @@ def test_a_job_does_what_the_command_does(kind, here):
     elif kind == "values":
         source["data"] = str(write_table(here / "t.csv", VALUES))
         source["normalize_target"] = "minmax"
-        options += ["--normalize-target", "minmax"]
+        options += ["--normalize-target", "minmax", "--optimizer", "adam"]
+        source["optimizer"] = "adam"
     elif kind == "npz":
         np.savez(here / "d.npz", X=FLOWERS, y=CODES + 5)
         source["data"] = "d.npz"

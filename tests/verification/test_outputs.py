@@ -131,7 +131,7 @@ def test_what_can_not_be_compared():
     with pytest.raises(DataError, match=r"^d\.npz, x, row 5, column 2: x must be finite, got nan"):
         verify_model(model, NamedDataset(x, NAMES, path="d.npz"), [backend])
     x[5, 2] = 1e39
-    with pytest.raises(DataError, match=r"^d\.npz, x, row 5, column 2: 1e\+39 is too large"):
+    with pytest.raises(DataError, match=r"^d\.npz, x, row 5, column 2: 1e\+39, normalized, is too"):
         verify_model(model, NamedDataset(x, NAMES, path="d.npz"), [backend])
 
 
