@@ -255,11 +255,8 @@ def compare(study: Study, results: Mapping[str, Result]) -> Comparison:
 
 def _compare_table(table: Table, found: Mapping[str, Result]) -> ComparedTable:
     figures = {job.key: printed(found[job.key].log) for job in table.jobs if job.key in found}
-    if (
-        table.published is None
-        and figures
-        and all(LOSSES.keys() == f.keys() for f in figures.values())
-    ):
+    regression = figures and all(own.keys() == LOSSES.keys() for own in figures.values())
+    if regression and table.published is None:
         table = dataclasses.replace(table, quantities=tuple(LOSSES))
     rows = []
     for i, (labels, job) in enumerate(zip(table.labels, table.jobs, strict=True)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import functools
 import itertools
 import operator
 import re
@@ -38,8 +37,7 @@ def read_csv(path: Path, request: Request) -> NamedDataset:
 
     The file may be gzipped. The delimiter is the first of tab, semicolon, comma that is in the
     first line outside quotes. Features are finite numbers with a decimal point; integers must be
-    exact in float64. `rows` of
-    the data set holds the line in which each row begins.
+    exact in float64. `rows` of the data set holds the line in which each row begins.
 
     Raises
     ------
@@ -136,12 +134,12 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     with reading(path):
         with path.open("rb") as raw:
             begin = raw.read(8)
-        opened: Any = path.open
+        opened: Any = open
         if begin[:2] == b"\x1f\x8b":
             import gzip
 
-            opened = functools.partial(gzip.open, path)
-            with ungzipped(path), gzip.open(path) as raw:
+            opened = gzip.open
+            with ungzipped(path), opened(path) as raw:
                 begin = raw.read(8)
         if not begin:
             raise DataError(f"{path} is empty")
@@ -150,8 +148,8 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
         if b"\0" in begin:
             raise DataError(f"{path} is not a text file: it begins with {begin.hex(' ')}")
         # utf-8-sig drops a BOM
-        text_of = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
-        with ungzipped(path), opened(mode="rt", **text_of) as file:
+        decoded = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
+        with ungzipped(path), opened(path, "rt", **decoded) as file:
             delimiter = _delimiter(file)
             file.seek(0)
             text = _text(path, file, delimiter)

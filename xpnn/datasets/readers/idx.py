@@ -127,7 +127,9 @@ FOLDER = Reader(
     lambda folder, request: _read_part(folder, request.part),
     "IDX files such as train-images-idx3-ubyte.gz",
     folder=True,
-    has_test=lambda folder: any(folder.glob("t10k-*")),
+    has_test=lambda folder: any(
+        name.startswith("t10k") and _NAME.match(name) for name in os.listdir(folder)
+    ),
     numbered=True,
 )
 
