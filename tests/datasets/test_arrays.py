@@ -200,3 +200,37 @@ def test_archives_without_the_arrays(names, part, message, here):
     np.savez("d.npz", **dict.fromkeys(names.split(), FLOWERS))
     with pytest.raises(DataError, match=f"^{message}"):
         load("d.npz", part=part)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "expected"),
+    [
+        ((90, 2, 2), np.uint8, (2, 2, 1)),
+        ((90, 4, 1), np.uint8, (4, 1, 1)),
+        ((90, 2, 2, 1), np.uint8, (2, 2, 1)),
+        ((90, 4), np.uint8, None),
+        ((90, 1, 2, 2), np.uint8, None),
+        ((90, 2, 2), np.float64, None),
+        ((90, 2, 1, 2, 1), np.uint8, None),
+    ],
+)
+def test_arrays_of_bytes_are_images(shape, dtype, expected, here):
+    x = (np.abs(FLOWERS) * 20).astype(dtype).reshape(shape)
+    np.savez("d.npz", x=x, y=CODES)
+    np.save("x.npy", x)
+    for data in (load("d.npz"), load("x.npy", target=None)):
+        assert data.image_shape == expected
+        np.testing.assert_array_equal(data.x, x.reshape(90, 4), strict=True)
+
+
+def test_images_in_an_archive_are_drawn_and_held_to_their_shape(here, capsys):
+    pytest.importorskip("matplotlib")
+    x = np.random.RandomState(0).randint(0, 256, (90, 2, 4, 3)).astype(np.uint8)
+    # labels that aren't the numbers of the outputs
+    np.savez("d.npz", x_train=x[:60], y_train=CODES[:60] + 3, x_test=x[60:], y_test=CODES[60:] + 3)
+    assert run("train", "d.npz", "--hidden", 5, "--epochs", 1, "--save", "m", "--quiet") == 0
+    assert xpnn.load("m").task.image_shape == (2, 4, 3)
+    assert run("plot", "errors", "m", "d.npz", "--out", "e.png") == 0
+    np.savez("o.npz", x=x.reshape(90, 4, 2, 3), y=CODES + 3)
+    wanted = "o.npz must hold images of 4 × 2 colour as the training data do, got 2 × 4 colour"
+    assert failed(capsys, "evaluate", "m", "o.npz") == wanted

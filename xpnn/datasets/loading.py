@@ -47,7 +47,8 @@ def load(
           delimiter the first of tab, semicolon, comma that is in the first line outside quotes;
           features are finite numbers with a decimal point.
 
-        Suffixes may be in capitals. Axes of x beyond the second are laid out in a row.
+        Suffixes may be in capitals. Axes of x beyond the second are laid out in a row. Unsigned
+        bytes of shape (n, height, width), or with a last axis of 1 or 3 channels, are images.
     target
         The target column of a CSV file by name, or by number from 1 on; -1 is the last. If None, y
         may be missing in files of any kind, and then has no column: shape (n, 0).

@@ -141,6 +141,7 @@ def _read_npy(path: str | os.PathLike[str]) -> np.ndarray:
 def _dataset(
     path: Path | str, x: np.ndarray, y: np.ndarray | None, request: Request
 ) -> NamedDataset:
+    images = _image_shape(x)
     if x.ndim > 2:
         x = x.reshape(len(x), math.prod(x.shape[1:]))
     if x.dtype.kind not in "biuf" or x.ndim != 2:
@@ -150,16 +151,24 @@ def _dataset(
     if not len(x):
         raise DataError(f"{path}: x has no rows")
     if y is None:
-        return NamedDataset(x, np.empty((len(x), 0)), path=str(path))
+        return NamedDataset(x, np.empty((len(x), 0)), path=str(path), image_shape=images)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim not in (1, 2) or len(x) != len(y):
         raise DataError(
             f"{path}: y must have a row for each of the {len(x)} rows of x, got shape {y.shape}"
         )
-    data = NamedDataset(x, y, path=str(path))
+    data = NamedDataset(x, y, path=str(path), image_shape=images)
     with located(data):
         return data._replace(y=_target(path, np.array(y), request.task))
+
+
+def _image_shape(x: np.ndarray) -> tuple[int, int, int] | None:
+    """Return height, width and channels of bytes of shape (n, h, w) or (n, h, w, 1 or 3)."""
+    channels = x.shape[3:] or (1,)
+    if x.dtype != np.uint8 or x.ndim not in (3, 4) or channels[0] not in (1, 3):
+        return None
+    return (int(x.shape[1]), int(x.shape[2]), int(channels[0]))
 
 
 def _weights(path: Path, name: str, weights: np.ndarray, count: int) -> np.ndarray:
