@@ -88,7 +88,7 @@ class Wrong(reproducible.Namespace):
             return product
         factor = np.ones(product.shape)
         if self.row < len(factor):
-            factor[self.row, 2] += 2.0**-44
+            factor[self.row, 2:] += 2.0**-44
         return product * self.asarray(factor)
 
 
