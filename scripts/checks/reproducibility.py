@@ -87,7 +87,9 @@ ARTICLE_EPOCHS = 5
 
 def matrix_settings():
     """Return the runs by name: whatever is registered, in turn, in place of the base's part."""
-    base = Settings(activation="relu", optimizer="sgd", weight_decay=0.0, epochs=1)
+    base = Settings(
+        activation="relu", optimizer="sgd", loss="cross_entropy", weight_decay=0.0, epochs=1
+    )
     found = {}
     for name in ACTIVATIONS:
         for text in [name, *variants(name)]:

@@ -97,8 +97,8 @@ def _verify(args: argparse.Namespace) -> int:
         raise ArgumentError(f"{reading[0]} needs DATA, got none")
     if args.data is not None and Path(args.data).suffix == ".safetensors":
         raise ArgumentError("MODEL needs DATA: xpnn verify MODEL DATA")
-    backends = _backends(args, names, args.dtype or "float32")
     settings = settings_from(args)
+    backends = _backends(args, names, args.dtype or "float32")
     test: Dataset | None
     options: dict[str, Any] = {}
     if args.data is None:
