@@ -159,8 +159,8 @@ def test_the_command_compares_a_model(here, capsys):
         assert row[1:] == [*(own[:16] for own in stage.hashes.values()), "yes"]
     # without targets, in another dtype, natively
     write_rows(here / "new.csv", FLOWERS, ["a", "b", "c", "d"])
-    assert run("verify", "m", "new.csv", "--backends", "numpy,strict", "--dtype", "float64",
-               "--native") in (0, 1)  # fmt: skip
+    assert run("verify", "--dtype", "float64", "m", "--native", "new.csv", "--backends",
+               "numpy,strict") in (0, 1)  # fmt: skip
     assert capsys.readouterr().out.split()[:6] == [*head, "absolute", "relative"]
 
 
@@ -208,11 +208,13 @@ def test_the_operation_that_is_off_is_named_for_a_table(here, capsys):
     ("argv", "message"),
     [
         ("m.safetensors", "MODEL needs DATA: xpnn verify MODEL DATA"),
+        ("m.safetensors --native t.csv t.csv", None),
         ("m.safetensors t.csv --epochs 2", "epochs is for training, and a model is trained alre"),
         ("m.safetensors t.csv --normalize none", "normalize is for training, and a model is trai"),
         ("m.safetensors t.csv --backends numpy", "backends must be two or more to compare, got "),
         ("m.safetensors none.csv", "no file or folder none.csv"),
         ("m.safetensors m.safetensors", "m.safetensors is not a text file"),
+        ("m.safetensors broken.npz", "broken.npz is not an NPZ file of numbers or strings"),
         ("t.csv t.csv", "can't read a model from t.csv"),
         ("--target a", "target needs DATA, got none"),
         ("--canonical m.safetensors t.csv", "canonical runs take no options but DATA, backends"),
@@ -222,5 +224,21 @@ def test_the_operation_that_is_off_is_named_for_a_table(here, capsys):
 )
 def test_mistakes_of_the_command_are_one_line(argv, message, here, capsys):
     write_table(here / "t.csv")
+    (here / "broken.npz").write_bytes(b"PK")
     xpnn.save(trained(), "m.safetensors")
-    assert failed(capsys, "verify", *argv.split()).startswith(message)
+    if message is None:
+        assert run("verify", *argv.split()) == 2
+        assert capsys.readouterr().err == "xpnn: error: unrecognized arguments: t.csv\n"
+    else:
+        assert failed(capsys, "verify", *argv.split()).startswith(message)
+
+
+def test_any_part_of_the_data_will_do(folder, here):
+    small = ["--hidden", 5, "--epochs", 1, "--quiet", "--save", "m"]
+    assert run("train", folder, *small) == 0
+    for file in folder.glob("t10k*"):
+        file.unlink()
+    assert run("verify", "m", folder, "--backends", "numpy,strict") == 0
+    np.savez("d.npz", x_train=FLOWERS, y_train=CODES)
+    assert run("train", "d.npz", *small) == 0
+    assert run("verify", "m", "d.npz", "--backends", "numpy,strict") == 0

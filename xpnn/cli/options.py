@@ -195,9 +195,9 @@ def data_from(args: argparse.Namespace, model: Sequential) -> NamedDataset:
     return held_out(data, model.task.share) if args.held_out else data
 
 
-def inputs_from(args: argparse.Namespace, model: Sequential) -> NamedDataset:
+def inputs_from(args: argparse.Namespace, model: Sequential, part: str = "test") -> NamedDataset:
     """Return the features in DATA, which needn't have a target."""
-    read = functools.partial(load, args.data, target=None, header=header_from(args), part="test")
+    read = functools.partial(load, args.data, target=None, header=header_from(args), part=part)
     if model.task.feature_names is not None:
         return read(features=model.task.feature_names)
     path = Path(args.data)

@@ -25,6 +25,7 @@ from xpnn.cli.options import (
 from xpnn.cli.output import DIFFERENT, line, table
 from xpnn.datasets import Dataset, read_idx_folder
 from xpnn.datasets.checks import check_images
+from xpnn.datasets.readers import reader_of
 from xpnn.errors import ArgumentError
 from xpnn.settings import FIELDS
 from xpnn.source import Source
@@ -131,7 +132,9 @@ def _verify(args: argparse.Namespace) -> int:
 def _verify_model(args: argparse.Namespace, names: Sequence[str] | None) -> int:
     model = saving.load(args.model)
     backends = _backends(args, names, args.dtype or model.placed()[0].dtype_name)
-    data = inputs_from(args, model)
+    path = Path(args.data)
+    # any rows will do
+    data = inputs_from(args, model, "test" if reader_of(path).has_test(path) else "train")
     check_images(data, model.task.image_shape)
     _print_cards(backends)
     found = verify_model(model, data, backends)

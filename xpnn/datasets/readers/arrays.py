@@ -90,6 +90,8 @@ def _spelled(path: Path, names: Sequence[str], letter: str, part: str) -> str:
 def _has_test(path: Path) -> bool:
     import zipfile
 
+    if not zipfile.is_zipfile(path):
+        return False
     with zipfile.ZipFile(path) as archive:
         return any(name.lower() == "x_test.npy" for name in archive.namelist())
 
