@@ -23,6 +23,7 @@ from xpnn._version import __version__
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import get_backend
 from xpnn.datasets.columns import Columns
+from xpnn.datasets.dataset import Share
 from xpnn.datasets.labels import as_labels
 from xpnn.errors import ArgumentError, DataError, XpnnError
 from xpnn.layers import LAYERS, Activation
@@ -83,6 +84,7 @@ def save(model: Sequential, path: PathLike) -> None:
         "target_name": task.target_name,
         "image_shape": task.image_shape,
         **({} if task.columns is None else {"columns": task.columns.config()}),
+        "share": None if task.share is None else task.share._asdict(),
         **kinds,
         "loss": None if task.loss is None else _described_loss(task.loss),
         "layers": [
@@ -213,6 +215,7 @@ def _task(
         if height * width * channels != description["inputs"]:
             raise ValueError(f"images of {shape} for {description['inputs']} features")
         shape = (height, width, channels)
+    share = description.get("share")
     normalizers = {
         name: NORMALIZERS[kind](*(arrays[f"{name}.{array}"] for array in _ARRAYS))
         for name in _NORMALIZERS
@@ -226,6 +229,7 @@ def _task(
         target_name=description.get("target_name"),
         image_shape=shape,
         columns=None if columns is None else _columns_for(description["inputs"], columns),
+        share=None if share is None else Share(**share),
         **normalizers,
     )
 

@@ -64,10 +64,10 @@ class Settings:
         "uniform", "NAME,...", "initializer of all dense layers, or one for each: {}", INITIALIZERS
     )
     optimizer: str = _setting("sgd:lr=0.1", PART, "{}", OPTIMIZERS, table="adam")
-    loss: str = _setting(
-        "cross_entropy",
+    loss: str | None = _setting(
+        None,
         PART,
-        "{}; without one, the first for classes, the second for values, "
+        "{}; if left out, the first for classes, the second for values, "
         "the third for several columns of 0 and 1",
         LOSSES,
     )
@@ -154,7 +154,7 @@ class Settings:
 
     def make_loss(self, loss: Loss | None = None) -> Loss:
         """Return the loss, which is `loss` instead of the setting if it is given."""
-        loss = LOSSES.make(self.loss) if loss is None else loss
+        loss = LOSSES.make(self.loss or "cross_entropy") if loss is None else loss
         if self.flood is not None and isinstance(loss, Flooding):
             loss = loss.loss
         return loss if self.flood is None else Flooding(loss, b=self.flood)
@@ -186,9 +186,12 @@ class Settings:
             weights[label] = nonnegative(f"class_weight of {label}", weight)
         return weights
 
-    def make_model(self, train: Dataset, validation: Dataset | None = None) -> Sequential:
-        """Return an untrained network with the outputs that the data need."""
-        columns = max(map(_columns, filter(None, (train, validation))))
+    def make_model(
+        self, train: Dataset, validation: Dataset | None = None, labels: Any = None
+    ) -> Sequential:
+        """Return an untrained network with an output per label, or as many as the data need."""
+        needed = max(map(_columns, filter(None, (train, validation))))
+        columns = needed if labels is None else len(labels)
         return Sequential(*self.layers(columns * self.make_loss().outputs_per_target))
 
     def fit(

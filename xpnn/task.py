@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnn.datasets.columns import Columns
+from xpnn.datasets.dataset import Share
 from xpnn.losses import Loss
 from xpnn.normalizers import Normalizer
 
@@ -36,6 +37,9 @@ class Task:
         used as they are.
     image_shape
         Height, width and channels of the training images, None if unknown.
+    share
+        How the rows that weren't trained on were drawn; None if the model was trained on all rows,
+        or nothing is known. `xpnn.datasets.held_out` finds these rows again.
     """
 
     loss: Loss | None = None
@@ -47,6 +51,7 @@ class Task:
     target_name: str | None = None
     image_shape: tuple[int, int, int] | None = None
     columns: Columns | None = None
+    share: Share | None = None
 
     def in_units(self, values: Any, *, xp: Any) -> Any:
         """Return predicted values of shape (n, outputs) in the units of the targets."""

@@ -116,7 +116,12 @@ ARTICLE_EPOCHS = 5
 def matrix_settings():
     """Return the runs by name: whatever is registered, in turn, in place of the base's part."""
     base = Settings(
-        init="he_normal", activation="relu", optimizer="sgd", weight_decay=0.0, epochs=1
+        init="he_normal",
+        activation="relu",
+        optimizer="sgd",
+        loss="cross_entropy",
+        weight_decay=0.0,
+        epochs=1,
     )
     found = {}
     for name in ACTIVATIONS:

@@ -18,6 +18,7 @@ from tests.helpers import (
     write_rows,
     write_table,
 )
+from xpnn.study import load_study, read_folder
 
 
 def test_the_pages_weights(here):
@@ -59,8 +60,8 @@ def test_the_pages_passengers(here, capsys):
     assert capsys.readouterr().out == "[0 1 0]\n"
 
 
-def blocks(language):
-    text = (ROOT / "docs" / "guide" / "data.md").read_text(encoding="utf-8")
+def blocks(language, page="data.md"):
+    text = (ROOT / "docs" / "guide" / page).read_text(encoding="utf-8")
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
@@ -80,6 +81,46 @@ def test_the_pages_commands(iris, here, capsys):
     for line in lines:
         assert run(*line[1:]) == 0
     assert len(read_rows(here / "predictions.csv")) == 6
+
+
+def test_the_pages_held_out_rows(iris, here, capsys):
+    pytest.importorskip("matplotlib")
+    (train, *_), (commands,) = (b.splitlines() for b in blocks("sh")), blocks("sh held-out")
+    for line in (train[0], *commands.splitlines()):
+        assert run(*line.split()[1:]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^prediction,proba_setosa,proba_versicolor,", out, re.MULTILINE)
+    accuracy = re.search(r"^accuracy (.*)$", out, re.MULTILINE)[1]
+    (code,) = blocks("python held-out")
+    exec(compile(code, "docs/guide/data.md", "exec"), {})
+    assert capsys.readouterr().out == f"18 {accuracy}\n"
+    assert (here / "iris.png").exists()
+
+
+def test_the_pages_study(iris, here):
+    (text,) = blocks("toml table", "studies.md")
+    (here / "mine.toml").write_text(text)
+    assert len(load_study("mine.toml").jobs) == 9
+    assert run("study", "run", "mine.toml", "--epochs", 1, "--out", "out", "--jobs", 2) == 0
+    found, _ = read_folder("out")
+    assert run("train", "iris.csv", "--batch-size", 10, "--hidden", 5, "--seed", 2, "--validation",
+               0.2, "--epochs", 1, "--save", "m", "--quiet") == 0  # fmt: skip
+    (cell,) = (
+        result for result in found.values()
+        if (result.job.settings.hidden, result.job.settings.seed) == ("5", 2)
+    )  # fmt: skip
+    assert cell.weights_sha256 == xpnn.load("m").sha256()
+
+
+def test_the_pages_verification(iris, here, capsys):
+    assert run(*blocks("sh")[0].splitlines()[0].split()[1:], "--quiet") == 0
+    (block,) = blocks("sh verify", "reproducibility.md")
+    for line in block.splitlines():
+        assert run(*line.split()[1:], "--backends", "numpy,strict") == 0
+    shown = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    text = (ROOT / "docs" / "guide" / "reproducibility.md").read_text(encoding="utf-8")
+    table = text.split("```\nlayer ")[1].split("```")[0]
+    assert shown[-6:] == ["layer", *(line.split()[0] for line in table.splitlines()[1:])]
 
 
 def test_the_pages_python(iris, capsys, monkeypatch):

@@ -143,3 +143,94 @@ def test_no_rows_are_one_line(options, here, capsys):
     assert failed(capsys, "train", data, *options) == "d.npz: x has no rows"
     with pytest.raises(ArgumentError, match="one row or more"):
         split(Dataset(np.empty((0, 4)), np.empty(0, int)), 0.2)
+
+
+@pytest.mark.parametrize("letter", ["x", "X"])
+def test_an_archive_may_have_a_test_part(letter, here, capsys):
+    """As the archive of MNIST that Keras downloads: four arrays."""
+    arrays = {
+        f"{letter}_train": FLOWERS[:60].reshape(60, 2, 2),
+        "y_train": CODES[:60] + 4,
+        f"{letter}_test": FLOWERS[60:].reshape(30, 2, 2),
+        "y_test": CODES[60:] + 4,
+    }
+    np.savez("d.npz", **arrays)
+    train, test = load_training("d.npz")
+    for data, rows in ((train, slice(60)), (test, slice(60, 90)), (load("d.npz"), slice(60))):
+        np.testing.assert_array_equal(data.x, FLOWERS[rows], strict=True)
+        np.testing.assert_array_equal(data.y, CODES[rows] + 4, strict=True)
+    # a share is one of the training part
+    assert [len(part.x) for part in load_training("d.npz", 0.25)] == [45, 15]
+    assert run("train", "d.npz", "--hidden", 5, "--epochs", 2, "--save", "m", "--quiet") == 0
+    model = xpnn.load("m")
+    assert run("evaluate", "m", "d.npz") == 0
+    assert float(capsys.readouterr().out.split()[3]) == model.history[-1].test_loss
+    assert run("predict", "m", "d.npz") == 0
+    predicted = capsys.readouterr().out.split()[1:]
+    assert predicted == list(map(str, xpnn.predict(model, FLOWERS[60:])))
+
+    np.savez("d.npz", **{**arrays, "y_test": np.full(30, 9)})
+    with pytest.raises(DataError, match=r"^d\.npz \(test part\), y, row 0: 9 is not one of the "):
+        load_training("d.npz")
+    np.savez("d.npz", **{**arrays, f"{letter}_test": FLOWERS[60:, :3]})
+    with pytest.raises(DataError, match=r"\(test part\) has 3 features, where d\.npz \(train p"):
+        load_training("d.npz")
+
+
+def test_an_archive_of_x_in_capitals(here):
+    np.savez("d.npz", X=FLOWERS, Y=CODES, n=np.ones(90))
+    np.testing.assert_array_equal(load("d.npz", weights="n").y, CODES)
+    assert load("d.npz", part="test").x.shape == FLOWERS.shape
+    with pytest.raises(ArgumentError, match="weights must be another array than X and Y, got 'X'"):
+        load("d.npz", weights="X")
+
+
+@pytest.mark.parametrize(
+    ("names", "part", "message"),
+    [
+        ("x X y", "train", "d.npz must hold only one of the arrays x and X"),
+        ("x x_train y", "train", "d.npz must hold only one of the arrays x and x_train"),
+        ("x_train", "train", "d.npz must hold arrays x_train and y, got x_train"),
+        ("X_train y_train", "test", "d.npz must hold arrays x_test and y_test, got X_train, y_tr"),
+        ("x_train y_train x_test", "test", "d.npz must hold arrays x_test and y_test, got x_train"),
+        ("images labels", "train", "d.npz must hold arrays x and y, got images, labels"),
+    ],
+)
+def test_archives_without_the_arrays(names, part, message, here):
+    np.savez("d.npz", **dict.fromkeys(names.split(), FLOWERS))
+    with pytest.raises(DataError, match=f"^{message}"):
+        load("d.npz", part=part)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "expected"),
+    [
+        ((90, 2, 2), np.uint8, (2, 2, 1)),
+        ((90, 4, 1), np.uint8, (4, 1, 1)),
+        ((90, 2, 2, 1), np.uint8, (2, 2, 1)),
+        ((90, 4), np.uint8, None),
+        ((90, 1, 2, 2), np.uint8, None),
+        ((90, 2, 2), np.float64, None),
+        ((90, 2, 1, 2, 1), np.uint8, None),
+    ],
+)
+def test_arrays_of_bytes_are_images(shape, dtype, expected, here):
+    x = (np.abs(FLOWERS) * 20).astype(dtype).reshape(shape)
+    np.savez("d.npz", x=x, y=CODES)
+    np.save("x.npy", x)
+    for data in (load("d.npz"), load("x.npy", target=None)):
+        assert data.image_shape == expected
+        np.testing.assert_array_equal(data.x, x.reshape(90, 4), strict=True)
+
+
+def test_images_in_an_archive_are_drawn_and_held_to_their_shape(here, capsys):
+    pytest.importorskip("matplotlib")
+    x = np.random.RandomState(0).randint(0, 256, (90, 2, 4, 3)).astype(np.uint8)
+    # labels that aren't the numbers of the outputs
+    np.savez("d.npz", x_train=x[:60], y_train=CODES[:60] + 3, x_test=x[60:], y_test=CODES[60:] + 3)
+    assert run("train", "d.npz", "--hidden", 5, "--epochs", 1, "--save", "m", "--quiet") == 0
+    assert xpnn.load("m").task.image_shape == (2, 4, 3)
+    assert run("plot", "errors", "m", "d.npz", "--out", "e.png") == 0
+    np.savez("o.npz", x=x.reshape(90, 4, 2, 3), y=CODES + 3)
+    wanted = "o.npz must hold images of 4 × 2 colour as the training data do, got 2 × 4 colour"
+    assert failed(capsys, "evaluate", "m", "o.npz") == wanted

@@ -1,6 +1,7 @@
 """CSV files: what is read of them, and the one line about what can't be."""
 
 import csv
+import gzip
 import io
 from fractions import Fraction
 
@@ -337,3 +338,46 @@ def test_targets_that_can_not_be_used(cells, task, message, file, tmp_path):
     with pytest.raises(DataError) as caught:
         target(file, *cells, task=task)
     assert str(caught.value) == f"{tmp_path / 'table.csv'}{message}"
+
+
+# tables that are compressed
+
+
+@pytest.mark.parametrize("name", ["t.csv.gz", "t.tsv.gz", "t.GZ", "t"])
+def test_a_gzipped_table_is_the_table(name, tmp_path):
+    (tmp_path / "plain").write_bytes(b"\xef\xbb\xbf" + PLAIN.replace(",", "\t").encode())
+    path = tmp_path / name
+    path.write_bytes(gzip.compress((tmp_path / "plain").read_bytes()))
+    data, plain = read_csv(path), read_csv(tmp_path / "plain")
+    for part in ("x", "y", "rows"):
+        np.testing.assert_array_equal(getattr(data, part), getattr(plain, part), strict=True)
+    assert data.feature_names == ("a", "b")
+    assert tables.FILE.columns(path) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            gzip.compress(PLAIN.replace("3,", "x,").encode()),
+            r", line 3, column 'a': 'x' is not a",
+        ),
+        (gzip.compress(b""), " is empty"),
+        (gzip.compress(b"\0\0\0"), " is not a text file: it begins with 00 00 00"),
+        (gzip.compress(PLAIN.encode())[:-9], " is a damaged gzip file: Compressed file ended"),
+        (
+            gzip.compress((PLAIN + "3,4,v\n" * 10**5).encode())[:-99],
+            " is a damaged gzip file: Compressed file e",
+        ),
+        (
+            gzip.compress(PLAIN.encode())[:-8] + bytes(8),
+            " is a damaged gzip file: CRC",
+        ),
+        (b"\x1f\x8b" + bytes(20), " is a damaged gzip file: Unknown compression method"),
+    ],
+)
+def test_a_gzipped_table_that_can_not_be_read(content, message, tmp_path):
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"^{path}{message}"):
+        read_csv(path)

@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from tests.helpers import ROOT, open_backend
-from xpnn.datasets import Dataset, mnist, read_idx, read_idx_folder, readers
+import xpnn
+from tests.helpers import ROOT, SMALL, failed, open_backend, run, write_folder, write_idx
+from xpnn.datasets import Dataset, load_training, mnist, read_idx, read_idx_folder, readers
 from xpnn.datasets.checks import as_dataset
 from xpnn.errors import ArgumentError, DataError
 
@@ -329,3 +330,23 @@ def test_mnist_without_pooch(monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
     with pytest.raises(DataError, match=r"needs pooch: pip install pooch$"):
         mnist()
+
+
+def test_a_folder_without_a_test_part(tmp_path, capsys):
+    path = write_folder(tmp_path / "data")
+    for file in path.glob("t10k*"):
+        file.unlink()
+    train, test = load_training(path)
+    assert (len(train.x), test) == (60, None)
+    assert [len(part.x) for part in load_training(path, 0.25)] == [45, 15]
+    model = tmp_path / "m"
+    assert run("train", path, *SMALL, "--validation", 0.25, "--save", model, "--quiet") == 0
+    assert run("evaluate", model, path, "--held-out") == 0
+    assert float(capsys.readouterr().out.split()[3]) == xpnn.load(model).history[-1].test_loss
+    missing = "no t10k-images-idx3-ubyte (or t10k-images-idx3-ubyte.gz) in"
+    for command in ("evaluate", "predict"):
+        wanted = f"{missing} {path}; --held-out takes the rows that a model wasn't trained on"
+        assert failed(capsys, command, model, path) == wanted
+    # a test part with a file missing is a mistake
+    write_idx(path / "t10k-labels-idx1-ubyte", LABELS)
+    assert failed(capsys, "train", path, *SMALL) == f"{missing} {path}"

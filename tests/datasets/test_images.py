@@ -1,4 +1,4 @@
-"""Folders of PNG images."""
+"""Folders of PNG and JPEG images, and single ones."""
 
 import re
 import struct
@@ -129,20 +129,56 @@ def test_a_models_images_keep_their_shape(here, capsys):
     assert run("plot", "errors", "m", "tall", "--out", "e.png") == 0
 
 
-def test_images_that_are_no_png_are_named(here):
-    of_size(here / "images", 3, 2)
-    jpeg = here / "images" / "a" / "x.JPG"
-    jpeg.write_bytes(b"\xff\xd8")
-    with pytest.raises(DataError, match=r"x\.JPG is not a PNG image"):
+def test_jpeg_images_are_those_that_pillow_decodes(here):
+    image = pytest.importorskip("PIL.Image")
+    pictures(here / "images", count=4)
+    paths = [here / "images" / "dark" / "4.jpg", here / "images" / "dark" / "5.JPEG"]
+    for path in paths:
+        image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3) * 40).save(path, "JPEG")
+    data = load("images")
+    decoded = np.asarray(image.open(paths[0])).reshape(-1)
+    # what JPEG loses of an image of 3 × 2
+    np.testing.assert_allclose(decoded.astype(int), np.arange(6) * 40, atol=30)
+    for row, path in enumerate(paths, 8):
+        np.testing.assert_array_equal(data.x[row], decoded, strict=True)
+        assert data.where(row) == str(path.relative_to(here))
+    image.new("CMYK", (3, 2)).save(paths[0])
+    with pytest.raises(DataError, match=r"4\.jpg must be 3 × 2 grey .*, got 3 × 2 colour"):
         load("images")
-    jpeg.unlink()
+    paths[0].write_bytes(paths[1].read_bytes()[:200])
+    with pytest.raises(DataError, match=r"can't read .*4\.jpg"):
+        load("images")
+
+
+def test_a_single_image_can_be_predicted_from(here, capsys, monkeypatch):
+    pictures(here / "images")
+    assert run("train", "images", "--hidden", "", "--batch-size", 4, "--save", "m", "--quiet") == 0
+    assert run("predict", "m", "images/dark/3.PNG") == 0
+    assert capsys.readouterr().out == "file,prediction\nimages/dark/3.PNG,dark\n"
+    of_size(here / "wide", 9, 4)
+    wanted = "wide/a/0.png must hold images of 3 × 2 grey as the training data do, got 9 × 4 grey"
+    assert failed(capsys, "predict", "m", "wide/a/0.png") == wanted
+    for command in (["train", "wide/a/0.png"], ["evaluate", "m", "wide/a/0.png"]):
+        assert failed(capsys, *command).startswith("wide/a/0.png is an image without a class, to ")
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    wanted = "wide/a/0.png holds images, and reading them needs Pillow: pip install 'xpnn[images]'"
+    assert failed(capsys, "predict", "m", "wide/a/0.png") == wanted
+
+
+def test_images_of_other_formats_are_named(here):
+    of_size(here / "images", 3, 2)
+    gif = here / "images" / "a" / "x.GIF"
+    gif.write_bytes(b"GIF89a")
+    with pytest.raises(DataError, match=r"x\.GIF is not a PNG or JPEG image"):
+        load("images")
+    gif.unlink()
     (here / "images" / "c").mkdir()
     (here / "images" / ".hidden").mkdir()
-    with pytest.raises(DataError, match=r"images/c must hold PNG images as .*images/a does"):
+    with pytest.raises(DataError, match=r"images/c must hold images as .*images/a does"):
         load("images")
-    (here / "jpegs" / "a").mkdir(parents=True)
-    (here / "jpegs" / "a" / "1.jpeg").write_bytes(b"\xff\xd8")
+    (here / "gifs" / "a").mkdir(parents=True)
+    (here / "gifs" / "a" / "1.gif").write_bytes(b"GIF89a")
     with pytest.raises(
-        DataError, match=r"folders of PNG images; jpegs/a/1\.jpeg is not a PNG image"
+        DataError, match=r"PNG or JPEG images; gifs/a/1\.gif is not a PNG or JPEG image"
     ):
-        load("jpegs")
+        load("gifs")

@@ -45,7 +45,7 @@ def test_folders_that_hold_nothing(here):
     (here / "jungle" / "cats" / "tabby").mkdir(parents=True)
     (here / "jungle" / "train-images").mkdir()
     (here / "jungle" / "train-images.txt").touch()
-    with pytest.raises(DataError, match=r"jungle holds neither x\.npy .* of PNG images$"):
+    with pytest.raises(DataError, match=r"jungle holds neither x\.npy .* of PNG or JPEG images$"):
         load("jungle")
     (here / "jungle" / "cats" / "tabby" / "1.png").touch()
     with pytest.raises(DataError, match=r"jungle holds neither .*; give jungle/cats, which does$"):

@@ -1,12 +1,29 @@
 """Data that are held out for validation: a part of the rows, or another file."""
 
+import json
+import re
+
 import numpy as np
 import pytest
+from safetensors.numpy import load as from_bytes
 
 import xpnn
-from tests.helpers import FLOWERS, NAMES, VALUES, failed, run, write_rows, write_table
-from xpnn.datasets import Dataset, load_training, split
-from xpnn.errors import ArgumentError
+from tests.helpers import (
+    CODES,
+    FLOWERS,
+    NAMES,
+    SETTINGS,
+    VALUES,
+    failed,
+    flower_network,
+    run,
+    write_rows,
+    write_table,
+)
+from xpnn._core.files import sealed, unsealed
+from xpnn.datasets import Dataset, NamedDataset, held_out, load, load_training, split
+from xpnn.datasets.dataset import Share, fingerprint
+from xpnn.errors import ArgumentError, DataError
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5, 0.9])
@@ -100,3 +117,89 @@ def test_one_class_only(here, capsys):
     write_table(here / "t.csv", np.array(["x"] * 90))
     line = failed(capsys, "train", "t.csv")
     assert line == "t.csv, column 'kind' must hold two classes or more, got only 'x'"
+
+
+# the rows that were held out, found again
+
+
+@pytest.mark.parametrize("y", [NAMES, CODES, VALUES])
+def test_the_held_out_rows_are_those_that_were_split_off(y, here, capsys):
+    path = write_table(here / "t.csv", y)
+    train, validation = load_training(path, 0.2, seed=7)
+    model = flower_network(3 if y is not VALUES else 1)
+    loss = xpnn.MeanSquaredError() if y is VALUES else xpnn.CrossEntropy()
+    history = xpnn.fit(
+        model, train, validation=validation, loss=loss, normalizer="standard",
+        target_normalizer="standard" if y is VALUES else None, **SETTINGS,
+    )  # fmt: skip
+    xpnn.save(model, "m")
+    share = xpnn.load("m").task.share
+    assert share == train.share == Share(0.2, 7, fingerprint(load(path)))
+    rows = held_out(load(path), share)
+    for part in ("x", "y", "rows"):
+        np.testing.assert_array_equal(getattr(rows, part), getattr(validation, part), strict=True)
+    assert rows.share is validation.share is None
+    assert run("show", "m") == 0
+    assert re.search(r"^held out +0\.2 of the rows, seed 7$", capsys.readouterr().out, re.M)
+    assert xpnn.evaluate(xpnn.load("m", backend="numpy"), rows).loss == history[-1].test_loss
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Dataset(FLOWERS + 1e-15, NAMES),
+        Dataset(FLOWERS, NAMES[::-1]),
+        Dataset(FLOWERS[1:], NAMES[1:]),
+        Dataset(FLOWERS[::-1], NAMES[::-1]),
+        Dataset(FLOWERS.astype(object), NAMES),
+    ],
+)
+def test_other_data_hold_no_held_out_rows(other):
+    data = NamedDataset(FLOWERS, NAMES, path="t.csv")
+    share = split(data, 0.2)[0].share
+    assert len(held_out(data, share).x) == 18
+    with pytest.raises(DataError, match=r"^t\.csv must hold the data that the model was trained"):
+        held_out(NamedDataset(*other, path="t.csv"), share)
+    with pytest.raises(ArgumentError, match=r"^held_out needs a model that was trained on a part"):
+        held_out(data, None)
+
+
+def test_cells_of_any_kind_have_a_fingerprint():
+    """Object arrays hold pointers, which differ from one array to the next."""
+    cells = [["a", 1.5, None], ["b", float("nan"), "1.5"]]
+    first, second = (Dataset(np.array(cells, object), CODES[:2]) for _ in range(2))
+    assert fingerprint(first) == fingerprint(second)
+    cells[1][2] = 1.5
+    assert fingerprint(Dataset(np.array(cells, object), CODES[:2])) != fingerprint(first)
+
+
+def test_a_model_trained_on_other_rows_too_has_no_held_out_rows():
+    data = NamedDataset(FLOWERS, CODES, path="t.csv")
+    first, other = (split(data, 0.2, seed=seed)[0] for seed in (1, 2))
+    model = flower_network()
+    for train, share in (
+        (first, first.share),
+        (first, first.share),
+        (other, None),
+        (first, None),
+    ):
+        xpnn.fit(model, train, **{**SETTINGS, "epochs": 1})
+        assert model.task.share == share
+    model = flower_network()
+    xpnn.fit(model, (FLOWERS, CODES), epochs=1)
+    assert model.task.share is None
+
+
+def test_a_file_without_a_share_still_loads(here):
+    model = flower_network()
+    xpnn.fit(model, (FLOWERS, CODES), epochs=1)
+    xpnn.save(model, "m")
+    metadata, raw = unsealed(here / "m", "model")
+    about = json.loads(metadata["xpnn"])
+    del about["share"]
+    (here / "m").write_bytes(sealed(from_bytes(raw), {"xpnn": json.dumps(about)}))
+    assert xpnn.load("m").task.share is None
+    about["share"] = {"fraction": 0.2}
+    (here / "m").write_bytes(sealed(from_bytes(raw), {"xpnn": json.dumps(about)}))
+    with pytest.raises(DataError, match="m has damaged metadata"):
+        xpnn.load("m")

@@ -1,5 +1,6 @@
 """Studies as TOML: the grid, the mistakes in it, and the article's own."""
 
+import dataclasses
 import hashlib
 import json
 
@@ -9,6 +10,7 @@ import xpnn.study
 from tests.helpers import ARTICLE, ROOT, run, write_folder
 from xpnn.errors import ArgumentError
 from xpnn.settings import FIELDS
+from xpnn.source import READING, Source
 from xpnn.study import load_study, quantities
 from xpnn.study.article import published
 from xpnn.study.grid import KINDS, parse_study
@@ -21,8 +23,8 @@ def runs(text, **overrides):
 
 
 def test_the_settings_are_those_of_train():
-    places = {"data", "backend", "device", "dtype", "reproducible"}
-    assert KINDS.keys() == {*FIELDS, *places, "environment"}
+    places = {"backend", "device", "dtype", "reproducible"}
+    assert KINDS.keys() == {*FIELDS, *READING, *places, "environment"}
 
 
 def test_lists_make_the_grid():
@@ -79,10 +81,23 @@ FUNCTIONS = f"{EXPERIMENT}[[experiment.figure]]\nfunctions=['relu']\n"
         ('activation = ["relu", "relu"]', "two runs are the same: activation=relu"),
         ('activation = ["h_swish", "h_swish:n=6"]', "two runs are the same"),
         ('hidden = ["100,50", "100, 50"]', "two runs are the same"),
-        ('data = ["a", "b"]', "data must be one folder for all runs, got a list"),
+        ('data = ["a", "b"]', "data must be the same for all runs, got a list"),
+        ("validation = [0.1, 0.2]", "validation must be the same for all runs, got a list"),
+        (
+            "[[experiment]]\nname='a'\ntarget='x'\n[[experiment]]\nname='b'\ntarget=3",
+            "target must be the same for all runs, got 3, x",
+        ),
+        ("validation = true", "validation must be a number or text, got true"),
+        ("target = 0.5", "target must be a whole number or text, got 0.5"),
+        ("header = 'yes'", "header must be true or false, got 'yes'"),
+        ("normalize = 'standrad'", "unknown normalize 'standrad'; did you mean 'standard'"),
+        ("[data]\nvalidation = 0.2", "path must be given"),
+        ("[data]\npath = 3", "path of the data must be text, got 3"),
+        ("[data]\npath = 'd'\ntarge = 'x'", "unknown key of the data: 'targe'.* 'target'"),
+        ("target = 'x'\n[data]\npath = 'd'\ntarget = 'x'", "target is given twice, in .data. and"),
         (
             "[[experiment]]\nname='a'\ndata='x'\n[[experiment]]\nname='b'\ndata='y'",
-            "data must be one folder for all runs, got x, y",
+            "data must be the same for all runs, got x, y",
         ),
         ("epochs = ", "not TOML"),
         ("[experiment]\nname = 'a'", r"experiment must be written \[\[experiment\]\], got"),
@@ -135,7 +150,7 @@ def test_arguments_of_the_wrong_type(call, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["mine.toml", "--data", "nowhere"], "no folder nowhere"),
+        (["mine.toml", "--data", "nowhere"], "no file or folder nowhere"),
         (["nothing.toml"], "study must be 'article' or a TOML file, got 'nothing.toml'"),
         (["article", "--only", "h_swich"], "unknown experiment 'h_swich'; did you mean 'h_swish'?"),
         (["mine.toml", "--jobs", "0"], "jobs must be a whole number >= 1, got 0"),
@@ -282,3 +297,26 @@ def test_the_published_table_over_b_is_of_50_epochs():
         assert other == {name: row[name] for name in other}
     row = sweep.rows[sweep.labels.index(("b=0.01",))]
     assert row.items() <= quantities.printed(log).items()
+
+
+def test_a_table_of_the_data_is_the_same_keys_side_by_side(tmp_path):
+    keys = 'validation = 0.2\ntarget = "price"\nheader = true\nignore = "a,b"\nweights = "n"\n'
+    (tmp_path / "a.toml").write_text(f'hidden = ["5", "6"]\n[data]\npath = "t.csv"\n{keys}')
+    (tmp_path / "b.toml").write_text(f'hidden = ["5", "6"]\ndata = "t.csv"\n{keys}')
+    jobs = load_study(tmp_path / "a.toml").jobs
+    assert jobs == load_study(tmp_path / "b.toml").jobs
+    expected = Source("t.csv", 0.2, "price", None, True, "a,b", "n")
+    assert [job.source for job in jobs] == [expected] * 2
+    # another path instead of the study's
+    other = load_study(tmp_path / "a.toml", data="u.csv").jobs
+    assert other[0].source == dataclasses.replace(expected, data="u.csv")
+
+
+def test_normalizers_and_targets_by_number(tmp_path):
+    (tmp_path / "a.toml").write_text(
+        'normalize = ["standard", "none"]\ntarget = -2\nvalidation = "v.csv"'
+    )
+    jobs = load_study(tmp_path / "a.toml").jobs
+    assert [job.source.normalize for job in jobs] == ["standard", "none"]
+    assert {(job.source.target, job.source.validation) for job in jobs} == {(-2, "v.csv")}
+    assert len({job.key for job in jobs}) == 2

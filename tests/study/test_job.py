@@ -7,14 +7,28 @@ import signal
 import threading
 import time
 
+import numpy as np
 import pytest
 
 import xpnn
-from tests.helpers import environment, write_folder
+from tests.helpers import (
+    CODES,
+    COLUMNS,
+    COUNTS,
+    FLOWERS,
+    NAMES,
+    VALUES,
+    environment,
+    run,
+    write_folder,
+    write_rows,
+    write_table,
+)
 from xpnn import get_backend
 from xpnn.activations import ACTIVATIONS
 from xpnn.errors import DataError, DivergenceError, XpnnError
 from xpnn.settings import Settings
+from xpnn.source import SHARED, Source
 from xpnn.study import Job, execute, read_result
 from xpnn.study.job import load_data
 from xpnn.study.results import write_result
@@ -29,7 +43,7 @@ def small(folder):
 
 
 def fingerprint(run):
-    return load_data(run.data)[2]
+    return load_data(run.source)[2]
 
 
 def test_a_run_is_plain(small):
@@ -40,7 +54,7 @@ def test_a_run_is_plain(small):
 
 def test_a_result_is_what_fit_gives(small):
     content = execute(small, fingerprint(small))
-    train, test, _ = load_data(small.data)
+    train, test, _ = load_data(small.source)
     model = small.settings.make_model(train, test)
     history = small.settings.fit(model, train, test, backend=get_backend(dtype="float64"))
     assert content["weights_sha256"] == model.sha256()
@@ -54,7 +68,7 @@ def test_a_file_gives_back_every_digit(small, tmp_path):
     write_result(path, content)
     result = read_result(path)
     assert result.log == content["log"]
-    assert result.job == small.replaced(data=Job(Settings()).data)
+    assert result.job == small.replaced(data=Job(Settings()).source.data, loss="cross_entropy")
     assert str(tmp_path) not in path.read_text()
 
 
@@ -99,8 +113,15 @@ def test_a_name_tells_what_was_run_and_nothing_else(small, folder, tmp_path):
         "reproducible": True,
         "environment": {"OPENBLAS_CORETYPE": "Haswell"},
         "parts": {"own.py": "0" * 64},
+        "validation": 0.2,
+        "normalize": "standard",
+        "normalize_target": "standard",
     }
-    assert changes.keys() == small.as_dict().keys() - {"data"}
+    # how the data are read shows in their fingerprint
+    assert changes.keys() == small.as_dict().keys() - {*SHARED} | {"validation"}
+    read = {"validation": "other", "target": 3, "header": True, "weights": "w", "ignore": "a"}
+    for field, value in read.items():
+        assert small.replaced(**{field: value}).file_name("data") == name
     names = {small.replaced(**{k: v}).file_name("data") for k, v in changes.items()}
     assert len(names | {name}) == 1 + len(changes)
     # of a part, what it is and not where it lies
@@ -121,9 +142,9 @@ def test_a_parameter_without_a_number(small, monkeypatch):
 
 
 def test_the_fingerprint_is_that_of_the_data(folder, tmp_path):
-    same = load_data(str(write_folder(tmp_path / "gzipped", ".gz")))[2]
-    assert load_data(str(folder))[2] == same
-    assert load_data(str(write_folder(tmp_path / "more", counts=(61, 30))))[2] != same
+    same = load_data(Source(str(write_folder(tmp_path / "gzipped", ".gz"))))[2]
+    assert load_data(Source(str(folder)))[2] == same
+    assert load_data(Source(str(write_folder(tmp_path / "more", counts=(61, 30)))))[2] != same
 
 
 def test_other_data_are_refused(small):
@@ -278,3 +299,64 @@ def test_a_process_ends_with_its_parent(small):
     assert process.wait(60) == 1
     assert time.monotonic() - begun < 60
     process.stdout.close()
+
+
+@pytest.mark.parametrize("kind", ["names", "values", "npz", "idx", "weights", "other file"])
+def test_a_job_does_what_the_command_does(kind, here):
+    """The cell of a study is the model that `xpnn train` gives with the same options."""
+    source, options = {"validation": 0.2}, ["--validation", 0.2]
+    if kind == "names":
+        source["data"] = str(write_table(here / "t.csv"))
+        source |= {"target": "kind", "ignore": "a", "normalize": "minmax"}
+        options += ["--target", "kind", "--ignore", "a", "--normalize", "minmax"]
+    elif kind == "values":
+        source["data"] = str(write_table(here / "t.csv", VALUES))
+        source["normalize_target"] = "minmax"
+        options += ["--normalize-target", "minmax", "--optimizer", "adam"]
+        source["optimizer"] = "adam"
+    elif kind == "npz":
+        np.savez(here / "d.npz", X=FLOWERS, y=CODES + 5)
+        source["data"] = "d.npz"
+    elif kind == "idx":
+        source["data"] = str(write_folder(here / "d"))
+        for path in (here / "d").glob("t10k*"):
+            path.unlink()
+    elif kind == "weights":
+        rows = [[*x, n, t] for x, n, t in zip(FLOWERS, COUNTS, NAMES, strict=True)]
+        source["data"] = str(write_rows(here / "w.csv", rows, [*COLUMNS, "n", "kind"]))
+        source["weights"] = "n"
+        options += ["--weights", "n"]
+    else:
+        source["data"] = str(write_table(here / "t.csv", rows=slice(0, None, 2)))
+        source["validation"] = str(write_table(here / "v.csv", rows=slice(1, None, 2)))
+        options[1] = source["validation"]
+    job = Job.from_dict({**SMALL, **source, "seed": 3})
+    content = execute(job, fingerprint(job))
+    settings = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+    assert run("train", source["data"], *settings, *options, "--seed", 3, "--save", "m",
+               "--quiet") == 0  # fmt: skip
+    assert content["weights_sha256"] == xpnn.load("m").sha256()
+    # read back, it is the result of the same job
+    write_result(here / "r.json", content)
+    assert read_result(here / "r.json").job.key == job.key
+    assert str(here) not in (here / "r.json").read_text()
+
+
+def test_the_fingerprint_holds_how_a_table_is_read(here):
+    rows = [[*x, n, t] for x, n, t in zip(FLOWERS, COUNTS, NAMES, strict=True)]
+    path = str(write_rows(here / "w.csv", rows, [*COLUMNS, "n", "kind"]))
+    ways = (
+        {},
+        {"ignore": "n"},
+        {"ignore": "n,a"},
+        {"weights": "n"},
+        {"target": "d", "ignore": "kind"},
+        {"ignore": "n", "validation": path},
+    )
+    found = {load_data(Source(path, **given))[2] for given in ways}
+    assert len(found) == 6
+    same = load_data(Source(path, target="kind", header=True, validation=0.5, normalize="minmax"))
+    assert same[2] in found
+    # the same numbers in another kind of file
+    np.savez(here / "d.npz", x=np.column_stack([FLOWERS, COUNTS]), y=NAMES)
+    assert load_data(Source("d.npz"))[2] == load_data(Source(path))[2]

@@ -10,10 +10,22 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import xpnn.study
-from tests.helpers import SIX, command, hashes_of_study, run, write_folder
+from tests.helpers import (
+    FLOWERS,
+    SIX,
+    VALUES,
+    command,
+    failed,
+    hashes_of_study,
+    read_rows,
+    run,
+    write_folder,
+    write_table,
+)
 from xpnn.study import read_folder
 
 
@@ -252,3 +264,58 @@ def test_what_is_listed(capsys):
     text = capsys.readouterr().out
     assert "46 runs" in text.splitlines()[0]
     assert "flooding_500: Flooding over 500 epochs, 6 runs, with --long" in text
+
+
+# tables and arrays of one's own
+
+
+def test_a_study_of_a_regression_reports_losses(here, capsys):
+    write_table(here / "t.csv", VALUES)
+    (here / "s.toml").write_text(
+        'data = "t.csv"\nvalidation = 0.2\nepochs = 2\n'
+        '[[experiment]]\nname = "a"\n[[experiment.figure]]\ntitle = "f"\n'
+        'quantities = ["test_loss"]\nruns = [{label = "4", hidden = "4"}]\n'
+        '[[experiment.table]]\nrows = [{hidden = "4"}, {hidden = "5"}]\n'
+    )
+    assert run("study", "run", "s.toml", "--out", "out", "--jobs", 2) == 0
+    assert capsys.readouterr().out.startswith("2 of 2 runs done")
+    results, _ = read_folder("out")
+    shown = {row[4]: row[6] for row in read_rows(here / "out" / "tables.csv")[1:4]}
+    assert list(shown) == ["train_loss", "test_loss", "best_loss"]
+    (log,) = (r.log for r in results.values() if r.job.settings.hidden == "4")
+    assert shown["train_loss"] == f"{log['train_loss'][-1]:.4g}"
+    assert shown["best_loss"] == f"{min(log['test_loss']):.4g}"
+    assert "| train loss | test loss | best test loss |" in (here / "out/report.md").read_text()
+
+
+def test_a_study_without_validation_has_no_test_figures(here):
+    write_table(here / "t.csv")
+    (here / "s.toml").write_text('data = "t.csv"\nepochs = 1\nhidden = ["4", "5"]\n')
+    assert run("study", "run", "s.toml", "--out", "out", "--jobs", 2) == 0
+    rows = [row[4:7:2] for row in read_rows(here / "out" / "tables.csv")[1:]]
+    assert rows[0][0] == "train"
+    assert float(rows[0][1]) > 0
+    assert rows[1:6] == [[name, "-"] for name in ("test", "best", "ts95", "ts97", "ts98")]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ('data = "t.csv"\nvalidation = 1.5', "validation must be a fraction > 0 and < 1, got 1.5"),
+        ('data = "t.csv"\nvalidation = "v.csv"', "no file or folder v.csv"),
+        ('data = "t.csv"\ntarget = "z"', "unknown target of t.csv 'z'"),
+        ('data = "two.npz"', "s.toml: loss must be given for targets of several columns"),
+    ],
+)
+def test_data_that_can_not_be_used_start_nothing(keys, message, here, capsys):
+    write_table(here / "t.csv")
+    np.savez("two.npz", x=FLOWERS, y=np.column_stack([VALUES, -VALUES]))
+    (here / "s.toml").write_text(keys)
+    assert failed(capsys, "study", "run", "s.toml", "--out", "out").startswith(message)
+    assert not (here / "out").exists()
+
+
+def test_targets_of_several_columns_with_a_loss(here):
+    np.savez("two.npz", x=FLOWERS, y=np.column_stack([VALUES, -VALUES]))
+    (here / "s.toml").write_text('data = "two.npz"\nloss = "mean_squared_error"\nepochs = 1\n')
+    assert run("study", "run", "s.toml", "--out", "out", "--quiet") == 0

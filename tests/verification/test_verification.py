@@ -96,9 +96,9 @@ def test_differences_are_the_largest_of_all_backends():
     reference = {"0.weight": np.array([[1.0, -4.0]]), "0.bias": np.array([0.0])}
     near = {"0.weight": np.array([[1.0, -4.5]]), "0.bias": np.array([0.0])}
     far = {"0.weight": np.array([[2.0, -4.0]]), "0.bias": np.array([0.25])}
-    assert verification.compare._difference(reference, [near]) == Difference(0.5, 0.5 / 4.5)
-    assert verification.compare._difference(reference, [near, far]) == Difference(1.0, 1.0)
-    assert verification.compare._difference(reference, []) == Difference(0.0, 0.0)
+    assert verification.compare.difference(reference, [near]) == Difference(0.5, 0.5 / 4.5)
+    assert verification.compare.difference(reference, [near, far]) == Difference(1.0, 1.0)
+    assert verification.compare.difference(reference, []) == Difference(0.0, 0.0)
 
 
 def test_agree_looks_at_every_epoch():

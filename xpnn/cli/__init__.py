@@ -37,7 +37,14 @@ class _Parser(argparse.ArgumentParser):
                 joined[-1] += f"={text}"
             else:
                 joined.append(text)
-        return super().parse_known_args(joined, namespace)
+        namespace, rest = super().parse_known_args(joined, namespace)
+        # argparse leaves out an optional argument that comes after an option, as in
+        # "verify MODEL --native DATA"
+        for action in self._get_positional_actions():
+            free = action.nargs == "?" and getattr(namespace, action.dest) is None
+            if free and rest and not rest[0].startswith("-"):
+                setattr(namespace, action.dest, rest.pop(0))
+        return namespace, rest
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
-import functools
 import json
 import math
 import sys
@@ -26,14 +25,12 @@ from xpnn.cli.options import (
     add_model_and_data,
     check_different,
     data_from,
-    header_from,
+    inputs_from,
     model_from,
 )
 from xpnn.cli.output import complain
-from xpnn.datasets import NamedDataset, load
 from xpnn.datasets.checks import as_inputs, check_images, size_of
 from xpnn.datasets.dataset import located
-from xpnn.datasets.readers import reader_of
 from xpnn.errors import ArgumentError
 from xpnn.export import onnx
 from xpnn.inference import class_probabilities, confusion, evaluate, predict
@@ -106,6 +103,7 @@ def _show(args: argparse.Namespace) -> int:
         *(("column", column) for column in (task.columns.columns if task.columns else ())),
         ("target", task.target_name),
         ("images", task.image_shape and size_of(task.image_shape)),
+        ("held out", task.share and f"{task.share.fraction} of the rows, seed {task.share.seed}"),
         ("loss", task.loss),
         ("dtype", about["dtype"]),
     ]
@@ -196,7 +194,7 @@ def _predict(args: argparse.Namespace) -> int:
     model = model_from(args)
     if args.proba and model.task.classes is None:
         raise ArgumentError("proba needs a model of classes, but this one predicts values")
-    data = _inputs(args, model)
+    data = data_from(args, model) if args.held_out else inputs_from(args, model)
     check_images(data, model.task.image_shape)
     # all data are checked before anything is written
     with located(data):
@@ -221,19 +219,6 @@ def _predict(args: argparse.Namespace) -> int:
         loss = (model.task.loss or CrossEntropy()).name
         complain(f"the proba columns don't sum to 1: outputs of {loss!r} are independent")
     return 0
-
-
-def _inputs(args: argparse.Namespace, model: Sequential) -> NamedDataset:
-    """Return the features in DATA, which needn't have a target."""
-    read = functools.partial(load, args.data, target=None, header=header_from(args), part="test")
-    if model.task.feature_names is not None:
-        return read(features=model.task.feature_names, columns=model.task.columns)
-    path = Path(args.data)
-    columns = reader_of(path).columns
-    # without names of columns, the features are all columns, or all but the target
-    if columns is None or (args.target is None and columns(path) == model.inputs):
-        return read()
-    return read(ignore=[-1 if args.target is None else args.target])
 
 
 def _columns(model: Sequential, proba: bool) -> list[str]:

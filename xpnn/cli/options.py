@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,16 +14,19 @@ from xpnn import saving
 from xpnn._core.registry import WANTED
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS, DTYPES, Backend, get_backend
-from xpnn.datasets import Dataset, load
+from xpnn.datasets import NamedDataset, held_out, load
 from xpnn.datasets.checks import check_images
-from xpnn.datasets.readers import forms
+from xpnn.datasets.labels import TASKS
+from xpnn.datasets.readers import forms, reader_of
 from xpnn.errors import ArgumentError, nearest
 from xpnn.losses import LOSSES
 from xpnn.metrics import METRICS
 from xpnn.model import Sequential
+from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.schedules import SCHEDULES
 from xpnn.settings import FIELDS, TABLE, Settings, types_of
+from xpnn.source import Source
 
 DATA = forms()
 MODEL = "a file that xpnn train --save wrote"
@@ -124,6 +129,59 @@ METRICS_HELP = (
 )
 
 
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Add the options for reading data to train on: the fields of `Source`, except DATA."""
+    add_table(parser)
+    add = parser.add_argument
+    add("--task", metavar="NAME", help=f"{', '.join(TASKS)}; determined by the target if left out")
+    add("--ignore", metavar="NAME,...", help="columns that are not features, by name or number")
+    add(
+        "--encode",
+        metavar="HOW",
+        help="how columns of text become features: onehot (one feature for each text; if left "
+        "out), common (the same for the most common ones, and one feature for all others), ordinal "
+        "(the texts' numbers in their order); for all, or as town=ordinal,size=small<medium<large",
+    )
+    add(
+        "--missing",
+        metavar="VALUE",
+        help="what a missing number is taken for: median (of the training part; if left out), or "
+        "a number; for all, or as age=30,fare=median; one more feature says where it was missing",
+    )
+    add(
+        "--weights",
+        metavar="NAME",
+        help="column of a CSV file, or array of an NPZ file, with the weight of each row in "
+        "training: numbers >= 0, scaled to a mean of 1; in validation all rows count alike",
+    )
+    add(
+        "--validation",
+        metavar="P|DATA",
+        help="what to test on after each epoch: a share of DATA such as 0.2, the same of each "
+        "class, or other data",
+    )
+    add(
+        "--normalize",
+        metavar="NAME",
+        help=f"normalizer of the features: {', '.join(NORMALIZERS)}, none; fitted to the training "
+        "part, and kept in the model; if left out, standard for a CSV file, else none",
+    )
+    add(
+        "--normalize-target",
+        metavar="NAME",
+        help="likewise for the values of a regression; standard if left out",
+    )
+
+
+def source_from(args: argparse.Namespace) -> Source:
+    """Return the source that was asked for."""
+    given = {field.name: getattr(args, field.name) for field in dataclasses.fields(Source)}
+    given["header"] = header_from(args)
+    with contextlib.suppress(TypeError, ValueError):
+        given["validation"] = float(args.validation)
+    return Source(**given)
+
+
 def header_from(args: argparse.Namespace) -> bool | None:
     """Return what ``--header`` says."""
     if args.header not in (None, "yes", "no"):
@@ -194,6 +252,11 @@ def add_model_and_data(parser: argparse.ArgumentParser) -> None:
         help=f"{DATA}, of which the test part is used; with the features that the model was "
         "trained on",
     )
+    add(
+        "--held-out",
+        action="store_true",
+        help="only the rows that xpnn train --validation P held out; DATA must be what it read",
+    )
     add_table(parser)
     add_backend(parser, without="; the model's if left out")
 
@@ -203,7 +266,7 @@ def model_from(args: argparse.Namespace) -> Sequential:
     return saving.load(args.model, **_backend_options(args))
 
 
-def data_from(args: argparse.Namespace, model: Sequential) -> Dataset:
+def data_from(args: argparse.Namespace, model: Sequential) -> NamedDataset:
     """Return the features and targets in DATA that the model was trained on."""
     target = model.task.target_name if args.target is None else args.target
     data = load(
@@ -213,10 +276,23 @@ def data_from(args: argparse.Namespace, model: Sequential) -> Dataset:
         header=header_from(args),
         features=model.task.feature_names,
         columns=model.task.columns,
-        part="test",
+        part="train" if args.held_out else "test",
     )
     check_images(data, model.task.image_shape)
-    return data
+    return held_out(data, model.task.share) if args.held_out else data
+
+
+def inputs_from(args: argparse.Namespace, model: Sequential, part: str = "test") -> NamedDataset:
+    """Return the features in DATA, which needn't have a target."""
+    read = functools.partial(load, args.data, target=None, header=header_from(args), part=part)
+    if model.task.feature_names is not None:
+        return read(features=model.task.feature_names, columns=model.task.columns)
+    path = Path(args.data)
+    columns = reader_of(path).columns
+    # without names of columns, the features are all columns, or all but the target
+    if columns is None or (args.target is None and columns(path) == model.inputs):
+        return read()
+    return read(ignore=[-1 if args.target is None else args.target])
 
 
 def listed(names: str | None) -> list[str] | None:

@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
     add("--only", metavar="NAME,...", help="experiments; `xpnn study list` names them")
     add("--long", action="store_true", help="do the long experiments too")
     add("--repeats", action="store_true", help="repeat the runs that differ from the published")
-    add("--data", metavar="DATA", help="folder with the data, instead of the study's")
+    add("--data", metavar="DATA", help="data instead of the study's, read in the same way")
     add("--epochs", metavar="N", type=whole, help="instead of the study's")
     add_backend(start, backend=None)
     add("--jobs", metavar="N", type=whole, help="runs at a time; one per core if left out")

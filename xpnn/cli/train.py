@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from xpnn import metrics, plots, saving
 from xpnn._core.files import check_writable
@@ -29,30 +28,27 @@ from xpnn.cli.options import (
     Help,
     add_backend,
     add_settings,
-    add_table,
+    add_source,
     backend_from,
     check_different,
-    header_from,
-    listed,
     number,
     settings_from,
+    source_from,
 )
 from xpnn.cli.output import INTERRUPTED, complain
 from xpnn.cli.understood import Understood
-from xpnn.datasets import Dataset, NamedDataset, load_training
-from xpnn.datasets.labels import TASKS
-from xpnn.errors import ArgumentError, CheckpointWarning, DivergenceError, unknown
-from xpnn.losses import LOSSES, MeanSquaredError
+from xpnn.datasets import NamedDataset
+from xpnn.errors import ArgumentError, CheckpointWarning, DivergenceError
+from xpnn.losses import LOSSES
 from xpnn.metrics import METRICS, is_minimized
 from xpnn.model import Sequential
-from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.schedules import SCHEDULES
 from xpnn.settings import PART, PATIENCE, Settings
+from xpnn.source import Source
 from xpnn.training.callback import Callback
 from xpnn.training.history import History
 from xpnn.training.run import Run
-from xpnn.training.samples import default_loss
 
 # the options that name the files of a run, except checkpoints
 _OUTPUTS = ("log", "plot", "tensorboard", "save")
@@ -72,45 +68,7 @@ def add(commands: Any) -> None:
     train.set_defaults(run=_train)
     add, whole = train.add_argument, number(int)
     add("data", metavar="DATA", help=DATA)
-    add_table(train)
-    add("--task", metavar="NAME", help=f"{', '.join(TASKS)}; determined by the target if left out")
-    add("--ignore", metavar="NAME,...", help="columns that are not features, by name or number")
-    add(
-        "--encode",
-        metavar="HOW",
-        help="how columns of text become features: onehot (one feature for each text; if left "
-        "out), common (the same for the most common ones, and one feature for all others), ordinal "
-        "(the texts' numbers in their order); for all, or as town=ordinal,size=small<medium<large",
-    )
-    add(
-        "--missing",
-        metavar="VALUE",
-        help="what a missing number is taken for: median (of the training part; if left out), or "
-        "a number; for all, or as age=30,fare=median; one more feature says where it was missing",
-    )
-    add(
-        "--weights",
-        metavar="NAME",
-        help="column of a CSV file, or array of an NPZ file, with the weight of each row in "
-        "training: numbers >= 0, scaled to a mean of 1; in validation all rows count alike",
-    )
-    add(
-        "--validation",
-        metavar="P|DATA",
-        help="what to test on after each epoch: a share of DATA such as 0.2, the same of each "
-        "class, or other data",
-    )
-    add(
-        "--normalize",
-        metavar="NAME",
-        help=f"normalizer of the features: {', '.join(NORMALIZERS)}, none; fitted to the training "
-        "part, and kept in the model; if left out, standard for a CSV file, else none",
-    )
-    add(
-        "--normalize-target",
-        metavar="NAME",
-        help="likewise for the values of a regression; standard if left out",
-    )
+    add_source(train)
     add_settings(train, tables=True, loss=None)
     add_backend(train, dtype="float32")
     add("--metrics", metavar="NAME,...", help=METRICS_HELP)
@@ -186,13 +144,16 @@ class _Summary(Callback):
 
 def _train(args: argparse.Namespace) -> int:
     backend = backend_from(args)
-    settings = settings_from(args)
+    settings, source = settings_from(args), source_from(args)
     _check_files(args)
     callbacks = _callbacks(args)
-    base = _base(args, settings)
-    train, validation = _training_data(args, settings, base)
-    table = isinstance(train, NamedDataset) and train.feature_names is not None
-    if table:
+    base, features = _base(args, settings), None
+    if base is not None:
+        source, features = _like(base, source), base.task.feature_names
+    elif source.task is None and settings.make_loss().of_values:
+        source = dataclasses.replace(source, task="regression")
+    train, validation = source.divided(*source.read(features), settings.seed)
+    if isinstance(train, NamedDataset) and train.feature_names is not None:
         settings = settings_from(args, table=True)
         if validation is not None and args.patience is None and args.epochs is None:
             callbacks.insert(0, EarlyStopping("test_loss", patience=PATIENCE, restore_best=True))
@@ -200,22 +161,15 @@ def _train(args: argparse.Namespace) -> int:
         # what was understood comes just before the layers
         at = next(i for i, callback in enumerate(callbacks) if isinstance(callback, _Summary))
         callbacks.insert(at, Understood(train, validation))
-    labels = _labels(train)
-    if base is not None:
-        model, labels = base, None
-    elif labels is None:
-        model = settings.make_model(train, validation)
-    else:
-        model = Sequential(*settings.layers(len(labels)))
-    usual = default_loss(train.y, model.outputs(train.x.shape[1]))
-    own = base.task.loss if base is not None and base.task.loss is not None else usual
-    loss = settings.make_loss(own if args.loss is None else None)
-    options: dict[str, Any] = {"labels": labels, "loss": loss}
-    if isinstance(train, NamedDataset):
-        options["sample_weight"] = train.weights
+    settings, options = source.options(settings, train)
     if base is None:
-        values = isinstance(usual, MeanSquaredError) and not loss.of_counts
-        options.update(_normalizers(args, table, values))
+        model = settings.make_model(train, validation, options["labels"])
+    else:
+        model = base
+        # labels and normalizers are the model's, and so is the loss unless another one is given
+        options = {"sample_weight": options["sample_weight"]}
+        if args.loss is None:
+            options["loss"] = settings.make_loss(base.task.loss)
     ended: BaseException | None = None
     try:
         with _warnings_in_a_line():
@@ -362,53 +316,11 @@ def _base(args: argparse.Namespace, settings: Settings) -> Sequential | None:
     return model
 
 
-def _training_data(
-    args: argparse.Namespace, settings: Settings, base: Sequential | None
-) -> tuple[Dataset, Dataset | None]:
-    target, task, features = args.target, args.task, None
-    if base is not None:
-        target = base.task.target_name if target is None else target
-        task = task or ("regression" if base.task.classes is None else "classification")
-        features = base.task.feature_names
-    validation: str | float | None = args.validation
-    with contextlib.suppress(TypeError, ValueError):
-        validation = float(args.validation)
-    return load_training(
-        args.data,
-        validation,
-        seed=settings.seed,
-        task=task or ("regression" if settings.make_loss().of_values else None),
-        target=-1 if target is None else target,
-        header=header_from(args),
-        features=features,
-        ignore=listed(args.ignore) or (),
-        weights=args.weights,
-        encode=args.encode,
-        missing=args.missing,
-    )
-
-
-def _labels(train: Dataset) -> np.ndarray | None:
-    """Return the labels of the classes; None if there are none, or they number the outputs."""
-    if train.y.dtype.kind == "f" or train.y.ndim != 1 or not isinstance(train, NamedDataset):
-        return None
-    # those of IDX files
-    numbers = train.image_shape is not None and train.y.dtype.kind == "i"
-    return None if numbers else np.unique(train.y)
-
-
-def _normalizers(args: argparse.Namespace, table: bool, values: bool) -> dict[str, str | None]:
-    """Return the normalizers of features and targets, by default for a table and for values."""
-    options = {}
-    for argument, name, default in (
-        ("normalize", "normalizer", table),
-        ("normalize_target", "target_normalizer", values),
-    ):
-        asked = getattr(args, argument) or ("standard" if default else "none")
-        if asked not in (*NORMALIZERS, "none"):
-            raise unknown(argument, asked, (*NORMALIZERS, "none"))
-        options[name] = None if asked == "none" else asked
-    return options
+def _like(base: Sequential, source: Source) -> Source:
+    """Return a source that is read as the data of a trained model were."""
+    task = "regression" if base.task.classes is None else "classification"
+    target = base.task.target_name if source.target is None else source.target
+    return dataclasses.replace(source, target=target, task=source.task or task)
 
 
 def _result(history: History, digits: int | str) -> str:

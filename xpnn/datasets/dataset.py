@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -34,6 +35,35 @@ class Dataset(NamedTuple):
     y: np.ndarray
 
 
+class Share(NamedTuple):
+    """How the rows for validation were drawn from a data set, so that they can be found again.
+
+    Attributes
+    ----------
+    fraction, seed
+        The arguments of `xpnn.datasets.split`.
+    sha256
+        The `fingerprint` of the data set that was split.
+    """
+
+    fraction: float
+    seed: int
+    sha256: str
+
+
+def fingerprint(*data: Dataset | None) -> str:
+    """Return the SHA-256 of the arrays of data sets: their dtypes, shapes and values."""
+    digest = hashlib.sha256()
+    for own in data:
+        for array in () if own is None else own:
+            digest.update(f"{array.dtype.str} {array.shape}".encode())
+            if array.dtype.kind == "O":
+                digest.update(repr(array.tolist()).encode())
+            else:
+                digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+    return digest.hexdigest()
+
+
 class NamedDataset(Dataset):
     """A data set from a file, which knows the names of its columns and the position of each row.
 
@@ -60,10 +90,12 @@ class NamedDataset(Dataset):
     encoding
         How the columns of a table shall become features, see `xpnn.datasets.columns.as_encoding`;
         None for the default.
+    share
+        How the rows that are missing here were drawn, if this is the training part of a split.
 
     Attributes
     ----------
-    path, feature_names, target_name, rows, row_name, image_shape, weights, encoding
+    path, feature_names, target_name, rows, row_name, image_shape, weights, encoding, share
         As given.
     """
 
@@ -75,6 +107,7 @@ class NamedDataset(Dataset):
     image_shape: tuple[int, int, int] | None = None
     weights: np.ndarray | None = None
     encoding: Encoding | None = None
+    share: Share | None = None
 
     def __new__(
         cls,
@@ -89,12 +122,14 @@ class NamedDataset(Dataset):
         image_shape: tuple[int, int, int] | None = None,
         weights: np.ndarray | None = None,
         encoding: Encoding | None = None,
+        share: Share | None = None,
     ) -> Self:
         """Return the pair (x, y) with the rest as attributes."""
         self = super().__new__(cls, x, y)
         self.path, self.rows, self.row_name = path, rows, row_name
         self.feature_names, self.target_name = feature_names, target_name
         self.image_shape, self.weights, self.encoding = image_shape, weights, encoding
+        self.share = share
         return self
 
     def _replace(self, **arrays: Any) -> Self:

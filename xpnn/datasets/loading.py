@@ -39,17 +39,21 @@ def load(
     path
         One of
 
-        - an NPZ file with arrays "x" and "y";
+        - an NPZ file with arrays "x" and "y", or with "x_train", "y_train", "x_test" and "y_test",
+          of which `part` is read; X may be a capital;
         - two NPY files, as "x.npy,y.npy" or a folder that holds these two; files of more than
           64 MB are mapped, not read;
-        - a folder with a folder of PNG images for each class (needs Pillow), or with only images
-          if there is no target; their pixels enter the network as ``float32(x / 255)``;
+        - a folder with a folder of PNG or JPEG images for each class (needs Pillow), or with only
+          images if there is no target, or then a single image; their pixels enter the network as
+          ``float32(x / 255)``;
         - a folder of IDX files, of which `part` is read;
-        - a CSV file, which may have any other name: UTF-8, with or without BOM, its delimiter the
-          first of tab, semicolon, comma that is in the first line outside quotes; features are
-          finite numbers with a decimal point, truth values or texts, and cells may be missing.
+        - a CSV file, gzipped or not, which may have any other name: UTF-8, with or without BOM, its
+          delimiter the first of tab, semicolon, comma that is in the first line outside quotes;
+          features are finite numbers with a decimal point, truth values or texts, and cells may be
+          missing.
 
-        Suffixes may be in capitals. Axes of x beyond the second are laid out in a row.
+        Suffixes may be in capitals. Axes of x beyond the second are laid out in a row. Unsigned
+        bytes of shape (n, height, width), or with a last axis of 1 or 3 channels, are images.
     target
         The target column of a CSV file by name, or by number from 1 on; -1 is the last. If None, y
         may be missing in files of any kind, and then has no column: shape (n, 0).
@@ -77,7 +81,7 @@ def load(
         What a trained model knows of its table, ``model.task.columns``: texts are then read as
         texts also where they look like numbers.
     part
-        "train" or "test", for a folder of IDX files.
+        "train" or "test", for a folder of IDX files, or an NPZ file that has both.
 
     Returns
     -------
@@ -146,7 +150,8 @@ def load_training(
         file for validation needs none.
     validation
         Another file or folder with the same columns; or the fraction that `split` takes from the
-        data. If None, the test part of a folder of IDX files; for other data, there is none.
+        data. If None, the test part of the data if they have one, as a folder of IDX files does, or
+        an NPZ file with "x_train" and "x_test"; otherwise there is none.
     seed
         The seed of the split.
 
@@ -168,16 +173,18 @@ def load_training(
         weights=weights, encode=encode, missing=missing,
     )  # fmt: skip
     with reading(path):
-        parts = reader_of(path).parts
+        reader = reader_of(path)
+        has_test = reader.has_test(path)
     labels = None
-    if data.y.dtype.kind in "iU" and not parts:
+    if data.y.dtype.kind in "iU" and not reader.numbered:
         labels = distinct(data.where(None), data.y)
     if share is not None:
         return split(data, share, seed=seed)
-    if other is None:
-        return data, load(path, part="test") if parts else None
+    if other is None and not has_test:
+        return data, None
     test = load(
-        other,
+        path if other is None else other,
+        part="test" if other is None else "train",
         target=-1 if data.target_name is None else data.target_name,
         task="regression" if data.y.dtype.kind == "f" else "classification",
         header=header,
@@ -187,7 +194,8 @@ def load_training(
     check_images(test, data.image_shape)
     if test.x.shape[1] != data.x.shape[1]:
         raise DataError(
-            f"{other} has {counted(test.x.shape[1], 'feature')}, where {path} has {data.x.shape[1]}"
+            f"{test.path} has {counted(test.x.shape[1], 'feature')}, where {data.path} has "
+            f"{data.x.shape[1]}"
         )
     if labels is not None:
         with located(test):

@@ -10,7 +10,7 @@ import numpy as np
 from xpnn._core.mapped import is_mapped
 from xpnn.backends import to_numpy
 from xpnn.datasets.checks import as_pair, check_lengths
-from xpnn.datasets.dataset import Dataset, NamedDataset
+from xpnn.datasets.dataset import Dataset, NamedDataset, Share, fingerprint
 from xpnn.datasets.frames import named
 from xpnn.datasets.labels import as_labels
 from xpnn.errors import ArgumentError, DataError, counted, integer
@@ -58,7 +58,10 @@ def split(
     check_lengths("data", data.x, data.y)
     labels = as_labels(data.y) if data.y.dtype.kind != "f" else None
     parts = drawn_rows(len(data.x), fraction, seed, labels)
-    return parted(data, parts)
+    train, validation = parted(data, parts)
+    if isinstance(train, NamedDataset):
+        train.share = Share(fraction, seed, fingerprint(data))
+    return train, validation
 
 
 def as_share(fraction: Any, x: Any) -> float:
@@ -107,6 +110,44 @@ def parted(data: Dataset, parts: tuple[np.ndarray, np.ndarray]) -> tuple[Dataset
         return data.part(parts[0]), data.part(parts[1])
     first, second = (Dataset(data.x[rows], data.y[rows]) for rows in parts)
     return first, second
+
+
+def held_out(data: NamedDataset, share: Share | None) -> NamedDataset:
+    """Return the rows of a data set that a model wasn't trained on.
+
+    Parameters
+    ----------
+    data
+        The whole data set, of which a share was split off before the model was trained.
+    share
+        The share: ``model.task.share``, which a model's file holds.
+
+    Raises
+    ------
+    ArgumentError
+        If `share` is None: no share was held out when the model was trained.
+    DataError
+        If `data` isn't the data set that was split: a value, a label or the order of rows differs.
+
+    Examples
+    --------
+    >>> model = xpnn.load("iris.safetensors")  # doctest: +SKIP
+    >>> data = xpnn.datasets.load("iris.csv")  # doctest: +SKIP
+    >>> xpnn.evaluate(model, xpnn.datasets.held_out(data, model.task.share))  # doctest: +SKIP
+    """
+    if share is None:
+        raise ArgumentError(
+            "held_out needs a model that was trained on a part of its data, as with "
+            "--validation 0.2; this one wasn't"
+        )
+    if fingerprint(data) != share.sha256:
+        raise DataError(
+            f"{data.path} must hold the data that the model was trained on, the same rows in the "
+            "same order, so that those held out can be found; it holds others"
+        )
+    rest = split(data, share.fraction, seed=share.seed)[1]
+    assert isinstance(rest, NamedDataset)
+    return rest
 
 
 def _stratified(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import statistics
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 from xpnn.study.grid import Log, Study, Table, unique
 from xpnn.study.job import Job
-from xpnn.study.quantities import QUANTITIES, printed
+from xpnn.study.quantities import LOSSES, QUANTITIES, printed
 from xpnn.study.results import Result
 
 # up to this difference, a row of a log agrees with the published one
@@ -73,7 +74,8 @@ class ComparedTable:
     @property
     def head(self) -> list[str]:
         """The headings of all columns."""
-        return [*self.table.header, *(QUANTITIES[q] for q in self.table.quantities)]
+        named = {**QUANTITIES, **LOSSES}
+        return [*self.table.header, *(named[q] for q in self.table.quantities)]
 
     @property
     def known(self) -> list[Cell]:
@@ -252,10 +254,14 @@ def compare(study: Study, results: Mapping[str, Result]) -> Comparison:
 
 
 def _compare_table(table: Table, found: Mapping[str, Result]) -> ComparedTable:
+    figures = {job.key: printed(found[job.key].log) for job in table.jobs if job.key in found}
+    regression = figures and all(own.keys() == LOSSES.keys() for own in figures.values())
+    if regression and table.published is None:
+        table = dataclasses.replace(table, quantities=tuple(LOSSES))
     rows = []
     for i, (labels, job) in enumerate(zip(table.labels, table.jobs, strict=True)):
         result = found.get(job.key)
-        ours = {} if result is None else printed(result.log)
+        ours = figures.get(job.key, {})
         theirs = {} if table.published is None else table.published[i]
         cells = tuple(Cell(job, q, theirs.get(q), ours.get(q)) for q in table.quantities)
         seconds = None if result is None else result.seconds

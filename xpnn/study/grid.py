@@ -15,6 +15,7 @@ from xpnn._core.files import PathLike, as_path
 from xpnn._core.registry import WANTED
 from xpnn.errors import ArgumentError, finite, unknown
 from xpnn.settings import Settings, types_of
+from xpnn.source import READING, SHARED, Source
 from xpnn.study.article import published
 from xpnn.study.job import Job, load_own_parts
 from xpnn.study.quantities import QUANTITIES
@@ -23,9 +24,10 @@ Entries = dict[str, Any]
 
 ARTICLE = "article"
 
-# each setting with its type: those of `Settings`, then those of `Job`
-KINDS = {**types_of(Settings), **types_of(Job), "environment": dict}
-del KINDS["settings"], KINDS["parts"]
+# each setting with its type or types: those of `Settings`, `Source` and `Job`
+KINDS: dict[str, Any] = {**types_of(Settings), **types_of(Source), **types_of(Job)}
+KINDS |= {"environment": dict, "validation": (float, str), "target": (int, str)}
+del KINDS["settings"], KINDS["source"], KINDS["parts"]
 _WANTED = {**WANTED, dict: "a table"}
 
 # the other keys of each table in the file with their types; [str] is a list of texts
@@ -271,7 +273,7 @@ def parse_study(
 
 def _study(content: Entries, fixed: Entries, parts: tuple[tuple[str, str], ...]) -> Study:
     """Return the study that a TOML file holds; `fixed` are settings that override the file's."""
-    settings, own = _split(content, _STUDY, "study")
+    settings, own = _split(_flattened(content), _STUDY, "study")
     title = own.get("title", "Study")
     repeats = []
     for i, entry in enumerate(own.get("repeat", ()), 1):
@@ -289,10 +291,28 @@ def _study(content: Entries, fixed: Entries, parts: tuple[tuple[str, str], ...])
     for i, name in enumerate(names):
         if name in names[:i]:
             raise ArgumentError(f"two experiments have the name {name!r}")
-    folders = sorted({job.data for experiment in experiments for job in experiment.jobs})
-    if len(folders) > 1:
-        raise ArgumentError(f"data must be one folder for all runs, got {', '.join(folders)}")
+    jobs = [job for experiment in experiments for job in experiment.jobs]
+    for name in SHARED:
+        given = sorted({str(getattr(job.source, name)) for job in jobs})
+        if len(given) > 1:
+            raise ArgumentError(f"{name} must be the same for all runs, got {', '.join(given)}")
     return Study(title, own.get("about", ""), tuple(experiments), tuple(repeats), parts)
+
+
+def _flattened(content: Entries) -> Entries:
+    """Return the file's content with the keys of a table [data] beside the others."""
+    table = content.get("data")
+    if not isinstance(table, dict):
+        return content
+    allowed = ["path", *READING[1:]]
+    for key in table:
+        if key not in allowed:
+            raise unknown("key of the data:", key, allowed)
+        if key in content:
+            raise ArgumentError(f"{key} is given twice, in [data] and outside")
+    path = _typed("path of the data", _given(table, "path"), str)
+    rest = {key: value for key, value in table.items() if key != "path"}
+    return {**content, **rest, "data": path}
 
 
 def _experiment(entry: Entries, settings: Entries, fixed: Entries) -> Experiment:
@@ -399,8 +419,9 @@ def _given(own: Entries, key: str) -> Any:
 def _grid(settings: Entries, fixed: Entries) -> tuple[Job, ...]:
     """Return a job for every combination of the values in lists."""
     free = {name: value for name, value in settings.items() if name not in fixed}
-    if isinstance(free.get("data"), list):
-        raise ArgumentError("data must be one folder for all runs, got a list")
+    for name in SHARED:
+        if isinstance(free.get(name), list):
+            raise ArgumentError(f"{name} must be the same for all runs, got a list")
     listed = ((name, v if isinstance(v, list) else [v]) for name, v in free.items())
     lists = [_typed(name, values, [KINDS[name]]) for name, values in listed]
     combined = itertools.product(*lists)
@@ -445,9 +466,11 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
         if not value:
             raise ArgumentError(f"{name} must not be an empty list")
         return [_typed(name, item, kind[0]) for item in value]
-    accepted = (int, float) if kind is float else kind
-    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    as_float = float in kinds and isinstance(value, int)
+    if not (isinstance(value, kinds) or as_float) or (isinstance(value, bool) and kind is not bool):
         # as TOML writes it
         shown = str(value).lower() if isinstance(value, bool) else repr(value)
-        raise ArgumentError(f"{name} must be {_WANTED[kind]}, got {shown}")
-    return finite(name, value) if isinstance(value, int) and kind is float else value
+        wanted = " or ".join(_WANTED[own] for own in kinds)
+        raise ArgumentError(f"{name} must be {wanted}, got {shown}")
+    return finite(name, value) if as_float else value

@@ -17,9 +17,11 @@ import numpy as np
 from xpnn._core.registry import error_text, load_parts, position_in
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import Backend, get_backend
-from xpnn.datasets import Dataset, read_idx_folder
+from xpnn.datasets import Dataset, NamedDataset
+from xpnn.datasets.dataset import fingerprint
 from xpnn.errors import ArgumentError, DataError, XpnnError
 from xpnn.settings import FIELDS, Settings
+from xpnn.source import READING, Source
 from xpnn.study.machine import machine_record
 from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
@@ -30,6 +32,8 @@ FORMAT = 1
 EARLIER_INIT = "he_normal"
 # the columns of the log that a result holds
 FIGURES = Epoch._fields[1:]
+
+MNIST = Source("data/mnist")
 
 Progress = Callable[[int], None]
 
@@ -42,8 +46,8 @@ class Job:
     ----------
     settings
         The network and its training.
-    data
-        The folder with the data, in the format of `read_idx_folder`.
+    source
+        The data, and how they are read.
     backend, device, dtype, reproducible
         As for `get_backend`.
     environment
@@ -54,7 +58,7 @@ class Job:
     """
 
     settings: Settings
-    data: str = "data/mnist"
+    source: Source = MNIST
     backend: str = "numpy"
     device: str | None = None
     dtype: str = "float32"
@@ -63,19 +67,20 @@ class Job:
     parts: tuple[tuple[str, str], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the job as `from_dict` takes it: the settings and the rest, side by side."""
-        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)[1:]}
+        """Return the job as `from_dict` takes it: settings, source and the rest, side by side."""
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)[2:]}
         own["environment"], own["parts"] = dict(self.environment), dict(self.parts)
-        return {**dataclasses.asdict(self.settings), **own}
+        return {**dataclasses.asdict(self.settings), **dataclasses.asdict(self.source), **own}
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Job:
         """Return the job that `as_dict` described."""
         settings = Settings(**{k: v for k, v in given.items() if k in FIELDS})
-        rest = {k: v for k, v in given.items() if k not in FIELDS}
+        source = dataclasses.replace(cls.source, **{k: given[k] for k in READING if k in given})
+        rest = {k: v for k, v in given.items() if k not in FIELDS and k not in READING}
         rest["environment"] = tuple(sorted(dict(rest.get("environment", {})).items()))
         rest["parts"] = tuple(dict(rest.get("parts", {})).items())
-        return cls(settings, **rest)
+        return cls(settings, source, **rest)
 
     def replaced(self, **changes: Any) -> Job:
         """Return the job with some of the values in `as_dict` changed."""
@@ -90,10 +95,10 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """Return what tells one job from another, however its settings are written.
 
-        ``h_swish:n=6`` is the same as ``h_swish``, whose default is 6. The folders of the data and
-        the parts don't count.
+        ``h_swish:n=6`` is the same as ``h_swish``, whose default is 6. The files of the data and
+        the parts don't count, nor does how the data are read, which their fingerprint shows.
         """
-        settings = self.settings
+        settings, source = self.settings, self.source
         name, given = ACTIVATIONS.parse(settings.activation)
         parameters = {**ACTIVATIONS.parameters(name), **given}
         schedule = settings.make_schedule()
@@ -106,6 +111,7 @@ class Job:
             "class_weight": str(settings.make_class_weight() or ""),
             "parts": [digest for _, digest in self.parts],
             "init": "" if settings.init == EARLIER_INIT else settings.init,
+            **source.applied,
         }
         return {
             "hidden": [int(width) for width in settings.hidden.split(",") if settings.hidden],
@@ -156,7 +162,7 @@ class Job:
     def __str__(self) -> str:
         """Return the settings that differ from the defaults, activation and optimizer always."""
         plain = Job(Settings()).as_dict()
-        paths = ("data", "parts")
+        paths = ("data", "validation" if self.source.share is None else "", "parts")
         given = {k: v for k, v in self.as_dict().items() if v != plain[k] and k not in paths}
         given |= given.pop("environment", {})
         shown = {"activation": self.settings.activation, "optimizer": self.settings.optimizer}
@@ -192,14 +198,14 @@ def _load_once(path: str, digest: str) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def load_data(folder: str) -> tuple[Dataset, Dataset, str]:
-    """Return training data, test data and the SHA-256 of both; the last folder is cached."""
-    train, test = read_idx_folder(folder)
-    digest = hashlib.sha256()
-    for array in (*train, *test):
-        digest.update(f"{array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return train, test, digest.hexdigest()
+def load_data(source: Source) -> tuple[Dataset, Dataset | None, str]:
+    """Return what `Source.read` does, and the SHA-256 of it; the last data are cached."""
+    data, other = source.read()
+    digest = fingerprint(data, other)
+    weights = data.weights if isinstance(data, NamedDataset) else None
+    if weights is not None:
+        digest = fingerprint(Dataset(np.array([digest]), weights))
+    return data, other, digest
 
 
 class _Reporter(Callback):
@@ -234,14 +240,16 @@ def execute(job: Job, fingerprint: str, progress: Progress | None = None) -> dic
     paths = [path for path, _ in job.parts]
     if load_own_parts(paths) != job.parts:
         raise DataError(f"{', '.join(paths)} changed after the study was started")
-    train, test, found = load_data(job.data)
+    data, other, found = load_data(job.source)
     if found != fingerprint:
-        raise DataError(f"the data in {job.data} are not those of the study")
+        raise DataError(f"the data in {job.source.data} are not those of the study")
+    train, test = job.source.divided(data, other, job.settings.seed)
+    settings, options = job.source.options(job.settings, train)
     backend = job.make_backend()
-    model = job.settings.make_model(train, test)
+    model = settings.make_model(train, test, options["labels"])
     callbacks = [_Reporter(progress)] if progress else []
     try:
-        history = job.settings.fit(model, train, test, backend=backend, callbacks=callbacks)
+        history = settings.fit(model, train, test, backend=backend, callbacks=callbacks, **options)
     except XpnnError:
         raise
     except (Exception, SystemExit) as error:
@@ -249,10 +257,15 @@ def execute(job: Job, fingerprint: str, progress: Progress | None = None) -> dic
         if position is None:
             raise
         raise ArgumentError(f"{position}: {error_text(error)}") from error
+    # the fingerprint stands for the files and how they are read
+    about = {name: value for name, value in job.as_dict().items() if name not in READING}
+    about |= job.source.applied
+    if settings.loss is None:
+        # as results have always held it
+        about["loss"] = "cross_entropy"
     return {
         "format": FORMAT,
-        # without the folder of the data, which the fingerprint stands for
-        "run": {name: value for name, value in job.as_dict().items() if name != "data"},
+        "run": about,
         "data": fingerprint,
         "weights_sha256": model.sha256(),
         "machine": machine_record(backend),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 
@@ -16,6 +17,8 @@ QUANTITIES = {
     "ts97": "TS97",
     "ts98": "TS98",
 }
+# those of a regression
+LOSSES = {"train_loss": "train loss", "test_loss": "test loss", "best_loss": "best test loss"}
 # each of these quantities is the first epoch whose test accuracy is at least this one
 _LEVELS = {"ts95": 0.95, "ts97": 0.97, "ts98": 0.98}
 
@@ -31,9 +34,17 @@ def printed(log: Mapping[str, Sequence[float]]) -> dict[str, str]:
     Returns
     -------
     texts
-        A text for each of `QUANTITIES`, "-" for an accuracy that was never reached.
+        A text for each of `QUANTITIES`, "-" for an accuracy that was never reached or isn't known;
+        for each of `LOSSES` if there are no accuracies.
     """
     test = log["test_accuracy"]
+    if all(map(math.isnan, log["train_accuracy"])):
+        losses = [loss for loss in log["test_loss"] if not math.isnan(loss)]
+        found = log["train_loss"][-1], log["test_loss"][-1], min(losses, default=math.nan)
+        return {
+            name: "-" if math.isnan(loss) else f"{loss:.4g}"
+            for name, loss in zip(LOSSES, found, strict=True)
+        }
     best = metrics.best(test)
     reached = {name: metrics.first_reached(test, level) for name, level in _LEVELS.items()}
     return {
@@ -45,7 +56,12 @@ def printed(log: Mapping[str, Sequence[float]]) -> dict[str, str]:
 
 
 def percent(accuracy: float) -> str:
-    """Return an accuracy as the article prints it: in percent, two digits, ties away from zero."""
+    """Return an accuracy as the article prints it: in percent, two digits, ties away from zero.
+
+    An unknown accuracy, of a run without validation, is "-".
+    """
+    if math.isnan(accuracy):
+        return "-"
     # 12 digits give back the decimal fraction that a count of samples made
     exact = Decimal(f"{accuracy * 100:.12g}")
     return str(exact.quantize(Decimal("0.01"), ROUND_HALF_UP))

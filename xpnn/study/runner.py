@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import threading
@@ -88,7 +89,7 @@ def run(
         The folder of the results, with a file for each job; created if there is none. A job that
         has a result there isn't done again.
     data
-        The folder with the data, instead of the study's own.
+        The file or folder with the data, instead of the study's own.
     only, long
         Which experiments to do: see `Study.selected`.
     repeats
@@ -139,7 +140,14 @@ def run(
     chosen = parse_study(source, name, **overrides).selected(only, long=long)
     if repeats and not chosen.repeats:
         raise ArgumentError(f"{name}: repeats need a [[repeat]]")
-    fingerprint = load_data(chosen.jobs[0].data)[2]
+    first = chosen.jobs[0]
+    read, other, fingerprint = load_data(first.source)
+    first.source.divided(read, other, first.settings.seed)
+    if read.y.dtype.kind == "f" and read.y.ndim == 2:
+        for job in chosen.jobs:
+            if job.settings.loss is None:
+                raise ArgumentError(f"{name}: loss must be given for targets of several columns")
+    del read, other
     # the cache holds hundreds of megabytes, and each process reads the data itself
     load_data.cache_clear()
     if executor is None:
@@ -178,7 +186,7 @@ class _Work:
     def do(self, jobs: Sequence[Job]) -> None:
         """Do the jobs that have no result yet, with a progress bar over their epochs."""
         # a worker may have been started in another folder
-        absolute = [job.replaced(data=str(Path(job.data).resolve())) for job in jobs]
+        absolute = [dataclasses.replace(job, source=job.source.absolute()) for job in jobs]
         pending = [job for job in absolute if not self.has(job)]
         self.outcome.finished += len(jobs) - len(pending)
         if not pending:

@@ -14,7 +14,7 @@ from xpnn.backends import to_numpy
 from xpnn.datasets.batches import collected
 from xpnn.datasets.checks import as_dataset, as_pair, check_images, check_lengths, image_shape
 from xpnn.datasets.columns import Columns, fitted
-from xpnn.datasets.dataset import Dataset, NamedDataset, located
+from xpnn.datasets.dataset import Dataset, NamedDataset, Share, fingerprint, located
 from xpnn.datasets.frames import named
 from xpnn.datasets.labels import as_labels, check_labels, distinct
 from xpnn.datasets.splitting import as_share, drawn_rows, parted
@@ -109,6 +109,8 @@ def as_samples(
         strata = as_labels(as_pair("train", given)[1]) if is_labels(train.y) else None
         rows = drawn_rows(len(train.x), fraction, seed, strata)
         train, validation = parted(train, rows)
+        if isinstance(given, NamedDataset) and isinstance(train, NamedDataset):
+            train.share = Share(fraction, seed, fingerprint(given))
         sample_weight = None if sample_weight is None else sample_weight[rows[0]]
     classes = _check_fit(model, loss, {"train": train, "validation": validation})
     known = names if names is not None or classes is None else np.arange(classes)
@@ -123,6 +125,7 @@ def as_samples(
         target_name=about.target_name,
         image_shape=shape,
         columns=columns,
+        share=_share(model, train),
     )
     if isinstance(class_weight, Mapping):
         class_weight = {str(label): float(weight) for label, weight in class_weight.items()}
@@ -159,6 +162,13 @@ def default_loss(y: np.ndarray, outputs: int, *, named: bool = False) -> Loss:
         if sums or truths:
             return CrossEntropy() if sums else BinaryCrossEntropy()
     return MeanSquaredError()
+
+
+def _share(model: Sequential, train: Dataset) -> Share | None:
+    """Return which rows no run of the model has trained on."""
+    share = train.share if isinstance(train, NamedDataset) else None
+    trained_before = model.task.loss is not None
+    return None if trained_before and share != model.task.share else share
 
 
 def as_test_set(model: Sequential, loss: Loss, data: Any) -> Dataset:
@@ -217,8 +227,12 @@ def _parted(
     y = to_numpy(y)
     check_lengths("train", x, y)
     strata = as_labels(y) if y.dtype.kind != "f" else None
-    rows = drawn_rows(len(x), as_share(share, x), seed, strata)
-    first, second = parted(train if isinstance(train, Dataset) else Dataset(x, y), rows)
+    fraction = as_share(share, x)
+    rows = drawn_rows(len(x), fraction, seed, strata)
+    whole = train if isinstance(train, Dataset) else Dataset(x, y)
+    first, second = parted(whole, rows)
+    if isinstance(first, NamedDataset):
+        first.share = Share(fraction, seed, fingerprint(whole))
     if sample_weight is not None:
         sample_weight = _given_weights(sample_weight, len(x))[rows[0]]
     return first, second, sample_weight

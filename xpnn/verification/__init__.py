@@ -8,12 +8,15 @@ from xpnn.verification.canonical import (
     run_canonical,
 )
 from xpnn.verification.compare import Difference, Verification, usable_backends, verify
+from xpnn.verification.outputs import Outputs, Stage, verify_model
 from xpnn.verification.record import Record, record
 
 __all__ = [
     "Canonical",
     "Difference",
+    "Outputs",
     "Record",
+    "Stage",
     "Verification",
     "as_json",
     "canonical_runs",
@@ -22,4 +25,5 @@ __all__ = [
     "run_canonical",
     "usable_backends",
     "verify",
+    "verify_model",
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from xpnn.datasets import Dataset
 from xpnn.errors import ArgumentError, BackendError
 from xpnn.settings import Settings
 from xpnn.verification.record import Record, record
-from xpnn.verification.tracing import trace_of
+from xpnn.verification.tracing import Trace, trace_of
 
 
 class Difference(NamedTuple):
@@ -94,7 +95,11 @@ def usable_backends(names: Sequence[str] | None = None, **options: Any) -> list[
 
 
 def verify(
-    settings: Settings, train: Dataset, validation: Dataset | None, backends: Sequence[Backend]
+    settings: Settings,
+    train: Dataset,
+    validation: Dataset | None,
+    backends: Sequence[Backend],
+    **options: Any,
 ) -> Verification:
     """Train on each backend, and compare the models after each epoch.
 
@@ -109,6 +114,8 @@ def verify(
         The data.
     backends
         Native or reproducible backends. The first is compared with each of the others.
+    **options
+        The options of `xpnn.fit` that depend on the data: labels, normalizers, weights.
 
     Returns
     -------
@@ -122,18 +129,23 @@ def verify(
     """
     if not backends:
         raise ArgumentError("backends must hold at least one, got none")
-    records = {backend.name: record(settings, train, validation, backend) for backend in backends}
+    records = {
+        backend.name: record(settings, train, validation, backend, **options)
+        for backend in backends
+    }
     reference, *others = records.values()
     reached = min(len(found.arrays) for found in records.values())
     differences = [
-        _difference(reference.arrays[epoch], [other.arrays[epoch] for other in others])
+        difference(reference.arrays[epoch], [other.arrays[epoch] for other in others])
         for epoch in range(reached)
     ]
-    first, data, parted = backends[0], (train, validation), None
+    first, parted = backends[0], None
+    trace = functools.partial(trace_of, settings, (train, validation), **options)
     for backend in backends[1:]:
         if parted is None:
             pair = reference, records[backend.name]
-            parted = _first_apart(settings, data, (first, backend), pair)
+            batches = -(-len(train.x) // settings.batch_size)
+            parted = _first_apart(trace, batches, (first, backend), pair)
     return Verification(
         {name: found.hashes for name, found in records.items()},
         differences,
@@ -143,9 +155,10 @@ def verify(
     )
 
 
-def _difference(
-    reference: dict[str, np.ndarray], others: Sequence[dict[str, np.ndarray]]
+def difference(
+    reference: Mapping[str, np.ndarray], others: Sequence[Mapping[str, np.ndarray]]
 ) -> Difference:
+    """Return the largest differences of arrays from the reference's of the same name."""
     absolute = relative = 0.0
     for other in others:
         for name, a in reference.items():
@@ -157,14 +170,17 @@ def _difference(
     return Difference(absolute, relative)
 
 
-# training and validation data
-_Data = tuple[Dataset, Dataset | None]
+# returns the trace of this many epochs on a backend
+_Tracer = Callable[[Backend, int], Trace]
 
 
 def _first_apart(
-    settings: Settings, data: _Data, pair: Sequence[Backend], records: Sequence[Record]
+    trace: _Tracer, batches: int, pair: Sequence[Backend], records: Sequence[Record]
 ) -> str | None:
-    """Return in words the first disagreement of two backends; None if they agree."""
+    """Return in words the first disagreement of two backends; None if they agree.
+
+    `batches` is the number of steps of an epoch.
+    """
     a, b = records
     differ = " and ".join(backend.name for backend in pair) + " differ"
     epoch = _first_difference(a.hashes, b.hashes)
@@ -179,11 +195,11 @@ def _first_apart(
         if line is None:
             return None
         lines = f"{differ} in the log: {a.log[line]!r} and {b.log[line]!r}"
-        operation = _first_operation(settings, data, pair, max(line, 1))
+        operation = _first_operation(trace, batches, pair, max(line, 1))
         return lines if operation is None else f"{lines}; first at {operation}"
     if epoch == 0 and a.hashes and b.hashes:
         return f"{differ} in the initial parameters"
-    operation = _first_operation(settings, data, pair, epoch) if epoch else None
+    operation = _first_operation(trace, batches, pair, epoch) if epoch else None
     if operation is not None:
         return f"{differ} first at {operation}{ended}"
     # a compiler may have joined operations that agree one by one
@@ -198,12 +214,11 @@ def _first_difference(first: Sequence[str], second: Sequence[str]) -> int | None
 
 
 def _first_operation(
-    settings: Settings, data: _Data, pair: Sequence[Backend], epochs: int
+    trace: _Tracer, batches: int, pair: Sequence[Backend], epochs: int
 ) -> str | None:
     """Return in words the first operation of training with different results on two backends."""
-    traces = [trace_of(settings, data, backend, epochs) for backend in pair]
-    for a, b in zip(*(trace.events for trace in traces), strict=False):
+    traces = [trace(backend, epochs) for backend in pair]
+    for a, b in zip(*(found.events for found in traces), strict=False):
         if a != b:
-            batches = -(-len(data[0].x) // settings.batch_size)
             return f"epoch {1 + (a.step - 1) // batches}, {a}"
     return None

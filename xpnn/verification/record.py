@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from xpnn._core.tree import flatten
@@ -45,13 +47,20 @@ class Record(Callback):
 
 
 def record(
-    settings: Settings, train: Dataset, validation: Dataset | None, backend: Backend
+    settings: Settings,
+    train: Dataset,
+    validation: Dataset | None,
+    backend: Backend,
+    **options: Any,
 ) -> Record:
-    """Train on a backend, and return the record of the run until it ends or diverges."""
+    """Train on a backend, and return the record of the run until it ends or diverges.
+
+    `options` are those of `xpnn.fit` that depend on the data, such as ``labels``.
+    """
     found = Record()
-    model = settings.make_model(train, validation)
+    model = settings.make_model(train, validation, options.get("labels"))
     try:
-        settings.fit(model, train, validation, backend=backend, callbacks=[found])
+        settings.fit(model, train, validation, backend=backend, callbacks=[found], **options)
     except DivergenceError as error:
         found.diverged = str(error)
     return found

@@ -161,22 +161,28 @@ class TracedBackend(WrappedBackend):
 
 
 def trace_of(
-    settings: Settings, data: tuple[Dataset, Dataset | None], backend: Backend, epochs: int
+    settings: Settings,
+    data: tuple[Dataset, Dataset | None],
+    backend: Backend,
+    epochs: int,
+    **options: Any,
 ) -> Trace:
     """Return the trace of a run's first epochs, on training and validation data.
 
-    A run that diverges is traced to the end of that epoch.
+    A run that diverges is traced to the end of that epoch. `options` are those of `xpnn.fit` that
+    depend on the data.
     """
     trace = Trace()
     train, validation = data
     with contextlib.suppress(DivergenceError, _EnoughError):
         settings.fit(
-            settings.make_model(train, validation),
+            settings.make_model(train, validation, options.get("labels")),
             train,
             # a schedule may depend on its figures
             validation if settings.schedule else None,
             backend=TracedBackend(backend, trace),
             callbacks=[_Training(trace, epochs)],
+            **options,
         )
     return trace
 

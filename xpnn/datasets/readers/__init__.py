@@ -16,6 +16,7 @@ READERS: tuple[Reader, ...] = (
     arrays.FOLDER,
     idx.FOLDER,
     images.FOLDER,
+    images.FILE,
     arrays.NPY,
     arrays.NPZ,
     csv.FILE,
@@ -39,7 +40,7 @@ def reader_of(path: Path) -> Reader:
     stray = images.stray_image(path)
     within = next((p for p in sorted(path.iterdir()) if p.is_dir() and _taking(p)), None)
     if stray is not None:
-        hint = f"; {stray} is not a PNG image"
+        hint = f"; {stray} is not a PNG or JPEG image"
     elif within is not None:
         hint = f"; give {within}, which does"
     held = ", nor ".join(reader.form for reader in READERS if reader.folder)

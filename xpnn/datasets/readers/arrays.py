@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from xpnn._core.mapped import EXACT
 from xpnn.datasets.dataset import NamedDataset, located
 from xpnn.datasets.labels import as_labels, check_count
 from xpnn.datasets.readers.reader import Reader, Request, check_weights, reading
-from xpnn.errors import ArgumentError, DataError, counted, position
+from xpnn.errors import ArgumentError, DataError, XpnnError, counted, position
 
 # larger NPY files are mapped
 _READ_BYTES = 1 << 26
@@ -47,16 +47,17 @@ def _read_archive(path: Path, request: Request) -> NamedDataset:
     import zipfile
 
     name = None if request.weights is None else str(request.weights)
-    if name in ("x", "y"):
-        raise ArgumentError(f"weights must be another array than x and y, got {name!r}")
-    names = ["x", "y"] if name is None else ["x", "y", name]
     with reading(path), path.open("rb") as file, _parsing(path, "NPZ"):
         # checked first, because NumPy doesn't close a file that turns out to be no archive
         with zipfile.ZipFile(file):
             file.seek(0)
             archive = np.load(file, allow_pickle=False)
+        x, y = (_spelled(path, archive.files, letter, request.part) for letter in "xy")
+        if name in (x, y):
+            raise ArgumentError(f"weights must be another array than {x} and {y}, got {name!r}")
+        names = [x, y] if name is None else [x, y, name]
         missing = [each for each in names if each not in archive.files]
-        if missing and not (missing == ["y"] and request.target is None):
+        if missing and not (missing == [y] and request.target is None):
             has = ", ".join(archive.files) or "none"
             raise DataError(
                 f"{path} must hold arrays {', '.join(names[:-1])} and {names[-1]}, got {has}"
@@ -65,10 +66,34 @@ def _read_archive(path: Path, request: Request) -> NamedDataset:
         for each, array in arrays.items():
             if not isinstance(array, np.ndarray):
                 raise ValueError(f"{each} isn't an array")
-    data = _dataset(path, arrays["x"], arrays.get("y"), request)
+    # two parts of one file are told apart in messages
+    where = path if len(x) == 1 else f"{path} ({request.part} part)"
+    data = _dataset(where, arrays[x], arrays.get(y), request)
     if name is not None:
         data.weights = _weights(path, name, arrays[name], len(data.x))
     return data
+
+
+def _spelled(path: Path, names: Sequence[str], letter: str, part: str) -> str:
+    """Return the name of the array "x" or "y" of a part: x or x_train or x_test, X as well.
+
+    If there is none, return the name that it should have.
+    """
+    wanted = f"{letter}_{part}"
+    found = [name for name in names if name.lower() in (letter, wanted)]
+    if len(found) > 1:
+        raise DataError(f"{path} must hold only one of the arrays {' and '.join(found)}")
+    in_parts = any(name.lower().startswith(f"{letter}_t") for name in names)
+    return found[0] if found else wanted if in_parts else letter
+
+
+def _has_test(path: Path) -> bool:
+    import zipfile
+
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.lower() == "x_test.npy" for name in archive.namelist())
 
 
 def _ends_in(suffix: str) -> Callable[[Path], bool]:
@@ -80,7 +105,13 @@ FOLDER = Reader(
     lambda path: (path / "x.npy").is_file(), _read_folder, "x.npy and y.npy", folder=True
 )
 NPY = Reader(_ends_in(".npy"), _read_file, "x.npy to predict from")
-NPZ = Reader(_ends_in(".npz"), _read_archive, "an NPZ file", weights="an array of an NPZ file")
+NPZ = Reader(
+    _ends_in(".npz"),
+    _read_archive,
+    "an NPZ file",
+    weights="an array of an NPZ file",
+    has_test=_has_test,
+)
 
 
 @contextlib.contextmanager
@@ -91,7 +122,7 @@ def _parsing(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
     """
     try:
         yield
-    except (DataError, OSError):
+    except (XpnnError, OSError):
         raise
     except Exception as error:
         raise DataError(f"{path} is not an {kind} file of numbers or strings: {error}") from None
@@ -109,7 +140,10 @@ def _read_npy(path: str | os.PathLike[str]) -> np.ndarray:
     return array
 
 
-def _dataset(path: Path, x: np.ndarray, y: np.ndarray | None, request: Request) -> NamedDataset:
+def _dataset(
+    path: Path | str, x: np.ndarray, y: np.ndarray | None, request: Request
+) -> NamedDataset:
+    images = _image_shape(x)
     if x.ndim > 2:
         x = x.reshape(len(x), math.prod(x.shape[1:]))
     if x.dtype.kind not in "biuf" or x.ndim != 2:
@@ -119,16 +153,24 @@ def _dataset(path: Path, x: np.ndarray, y: np.ndarray | None, request: Request) 
     if not len(x):
         raise DataError(f"{path}: x has no rows")
     if y is None:
-        return NamedDataset(x, np.empty((len(x), 0)), path=str(path))
+        return NamedDataset(x, np.empty((len(x), 0)), path=str(path), image_shape=images)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim not in (1, 2) or len(x) != len(y):
         raise DataError(
             f"{path}: y must have a row for each of the {len(x)} rows of x, got shape {y.shape}"
         )
-    data = NamedDataset(x, y, path=str(path))
+    data = NamedDataset(x, y, path=str(path), image_shape=images)
     with located(data):
         return data._replace(y=as_target(path, np.array(y), request.task))
+
+
+def _image_shape(x: np.ndarray) -> tuple[int, int, int] | None:
+    """Return height, width and channels of bytes of shape (n, h, w) or (n, h, w, 1 or 3)."""
+    channels = x.shape[3:] or (1,)
+    if x.dtype != np.uint8 or x.ndim not in (3, 4) or channels[0] not in (1, 3):
+        return None
+    return (int(x.shape[1]), int(x.shape[2]), int(channels[0]))
 
 
 def _weights(path: Path, name: str, weights: np.ndarray, count: int) -> np.ndarray:

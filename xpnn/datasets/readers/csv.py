@@ -9,7 +9,7 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from xpnn.datasets.cells import (
     numbers_in,
 )
 from xpnn.datasets.dataset import NamedDataset, located, place
-from xpnn.datasets.readers.reader import Reader, Request, check_weights, reading
+from xpnn.datasets.readers.reader import Reader, Request, check_weights, reading, ungzipped
 from xpnn.errors import ArgumentError, DataError, counted, unknown
 
 # how the error handler "surrogateescape" shows bytes that aren't UTF-8
@@ -56,10 +56,10 @@ class _Body(NamedTuple):
 def read_csv(path: Path, request: Request) -> NamedDataset:
     """Read a CSV file: UTF-8 with or without BOM, cells in quotes or not; blank lines are skipped.
 
-    The delimiter is the first of tab, semicolon, comma that is in the first line outside quotes.
-    Features are finite numbers with a decimal point, where integers must be exact in float64; or,
-    if a cell is missing or a column holds text, an object array of numbers, texts and None. `rows`
-    of the data set holds the line in which each row begins.
+    The file may be gzipped. The delimiter is the first of tab, semicolon, comma that is in the
+    first line outside quotes. Features are finite numbers with a decimal point, where integers must
+    be exact in float64; or, if a cell is missing or a column holds text, an object array of
+    numbers, texts and None. `rows` of the data set holds the line in which each row begins.
 
     Raises
     ------
@@ -211,6 +211,13 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     with reading(path):
         with path.open("rb") as raw:
             begin = raw.read(8)
+        opened: Any = open
+        if begin[:2] == b"\x1f\x8b":
+            import gzip
+
+            opened = gzip.open
+            with ungzipped(path), opened(path) as raw:
+                begin = raw.read(8)
         if not begin:
             raise DataError(f"{path} is empty")
         if begin[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -218,7 +225,8 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
         if b"\0" in begin:
             raise DataError(f"{path} is not a text file: it begins with {begin.hex(' ')}")
         # utf-8-sig drops a BOM
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        decoded = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
+        with ungzipped(path), opened(path, "rt", **decoded) as file:
             delimiter = _delimiter(file)
             file.seek(0)
             text = _text(path, file, delimiter)

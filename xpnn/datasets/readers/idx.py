@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from xpnn._core.files import as_path
 from xpnn._core.mapped import pixels_as_floats
 from xpnn.datasets.dataset import Dataset, NamedDataset
-from xpnn.datasets.readers.reader import Reader, reading
+from xpnn.datasets.readers.reader import Reader, reading, ungzipped
 from xpnn.errors import DataError
 
 _DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
@@ -56,10 +55,8 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     if raw[:2] == b"\x1f\x8b":
         import gzip
 
-        try:
+        with ungzipped(path):
             raw = gzip.decompress(raw)
-        except (EOFError, OSError, zlib.error) as error:
-            raise DataError(f"{path} is a damaged gzip file: {error}") from None
     if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in _DTYPES:
         begin = raw[:4].hex(" ") or "nothing"
         raise DataError(f"{path} is not an IDX file: it begins with {begin}")
@@ -130,7 +127,10 @@ FOLDER = Reader(
     lambda folder, request: _read_part(folder, request.part),
     "IDX files such as train-images-idx3-ubyte.gz",
     folder=True,
-    parts=True,
+    has_test=lambda folder: any(
+        name.startswith("t10k") and _NAME.match(name) for name in os.listdir(folder)
+    ),
+    numbered=True,
 )
 
 
@@ -158,7 +158,10 @@ def _read_array(folder: Path, part: str, kind: str, ndim: int) -> tuple[Path, np
     ]
     path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
-        raise DataError(f"no {names[0]} (or {names[2]}) in {folder}")
+        hint = ""
+        if part == "test" and not FOLDER.has_test(folder):
+            hint = "; --held-out takes the rows that a model wasn't trained on"
+        raise DataError(f"no {names[0]} (or {names[2]}) in {folder}{hint}")
     array = read_idx(path)
     if array.ndim != ndim or array.dtype != np.uint8:
         raise DataError(

@@ -1,7 +1,8 @@
-"""Folders of PNG images, with a folder for each class."""
+"""PNG and JPEG images: folders of them, with a folder for each class, or a single one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,20 @@ import numpy as np
 
 from xpnn.datasets.checks import size_of
 from xpnn.datasets.dataset import NamedDataset
-from xpnn.datasets.readers.reader import Reader
+from xpnn.datasets.readers.reader import Reader, Request
 from xpnn.errors import DataError
 
 # suffixes of images in other formats: an error, so that they aren't left out in silence
-_OTHERS = {".bmp", ".gif", ".jpeg", ".jpg", ".tif", ".tiff", ".webp"}
+_OTHERS = {".bmp", ".gif", ".tif", ".tiff", ".webp"}
+_SUFFIXES = {".jpeg", ".jpg", ".png"}
 
 
 def read_images(folder: Path) -> NamedDataset:
-    """Read the PNG images in the folders within `folder`; if there are none, those in `folder`.
+    """Read the images in the folders within `folder`; if there are none, those in `folder`.
 
     All must have the size of the first, and all must be grey or all in colour. Palettes become
-    colours, opacity is dropped, and files that aren't images are left out. Needs Pillow.
+    colours, opacity is dropped, and files that aren't images are left out. Needs Pillow, whose
+    build determines how a JPEG image is decoded: another one may give pixels that differ by 1 or 2.
 
     Returns
     -------
@@ -34,25 +37,38 @@ def read_images(folder: Path) -> NamedDataset:
         If Pillow isn't installed, a file is damaged, an image isn't as the first one in size and
         colour, there are images of another format, or one of the folders has no image.
     """
+    folders = [path for path in _entries(folder) if path.is_dir() and _images(path)]
+    stray = stray_image(folder)
+    if stray is not None:
+        raise DataError(f"{stray} is not a PNG or JPEG image: convert it, or remove it")
+    if folders:
+        for each in _entries(folder):
+            if each.is_dir() and each not in folders:
+                raise DataError(f"{each} must hold images as {folders[0]} does, got none")
+    return _read(folder, [path for each in folders or [folder] for path in _images(each)])
+
+
+def _read_one(path: Path, request: Request) -> NamedDataset:
+    if request.target is not None:
+        raise DataError(
+            f"{path} is an image without a class, to predict from; other commands need a folder "
+            "with a folder of images for each class"
+        )
+    return _read(path, [path])
+
+
+def _read(where: Path, paths: Sequence[Path]) -> NamedDataset:
+    """Return the images in these files; `where` is the path that the user gave."""
     try:
         from PIL import Image
     except ImportError:
         raise DataError(
-            f"{folder} holds images, and reading them needs Pillow: pip install 'xpnn[images]'"
+            f"{where} holds images, and reading them needs Pillow: pip install 'xpnn[images]'"
         ) from None
-    folders = [path for path in _entries(folder) if path.is_dir() and _images(path)]
-    stray = stray_image(folder)
-    if stray is not None:
-        raise DataError(f"{stray} is not a PNG image: convert it, or remove it")
-    if folders:
-        for each in _entries(folder):
-            if each.is_dir() and each not in folders:
-                raise DataError(f"{each} must hold PNG images as {folders[0]} does, got none")
-    paths = [path for each in folders or [folder] for path in _images(each)]
     pixels = np.empty(0, np.uint8)
     for i, path in enumerate(paths):
         try:
-            with Image.open(path, formats=["PNG"]) as image:
+            with Image.open(path, formats=["PNG", "JPEG"]) as image:
                 array = _bytes(path, image)
         except DataError:
             raise
@@ -69,7 +85,7 @@ def read_images(folder: Path) -> NamedDataset:
     return NamedDataset(
         pixels,
         np.array([path.parent.name for path in paths]),
-        path=str(folder),
+        path=str(where),
         rows=np.array([str(path) for path in paths]),
         image_shape=shape,
     )
@@ -84,11 +100,14 @@ def stray_image(folder: Path) -> Path | None:
 
 def _takes(folder: Path) -> bool:
     within = _entries(folder) if folder.is_dir() else []
-    return any(_is_png(path) or (path.is_dir() and _images(path)) for path in within)
+    return any(_is_image(path) or (path.is_dir() and _images(path)) for path in within)
 
 
 FOLDER = Reader(
-    _takes, lambda folder, request: read_images(folder), "folders of PNG images", folder=True
+    _takes,
+    lambda folder, request: read_images(folder),
+    "folders of PNG or JPEG images",
+    folder=True,
 )
 
 
@@ -97,11 +116,14 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> list[Path]:
-    return [path for path in _entries(folder) if _is_png(path)]
+    return [path for path in _entries(folder) if _is_image(path)]
 
 
-def _is_png(path: Path) -> bool:
-    return path.suffix.lower() == ".png" and path.is_file()
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in _SUFFIXES and path.is_file()
+
+
+FILE = Reader(_is_image, _read_one, "an image to predict from")
 
 
 def _bytes(path: Path, image: Any) -> np.ndarray:

@@ -55,9 +55,10 @@ class Reader(NamedTuple):
     columns
         ``columns(path)`` returns the number of columns of a table, features and target together;
         None if the format has x and y apart.
-    parts
-        Whether there are a training part and a test part. The labels are then the numbers of
-        the network's outputs.
+    has_test
+        ``has_test(path)`` returns whether there is a test part beside the training part.
+    numbered
+        Whether labels are the numbers of the network's outputs, so that some may be missing.
     """
 
     takes: Callable[[Path], bool]
@@ -66,7 +67,8 @@ class Reader(NamedTuple):
     folder: bool = False
     weights: str = ""
     columns: Callable[[Path], int] | None = None
-    parts: bool = False
+    has_test: Callable[[Path], bool] = lambda path: False
+    numbered: bool = False
 
 
 def check_weights(weights: np.ndarray, where: Callable[[int], str]) -> np.ndarray:
@@ -84,6 +86,18 @@ def check_weights(weights: np.ndarray, where: Callable[[int], str]) -> np.ndarra
             place=where(row),
         )
     return weights
+
+
+@contextlib.contextmanager
+def ungzipped(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn an error about damaged gzip data into a DataError that names `path`."""
+    import gzip
+    import zlib
+
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path} is a damaged gzip file: {error}") from None
 
 
 @contextlib.contextmanager

@@ -1,0 +1,159 @@
+"""Where the data of a run come from: options of the command, and keys of a study's file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnn.datasets import Dataset, NamedDataset, load_training, split
+from xpnn.datasets.readers import reader_of
+from xpnn.errors import unknown
+from xpnn.losses import CrossEntropy, MeanSquaredError
+from xpnn.normalizers import NORMALIZERS
+from xpnn.settings import Settings
+from xpnn.training.samples import default_loss
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set for training, how its files are read, and what is done to it before training.
+
+    Each field is an option of `xpnn train` and `xpnn verify`, and a key of a study's TOML file.
+
+    Parameters
+    ----------
+    data
+        The file or folder: see `xpnn.datasets.load`.
+    validation
+        The share that is held out, or the path of other data: see `xpnn.datasets.load_training`.
+    target, task, header, weights
+        As for `xpnn.datasets.load`; the last column is the target if it is None.
+    ignore
+        The columns that aren't features, as ``"name, name"``; numbers count from 1 on.
+    encode, missing
+        How columns of text, and what is missing, become features, as texts: see
+        `xpnn.datasets.columns.as_encoding`.
+    normalize, normalize_target
+        Names of normalizers, or "none". If None, features of a table and values of a regression
+        are standardized.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no normalizer of that name.
+    """
+
+    data: str
+    validation: float | str | None = None
+    target: int | str | None = None
+    task: str | None = None
+    header: bool | None = None
+    ignore: str | None = None
+    weights: str | None = None
+    encode: str | None = None
+    missing: str | None = None
+    normalize: str | None = None
+    normalize_target: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("normalize", "normalize_target"):
+            asked, allowed = getattr(self, name), (*NORMALIZERS, "none")
+            if asked is not None and asked not in allowed:
+                raise unknown(name, asked, allowed)
+
+    @property
+    def share(self) -> float | None:
+        """The share of the data that is held out for validation, None if there is none."""
+        return None if isinstance(self.validation, str) else self.validation
+
+    @property
+    def applied(self) -> dict[str, float | str]:
+        """What is done to the data once they are read, as far as it is given.
+
+        The other fields say what is read, which shows in the arrays.
+        """
+        given = {
+            "validation": self.share,
+            "encode": self.encode,
+            "missing": self.missing,
+            "normalize": self.normalize,
+            "normalize_target": self.normalize_target,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+    def read(self, features: Sequence[str] | None = None) -> tuple[Dataset, Dataset | None]:
+        """Read the data, and the other data for validation; nothing is split off yet.
+
+        `features` are the columns to take; None for all that aren't something else.
+        """
+        return load_training(
+            self.data,
+            self.validation if self.share is None else None,
+            target=-1 if self.target is None else self.target,
+            task=self.task,
+            header=self.header,
+            ignore=() if self.ignore is None else [n.strip() for n in self.ignore.split(",")],
+            features=features,
+            weights=self.weights,
+            encode=self.encode,
+            missing=self.missing,
+        )
+
+    def divided(
+        self, data: Dataset, other: Dataset | None, seed: int
+    ) -> tuple[Dataset, Dataset | None]:
+        """Return training and validation data: what `read` returned, with the share split off."""
+        return (data, other) if self.share is None else split(data, self.share, seed=seed)
+
+    def options(self, settings: Settings, train: Dataset) -> tuple[Settings, dict[str, Any]]:
+        """Return the settings with a loss that suits the targets, and the options of `fit`.
+
+        The rule for the loss is that of `xpnn.fit`.
+
+        Parameters
+        ----------
+        settings
+            The settings of the run. A loss that isn't given becomes the mean squared error if the
+            targets are values.
+        train
+            The training data.
+        """
+        usual = default_loss(train.y, 2)
+        if settings.loss is None and not isinstance(usual, CrossEntropy):
+            settings = settings.replaced(loss=usual.name)
+        values = isinstance(usual, MeanSquaredError) and not settings.make_loss().of_counts
+        named = train if isinstance(train, NamedDataset) else NamedDataset(*train)
+        rows = train.y.dtype.kind == "f" or train.y.ndim != 1
+        numbered = rows or reader_of(Path(self.data)).numbered
+        options: dict[str, Any] = {
+            "labels": None if numbered else np.unique(train.y),
+            "sample_weight": named.weights,
+        }
+        for argument, name, default in (
+            ("normalize", "normalizer", named.feature_names is not None),
+            ("normalize_target", "target_normalizer", values),
+        ):
+            asked = getattr(self, argument) or ("standard" if default else "none")
+            options[name] = None if asked == "none" else asked
+        return settings, options
+
+    def absolute(self) -> Source:
+        """Return the source with absolute paths."""
+        other = _absolute(self.validation) if isinstance(self.validation, str) else self.validation
+        return dataclasses.replace(self, data=_absolute(self.data), validation=other)
+
+
+# the names of the fields; all runs of a study have the same ones, except the normalizers
+READING = tuple(field.name for field in dataclasses.fields(Source))
+SHARED = READING[: READING.index("normalize")]
+
+
+def _absolute(path: str) -> str:
+    """Return a path, or two paths with a comma, as absolute ones."""
+    paths = path.split(",") if path.lower().endswith(".npy") else [path]
+    return ",".join(str(Path(each).resolve()) for each in paths)
