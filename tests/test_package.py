@@ -37,7 +37,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # modules that users import by name
 PUBLIC = {
     "activations", "backends", "callbacks", "datasets", "errors", "estimators", "initializers",
-    "interop", "layers", "losses", "metrics", "normalizers", "optimizers", "schedules", "study",
+    "layers", "losses", "metrics", "normalizers", "optimizers", "schedules", "study",
     "testing", "verification",
 }  # fmt: skip
 

@@ -67,6 +67,11 @@ def test_the_optimizer(given, optimizer):
     [
         ({"flood": 0.0}, xpnn.Flooding(xpnn.CrossEntropy(), b=0.0)),
         (
+            {"loss": "quantile:levels=0.1,0.9", "flood": 0.5},
+            xpnn.Flooding(xpnn.Quantile((0.1, 0.9)), b=0.5),
+        ),
+        ({"loss": "mae"}, xpnn.MeanAbsoluteError()),
+        (
             {"loss": "mean_squared_error", "flood": 0.5},
             xpnn.Flooding(xpnn.MeanSquaredError(), b=0.5),
         ),
@@ -84,6 +89,14 @@ def test_hidden_layers(hidden, widths):
     layers = Settings(hidden=hidden).layers(3)
     assert [layer.units for layer in layers if isinstance(layer, xpnn.Dense)] == widths
     assert len(layers) == 2 * len(widths) - 1
+
+
+def test_an_output_for_each_level_and_target():
+    """A network of quantiles has more outputs than its targets have columns."""
+    settings = Settings(loss="quantile:levels=0.1,0.5,0.9", flood=0.1)
+    for y in (np.zeros(4), np.zeros((4, 1))):
+        assert settings.make_model(Dataset(np.zeros((4, 2)), y)).outputs(2) == 3
+    assert settings.make_model(Dataset(np.zeros((4, 2)), np.zeros((4, 2)))).outputs(2) == 6
 
 
 @pytest.mark.parametrize(

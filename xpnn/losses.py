@@ -453,8 +453,13 @@ def _levels(name: str, value: Any) -> tuple[float, ...]:
 
 def _row(values: Sequence[float], times: int, like: Array, xp: Any) -> Array:
     """Return each value, repeated, in a row of the dtype of `like`; nothing comes from the host."""
-    given = {"dtype": like.dtype, "device": device(like)}
-    return xp.concat([xp.full((times,), value, **given) for value in values])
+    width = times * len(values)
+    # CuPy would copy the addresses of many arrays to the device to join them
+    column = xp.arange(width, dtype=xp.int32, device=device(like))
+    row = xp.full((width,), values[-1], dtype=like.dtype, device=device(like))
+    for i in reversed(range(len(values) - 1)):
+        row = xp.where(column < (i + 1) * times, values[i], row)
+    return row
 
 
 @dataclass(frozen=True)
@@ -505,11 +510,13 @@ class Quantile(_OfValues, Loss):
         levels: Any = self.levels
         n, k = outputs.shape
         columns = k // len(levels)
-        t = encode(outputs[:, :columns] if levels[1:] else outputs, targets, xp)
-        if levels[1:] and columns > 1:
-            t = xp.concat([t] * len(levels), axis=1)
-        q = _row(levels, columns, outputs, xp) if levels[1:] else levels[0]
-        difference = outputs - t
+        if levels[1:]:
+            t = xp.expand_dims(encode(outputs[:, :columns], targets, xp), axis=1)
+            blocks = xp.reshape(outputs, (n, len(levels), columns))
+            difference = xp.reshape(blocks - t, (n, k))
+            q = _row(levels, columns, outputs, xp)
+        else:
+            difference, q = outputs - encode(outputs, targets, xp), levels[0]
         above, below = _sides(difference, xp)
         slope = (1.0 - q) * above - q * below
         return xp.sum(slope * difference, axis=1) / k, slope * (1.0 / max(n * k, 1))

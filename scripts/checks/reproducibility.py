@@ -36,7 +36,14 @@ from xpnn.verification import Canonical, as_json, generated, record, run_canonic
 ROOT = Path(__file__).parents[2]
 
 # a level that the loss of a mini-batch crosses within the epoch
-FLOODS = {"mean_squared_error": 0.05, "binary_cross_entropy": 0.1}
+FLOODS = {
+    "mean_squared_error": 0.05,
+    "binary_cross_entropy": 0.1,
+    "mean_absolute_error": 0.12,
+    "huber": 0.04,
+    "quantile": 0.07,
+    "binary_focal": 0.07,
+}
 FLOOD = 0.3
 WEIGHT_DECAY = 1e-3
 # without weight decay, AdamW is Adam

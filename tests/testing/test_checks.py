@@ -9,12 +9,21 @@ import xpnn
 from tests.helpers import ROOT, shipped
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS
+from xpnn.losses import LOSSES
 from xpnn.testing import PartError, check_gradients
 
 
 @pytest.mark.parametrize("activation", shipped(ACTIVATIONS))
 def test_every_activation_is_right(activation):
     assert check_gradients(activation, backends=["numpy"]).part == activation
+
+
+@pytest.mark.parametrize("loss", shipped(LOSSES))
+def test_every_loss_is_right(loss, name):
+    double, single = check_gradients(LOSSES[loss](), backends=[name]).rows
+    assert double.entries > 300
+    assert double.error < 1e-6
+    assert single.error < 1e-4
 
 
 def shown(part):
@@ -38,6 +47,12 @@ def shown(part):
         xpnn.MeanSquaredError(),
         xpnn.Flooding(xpnn.MeanSquaredError(), b=0.5),
         xpnn.BinaryCrossEntropy(),
+        xpnn.Huber(delta=0.25),
+        xpnn.Flooding(xpnn.Poisson(), b=0.5),
+        xpnn.Quantile(0.9),
+        xpnn.Focal(0.5, alpha=(0.5, 2, 0, 1)),
+        xpnn.Focal(5),
+        xpnn.BinaryFocal(0.5, alpha=0.25),
         xpnn.Sequential(xpnn.Dense(5), xpnn.Activation("relu"), xpnn.Dense(2)),
     ],
     ids=shown,
@@ -65,6 +80,14 @@ def test_right_parts_on_every_backend(part, name):
     assert double.entries > 0
     assert double.error < 1e-6
     assert single.error < 1e-4
+
+
+def test_several_quantiles():
+    targets = np.random.RandomState(0).uniform(0, 2, (5, 2))
+    (double, _) = check_gradients(
+        xpnn.Quantile((0.1, 0.9)), targets=targets, backends=["numpy"]
+    ).rows
+    assert double.error < 1e-6
 
 
 def test_targets_of_a_loss():
