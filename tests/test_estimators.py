@@ -19,7 +19,7 @@ from sklearn.metrics import d2_pinball_score, r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
-from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import xpnn
 from tests.helpers import ROOT, open_backend
@@ -27,9 +27,11 @@ from xpnn._core.mapped import SparseRows
 from xpnn.backends import backend_of
 from xpnn.estimators import MLPClassifier, MLPRegressor
 
-pytestmark = pytest.mark.filterwarnings(
-    f"ignore::{ConvergenceWarning.__module__}.ConvergenceWarning"
-)
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore::{ConvergenceWarning.__module__}.ConvergenceWarning"),
+    # scikit-learn 1.7 with a newer SciPy
+    pytest.mark.filterwarnings("ignore:scipy.optimize. The `disp` and `iprint`:DeprecationWarning"),
+]
 
 QUICK = {"hidden_layer_sizes": (20,), "learning_rate_init": 0.02, "max_iter": 60}
 
@@ -53,7 +55,16 @@ def checked(check, estimator):
         pytest.fail(f"skipped: {skipped}")
 
 
-@parametrize_with_checks([MLPClassifier(**QUICK), MLPRegressor(**QUICK)])
+# not parametrize_with_checks, whose oldest version hands pytest a generator
+@pytest.mark.parametrize(
+    ("estimator", "check"),
+    [
+        pair
+        for kind in (MLPClassifier, MLPRegressor)
+        for pair in estimator_checks_generator(kind(**QUICK))
+    ],
+    ids=lambda value: value.func.__name__ if hasattr(value, "func") else type(value).__name__,
+)
 def test_scikit_learns_checks(estimator, check):
     checked(check, estimator)
 

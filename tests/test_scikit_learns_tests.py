@@ -15,6 +15,8 @@ from xpnn.estimators import MLPClassifier, MLPRegressor
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    # scikit-learn 1.7 with a newer SciPy
+    pytest.mark.filterwarnings("ignore:scipy.optimize. The `disp` and `iprint`:DeprecationWarning"),
 ]
 
 # the tests that fail on ours, and why; one that passes fails here
