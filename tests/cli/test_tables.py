@@ -210,6 +210,24 @@ def test_a_target_named_as_the_features_is_odd(here, capsys):
     assert len(understood(capsys, "t.csv", "--target", "label")) == 2
 
 
+def test_one_class_and_a_column_of_names_are_odd(here, capsys):
+    write_folder(here / "data", classes=1)
+    *_, line = understood(capsys, "data")
+    assert line == "CAREFUL: all rows of the training part are of one class"
+    write_rows(
+        here / "t.csv", [[f"n{i}", i / 2, "uv"[i % 2]] for i in range(12)], ["who", "x", "y"]
+    )
+    told = (
+        "CAREFUL: who has a different text in almost each row, as a name has; leave it out with "
+        "--ignore who"
+    )
+    assert understood(capsys, "t.csv")[2:] == [told]
+    assert len(understood(capsys, "t.csv", "--encode", "who=common")) == 3
+    rows = [[f"n{i % 5}", i / 2, "uv"[i % 2]] for i in range(12)]
+    write_rows(here / "t.csv", rows, ["who", "x", "y"])
+    assert len(understood(capsys, "t.csv")) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "numbers", "odd"),
     [

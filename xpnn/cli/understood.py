@@ -116,6 +116,15 @@ def _odd(train: Dataset, run: Run) -> Iterator[str]:
             f"{task.classes} classes are many; if the target's integers are values, "
             "say --task regression"
         )
+    if task.classes is not None and len(np.unique(run.samples.train.y)) == 1:
+        yield "all rows of the training part are of one class"
+    for column in task.columns.encoded if task.columns else ():
+        # asked for by --encode, or in a table of few rows
+        if len(column.categories) >= max(_FEWEST_ROWS // 2, 0.9 * len(train.x)):
+            yield (
+                f"{column.name} has a different text in almost each row, as a name has; leave it "
+                f"out with --ignore {column.name}"
+            )
     names = train.feature_names if isinstance(train, NamedDataset) else None
     if names is not None:
         ids = [name for name, cells in zip(names, train.x.T, strict=True) if _is_id(name, cells)]

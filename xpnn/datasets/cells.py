@@ -6,8 +6,8 @@ import contextlib
 import math
 import operator
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import numpy as np
 
@@ -104,6 +104,22 @@ def is_absent(cell: Any) -> bool:
         return True
 
 
+def each(function: Callable[[Any], Any], cells: np.ndarray) -> list[Any]:
+    """Return a function of each cell, called once for each text: most columns have few."""
+    listed = cells.tolist()
+    if not {str, type(None)}.issuperset(map(type, listed)):
+        return list(map(function, listed))
+    known = {cell: function(cell) for cell in set(listed)}
+    return [known[cell] for cell in listed]
+
+
+def absent_in(cells: np.ndarray) -> np.ndarray:
+    """Return which cells of a column are missing."""
+    if {float}.issuperset(map(type, cells.tolist())):
+        return np.isnan(cells.astype(np.float64))
+    return np.array(each(is_absent, cells), bool)
+
+
 def date_in(cell: Any) -> bool:
     """Return whether a cell holds a date, as an object or in figures."""
     if isinstance(cell, str):
@@ -114,35 +130,25 @@ def date_in(cell: Any) -> bool:
 def as_column(cells: Sequence[str]) -> np.ndarray:
     """Return a column of a table: float64, NaN if missing; or an object array of texts and None.
 
-    A column that may be missing cells holds numbers if all other cells are numbers, and texts if
-    more than a tenth of them, and more than one, is text.
+    A column holds numbers if all cells that aren't missing are numbers, and texts if more than a
+    tenth of them, and more than one, is text, or all are.
 
     Raises
     ------
     DataError
-        With the row, if a cell isn't finite or exact in float64; if all but a few cells are
-        numbers; or if all are, and some in another style than the usual one.
+        With the row, in all other cases: a few texts among numbers, a number in another style, or
+        one that isn't finite or exact in float64.
     """
+    present = [row for row, cell in enumerate(cells) if not is_missing(cell)]
     numbers = np.full(len(cells), np.nan)
-    others = []
-    for row, cell in enumerate(cells):
-        if is_missing(cell):
-            continue
-        if not is_number(cell):
-            others.append(row)
-            continue
-        try:
-            numbers[row] = finite_number(cell)
-        except DataError as error:
-            raise DataError(error.problem, part="x", row=row) from None
-    if not others:
+    try:
+        numbers[present] = numbers_in([cells[row] for row in present])
         return numbers
-    present = len(others) + int(np.count_nonzero(~np.isnan(numbers)))
-    texts = [row for row in others if is_text(cells[row]) or date_in(cells[row])]
-    if len(texts) < present and len(texts) <= max(1, present // 10):
-        row = others[0]
-        problem = f"{shown(cells[row])} is not a number{_hint(cells[row])}"
-        raise DataError(problem, part="x", row=row)
+    except DataError as error:
+        wrong, problem = present[cast("int", error.column)], error.problem
+    texts = sum(is_text(cells[row]) or date_in(cells[row]) for row in present)
+    if texts < len(present) and texts <= max(1, len(present) // 10):
+        raise DataError(problem, part="x", row=wrong)
     return as_texts(cells)
 
 

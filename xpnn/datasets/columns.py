@@ -17,7 +17,15 @@ from typing import Any, Self
 import numpy as np
 
 from xpnn.backends import device, namespace
-from xpnn.datasets.cells import date_in, finite_number, is_absent, is_number, shown
+from xpnn.datasets.cells import (
+    absent_in,
+    date_in,
+    each,
+    finite_number,
+    is_absent,
+    is_number,
+    shown,
+)
 from xpnn.datasets.dataset import Dataset, NamedDataset, located
 from xpnn.errors import ArgumentError, DataError, position, unknown
 
@@ -121,6 +129,10 @@ class Column:
         """
         if not self.categories:
             values = np.empty(len(cells))
+            if {float}.issuperset(map(type, cells.tolist())):
+                values[:] = cells
+                if not np.isinf(values).any():
+                    return values
             for row, cell in enumerate(cells.tolist()):
                 try:
                     values[row] = _value(cell, truth=self.kind == "truth")
@@ -129,9 +141,8 @@ class Column:
             return values
         known = dict(zip(self.categories, self.codes_of_categories, strict=True))
         key = _text_key if self.texts else _number_key
-        return np.array(
-            [math.nan if is_absent(cell) else known.get(key(cell), _UNSEEN) for cell in cells]
-        )
+        code = each(lambda cell: known.get(key(cell), _UNSEEN), cells)
+        return np.where(absent_in(cells), math.nan, code)
 
     def apply(self, codes: Array, xp: Any) -> list[Array]:
         """Return the features of codes of shape (n, 1), as arrays of n rows."""
@@ -295,14 +306,14 @@ class Encoding:
 
     def _column(self, name: str, cells: np.ndarray) -> Column:
         asked = self.encode.get(name)
-        present = [cell for cell in cells.tolist() if not is_absent(cell)]
+        present = cells[~absent_in(cells)].tolist()
         absent = len(present) < len(cells)
         if not present:
             raise DataError(f"column {name!r} holds nothing but missing values")
-        truth = all(isinstance(cell, bool) or str(cell).lower() in _TRUTH for cell in present)
+        truth = all(str(cell).lower() in _TRUTH for cell in present)
         if asked is None and (truth or all(isinstance(cell, Real) for cell in present)):
             kind = "truth" if truth else "number"
-            values = [_value(cell, truth=truth) for cell in present]
+            values = Column(name, kind).codes(np.array(present, object))
             return Column(name, kind, fill=self._fill(name, values), missing=absent)
         if asked is None:
             _check_dates(name, present)
@@ -334,7 +345,9 @@ class Encoding:
             ]
         return Column(name, "onehot", categories, fill, absent, asked == "common")
 
-    def _fill(self, name: str, values: Sequence[float], categories: Sequence[Any] = ()) -> float:
+    def _fill(
+        self, name: str, values: Sequence[float] | np.ndarray, categories: Sequence[Any] = ()
+    ) -> float:
         """Return what a missing cell of a column with these numbers is taken for."""
         asked = self.missing.get(name, "median" if categories else self.number)
         if asked == "median":
@@ -447,7 +460,7 @@ def missing_in(x: np.ndarray) -> list[int]:
     """Return the number of missing cells in each column of a table."""
     if x.dtype.kind != "O":
         return np.isnan(x).sum(axis=0).tolist() if x.dtype.kind == "f" else [0] * x.shape[1]
-    return [sum(map(is_absent, column)) for column in x.T]
+    return [int(np.count_nonzero(absent_in(column))) for column in x.T]
 
 
 def _check_dates(name: str, present: Sequence[Any]) -> None:
