@@ -80,6 +80,18 @@ def test_a_history_becomes_a_data_frame():
     assert list(History({}).to_pandas().columns) == list(Epoch._fields[1:])
 
 
+def test_metrics_are_columns_and_a_regression_has_no_accuracy():
+    history = History({})
+    for i in range(2):
+        row = Epoch(i, math.nan, 2.0, math.nan, 3.0, 1.0)
+        history.append(row.measured({"train_mae": 0.5, "test_mae": 0.25}))
+    names = ["train_loss", "test_loss", "train_mae", "test_mae", "seconds"]
+    assert history.names == ["epoch", *names]
+    assert list(history.to_pandas().columns) == names
+    assert history.column("test_mae") == [0.25, 0.25]
+    assert "<th>test mae</th>" in re.sub(r"<th [^>]*>", "<th>", history._repr_html_())
+
+
 def test_without_pandas(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(xpnn.ArgumentError, match="needs pandas; install it with: pip install pand"):

@@ -211,16 +211,22 @@ class History(Sequence[Epoch]):
     def __repr__(self) -> str:
         return f"History({len(self)} epochs, last: {self[-1] if self else None})"
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns of a log: metrics too, and no accuracy in a regression."""
+        return ["epoch", *(self[0].logged if self else Epoch._fields[1:5]), "seconds"]
+
     def _repr_html_(self) -> str:
-        rows = [
-            [str(row.epoch), *("" if math.isnan(v) else f"{v:.4g}" for v in row[1:])]
-            for row in self
-        ]
+        names = self.names
+        rows = []
+        for row in self:
+            values = (getattr(row, name) for name in names[1:])
+            rows.append([str(row.epoch), *("" if math.isnan(v) else f"{v:.4g}" for v in values)])
         # the middle of a long run is left out
         if len(rows) > _SHOWN:
             half = _SHOWN // 2
-            rows[half:-half] = [["…"] * len(Epoch._fields)]
-        names = [name.replace("_", " ") for name in Epoch._fields]
+            rows[half:-half] = [["…"] * len(names)]
+        names = [name.replace("_", " ") for name in names]
         caption = f"stopped: {self.stopped}" if self.stopped is not None else ""
         return html_table([names, *rows], numeric=range(len(names)), caption=caption)
 
@@ -238,7 +244,7 @@ class History(Sequence[Epoch]):
             raise ArgumentError(
                 "to_pandas needs pandas; install it with: pip install pandas"
             ) from None
-        columns = {name: self.column(name) for name in Epoch._fields}
+        columns = {name: self.column(name) for name in self.names}
         return pd.DataFrame(columns).set_index("epoch")
 
     def append(self, epoch: Epoch) -> None:
@@ -253,8 +259,9 @@ class History(Sequence[Epoch]):
         ArgumentError
             If there is no such column.
         """
-        if name not in Epoch._fields:
-            raise unknown("column", name, Epoch._fields)
+        known = (*Epoch._fields, *(self[0].metrics if self else ()))
+        if name not in known:
+            raise unknown("column", name, known)
         return [getattr(epoch, name) for epoch in self._epochs]
 
     @property
