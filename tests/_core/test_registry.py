@@ -259,6 +259,8 @@ def test_parse(registry, text, expected):
         ("pepper:grams=2", r"spice 'pepper' has no parameters, got 'grams'"),
         ("salt:grams", r"spice 'salt:grams': 'grams' must have the form parameter=value"),
         ("salt:grams=1,", r"'' must have the form parameter=value"),
+        ("salt:grams=1,2", r"grams of spice 'salt' must be a number, got '1,2'"),
+        ("salt:grams=1,x", r"'x' must have the form parameter=value"),
         ("salt:grams=1,grams=2", r"'grams' is given twice"),
         ("salt:grams=much", r"grams of spice 'salt' must be a number, got 'much'"),
         ("salt:grams=", r"grams of spice 'salt' must be a number, got ''"),
@@ -381,6 +383,8 @@ def test_classes_are_public_by_the_name_that_registries_know():
         (OPTIMIZERS, "nesterov:lr=0.1,mu=0.9", {"lr": 0.1, "mu": 0.9}),
         (OPTIMIZERS, "adamw:beta2=0.99", {"beta2": 0.99}),
         (LOSSES, "cross_entropy:floor=1e-6", {"floor": 1e-6}),
+        (LOSSES, "quantile:levels=0.1,0.9", {"levels": "0.1,0.9"}),
+        (LOSSES, "focal:alpha=0.25,0.75,gamma=1", {"alpha": "0.25,0.75", "gamma": 1.0}),
         (ACTIVATIONS, "elu:alpha=2", {"alpha": 2.0}),
         (SCHEDULES, "step:every=3,gamma=1", {"every": 3, "gamma": 1.0}),
         (
