@@ -743,7 +743,7 @@ def measured(
             value = metric.value(sums[metric.shares or metric.column], task)
         else:
             assert isinstance(metric, PredictionMetric)
-            value = metric.value(*whole, task=task)
+            value = metric.value(whole[0], whole[1], whole[2], task)
         found[metric.column] = float(value)
     return found
 
