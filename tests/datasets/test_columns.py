@@ -1,7 +1,9 @@
 """Columns of texts, truth values and missing cells: what they become, and what is refused."""
 
+import datetime
 import json
 import sys
+from decimal import Decimal
 
 import numpy as np
 import pandas
@@ -34,7 +36,7 @@ def cells(*columns):
     """Return columns as an object array of cells."""
     x = np.empty((len(columns[0]), len(columns)), object)
     for i, column in enumerate(columns):
-        x[:, i] = list(column)
+        x[:, i] = np.fromiter(column, object, len(column))
     return x
 
 
@@ -220,6 +222,11 @@ def test_columns_are_told_in_words():
             [f"n{i // 2}" for i in range(202)],
             r"holds 101 different texts, .* \(--encode a=common k",
         ),
+        (
+            [datetime.timedelta(3), None],
+            "holds values of type timedelta, such as '3 days, 0:00:00'",
+        ),
+        ([(1, 2), (3, 4)], r"column 'a' holds values of type tuple, such as '\(1, 2\)': turn them"),
         ([2**53 + 1, 2], "9007199254740993 is an integer that float64 can't hold exactly"),
         ([np.inf, 2.0], "'inf' is not a finite number"),
     ],
@@ -523,6 +530,7 @@ def test_texts_of_every_dtype(column):
         pandas.Series([1, None, 3]),
         polars.Series([1, None, 3]),
         polars.Series([1.0, None, 3.0]),
+        polars.Series([Decimal(1), None, Decimal(3)]),
     ],
 )
 def test_numbers_of_every_dtype(column):
@@ -543,6 +551,12 @@ def test_truth_of_every_dtype():
         kind = pandas if isinstance(column, pandas.Series) else polars
         data = from_table(kind.DataFrame({"a": column, "y": [0, 1, 0]}), target="y")
         np.testing.assert_array_equal(features(fitted(data), data.x), [[1, 0], [0.5, 1], [0, 0]])
+
+
+def test_lists_in_a_frame_are_refused():
+    data = from_table(polars.DataFrame({"a": [[1, 2], [3]], "y": [0, 1]}), target="y")
+    with pytest.raises(DataError, match=r"the DataFrame: column 'a' holds values of type list"):
+        xpnn.fit(network(), data)
 
 
 @pytest.mark.parametrize(

@@ -316,7 +316,7 @@ class Encoding:
             values = Column(name, kind).codes(np.array(present, object))
             return Column(name, kind, fill=self._fill(name, values), missing=absent)
         if asked is None:
-            _check_dates(name, present)
+            _check_kinds(name, present)
         numbers = all(isinstance(cell, Real) and not isinstance(cell, bool) for cell in present)
         key: Callable[[Any], Any] = _number_key if numbers else _text_key
         keys = list(map(key, present))
@@ -463,8 +463,8 @@ def missing_in(x: np.ndarray) -> list[int]:
     return [int(np.count_nonzero(absent_in(column))) for column in x.T]
 
 
-def _check_dates(name: str, present: Sequence[Any]) -> None:
-    """Raise a DataError if cells are dates: all, except perhaps for a few."""
+def _check_kinds(name: str, present: Sequence[Any]) -> None:
+    """Raise a DataError if most cells are dates, or one is neither a number nor a text."""
     dates = [cell for cell in present if date_in(cell)]
     if 2 * len(dates) > len(present):
         raise DataError(
@@ -472,6 +472,12 @@ def _check_dates(name: str, present: Sequence[Any]) -> None:
             "first, such as days since the first one (in pandas, d = "
             f"pandas.to_datetime(df[{name!r}]); df[{name!r}] = (d - d.min()).dt.days)"
         )
+    for cell in present:
+        if not isinstance(cell, str | Real | np.bool_):
+            raise DataError(
+                f"column {name!r} holds values of type {type(cell).__name__}, such as "
+                f"{shown(str(cell))}: turn them into numbers or texts first"
+            )
 
 
 def _check_count(name: str, counts: Counter[Any], rows: int) -> None:

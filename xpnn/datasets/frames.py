@@ -46,7 +46,11 @@ def as_cells(frame: Any, names: Sequence[Any] | None = None) -> np.ndarray:
         return whole
     cells = np.empty(frame.shape, object)
     for i, series in enumerate(from_native(frame).iter_columns()):
-        cells[:, i] = series.to_list()
+        listed = series.to_list()
+        if series.dtype.is_decimal():
+            listed = [None if cell is None else float(cell) for cell in listed]
+        # one by one, because a cell may be a list
+        cells[:, i] = np.fromiter(listed, object, len(listed))
     return cells
 
 
