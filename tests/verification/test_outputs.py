@@ -242,3 +242,18 @@ def test_any_part_of_the_data_will_do(folder, here):
     np.savez("d.npz", x_train=FLOWERS, y_train=CODES)
     assert run("train", "d.npz", *small) == 0
     assert run("verify", "m", "d.npz", "--backends", "numpy,strict") == 0
+
+
+def test_a_table_of_more_than_numbers(here, capsys):
+    rows = [[i % 7, "abc"[i % 3], i % 2] for i in range(40)]
+    write_rows(here / "t.csv", rows, ["n", "letter", "y"])
+    assert run("train", "t.csv", "--epochs", 1, "--quiet", "--save", "m.safetensors") == 0
+    assert run("verify", "m.safetensors", "t.csv", "--backends", "numpy,strict") == 0
+    model, data = xpnn.load("m.safetensors"), xpnn.datasets.load("t.csv")
+    places = [get_backend(name, dtype="float32", reproducible=True) for name in ("numpy", "strict")]
+    found = verify_model(model, data, places)
+    assert found.agree
+    proba = xpnn.predict_proba(
+        xpnn.load("m.safetensors", backend="numpy", reproducible=True), data.x
+    )
+    assert found.stages[-1].hashes["numpy"] == hashlib.sha256(proba.tobytes()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -88,9 +89,11 @@ def verify_model(model: Sequential, data: Dataset, backends: Sequence[Backend]) 
     if not isinstance(data, NamedDataset):
         data = NamedDataset(*data)
     with located(data):
-        x = as_inputs("x", data.x)
+        x = as_inputs("x", data.x, model.task.columns, model.task.feature_names)
     if not len(x) or x.shape[1] != model.inputs:
         raise DataError(f"x must have shape (n, {model.inputs}) with n >= 1, got {x.shape}")
+    # a table's texts are features from here on
+    data = data._replace(x=x)
     models = {backend.name: _placed(model, backend) for backend in backends}
     names = ("features", *model.names, "prediction")
     digests = {backend: [hashlib.sha256() for _ in names] for backend in models}
@@ -124,7 +127,7 @@ def _placed(model: Sequential, backend: Backend) -> Sequential:
     copy = Sequential(*model.layers)
     assert model.inputs is not None
     copy.place(model.host_parameters(), inputs=model.inputs, backend=backend)
-    copy.task = model.task
+    copy.task = dataclasses.replace(model.task, columns=None)
     return copy
 
 
