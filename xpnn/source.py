@@ -72,6 +72,12 @@ class Source:
         return None if isinstance(self.validation, str) else self.validation
 
     @property
+    def is_table(self) -> bool:
+        """Whether the data are a table, whose runs have the defaults `xpnn.settings.TABLE`."""
+        path = Path(self.data)
+        return path.exists() and reader_of(path).columns is not None
+
+    @property
     def applied(self) -> dict[str, float | str]:
         """What is done to the data once they are read, as far as it is given.
 

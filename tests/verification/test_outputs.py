@@ -190,7 +190,7 @@ def test_the_command_compares_runs_on_a_table(y, here, capsys):
     assert [row[0] for row in rows] == ["0", "1", "2"]
     assert run("train", "t.csv", *options, "--reproducible", "--hash", "--save", "m") == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    hashes = [line[-1] for line in lines if line[0] in "012" and len(line) == 6]
+    hashes = [line[-1] for line in lines if line and line[0] in "012" and len(line[-1]) == 64]
     assert [row[1] for row in rows] == [own[:16] for own in hashes]
 
 

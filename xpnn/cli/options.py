@@ -203,7 +203,7 @@ def add_settings(parser: argparse.ArgumentParser, *, tables: bool = False, **def
             details = {"metavar": field.metadata["metavar"], "type": read}
         default = defaults.get(field.name, field.default)
         told = about if parts is None else about.format(", ".join(parts))
-        if tables and field.name in TABLE:
+        if tables and field.name in TABLE and field.name not in defaults:
             told += f" (default: {default}, for a table {TABLE[field.name]})"
             default = None
         parser.add_argument(

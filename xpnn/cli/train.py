@@ -37,7 +37,6 @@ from xpnn.cli.options import (
 )
 from xpnn.cli.output import INTERRUPTED, complain
 from xpnn.cli.understood import Understood
-from xpnn.datasets import NamedDataset
 from xpnn.errors import ArgumentError, CheckpointWarning, DivergenceError
 from xpnn.losses import LOSSES
 from xpnn.metrics import METRICS, is_minimized
@@ -153,7 +152,7 @@ def _train(args: argparse.Namespace) -> int:
     elif source.task is None and settings.make_loss().of_values:
         source = dataclasses.replace(source, task="regression")
     train, validation = source.divided(*source.read(features), settings.seed)
-    if isinstance(train, NamedDataset) and train.feature_names is not None:
+    if source.is_table:
         settings = settings_from(args, table=True)
         if validation is not None and args.patience is None and args.epochs is None:
             callbacks.insert(0, EarlyStopping("test_loss", patience=PATIENCE, restore_best=True))

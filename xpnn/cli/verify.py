@@ -77,14 +77,16 @@ def add(commands: Any) -> None:
     add("--native", action="store_true", help="compare native runs, and show how they diverge")
     add("--canonical", action="store_true", help="compare standard runs with published hashes")
     add_source(compare)
-    add_settings(compare, **_VERIFIED)
+    add_settings(compare, tables=True, **_VERIFIED)
 
 
 def _verify(args: argparse.Namespace) -> int:
     if args.data is None:
         args.model, args.data = None, args.model
     names = listed(args.backends)
-    changed = [name for name in FIELDS if getattr(args, name) != _VERIFIED.get(name, FIELDS[name])]
+    asked = {name: getattr(args, name) for name in FIELDS}
+    usual = {**FIELDS, **_VERIFIED}
+    changed = [name for name, value in asked.items() if value not in (None, usual[name])]
     reading = [name for name in _READING if getattr(args, name) is not None]
     if args.canonical:
         if args.native or args.dtype is not None or changed or reading or args.model is not None:
@@ -107,6 +109,7 @@ def _verify(args: argparse.Namespace) -> int:
         train, test = generated()
     else:
         source = source_from(args)
+        settings = settings_from(args, table=source.is_table)
         train, test = source.divided(*source.read(), settings.seed)
         settings, options = source.options(settings, train)
     _print_cards(backends)

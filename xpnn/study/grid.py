@@ -14,7 +14,7 @@ from typing import Any
 from xpnn._core.files import PathLike, as_path
 from xpnn._core.registry import WANTED
 from xpnn.errors import ArgumentError, finite, unknown
-from xpnn.settings import Settings, types_of
+from xpnn.settings import TABLE, Settings, types_of
 from xpnn.source import READING, SHARED, Source
 from xpnn.study.article import published
 from xpnn.study.job import Job, load_own_parts
@@ -441,7 +441,10 @@ def _jobs(listed: Iterable[Entries], fixed: Entries) -> tuple[Job, ...]:
 
 def _job(settings: Entries, fixed: Entries) -> Job:
     free = {name: _checked(name, v) for name, v in settings.items() if name not in fixed}
-    return Job.from_dict({**free, **fixed})
+    given = {**free, **fixed}
+    # what isn't said is the default of `xpnn train`
+    table = Source(given["data"]).is_table if "data" in given else False
+    return Job.from_dict({**(TABLE if table else {}), **given})
 
 
 def _checked(name: str, value: Any) -> Any:
