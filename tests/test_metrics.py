@@ -114,7 +114,8 @@ def test_figures_of_each_class():
     ("column", "smaller"),
     [
         ("test_loss", True), ("train_accuracy", False), ("test_mae", True),
-        ("train_top_k_3", False), ("test_roc_auc_weighted", False), ("test_f1", False), ("rmse", True),
+        ("train_top_k_3", False), ("test_roc_auc_weighted", False), ("test_f1", False),
+        ("rmse", True), ("test_accuracy", False),
     ],
 )  # fmt: skip
 def test_which_figures_are_better_small(column, smaller):
