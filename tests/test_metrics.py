@@ -8,6 +8,7 @@ import pytest
 
 import xpnn
 from xpnn.metrics import best, confusion_matrix, first_reached
+from xpnn.task import Task
 
 nan = math.nan
 
@@ -77,3 +78,61 @@ def test_no_samples():
 def test_what_cannot_be_counted(true, predicted, options, message):
     with pytest.raises(xpnn.XpnnError, match=message):
         confusion_matrix(np.array(true), np.array(predicted), **options)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("average", ["macro", "weighted"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_area_under_the_curve_with_equal_scores(classes, average, weighted):
+    sklearn = pytest.importorskip("sklearn.metrics")
+    rng = np.random.RandomState(1)
+    targets = rng.randint(0, classes, 80)
+    scores = rng.randint(1, 5, (80, classes)) / 8.0
+    scores[:, 0] += targets == 0
+    scores /= scores.sum(axis=1, keepdims=True)
+    weights = rng.randint(0, 4, 80) / 2.0 if weighted else None
+    found = xpnn.metrics.RocAuc(average).value(targets, scores, weights, Task(classes=classes))
+    expected = sklearn.roc_auc_score(
+        targets, scores[:, 1] if classes == 2 else scores, sample_weight=weights,
+        multi_class="ovr", average=average,
+    )  # fmt: skip
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+
+def test_the_area_of_one_class_alone_is_unknown():
+    proba = np.array([[0.2, 0.8], [0.6, 0.4]])
+    assert math.isnan(xpnn.metrics.RocAuc().value(np.ones(2, int), proba, None, Task(classes=2)))
+
+
+def test_figures_of_each_class():
+    rows = xpnn.metrics.per_class(np.array([[3, 1, 0], [0, 2, 0], [2, 0, 0]]))
+    assert rows == [(0.6, 0.75, 2 / 3, 4), (2 / 3, 1.0, 0.8, 2), (0.0, 0.0, 0.0, 2)]
+    assert rows[0].support == 4
+
+
+@pytest.mark.parametrize(
+    ("column", "smaller"),
+    [
+        ("test_loss", True), ("train_accuracy", False), ("test_mae", True),
+        ("train_top_k_3", False), ("test_roc_auc_weighted", False), ("test_f1", False),
+        ("rmse", True), ("test_accuracy", False),
+    ],
+)  # fmt: skip
+def test_which_figures_are_better_small(column, smaller):
+    assert xpnn.metrics.is_minimized(column) == smaller
+
+
+def test_metrics_are_their_settings():
+    metrics = xpnn.metrics
+    for text, metric in (
+        ("f1", metrics.F1()), ("f1_weighted", metrics.F1("weighted")),
+        ("top_k:k=3", metrics.TopK(3)), ("recall:average=micro", metrics.Recall(average="micro")),
+    ):  # fmt: skip
+        assert metrics.as_metric(text) == metric
+        assert metrics.as_metric(metric) is metric
+    assert repr(metrics.F1("macro")) == "F1(average='macro')"
+    assert metrics.TopK(3).column == "top_k_3"
+    assert {type(metric)() for metric in (metrics.R2(), metrics.MAE())} == {
+        metrics.R2(),
+        metrics.MAE(),
+    }

@@ -252,7 +252,8 @@ def commit():
 
 def run_platform(folder, backend, environment):
     """Return state, native hash and the last line of the log of a process with these variables."""
-    options = ["train", folder, "--reproducible", "--hash", "--dtype", "float64"]
+    options = ["train", folder, "--reproducible", "--hash", "--digits", "all"]
+    options += ["--dtype", "float64"]
     options += ["--activation", "tanhexp", "--epochs", "1", "--backend", backend]
     code = (
         "import json, sys; from scripts.checks import platforms; from xpnn.cli import main; "

@@ -41,6 +41,14 @@ def test_the_events_are_the_rows(tmp_path):
     assert len(history) == 4
 
 
+def test_metrics_are_events_too(tmp_path):
+    _, history = train_dense(xpnn.TensorBoard(tmp_path), metrics="f1,roc_auc")
+    for part in PARTS:
+        found = read(tmp_path / part)
+        assert set(found) - {"seconds"} == {"accuracy", "loss", "f1", "roc_auc"}
+        assert found["f1"] == float32(history, f"{part}_f1")
+
+
 def test_what_is_unknown_is_left_out(tmp_path):
     _, history = train_dense(xpnn.TensorBoard(tmp_path), validation=None)
     assert read(tmp_path / "test") == {}
