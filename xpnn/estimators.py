@@ -37,7 +37,7 @@ from xpnn.model import Sequential
 from xpnn.optimizers import SGD, Adam, Momentum, Nesterov, Optimizer
 from xpnn.schedules import Schedule, power
 from xpnn.settings import Settings
-from xpnn.training import fit
+from xpnn.training import fit, streams
 from xpnn.training.callback import Callback
 from xpnn.training.checkpoint import SavedRun, taken
 from xpnn.training.history import Epoch, History
@@ -800,7 +800,12 @@ class _MLP(_Keywords):
         x = validate_data(
             self, _on_host(x), reset=False, dtype=(np.float64, np.float32), accept_sparse="csr"
         )
-        return of(self.model_, SparseRows(x) if hasattr(x, "tocsr") else x)
+        if not hasattr(x, "tocsr"):
+            return of(self.model_, x)
+        # as many rows become dense at a time as take the memory of a chunk
+        rows = max(1, streams.CHUNK_BYTES // (8 * x.shape[1]))
+        parts = (SparseRows(x[i : i + rows]) for i in range(0, x.shape[0], rows))
+        return np.concatenate([of(self.model_, part) for part in parts])
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
