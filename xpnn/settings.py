@@ -190,8 +190,10 @@ class Settings:
         self, train: Dataset, validation: Dataset | None = None, labels: Any = None
     ) -> Sequential:
         """Return an untrained network with an output per label, or as many as the data need."""
-        needed = max(map(_columns, filter(None, (train, validation))))
-        columns = needed if labels is None else len(labels)
+        if labels is None:
+            columns = max(map(_columns, filter(None, (train, validation))))
+        else:
+            columns = len(labels)
         return Sequential(*self.layers(columns * self.make_loss().outputs_per_target))
 
     def fit(
