@@ -152,7 +152,8 @@ def unknown(kind: str, given: object, allowed: Iterable[str]) -> ArgumentError:
     names = list(allowed)
     near = nearest(given, names)
     hint = f"; did you mean {near!r}?" if near is not None else ""
-    return ArgumentError(f"unknown {kind} {given!r}{hint} (allowed: {', '.join(names) or 'none'})")
+    listed = ", ".join(name or repr(name) for name in names) or "none"
+    return ArgumentError(f"unknown {kind} {given!r}{hint} (allowed: {listed})")
 
 
 def number(

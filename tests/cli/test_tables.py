@@ -114,6 +114,16 @@ def test_what_is_no_feature_is_told_with_what_to_say(table, capsys):
     ) in out
 
 
+def test_a_target_of_texts_needs_no_validation(table, here, capsys):
+    options = ["--ignore", "1,PassengerId,Name,Ticket", *SMALL, "--epochs", 1]
+    assert run("train", "passengers.csv", "--target", "Sex", *options) == 0
+    out = capsys.readouterr().out
+    assert f"target Sex: 2 classes, female ({sum(table['Sex'] == 'female')}), male (" in out
+    # levels are told if they were reached
+    assert "reached" not in out
+    assert "allowed: '', PassengerId, " in failed(capsys, *COMMAND, "--target", "survived?")
+
+
 def test_encodings_are_options(table, capsys):
     options = [*COMMAND, "--ignore", "1,PassengerId,Name", "--epochs", 1, "--quiet", "--save", "m"]
     assert run(*options, "--encode", "Pclass=3<2<1,Sex=ordinal,Ticket=common",

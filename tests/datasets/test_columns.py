@@ -268,9 +268,12 @@ def test_encodings_that_can_not_be(options, message):
         fit([1.0, None], ["u", "v"], **options)
 
 
-def test_an_order_without_the_columns_texts():
-    with pytest.raises(DataError, match="column 'a' holds none of u, v"):
-        fit(["x", "y"], encode={"a": ["u", "v"]})
+def test_an_order_has_all_texts_of_the_column():
+    message = "order of column 'a' must have all of its categories, and male<femal has no 'female'"
+    with pytest.raises(ArgumentError, match=message):
+        fit(["male", "female"], encode="a=male<femal")
+    # a category of the order that isn't in the training part is fine
+    assert fit(["u"], encode={"a": ["u", "v"]}).columns[0].categories == ("u", "v")
 
 
 # files
@@ -319,9 +322,11 @@ def test_a_column_with_a_few_texts_may_be_one_of_texts(file):
 def test_columns_are_encoded_by_number_and_features_only(file):
     path = file("a,b,y\n1,p,u\n2,q,v\n")
     assert load(path, encode={1: "onehot"}).encoding == Encoding({"a": "onehot"})
-    with pytest.raises(ArgumentError, match=r"unknown column to encode of .*'c'"):
+    with pytest.raises(ArgumentError, match=r"unknown column of encode in .*'c'"):
         load(path, encode="c=onehot")
-    with pytest.raises(ArgumentError, match="column 'y' to encode must be a feature"):
+    with pytest.raises(ArgumentError, match=r"unknown column of missing in .*'c'"):
+        load(path, missing="c=3")
+    with pytest.raises(ArgumentError, match="column 'y' of encode or missing must be a feature"):
         load(path, encode="y=onehot")
     np.savez(path.with_suffix(".npz"), x=np.ones((2, 1)), y=[0, 1])
     with pytest.raises(ArgumentError, match="encode and missing are for CSV files"):
@@ -597,7 +602,8 @@ def test_a_frame_without_a_target_and_one_with_weights():
         ({"target": "warm", "ignore": ["warm"]}, ArgumentError, "target 'warm' must be neither"),
         ({"target": "warm", "weights": "warm"}, ArgumentError, "target 'warm' must be neither"),
         ({"target": "warm", "weights": "x"}, ArgumentError, "unknown weights 'x'"),
-        ({"target": "warm", "encode": {"x": "onehot"}}, ArgumentError, "unknown column to encode"),
+        ({"target": "warm", "encode": {"x": "onehot"}}, ArgumentError, "unknown column of encode"),
+        ({"target": "warm", "missing": {"x": 3}}, ArgumentError, "unknown column of missing"),
         ({"target": "warm", "task": "regress"}, ArgumentError, "unknown task 'regress'"),
         ({"target": "warm", "task": "regression"}, DataError, "y must be numbers for a regression"),
         ({"target": "warm", "ignore": list(FRAME)}, DataError, "must have rows and a column for"),

@@ -344,5 +344,7 @@ def _result(history: History, digits: int | str) -> str:
     for level in (95, 97, 98):
         epoch = history.first_reached(level / 100)
         when = "not reached" if epoch is None else f"first reached at epoch {epoch}"
-        lines.append(f"test accuracy {level} % {when}")
+        # a program finds the same lines in each run; a person reads what happened
+        if epoch is not None or digits == "all":
+            lines.append(f"test accuracy {level} % {when}")
     return "\n".join(lines)

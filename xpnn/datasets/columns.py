@@ -264,11 +264,11 @@ class Encoding:
     text: str = "onehot"
     number: Any = "median"
 
-    def named(self, name_of: Callable[[Any], str]) -> Encoding:
-        """Return the encoding with ``name_of(column)`` in place of each column."""
+    def named(self, name_of: Callable[[str, Any], str]) -> Encoding:
+        """Return the encoding with ``name_of(option, column)`` in place of each column."""
         encode, missing = (
-            {name_of(column): value for column, value in given.items()}
-            for given in (self.encode, self.missing)
+            {name_of(option, column): value for column, value in getattr(self, option).items()}
+            for option in ("encode", "missing")
         )
         return Encoding(encode, missing, self.text, self.number)
 
@@ -331,10 +331,10 @@ class Encoding:
             # the most common ones that aren't alone, in the order of all
             common = {key for key, count in counts.most_common(_COMMON) if count > 1}
             categories = tuple(key for key in categories if key in common) or categories[:_COMMON]
+        if listed:
+            _check_order(name, set(keys), categories)
         if asked == "ordinal" or listed:
-            ranks = [float(categories.index(key)) for key in keys if key in categories]
-            if not ranks:
-                raise DataError(f"column {name!r} holds none of {', '.join(map(str, categories))}")
+            ranks = [float(categories.index(key)) for key in keys]
             return Column(
                 name, "ordinal", categories, self._fill(name, ranks, categories), missing=absent
             )
@@ -490,6 +490,16 @@ def _check_count(name: str, counts: Counter[Any], rows: int) -> None:
         raise DataError(
             f"column {name!r} holds {found} {listed} (--encode {name}=common keeps the most common "
             "ones)"
+        )
+
+
+def _check_order(name: str, found: set[Any], order: Sequence[Any]) -> None:
+    """Raise an ArgumentError if an order leaves out a category of the training part."""
+    for key in sorted(found.difference(order)):
+        listed = "<".join(map(_label, order))
+        raise ArgumentError(
+            f"the order of column {name!r} must have all of its categories, and {listed} has no "
+            f"{_label(key)!r}"
         )
 
 

@@ -85,12 +85,13 @@ def from_table(
         raise ArgumentError(f"ignore must be a sequence of columns, got {ignore!r}")
     encoding = None if encode is None and missing is None else as_encoding(encode, missing)
     found = list(frame.columns)
-    asked = () if encoding is None else (*encoding.encode, *encoding.missing)
+    encoded, filled = ((), ()) if encoding is None else (encoding.encode, encoding.missing)
     for what, names in {
         "target": [] if target is None else [target],
         "weights": [] if weights is None else [weights],
         "ignored column": ignore,
-        "column to encode": asked,
+        "column of encode": encoded,
+        "column of missing": filled,
     }.items():
         for name in names:
             if name not in found:
@@ -101,7 +102,7 @@ def from_table(
     if not features or not len(frame):
         raise DataError("the DataFrame must have rows and a column for features")
     x = as_cells(frame, features)
-    if asked and x.dtype.kind != "O":
+    if (encoded or filled) and x.dtype.kind != "O":
         x = x.astype(object)
     data = NamedDataset(
         x,

@@ -72,10 +72,10 @@ def read_csv(path: Path, request: Request) -> NamedDataset:
     names, features = head.names, tuple(head.names[i] for i in head.features)
     encoding = request.encoding
     if encoding is not None:
-        encoding = encoding.named(lambda c: names[_known(f"column to encode of {path}", c, names)])
+        encoding = encoding.named(lambda o, c: names[_known(f"column of {o} in {path}", c, names)])
         for name in (*encoding.encode, *encoding.missing):
             if name not in features:
-                raise ArgumentError(f"column {name!r} to encode must be a feature")
+                raise ArgumentError(f"column {name!r} of encode or missing must be a feature")
     encoded = {} if encoding is None else encoding.encode
     known = () if request.columns is None else request.columns.columns
     kinds = {**dict.fromkeys(encoded, False), **{c.name: True for c in known if c.texts}}
