@@ -30,8 +30,12 @@ ROOT = Path(__file__).resolve().parents[2]
 _BLOCK = re.compile(r"^```(sh|python|text)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?!\w)")
 _EPOCH = re.compile(r" *\d+(?:  +-?[\d.e+-]+){2,}")
-EXACT = re.compile(r"data |target |CAREFUL|column |features |classes |held out |layer |total |dense|xpnn: ")
-_WHEN = re.compile(r"^time .*|^stopped .*|(?<= at epoch )\d+|^ *\d+(?=(?:  +-?[\d.e+-]+){2,}$)", re.M)
+EXACT = re.compile(
+    r"data |target |CAREFUL|column |features |classes |held out |layer |total |dense|xpnn: "
+)
+_WHEN = re.compile(
+    r"^time .*|^stopped .*|(?<= at epoch )\d+|^ *\d+(?=(?:  +-?[\d.e+-]+){2,}$)", re.M
+)
 TIGHT, LOOSE, COUNTS = 0.02, 0.05, 3
 
 
@@ -116,7 +120,9 @@ def run(page, *, write):
             text = text[:start] + printed + text[end:]
         page.write_text(text, encoding="utf-8")
         return []
-    return [pair for start, end, printed in blocks for pair in differences(text[start:end], printed)]
+    return [
+        pair for start, end, printed in blocks for pair in differences(text[start:end], printed)
+    ]
 
 
 if __name__ == "__main__":

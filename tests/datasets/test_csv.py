@@ -362,8 +362,8 @@ def test_a_gzipped_table_is_the_table(name, tmp_path):
             gzip.compress(PLAIN.replace("3,", "x,").encode()),
             r", line 3, column 'a': 'x' is not a",
         ),
-        (gzip.compress(b""), " is empty"),
-        (gzip.compress(b"\0\0\0"), " is not a text file: it begins with 00 00 00"),
+        (gzip.compress(b"", mtime=0), " is empty"),
+        (gzip.compress(b"\0\0\0", mtime=0), " is not a text file: it begins with 00 00 00"),
         (gzip.compress(PLAIN.encode())[:-9], " is a damaged gzip file: Compressed file ended"),
         (
             gzip.compress((PLAIN + "3,4,v\n" * 10**5).encode())[:-99],
