@@ -302,7 +302,9 @@ def _base(args: argparse.Namespace, settings: Settings) -> Sequential | None:
         return None
     changed = settings.changed()
     given: list[str] = [
-        name for name in ("hidden", "activation", "batch_norm", "dropout") if name in changed
+        name
+        for name in ("hidden", "activation", "init", "batch_norm", "dropout")
+        if name in changed
     ]
     given += [name for name in ("normalize", "normalize_target") if getattr(args, name) is not None]
     if given:
