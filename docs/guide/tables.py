@@ -26,7 +26,10 @@ def passengers(rows: int = 900, seed: int = 0) -> pandas.DataFrame:
     port = rng.choice(["S", "C", "Q"], rows, p=[0.7, 0.2, 0.1]).astype(object)
     port[rng.uniform(size=rows) < 0.01] = None
     title = {"female": "Ms.", "male": "Mr."}
-    name = [f"{rng.choice(LAST)}, {title[s]} {rng.choice(FIRST[s])} {rng.choice(INITIALS)}." for s in sex]
+    name = [
+        f"{rng.choice(LAST)}, {title[s]} {rng.choice(FIRST[s])} {rng.choice(INITIALS)}."
+        for s in sex
+    ]
     ticket = [f"{rng.choice(['A/5', 'PC', 'C.A.'])} {rng.randint(1000, 99999)}" for _ in sex]
     return pandas.DataFrame(
         {

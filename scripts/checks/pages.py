@@ -4,7 +4,7 @@
     python scripts/checks/pages.py --check docs/guide/your-table.md
 
 The blocks of a page run in turn, in an empty folder: `sh` (xpnn, python docs/…, head -n), and
-`python`, which share their names. A block `text` after one is what it prints, to standard error too;
+`python`, which share their names. A block `text` after one is what it prints, standard error too;
 without it, the output isn't compared. A command that fails must show its error.
 
 Of more than eight epochs, the first three and the last two are shown. What doesn't depend on
@@ -30,17 +30,28 @@ ROOT = Path(__file__).resolve().parents[2]
 _BLOCK = re.compile(r"^```(sh|python|text)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?!\w)")
 _EPOCH = re.compile(r" *\d+(?:  +-?[\d.e+-]+){2,}")
-EXACT = re.compile(r"data |target |CAREFUL|column |features |classes |held out |layer |total |dense|xpnn: ")
-_WHEN = re.compile(r"^time .*|^stopped .*|(?<= at epoch )\d+|^ *\d+(?=(?:  +-?[\d.e+-]+){2,}$)", re.M)
+EXACT = re.compile(
+    r"data |target |CAREFUL|column |features |classes |held out |layer |total |dense|xpnn: "
+)
+_WHEN = re.compile(
+    r"^time .*|^stopped .*|(?<= at epoch )\d+|^ *\d+(?=(?:  +-?[\d.e+-]+){2,}$)", re.M
+)
 TIGHT, LOOSE, COUNTS = 0.02, 0.05, 3
 
 
+def blocks(text):
+    """Return the kind and the lines of each block that runs."""
+    return [pair for pair in _BLOCK.findall(text) if pair[0] != "text"]
+
+
 def run_page(text):
-    """Yield (start, end, printed) of each block `text`, and where none follows, nothing."""
+    """Yield start, end and what should be there of each block `text`."""
     names = {"__name__": "example"}
     printed = None
     for block in _BLOCK.finditer(text):
         kind, code = block.groups()
+        if kind != "text" and (printed or "").startswith("xpnn: error: "):
+            raise ValueError(f"a page must show its errors: {printed}")
         if kind == "text":
             if printed is None:
                 raise ValueError(f"nothing ran before {code!r}")
@@ -65,8 +76,8 @@ def _printed_by_commands(block):
                     status = main(words)
                 except SystemExit as error:
                     status = error.code
-                if status != 0 and "xpnn: error: " not in out.getvalue():
-                    raise ValueError(f"exit status {status} of {line}")
+                if status != 0 and not out.getvalue().startswith("xpnn: error: "):
+                    raise ValueError(f"{line}: exit status {status}\n{out.getvalue()}")
             elif name == "python":
                 runpy.run_path(str(ROOT / words[0]), run_name="__main__")
             elif name == "head":
@@ -116,7 +127,9 @@ def run(page, *, write):
             text = text[:start] + printed + text[end:]
         page.write_text(text, encoding="utf-8")
         return []
-    return [pair for start, end, printed in blocks for pair in differences(text[start:end], printed)]
+    return [
+        pair for start, end, printed in blocks for pair in differences(text[start:end], printed)
+    ]
 
 
 if __name__ == "__main__":
