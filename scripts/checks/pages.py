@@ -4,8 +4,13 @@
     python scripts/checks/pages.py --check docs/guide/your-table.md
 
 The blocks of a page run in turn, in an empty folder: `sh` (xpnn, python docs/…, head -n), and
+<<<<<<< HEAD
 `python`, which share their names. A block `text` after one is what it prints, to standard error
 too; without it, the output isn't compared. A command that fails must show its error.
+=======
+`python`, which share their names. A block `text` after one is what it prints, standard error too;
+without it, the output isn't compared. A command that fails must show its error.
+>>>>>>> i16-pages
 
 Of more than eight epochs, the first three and the last two are shown. What doesn't depend on
 training is equal to the last digit: all words, and the lines in `EXACT`. Where training decides,
@@ -39,12 +44,19 @@ _WHEN = re.compile(
 TIGHT, LOOSE, COUNTS = 0.02, 0.05, 3
 
 
+def blocks(text):
+    """Return the kind and the lines of each block that runs."""
+    return [pair for pair in _BLOCK.findall(text) if pair[0] != "text"]
+
+
 def run_page(text):
-    """Yield (start, end, printed) of each block `text`, and where none follows, nothing."""
+    """Yield start, end and what should be there of each block `text`."""
     names = {"__name__": "example"}
     printed = None
     for block in _BLOCK.finditer(text):
         kind, code = block.groups()
+        if kind != "text" and (printed or "").startswith("xpnn: error: "):
+            raise ValueError(f"a page must show its errors: {printed}")
         if kind == "text":
             if printed is None:
                 raise ValueError(f"nothing ran before {code!r}")
@@ -69,8 +81,8 @@ def _printed_by_commands(block):
                     status = main(words)
                 except SystemExit as error:
                     status = error.code
-                if status != 0 and "xpnn: error: " not in out.getvalue():
-                    raise ValueError(f"exit status {status} of {line}")
+                if status != 0 and not out.getvalue().startswith("xpnn: error: "):
+                    raise ValueError(f"{line}: exit status {status}\n{out.getvalue()}")
             elif name == "python":
                 runpy.run_path(str(ROOT / words[0]), run_name="__main__")
             elif name == "head":

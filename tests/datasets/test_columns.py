@@ -614,6 +614,33 @@ def test_frames_that_can_not_be_used(options, error, message):
         from_table(TABLE, **options)
 
 
+def test_columns_of_one_name_are_refused():
+    twice = pandas.concat([TABLE, TABLE[["town"]]], axis=1)
+    with pytest.raises(DataError, match="columns of the DataFrame must have different names"):
+        from_table(twice, target="warm")
+    with pytest.raises(DataError, match="columns of the DataFrame must have different names"):
+        xpnn.fit(xpnn.Sequential(xpnn.Dense(2)), twice, np.arange(len(TABLE)) % 2, epochs=1)
+
+
+def test_a_frame_of_numbers_is_found_by_its_names():
+    frame = pandas.DataFrame({"a": np.linspace(0, 1, 60), "b": 0.0})
+    y = (frame["a"] > 0.5).astype(int)
+    model = xpnn.Sequential(xpnn.Dense(2))
+    xpnn.fit(model, frame, y, epochs=5, seed=0)
+    assert model.task.feature_names == ("a", "b")
+    expected = xpnn.predict_proba(model, frame.to_numpy())
+    other = frame.assign(c=1)[["c", "b", "a"]]
+    np.testing.assert_array_equal(xpnn.predict_proba(model, other), expected)
+    assert xpnn.evaluate(model, (other, y)) == xpnn.evaluate(model, (frame.to_numpy(), y))
+    with pytest.raises(DataError, match="no column 'b', which is one of the features"):
+        xpnn.predict(model, frame[["a"]])
+
+
+def test_infinite_numbers_are_refused_with_their_column():
+    with pytest.raises(DataError, match="column 'b': 'inf' is not a finite number"):
+        fit(["x", "y"], [1.0, np.inf])
+
+
 def test_what_is_no_frame_and_what_is_not_installed(monkeypatch):
     with pytest.raises(ArgumentError, match="frame must be a DataFrame, got ndarray"):
         from_table(np.ones((3, 2)), target="y")

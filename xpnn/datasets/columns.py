@@ -313,7 +313,10 @@ class Encoding:
         truth = all(str(cell).lower() in _TRUTH for cell in present)
         if asked is None and (truth or all(isinstance(cell, Real) for cell in present)):
             kind = "truth" if truth else "number"
-            values = Column(name, kind).codes(np.array(present, object))
+            try:
+                values = Column(name, kind).codes(np.array(present, object))
+            except DataError as error:
+                raise DataError(f"column {name!r}: {error.problem}") from None
             return Column(name, kind, fill=self._fill(name, values), missing=absent)
         if asked is None:
             _check_kinds(name, present)

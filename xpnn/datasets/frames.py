@@ -42,6 +42,8 @@ def as_cells(frame: Any, names: Sequence[Any] | None = None) -> np.ndarray:
             )
         frame = frame[[found[str(name)] for name in names]]
     whole = np.asarray(frame)
+    if len(found) < len(frame.columns) and whole.dtype.kind not in "biuf":
+        raise DataError("the columns of the DataFrame must have different names")
     if whole.dtype.kind in "biu" or (whole.dtype.kind == "f" and not np.isnan(whole).any()):
         return whole
     cells = np.empty(frame.shape, object)
@@ -69,7 +71,7 @@ def from_native(frame: Any) -> Any:
 
 
 def named(data: Any, names: tuple[str, ...] | None = None) -> Any:
-    """Return a pair (DataFrame, y) that isn't all of numbers with the names of its columns.
+    """Return a pair (DataFrame, y) with the names of the columns, unless two have the same one.
 
     Parameters
     ----------
@@ -81,6 +83,7 @@ def named(data: Any, names: tuple[str, ...] | None = None) -> Any:
     if not (isinstance(data, Sequence) and len(data) == 2 and is_frame(data[0])):
         return data
     x = as_cells(data[0], names)
-    if names is None and x.dtype.kind == "O":
-        names = tuple(map(str, data[0].columns))
+    if names is None:
+        found = tuple(map(str, data[0].columns))
+        names = found if len(set(found)) == len(found) else None
     return Dataset(x, data[1]) if names is None else NamedDataset(x, data[1], feature_names=names)

@@ -83,6 +83,8 @@ def from_table(
         raise unknown("task", task, TASKS)
     if isinstance(ignore, str):
         raise ArgumentError(f"ignore must be a sequence of columns, got {ignore!r}")
+    if len(set(map(str, frame.columns))) < len(frame.columns):
+        raise DataError("the columns of the DataFrame must have different names")
     encoding = None if encode is None and missing is None else as_encoding(encode, missing)
     found = list(frame.columns)
     encoded, filled = ((), ()) if encoding is None else (encoding.encode, encoding.missing)

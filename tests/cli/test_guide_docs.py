@@ -1,0 +1,108 @@
+"""Pages of the guide, whose commands and examples run and print what the pages show."""
+
+import importlib
+import json
+import sys
+
+import numpy as np
+import pytest
+
+import xpnn
+from tests.helpers import ROOT
+
+GUIDE = ROOT / "docs" / "guide"
+PAGES = ("your-table", "classification", "regression", "from-scikit-learn", "from-keras")
+
+
+@pytest.fixture(scope="module")
+def pages():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "scripts" / "checks")
+        yield importlib.import_module("pages")
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_page_shows_what_is_printed(name, pages, here):
+    pytest.importorskip("matplotlib")
+    page = GUIDE / f"{name}.md"
+    assert pages.run(page, write=False) == []
+    text = page.read_text(encoding="utf-8")
+    assert text.count("```text\n") >= 6
+    assert "```text\n```" not in text
+    # lines of commands and code that a page shows without a scroll bar
+    code = [line for _, block in pages.blocks(text) for line in block.splitlines()]
+    assert [line for line in code if len(line) > 100] == []
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "same"),
+    [
+        ("accuracy 0.80", "accuracy 0.84", True),
+        ("accuracy 0.80", "accuracy 0.90", False),
+        ("accuracy 0.80", "loss 0.80", False),
+        ("mae 50.5", "mae 52.0", True),
+        ("mae 50.5", "mae 55.0", False),
+        ("0    77  18", "0   75  20", True),
+        ("0    77  18", "0   67  28", False),
+        ("[1 0 0]", "[1 0 0]", True),
+        ("data t.csv: 640 rows", "data t.csv: 641 rows", False),
+        ("total   12   2   1502", "total   12   2   1503", False),
+        ("time 0.5 s", "time 9.1 s", True),
+        ("best test accuracy 0.81 at epoch 3", "best test accuracy 0.82 at epoch 30", True),
+        ("best test accuracy 0.81 at epoch 3", "best test accuracy 0.91 at epoch 3", False),
+        ("   30    0.84    0.36", "   31     0.83    0.35", True),
+        ("   30    0.84    0.36", "   30     0.84    0.46", False),
+        ("x 1", "x 1\ny 1", False),
+    ],
+)
+def test_the_rule_of_what_may_differ(shown, printed, same, pages):
+    assert (pages.differences(shown, printed) == []) == same
+
+
+def test_errors_and_outputs_must_be_shown(pages, here):
+    with pytest.raises(ValueError, match="a page must show its errors: xpnn: error: no file"):
+        list(pages.run_page("```sh\nxpnn train no.csv\n```\n```sh\nxpnn backends\n```\n"))
+    with pytest.raises(ValueError, match="nothing ran before"):
+        list(pages.run_page("```text\nx\n```\n"))
+    with pytest.raises(ValueError, match="no such command here: rm -r x"):
+        list(pages.run_page("```sh\nrm -r x\n```\n"))
+
+
+def test_output_is_written_into_a_page(pages, here):
+    page = here / "page.md"
+    page.write_text("```python\nprint(1 + 1)\n```\n\n```text\n3000\n```\n", encoding="utf-8")
+    assert pages.run(page, write=False) == [("3000", "2")]
+    assert pages.run(page, write=True) == []
+    assert page.read_text(encoding="utf-8") == "```python\nprint(1 + 1)\n```\n\n```text\n2\n```\n"
+
+
+def test_the_table_is_as_tables_are(monkeypatch):
+    """Names of which most differ, and missing numbers and texts."""
+    monkeypatch.syspath_prepend(GUIDE)
+    monkeypatch.delitem(sys.modules, "tables", raising=False)
+    tables = importlib.import_module("tables")
+    table = tables.passengers()
+    assert table["Name"].nunique() > 0.5 * len(table)
+    assert table["Ticket"].nunique() > 0.9 * len(table)
+    assert {"Age", "Embarked"} == set(table.columns[table.isna().any()])
+
+
+def test_the_notebook_runs(here, monkeypatch, capsys):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    monkeypatch.syspath_prepend(GUIDE)
+    monkeypatch.delitem(sys.modules, "tables", raising=False)
+    notebook = json.loads((GUIDE / "your_table.ipynb").read_text(encoding="utf-8"))
+    assert (notebook["nbformat"], {c["cell_type"] for c in notebook["cells"]}) == (
+        4,
+        {"markdown", "code"},
+    )
+    names = {"__name__": "__main__"}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    plt.close("all")
+    np.testing.assert_array_equal(names["again"], names["predictions"])
+    assert len(names["predictions"]) == 100
+    # the same rows, shares and seed as the page's command
+    assert xpnn.evaluate(names["model"], names["test"]).accuracy > 0.75
