@@ -4,13 +4,8 @@
     python scripts/checks/pages.py --check docs/guide/your-table.md
 
 The blocks of a page run in turn, in an empty folder: `sh` (xpnn, python docs/…, head -n), and
-<<<<<<< HEAD
-`python`, which share their names. A block `text` after one is what it prints, to standard error
-too; without it, the output isn't compared. A command that fails must show its error.
-=======
 `python`, which share their names. A block `text` after one is what it prints, standard error too;
 without it, the output isn't compared. A command that fails must show its error.
->>>>>>> i16-pages
 
 Of more than eight epochs, the first three and the last two are shown. What doesn't depend on
 training is equal to the last digit: all words, and the lines in `EXACT`. Where training decides,
