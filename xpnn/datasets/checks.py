@@ -101,7 +101,8 @@ def as_inputs(
         )
     if inputs.ndim not in (2, 3, 4):
         raise DataError(f"{name} must have shape (n, features), got shape {inputs.shape}")
-    return np.asanyarray(flat(inputs))
+    # sparse rows, which have two axes, stay sparse
+    return inputs if inputs.ndim == 2 else np.asanyarray(flat(inputs))
 
 
 def image_shape_of(x: Any) -> tuple[int, int, int] | None:
