@@ -16,8 +16,8 @@ from tests.helpers import (
     run,
     tanh_network,
 )
+from xpnn import source
 from xpnn.backends import to_numpy
-from xpnn.cli import train as command
 from xpnn.datasets import NamedDataset, load_training, split
 from xpnn.datasets.batches import collected
 from xpnn.errors import ArgumentError, DataError
@@ -119,7 +119,7 @@ def test_the_targets_say_which_loss(y, outputs, loss):
 
 
 def test_the_command_asks_in_the_same_place(tmp_path, monkeypatch):
-    assert command.default_loss is default_loss
+    assert source.default_loss is default_loss
     monkeypatch.chdir(tmp_path)
     for y in (Y, ONE_HOT, np.minimum(ONE_HOT[:, ::-1] + ONE_HOT, 1), X[:, 0], X):
         np.savez("data.npz", x=X, y=y)

@@ -8,7 +8,7 @@ import pytest
 
 import xpnn
 from tests.helpers import LIBRARIES, open_backend
-from xpnn import inference, recording
+from xpnn import recording
 from xpnn._core import mapped
 from xpnn._core.mapped import Source
 from xpnn.backends import get_backend
@@ -39,7 +39,6 @@ def small(monkeypatch):
     monkeypatch.setattr(streams, "BLOCK_BYTES", 150)
     monkeypatch.setattr(mapped, "BLOCK_BYTES", 70)
     monkeypatch.setattr(loop, "EVALUATION_ROWS", 6)
-    monkeypatch.setattr(inference, "EVALUATION_ROWS", 6)
     yield
     assert not [t for t in threading.enumerate() if t.name.startswith("xpnn-read")]
 

@@ -77,9 +77,9 @@ def unrecognized(
     options = _options_of(parser, args)
     for part, registry in (
         ("optimizer", OPTIMIZERS),
-        ("loss", LOSSES),
         ("activation", ACTIVATIONS),
         ("schedule", SCHEDULES),
+        ("loss", LOSSES),
     ):
         if f"--{part}" not in options:
             continue
