@@ -208,7 +208,11 @@ ONE_HOT = np.eye(3)[Y]
 
 def tanh_network(outputs=3):
     """Return a network of two dense layers."""
-    return xpnn.Sequential(xpnn.Dense(4), xpnn.Activation("tanh"), xpnn.Dense(outputs))
+    return xpnn.Sequential(
+        xpnn.Dense(4, weight="he_normal"),
+        xpnn.Activation("tanh"),
+        xpnn.Dense(outputs, weight="he_normal"),
+    )
 
 
 def fit_network(model, x=X, y=Y, **settings):

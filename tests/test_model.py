@@ -16,7 +16,11 @@ from xpnn.model import SummaryRow
 
 
 def network():
-    return xpnn.Sequential(xpnn.Dense(4), xpnn.Activation("tanh"), xpnn.Dense(2, bias=False))
+    return xpnn.Sequential(
+        xpnn.Dense(4, weight="he_normal"),
+        xpnn.Activation("tanh"),
+        xpnn.Dense(2, weight="he_normal", bias=False),
+    )
 
 
 def placed(backend, seed=3):

@@ -288,7 +288,7 @@ class Bad(Schedule):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"schedule": "cosine"}, r"schedule must be an instance such as xpnn.schedules.Cosine\(\)"),
+        ({"schedule": 3}, r"schedule must be such as 'cosine' or xpnn.schedules.Cosine\(\), got 3"),
         ({"schedule": Plateau()}, r"monitors 'test_loss', which needs a validation set"),
         ({"schedule": Warmup(1, Plateau())}, r"monitors 'test_loss', which needs a validation set"),
         ({"schedule": Bad([1.0])}, r"schedule must give 5 finite factors >= 0 in epoch 1, got"),

@@ -372,11 +372,15 @@ def _scaled(
         "each step's loss is copied to the host",
         "training/steps.py",
         """\
-            gradient, sums = _gradient_and_sums(self.loss, outputs, batch.rows, data, xp=xp)
+            gradient, sums = _gradient_and_sums(
+                self.loss, self.metrics, outputs, batch.rows, data, xp=xp
+            )
             gradients = pullback(gradient)
 """,
         """\
-            gradient, sums = _gradient_and_sums(self.loss, outputs, batch.rows, data, xp=xp)
+            gradient, sums = _gradient_and_sums(
+                self.loss, self.metrics, outputs, batch.rows, data, xp=xp
+            )
             if "cupy" in xp.__name__:
                 float(sums[0])
             gradients = pullback(gradient)
@@ -443,11 +447,13 @@ def _scaled(
     Fault(
         "twenty launches more in each evaluation step",
         "training/steps.py",
-        "            _, sums = _gradient_and_sums(self.loss, outputs, row, data, xp=xp)\n",
+        """\
+            _, sums = _gradient_and_sums(self.loss, self.metrics, outputs, row, data, xp=xp)
+""",
         """\
             for _ in range(20 if "cupy" in xp.__name__ else 0):
                 outputs = outputs * 1.0
-            _, sums = _gradient_and_sums(self.loss, outputs, row, data, xp=xp)
+            _, sums = _gradient_and_sums(self.loss, self.metrics, outputs, row, data, xp=xp)
 """,
     ),
     # formulas

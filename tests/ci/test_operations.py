@@ -234,6 +234,7 @@ def test_elements_elsewhere(cupy, dtype):
         lambda xp, x, rows, c: xp.astype(x, xp.bool),
         lambda xp, x, rows, c: xp.asarray(x, copy=True),
         lambda xp, x, rows, c: xp.full((2, 3), 1, dtype=x.dtype),
+        lambda xp, x, rows, c: xp.ones((2, 3), dtype=x.dtype),
     ):
         assert_same_bits(
             cupy.get(make(xp, put(x), put(rows), put(condition))), make(NUMPY, x, rows, condition)

@@ -45,6 +45,7 @@ def test_weights_of_the_rows(data, here):
     np.testing.assert_array_equal(train.weights, COUNTS[rows])
 
     options = ["--epochs", 3, "--batch-size", 10, "--hidden", 5, "--normalize", "none", "--seed", 3]
+    options += ["--optimizer", "sgd:lr=0.1"]
     assert run("train", source, *options, "--weights", name, "--validation", 0.25, "--log", "l",
                "--save", "m", "--quiet") == 0  # fmt: skip
     model = flower_network()

@@ -13,11 +13,11 @@ DATA = ROOT / "tests" / "training" / "data"
 SHA256 = "91cfa95ed02bc5a110335054a6766170f5a0ca30700014fd108b5efbb06f750c"
 
 
-def older_run(*callbacks, **options):
+def older_run(*callbacks, weight="he_normal", **options):
     """Train the network of the files in `DATA`."""
     model = xpnn.Sequential(
-        xpnn.Dense(6), xpnn.BatchNorm(), xpnn.Activation("elu", alpha=0.5), xpnn.Dropout(0.25),
-        xpnn.Dense(3),
+        xpnn.Dense(6, weight=weight), xpnn.BatchNorm(), xpnn.Activation("elu", alpha=0.5),
+        xpnn.Dropout(0.25), xpnn.Dense(3, weight=weight),
     )  # fmt: skip
     arguments = {
         "loss": xpnn.Flooding(xpnn.CrossEntropy(), b=0.01),
@@ -37,6 +37,8 @@ def test_a_checkpoint_of_format_1_goes_on():
     stopping = xpnn.EarlyStopping(patience=9)
     assert older_run(stopping, resume=path).sha256() == older_run().sha256() == SHA256
     assert stopping.best == 4
+    # how parameters were drawn before it began is of no matter
+    assert older_run(resume=path, weight="uniform").sha256() == SHA256
 
 
 @pytest.mark.parametrize(

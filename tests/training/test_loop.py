@@ -296,7 +296,7 @@ def test_labels_and_features_of_any_integers(backend, kind):
 )
 def test_integers_for_one_output_of_a_regression_are_values(loss):
     x, y = np.arange(8.0).reshape(8, 1) / 8, np.arange(8)
-    model = xpnn.Sequential(xpnn.Dense(1))
+    model = xpnn.Sequential(xpnn.Dense(1, weight="he_normal"))
     history = xpnn.fit(model, (x, y), loss=loss, epochs=300, batch_size=8, seed=0, dtype="float64")
     assert np.isnan(history[-1].train_accuracy)
     np.testing.assert_allclose(xpnn.predict(model, x)[:, 0], y, atol=0.05)

@@ -298,6 +298,8 @@ def test_files_keep_metrics(tmp_path):
     assert repr(row).endswith(f", test_roc_auc={row.test_roc_auc!r})")
     assert history.best("test_f1")[1] == max(history.column("test_f1"))
     with pytest.raises(AttributeError, match="'Epoch' object has no attribute 'test_f2'"):
+        _ = history[0].test_f2
+    with pytest.raises(xpnn.ArgumentError, match="unknown column 'test_f2'; did you mean"):
         history.column("test_f2")
 
 

@@ -10,6 +10,7 @@ SHA-256 of the whole file: see `xpnn._core.files.sealed`. The previous file is k
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -214,10 +215,14 @@ def _compared(run: Run, saved: SavedRun) -> tuple[dict[str, Any], dict[str, Any]
     # the settings have only the repr of a part; its identity takes that place
     now = as_plain(run.settings) | run.parts
     if saved.parts is not None:
-        return saved.settings | saved.parts, now
+        was = saved.settings | saved.parts
+        for own in (was, now):
+            own["layers"] = list(map(_without_initializer, own["layers"]))
+        return was, now
     # format 1 had the repr of each part, then "with" and what the repr doesn't show
     was = dict(saved.settings)
     now["layers"] = list(map(_text, run.model.layers))
+    was["layers"] = [re.sub(r"^(Dense\(.*), weight='\w+'", r"\1", text) for text in was["layers"]]
     for name, part in _parts(run).items():
         text = type(part).__name__ if repr(part).startswith("<") else repr(part)
         now[name] = None if part is None else text
@@ -231,13 +236,24 @@ def _text(layer: Layer) -> str:
     if isinstance(layer, Activation):
         settings = {"name": layer.name, **layer.parameters}
     if isinstance(layer, Dense):
-        settings = {
-            name: "he_normal" if name == "weight" and value == GIVEN else value
-            for name, value in settings.items()
-            if (name, value) != ("bias", GIVEN)
-        }
+        settings = _without_initial_values(settings)
     given = ", ".join(f"{name}={value!r}" for name, value in settings.items())
     return f"{type(layer).__name__}({given})"
+
+
+def _without_initializer(layer: dict[str, Any]) -> dict[str, Any]:
+    """Return a layer's description without how its parameters were drawn before the run began."""
+    if layer["name"] != "Dense":
+        return layer
+    return {**layer, "parameters": _without_initial_values(layer["parameters"])}
+
+
+def _without_initial_values(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in settings.items()
+        if name != "weight" and (name, value) != ("bias", GIVEN)
+    }
 
 
 def _parts(run: Run) -> dict[str, Any]:
