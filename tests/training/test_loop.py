@@ -55,7 +55,7 @@ def by_hand(x, y, epochs, batch_size, seed, shuffle=True, lr=0.1):
 )
 @pytest.mark.parametrize("callbacks", [(), (xpnn.Callback(),)], ids=["bare", "callback"])
 def test_fit_is_the_loop_written_out(n, batch_size, shuffle, callbacks):
-    model = xpnn.Sequential(xpnn.Dense(3))
+    model = xpnn.Sequential(xpnn.Dense(3, weight="he_normal"))
     x, y = X[:n], Y[:n]
     history = fit_network(
         model, x, y, validation=(x, y), epochs=3, batch_size=batch_size, shuffle=shuffle,
@@ -67,7 +67,7 @@ def test_fit_is_the_loop_written_out(n, batch_size, shuffle, callbacks):
 
 
 def test_every_backend_takes_the_same_steps(library):
-    model = xpnn.Sequential(xpnn.Dense(3))
+    model = xpnn.Sequential(xpnn.Dense(3, weight="he_normal"))
     history = fit_network(model, validation=(X, Y), epochs=3, backend=open_backend(library))
     log, w = by_hand(X, Y, 3, 5, 7)
     np.testing.assert_allclose(figures(history), log, rtol=1e-12, atol=1e-14)
