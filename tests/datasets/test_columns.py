@@ -649,3 +649,30 @@ def test_what_is_no_frame_and_what_is_not_installed(monkeypatch):
         from_table(TABLE, target="warm")
     # numbers need nothing
     from_table(TABLE[["class", "fare"]], target="class")
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_columns_of_a_table_are_found_by_their_names(text):
+    """In another order, and among others, in validation, evaluation and further training."""
+    rng = np.random.RandomState(0)
+    frame = pandas.DataFrame({"a": rng.standard_normal(60), "b": rng.standard_normal(60) + 5})
+    frame["c"] = np.resize(["x", "y", "z"], 60) if text else rng.standard_normal(60)
+    frame["y"] = (frame.a > 0).astype(int)
+    other = frame[["c", "y", "b", "a"]].assign(more=1.0)
+    whole, turned = (
+        xpnn.datasets.from_table(own, target="y", ignore=[name for name in own if name == "more"])
+        for own in (frame, other)
+    )
+    wide = xpnn.datasets.from_table(other, target="y")
+
+    def fitted_on(validation):
+        model = xpnn.Sequential(xpnn.Dense(4), xpnn.Activation("tanh"), xpnn.Dense(2))
+        return model, xpnn.fit(model, whole, validation=validation, epochs=3, seed=1)
+
+    model, history = fitted_on(whole)
+    for data in (turned, wide):
+        assert fitted_on(data)[1].column("test_loss") == history.column("test_loss")
+        assert xpnn.evaluate(model, data) == xpnn.evaluate(model, whole)
+    renamed = xpnn.datasets.from_table(frame.rename(columns={"b": "bb"}), target="y")
+    with pytest.raises(DataError, match="have no column 'b', which is one of the features"):
+        xpnn.evaluate(model, renamed)

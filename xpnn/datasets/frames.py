@@ -87,3 +87,24 @@ def named(data: Any, names: tuple[str, ...] | None = None) -> Any:
         found = tuple(map(str, data[0].columns))
         names = found if len(set(found)) == len(found) else None
     return Dataset(x, data[1]) if names is None else NamedDataset(x, data[1], feature_names=names)
+
+
+def in_order(data: Any, names: tuple[str, ...] | None) -> Any:
+    """Return a data set with these columns, found by their names; others are left out.
+
+    Data without names of columns, or with none of these, are taken by position.
+
+    Raises
+    ------
+    DataError
+        If only some of the columns are there.
+    """
+    found = data.feature_names if isinstance(data, NamedDataset) else None
+    if found is None or names is None or found == names or not set(found) & set(names):
+        return data
+    absent = [name for name in names if name not in found]
+    if absent:
+        raise DataError(f"the data have no column {absent[0]!r}, which is one of the features")
+    ordered = data._replace(x=data.x[:, [found.index(name) for name in names]])
+    ordered.feature_names = names
+    return ordered

@@ -15,7 +15,7 @@ from xpnn.datasets.batches import collected
 from xpnn.datasets.checks import as_dataset, as_pair, check_images, check_lengths, image_shape
 from xpnn.datasets.columns import Columns, fitted
 from xpnn.datasets.dataset import Dataset, NamedDataset, Share, fingerprint, located
-from xpnn.datasets.frames import named
+from xpnn.datasets.frames import in_order, named
 from xpnn.datasets.labels import as_labels, check_labels, distinct
 from xpnn.datasets.splitting import as_share, drawn_rows, parted
 from xpnn.errors import ArgumentError, DataError, counted, nonnegative, position, unknown
@@ -69,12 +69,12 @@ def as_samples(
     class_weight: Mapping[Any, float] | str | None,
 ) -> Samples:
     """Return the samples of a run; arguments and errors are those of `xpnn.fit`."""
-    train = named(collected("train", train), model.task.feature_names)
+    own = model.task.feature_names
+    train = in_order(named(collected("train", train), own), own)
     share = validation if isinstance(validation, Real) else None
     if share is None:
-        validation = named(
-            collected("validation", validation), getattr(train, "feature_names", None)
-        )
+        found = getattr(train, "feature_names", None)
+        validation = in_order(named(collected("validation", validation), found), found)
     else:
         validation = None
         if _has_cells(train):
@@ -173,9 +173,9 @@ def _share(model: Sequential, train: Dataset) -> Share | None:
 
 def as_test_set(model: Sequential, loss: Loss, data: Any) -> Dataset:
     """Return data that a trained model is to be evaluated on; errors are those of `evaluate`."""
-    data = collected("data", data)
-    check_images(data, model.task.image_shape)
     task = model.task
+    data = in_order(collected("data", data), task.feature_names)
+    check_images(data, task.image_shape)
     data = as_dataset("data", data, task.labels, task.columns, task.feature_names)
     test = _as_targets(data, loss, model)
     _check_fit(model, loss, {"data": test})
