@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,12 +34,7 @@ def as_cells(frame: Any, names: Sequence[Any] | None = None) -> np.ndarray:
         If it isn't all of numbers, and narwhals isn't installed.
     """
     found = {str(name): name for name in frame.columns}
-    absent = [name for name in names or () if str(name) not in found]
-    if names is not None and len(absent) < len(names):
-        if absent:
-            raise DataError(
-                f"the DataFrame has no column {absent[0]!r}, which is one of the features"
-            )
+    if names is not None and _are_there(names, found, "the DataFrame has"):
         frame = frame[[found[str(name)] for name in names]]
     whole = np.asarray(frame)
     if len(found) < len(frame.columns) and whole.dtype.kind not in "biuf":
@@ -54,6 +49,14 @@ def as_cells(frame: Any, names: Sequence[Any] | None = None) -> np.ndarray:
         # one by one, because a cell may be a list
         cells[:, i] = np.fromiter(listed, object, len(listed))
     return cells
+
+
+def _are_there(names: Sequence[Any], found: Collection[str], those: str) -> bool:
+    """Return whether columns are found by these names: all of them, or it is an error; or none."""
+    absent = [name for name in names if str(name) not in found]
+    if absent and len(absent) < len(names):
+        raise DataError(f"{those} no column {absent[0]!r}, which is one of the features")
+    return len(absent) < len(names)
 
 
 def from_native(frame: Any) -> Any:
@@ -100,11 +103,10 @@ def in_order(data: Any, names: tuple[str, ...] | None) -> Any:
         If only some of the columns are there.
     """
     found = data.feature_names if isinstance(data, NamedDataset) else None
-    if found is None or names is None or found == names or not set(found) & set(names):
+    if found is None or names is None or found == names:
         return data
-    absent = [name for name in names if name not in found]
-    if absent:
-        raise DataError(f"the data have no column {absent[0]!r}, which is one of the features")
+    if not _are_there(names, found, "the data have"):
+        return data
     ordered = data._replace(x=data.x[:, [found.index(name) for name in names]])
     ordered.feature_names = names
     return ordered

@@ -47,21 +47,27 @@ def split(
     DataError
         If x or y has no axis of rows, or they differ in length.
     """
-    x, y = data = named(as_pair("data", data) if not isinstance(data, Dataset) else data)
+    train, validation, _ = divided("data", data, fraction, seed)
+    return train, validation
+
+
+def divided(name: str, data: Any, fraction: Any, seed: int) -> tuple[Dataset, Dataset, np.ndarray]:
+    """Return the parts of `split`, and which rows are for training; messages call data `name`."""
+    x, y = data = named(as_pair(name, data) if not isinstance(data, Dataset) else data)
     fraction = as_share(fraction, x)
     if not isinstance(data, NamedDataset):
         data = Dataset(to_numpy(x), to_numpy(y))
     if not (data.x.ndim and data.y.ndim):
         raise DataError(
-            f"data must be arrays with rows, got shapes {data.x.shape} and {data.y.shape}"
+            f"{name} must be arrays with rows, got shapes {data.x.shape} and {data.y.shape}"
         )
-    check_lengths("data", data.x, data.y)
+    check_lengths(name, data.x, data.y)
     labels = as_labels(data.y) if data.y.dtype.kind != "f" else None
-    parts = drawn_rows(len(data.x), fraction, seed, labels)
-    train, validation = parted(data, parts)
+    rows = drawn_rows(len(data.x), fraction, seed, labels)
+    train, validation = parted(data, rows)
     if isinstance(train, NamedDataset):
         train.share = Share(fraction, seed, fingerprint(data))
-    return train, validation
+    return train, validation, rows[0]
 
 
 def as_share(fraction: Any, x: Any) -> float:

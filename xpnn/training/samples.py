@@ -12,12 +12,12 @@ import numpy as np
 from xpnn._core.mapped import blocks
 from xpnn.backends import to_numpy
 from xpnn.datasets.batches import collected
-from xpnn.datasets.checks import as_dataset, as_pair, check_images, check_lengths, image_shape
+from xpnn.datasets.checks import as_dataset, as_pair, check_images, image_shape
 from xpnn.datasets.columns import Columns, fitted
 from xpnn.datasets.dataset import Dataset, NamedDataset, Share, fingerprint, located
 from xpnn.datasets.frames import in_order, named
 from xpnn.datasets.labels import as_labels, check_labels, distinct
-from xpnn.datasets.splitting import as_share, drawn_rows, parted
+from xpnn.datasets.splitting import as_share, divided, drawn_rows, parted
 from xpnn.errors import ArgumentError, DataError, counted, nonnegative, position, unknown
 from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanSquaredError, is_labels
 from xpnn.model import Sequential
@@ -79,7 +79,10 @@ def as_samples(
         validation = None
         if _has_cells(train):
             # what turns cells into features is learned from the training part only
-            train, validation, sample_weight = _parted(train, share, seed, sample_weight)
+            count = len(train[0])
+            train, validation, rows = divided("train", train, share, seed)
+            if sample_weight is not None:
+                sample_weight = _given_weights(sample_weight, count)[rows]
             share = None
     # a table's names stay where a trained model is given a set without any
     about = train if isinstance(train, NamedDataset) else model.task
@@ -107,11 +110,11 @@ def as_samples(
         fraction = as_share(share, train.x)
         # by the labels themselves, whatever their order in the model
         strata = as_labels(as_pair("train", given)[1]) if is_labels(train.y) else None
-        rows = drawn_rows(len(train.x), fraction, seed, strata)
-        train, validation = parted(train, rows)
+        drawn = drawn_rows(len(train.x), fraction, seed, strata)
+        train, validation = parted(train, drawn)
         if isinstance(given, NamedDataset) and isinstance(train, NamedDataset):
             train.share = Share(fraction, seed, fingerprint(given))
-        sample_weight = None if sample_weight is None else sample_weight[rows[0]]
+        sample_weight = None if sample_weight is None else sample_weight[drawn[0]]
     classes = _check_fit(model, loss, {"train": train, "validation": validation})
     known = names if names is not None or classes is None else np.arange(classes)
     weights = sample_weights(train.y, sample_weight, class_weight, known)
@@ -217,25 +220,6 @@ def _has_cells(data: Any) -> bool:
         and isinstance(data[0], np.ndarray)
         and data[0].dtype.kind == "O"
     )
-
-
-def _parted(
-    train: tuple[Any, Any], share: Any, seed: int, sample_weight: Array | None
-) -> tuple[Dataset, Dataset, Array | None]:
-    """Return a table split as by `split`, and the weights of the rows to train on."""
-    x, y = as_pair("train", train)
-    y = to_numpy(y)
-    check_lengths("train", x, y)
-    strata = as_labels(y) if y.dtype.kind != "f" else None
-    fraction = as_share(share, x)
-    rows = drawn_rows(len(x), fraction, seed, strata)
-    whole = train if isinstance(train, Dataset) else Dataset(x, y)
-    first, second = parted(whole, rows)
-    if isinstance(first, NamedDataset):
-        first.share = Share(fraction, seed, fingerprint(whole))
-    if sample_weight is not None:
-        sample_weight = _given_weights(sample_weight, len(x))[rows[0]]
-    return first, second, sample_weight
 
 
 def _check_outputs(model: Sequential, loss: Loss, features: int, labels: np.ndarray) -> None:
