@@ -1169,7 +1169,7 @@ class MLPRegressor(_Scored, RegressorMixin, _MLP, _OfRegressor):  # type: ignore
                 y, None, outputs, "mean_squared_error", per_sample=0.5, gradient=2 / outputs
             )
         problem = _Problem(y, None, outputs, name, gradient=1 / outputs)
-        if not loss.of_counts:
+        if name != "poisson":
             return problem
         if (y < 0).any():
             raise DataError(f"y must be >= 0 for loss 'poisson', got {y.min()}")

@@ -1,8 +1,8 @@
 """Losses: the loss of each sample and the gradient of the mean, from the network's outputs.
 
 Targets are integer class labels of shape (n,), or an array of the shape of the outputs (n, k):
-one-hot rows, probabilities, or the values of a regression. Only `Quantile` may have several outputs
-for each target.
+one-hot rows, probabilities, or the values of a regression, within the loss's `Domain`. Only
+`Quantile` may have several outputs for each target.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from xpnn._core import functions
 from xpnn._core.parts import Part, checked
@@ -26,6 +26,7 @@ __all__ = [
     "BinaryCrossEntropy",
     "BinaryFocal",
     "CrossEntropy",
+    "Domain",
     "Flooding",
     "Focal",
     "Huber",
@@ -69,6 +70,39 @@ def encode(outputs: Array, targets: Array, xp: Any) -> Array:
             )
         targets = xp.expand_dims(targets, axis=1)
     return targets if targets.dtype == outputs.dtype else xp.astype(targets, outputs.dtype)
+
+
+class Domain(NamedTuple):
+    """Which targets, other than class labels, a loss is defined for; `fit` refuses others.
+
+    Attributes
+    ----------
+    wanted
+        What targets must be, as messages say it.
+    low, high
+        The least and the largest value.
+    shares
+        Whether each row must sum to 1.
+    """
+
+    wanted: str = "numbers"
+    low: float = -math.inf
+    high: float = math.inf
+    shares: bool = False
+
+    @property
+    def scalable(self) -> bool:
+        """Whether targets may be shifted and scaled, by a target normalizer."""
+        return self == VALUES
+
+
+VALUES = Domain()
+_COUNTS = Domain(">= 0", low=0)
+_TRUTHS = Domain("from 0 to 1", low=0, high=1)
+_PROBABILITIES = Domain("probabilities, rows of numbers >= 0 that sum to 1", 0, 1, shares=True)
+
+# how far the sum of a row of probabilities in float32 may be from 1
+ROUNDING = 1e-5
 
 
 class Loss(Part, ABC):
@@ -170,9 +204,9 @@ class Loss(Part, ABC):
         return False
 
     @property
-    def of_counts(self) -> bool:
-        """Whether targets must be >= 0, and can't be normalized."""
-        return False
+    def domain(self) -> Domain:
+        """Which targets, other than class labels, the loss is defined for."""
+        return VALUES
 
     @property
     def outputs_per_target(self) -> int:
@@ -237,6 +271,10 @@ class _Softmax:
     # the loss for one output
     _binary: ClassVar[str]
 
+    @property
+    def domain(self) -> Domain:
+        return _PROBABILITIES
+
     def predict(self, outputs: Array, *, xp: Any) -> Array:
         return functions.softmax(outputs, xp)
 
@@ -258,6 +296,10 @@ class _Softmax:
 
 class _Sigmoid:
     """The predictions of a loss whose outputs are logits, each of a yes-or-no question."""
+
+    @property
+    def domain(self) -> Domain:
+        return _TRUTHS
 
     def predict(self, outputs: Array, *, xp: Any) -> Array:
         return functions.sigmoid(outputs, xp)
@@ -442,8 +484,8 @@ class Poisson(_OfValues, Loss):
     name: ClassVar[str] = "poisson"
 
     @property
-    def of_counts(self) -> bool:
-        return True
+    def domain(self) -> Domain:
+        return _COUNTS
 
     def samples(self, outputs: Array, targets: Array, *, xp: Any) -> tuple[Array, Array]:
         t = encode(outputs, targets, xp)
@@ -711,8 +753,8 @@ class Flooding(Loss):
         return self.loss.of_values
 
     @property
-    def of_counts(self) -> bool:
-        return self.loss.of_counts
+    def domain(self) -> Domain:
+        return self.loss.domain
 
     @property
     def outputs_per_target(self) -> int:

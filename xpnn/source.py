@@ -132,7 +132,7 @@ class Source:
         usual = default_loss(train.y, 2)
         if settings.loss is None and not isinstance(usual, CrossEntropy):
             settings = settings.replaced(loss=usual.name)
-        values = isinstance(usual, MeanSquaredError) and not settings.make_loss().of_counts
+        values = isinstance(usual, MeanSquaredError) and settings.make_loss().domain.scalable
         named = train if isinstance(train, NamedDataset) else NamedDataset(*train)
         rows = train.y.dtype.kind == "f" or train.y.ndim != 1
         numbered = rows or reader_of(Path(self.data)).numbered

@@ -157,7 +157,17 @@ def test_quantiles_of_normalized_targets(flooded, columns, tmp_path):
         (xpnn.Flooding(xpnn.Poisson(), 0.1), PAIRS, 2, {}, DataError,
          r"^train.y, row \d+, column 0: targets must be >= 0 .* got -\d"),
         (xpnn.Poisson(), COUNTS, 1, {"target_normalizer": "standard"}, ArgumentError,
-         r"target_normalizer must be None for the loss Poisson\(\), whose targets are counts, got"),
+         r"target_normalizer must be None for the loss Poisson\(\), whose targets must be >= 0"),
+        (xpnn.BinaryCrossEntropy(), np.where(X[:, 0] > 0, 1.0, -1.0), 1, {}, DataError,
+         r"^train.y, row \d+: targets must be from 0 to 1 for the loss BinaryCross.* got -1.0$"),
+        (xpnn.Flooding(xpnn.BinaryFocal()), np.tile([0, 7], (60, 1)), 2, {}, DataError,
+         r"^train.y, row 0, column 1: targets must be from 0 to 1 .* got 7$"),
+        (xpnn.BinaryCrossEntropy(), (X[:, 0] > 0) * 1.0, 1, {"target_normalizer": "standard"},
+         ArgumentError, r"target_normalizer must be None .* targets must be from 0 to 1, got"),
+        (xpnn.CrossEntropy(), np.where(np.arange(60)[:, None] == 59, 0.4, [[0.25, 0.75]]), 2, {},
+         DataError, r"^train.y, row 59: targets must be probabilities, .* got a sum of 0.8$"),
+        (xpnn.Focal(), np.tile([-0.5, 1.5], (60, 1)), 2, {}, DataError,
+         r"^train.y, row 0, column 0: targets must be probabilities, .* got -0.5$"),
         (xpnn.Quantile((0.1, 0.9)), PAIRS, 2, {}, DataError,
          r"train.y must have shape \(n, 1\) for 2 outputs of the model"),
         (xpnn.Quantile((0.1, 0.9)), PAIRS, 3, {}, ArgumentError,
@@ -173,6 +183,14 @@ def test_refusals(loss, y, outputs, options, error, message):
     with pytest.raises(error, match=message):
         xpnn.fit(model, (X, y), loss=loss, epochs=1, **options)
     assert model.parameters is None
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_rounded_probabilities_are_accepted(dtype):
+    logits = np.random.default_rng(2).normal(scale=3, size=(60, 40))
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    history = xpnn.fit(model_of(40), (X, shares.astype(dtype)), loss="cross_entropy", epochs=1)
+    assert history.settings["loss"].startswith("CrossEntropy")
 
 
 def test_counts_are_checked_wherever_they_come_from():

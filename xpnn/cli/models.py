@@ -34,11 +34,10 @@ from xpnn.datasets.dataset import located
 from xpnn.errors import ArgumentError
 from xpnn.export import onnx
 from xpnn.inference import class_probabilities, confusion, evaluate, predict
-from xpnn.losses import CrossEntropy
+from xpnn.losses import ROUNDING, CrossEntropy
 from xpnn.model import Sequential
 from xpnn.task import Task
 from xpnn.training.loop import EVALUATION_ROWS
-from xpnn.training.samples import ROUNDING
 
 
 def add(commands: Any) -> None:

@@ -19,7 +19,15 @@ from xpnn.datasets.frames import in_order, named
 from xpnn.datasets.labels import as_labels, check_labels, distinct
 from xpnn.datasets.splitting import as_share, divided, drawn_rows, parted
 from xpnn.errors import ArgumentError, DataError, counted, nonnegative, position, unknown
-from xpnn.losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanSquaredError, is_labels
+from xpnn.losses import (
+    ROUNDING,
+    VALUES,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Loss,
+    MeanSquaredError,
+    is_labels,
+)
 from xpnn.model import Sequential
 from xpnn.normalizers import Normalizer, as_normalizer
 from xpnn.task import Task
@@ -28,9 +36,6 @@ Array = Any
 
 # a pair (x, y), or batches of them
 Data = Dataset | tuple[Array, Array] | Iterable[Any]
-
-# how far the sum of probabilities in float32 may be from 1
-ROUNDING = 1e-5
 
 
 class Samples(NamedTuple):
@@ -276,21 +281,33 @@ def _check_fit(model: Sequential, loss: Loss, sets: dict[str, Dataset | None]) -
                 f"model, or hold integer class labels of shape (n,), got {data.y.dtype} of shape "
                 f"{data.y.shape}"
             )
-        if loss.of_counts:
+        elif loss.domain != VALUES:
             with located(data):
-                _check_counts(name, data.y, loss)
+                _check_domain(name, data.y, loss)
     return classes
 
 
-def _check_counts(name: str, y: np.ndarray, loss: Loss) -> None:
-    wrong = np.argwhere(y < 0)
-    if len(wrong):
-        row, *column = wrong[0].tolist()
-        place = position(f"{name}.y", row, *column)
-        problem = f"targets must be >= 0 for the loss {loss!r}, got {y[row, *column]}"
-        raise DataError(
-            problem, part="y", row=row, column=column[0] if column else None, place=place
-        )
+def _check_domain(name: str, y: np.ndarray, loss: Loss) -> None:
+    """Raise a DataError about the first target that the loss isn't defined for."""
+    domain = loss.domain
+    for start, rows in blocks(y):
+        wrong = (rows < domain.low) | (rows > domain.high)
+        found = "{}"
+        if domain.shares and not wrong.any():
+            # float16 rounds more than the sums of float32
+            about = 8 * float(np.finfo(rows.dtype).eps) if rows.dtype.kind == "f" else 0.0
+            rows = rows.sum(axis=1, dtype=np.float64)
+            wrong, found = abs(rows - 1) > max(ROUNDING, about), "a sum of {:.6g}"
+        if wrong.any():
+            row, *column = np.argwhere(wrong)[0].tolist()
+            found = found.format(rows[row, *column])
+            raise DataError(
+                f"targets must be {domain.wanted} for the loss {loss!r}, got {found}",
+                part="y",
+                row=start + row,
+                column=column[0] if column else None,
+                place=position(f"{name}.y", start + row, *column),
+            )
 
 
 def _check_labels(name: str, y: np.ndarray, classes: int) -> None:
@@ -309,10 +326,10 @@ def _target_normalizer(
     loss: Loss, given: Any, model: Sequential, train: Dataset
 ) -> Normalizer | None:
     found = _normalizer("target_normalizer", given, model, train)
-    if found is not None and loss.of_counts:
+    if found is not None and not loss.domain.scalable:
         raise ArgumentError(
-            f"target_normalizer must be None for the loss {loss!r}, whose targets are counts, "
-            f"got {found!r}"
+            f"target_normalizer must be None for the loss {loss!r}, whose targets must be "
+            f"{loss.domain.wanted}, got {found!r}"
         )
     return found
 
