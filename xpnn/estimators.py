@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from xpnn._core.mapped import SparseRows
-from xpnn.backends import Backend, backend_of, get_backend, to_numpy
+from xpnn.backends import Backend, backend_of, check_plain, get_backend, to_numpy
 from xpnn.datasets.labels import as_labels
 from xpnn.errors import (
     ArgumentError,
@@ -287,9 +287,10 @@ class _Problem(NamedTuple):
     constant: np.ndarray | None = None
 
 
-def _on_host(values: Any) -> Any:
+def _on_host(values: Any, name: str = "X") -> Any:
     """Return another library's array as NumPy's; anything else, such as a table, as it is."""
-    return values if backend_of(values) is None else to_numpy(values)
+    check_plain(values, name)
+    return values if backend_of(values) is None else to_numpy(values, name)
 
 
 def _answer(x: Any, values: np.ndarray) -> Array:
@@ -490,7 +491,7 @@ class _MLP(_Keywords):
         again = hasattr(self, "model_") and (partial or self.warm_start)
         given = backend_of(X)
         X, y = validate_data(
-            self, _on_host(X), _on_host(y), reset=not again, multi_output=True,
+            self, _on_host(X), _on_host(y, "y"), reset=not again, multi_output=True,
             y_numeric=isinstance(self, RegressorMixin), dtype=(np.float64, np.float32),
             accept_sparse="csr",
         )  # fmt: skip
@@ -648,7 +649,7 @@ class _MLP(_Keywords):
         weights: np.ndarray | None = None
         if sample_weight is not None:
             weights = check_array(
-                _on_host(sample_weight), ensure_2d=False, dtype=np.float64,
+                _on_host(sample_weight, "sample_weight"), ensure_2d=False, dtype=np.float64,
                 input_name="sample_weight",
             )  # fmt: skip
             check_consistent_length(y, weights)
@@ -827,7 +828,7 @@ class _Scored:
         their mean.
         """
         return super().score(  # type: ignore[misc, no-any-return]
-            _on_host(X), _on_host(y), _on_host(sample_weight)
+            _on_host(X), _on_host(y, "y"), _on_host(sample_weight, "sample_weight")
         )
 
 
@@ -1043,7 +1044,7 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP, _OfClassifier):  # type: ign
             found = np.unique(y)
         else:
             raise DataError(f"y must be labels of shape (n,), or 0 and 1, got shape {y.shape}")
-        given = found if multilabel or classes is None else np.unique(_on_host(classes))
+        given = found if multilabel or classes is None else np.unique(_on_host(classes, "classes"))
         if again:
             if multilabel != self._multilabel:
                 was = "multilabel" if self._multilabel else "a label for each row"
@@ -1186,7 +1187,9 @@ class MLPRegressor(_Scored, RegressorMixin, _MLP, _OfRegressor):  # type: ignore
         if not self._levels:
             return super().score(X, y, sample_weight)
         predicted = self._predicted(self._values(X))
-        return self._score(np.asarray(_on_host(y)), predicted, _on_host(sample_weight))
+        return self._score(
+            np.asarray(_on_host(y, "y")), predicted, _on_host(sample_weight, "sample_weight")
+        )
 
     def _score(self, y: np.ndarray, predicted: np.ndarray, weights: np.ndarray | None) -> float:
         if not self._levels:

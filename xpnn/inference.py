@@ -173,6 +173,8 @@ def outputs_of(model: Sequential, x: Array) -> Array:
     backend, arrays = model.placed()
     task = model.task
     own = backend.owns(x) and not isinstance(x, np.ndarray)
+    if own:
+        backend.check(x, "x")
     check_images((x, None), model.task.image_shape, "x")
     if not own:
         x = as_inputs("x", x, task.columns, task.feature_names)

@@ -801,7 +801,7 @@ def confusion_matrix(true: Array, predicted: Array, *, classes: int | None = Non
     ArgumentError, DataError
         If an argument isn't an array of labels, lengths differ, or a label isn't below `classes`.
     """
-    arrays = {"true": to_numpy(true), "predicted": to_numpy(predicted)}
+    arrays = {"true": to_numpy(true, "true"), "predicted": to_numpy(predicted, "predicted")}
     for name, array in arrays.items():
         if array.ndim != 1 or array.dtype.kind not in "iu":
             raise DataError(

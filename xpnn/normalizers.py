@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from xpnn._core.mapped import EXACT, Source
+from xpnn._core.mapped import EXACT, Source, is_mapped
 from xpnn._core.parts import Part
 from xpnn._core.registry import Registry
 from xpnn.backends import device, namespace, to_numpy
@@ -98,7 +98,7 @@ class Normalizer(Part, ABC):
         DataError
             If there are no rows, or a column's spread or integers are too large for float64.
         """
-        host = x if isinstance(x, np.ndarray) else to_numpy(x)
+        host = x if is_mapped(x) else to_numpy(x)
         if host.ndim != 2:
             raise DataError(f"x must have shape (n, features), got shape {host.shape}")
         data = Blocks(host)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xpnn.errors import ArgumentError, BackendError, unknown
+from xpnn.errors import ArgumentError, BackendError, DataError, unknown
 
 Array = Any
 Step = Callable[..., tuple[Any, tuple[Array, ...]]]
@@ -140,6 +140,11 @@ class Backend(ABC):
     @abstractmethod
     def to_numpy(cls, array: Array) -> np.ndarray:
         """Return a device array as a NumPy array on the host. Synchronises."""
+
+    def check(self, array: Array, name: str) -> None:
+        """Raise a DataError unless an array of the library holds real numbers, on its device."""
+        if not self.xp.isdtype(array.dtype, ("bool", "integral", "real floating")):
+            raise DataError(f"{name} must be an array of numbers, got dtype {array.dtype}")
 
     @abstractmethod
     def asarray(self, host: np.ndarray) -> Array:

@@ -40,23 +40,51 @@ def device(array: Array) -> Any:
     return array_api_compat.device(array)
 
 
-def to_numpy(array: Any) -> np.ndarray:
+def to_numpy(array: Any, name: str = "the array") -> np.ndarray:
     """Return any library's array, or a nested list, as a NumPy array on the host.
 
-    A library that xpnn doesn't know gives its arrays by DLPack, or else by ``__array__``.
+    A library that xpnn doesn't know gives its arrays by DLPack, or else by ``__array__``. Errors
+    call the array `name`.
+
+    Raises
+    ------
+    ArgumentError
+        If `array` can't become a NumPy array, or is of a subclass that means more, such as a masked
+        array.
     """
+    check_plain(array, name)
     if ReproducibleBackend.owns(array):
         array = array.__array_namespace__().unwrap(array)
-    if array_api_compat.is_array_api_obj(array):
-        for cls in BACKENDS.values():
-            if cls.owns(array):
-                return cls.to_numpy(array)
     try:
+        if array_api_compat.is_array_api_obj(array):
+            for cls in BACKENDS.values():
+                if cls.owns(array):
+                    return cls.to_numpy(array)
         if hasattr(array, "__dlpack__") and not isinstance(array, np.ndarray | np.generic):
             return np.from_dlpack(array, device="cpu")
         return np.asarray(array)
-    except (BufferError, RuntimeError, ValueError) as error:
-        raise ArgumentError(f"not an array: {error}") from None
+    # PyTorch has a TypeError for dtypes and layouts that NumPy doesn't have
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        problem = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        raise ArgumentError(f"{name} is not an array that NumPy can hold: {problem}") from None
+
+
+def check_plain(array: Any, name: str = "the array") -> None:
+    """Raise an ArgumentError if a NumPy array, or one in a list, is of a subclass.
+
+    A mask, a unit or whatever else it has beside its numbers would be lost.
+    """
+    for own in array if isinstance(array, list | tuple) else [array]:
+        if isinstance(own, np.ndarray) and type(own) not in (np.ndarray, np.memmap):
+            masked = isinstance(own, np.ma.MaskedArray)
+            raise ArgumentError(
+                f"{name} must be a plain array, got a {type(own).__name__}"
+                + (
+                    ", whose mask would be lost: leave masked rows out, or fill them by filled()"
+                    if masked
+                    else ": pass numpy.asarray of it if its numbers are all that it means"
+                )
+            )
 
 
 def backend_of(array: Any) -> Backend | None:
@@ -66,7 +94,9 @@ def backend_of(array: Any) -> Backend | None:
     for cls in BACKENDS.values():
         if cls.owns(array):
             devices = cls()._devices().items()
-            return cls(next(name for name, found in devices if found == device(array)))
+            # PyTorch's device "meta", which has no values, isn't among them
+            name = next((name for name, found in devices if found == device(array)), None)
+            return None if name is None else cls(name)
     return None
 
 

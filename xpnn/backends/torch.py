@@ -13,6 +13,7 @@ import array_api_compat
 import numpy as np
 
 from xpnn.backends.base import Backend
+from xpnn.errors import DataError
 
 Array = Any
 
@@ -87,7 +88,16 @@ class TorchBackend(Backend):
 
     @classmethod
     def to_numpy(cls, array: Array) -> np.ndarray:
-        return array.detach().cpu().numpy()  # type: ignore[no-any-return]
+        return array.numpy(force=True)  # type: ignore[no-any-return]
+
+    def check(self, array: Array, name: str) -> None:
+        strided = array.layout == self.library.strided
+        if not strided or array.is_quantized or array.device != self.device:
+            raise DataError(
+                f"{name} must be a dense tensor of numbers on the model's device {self.device}, "
+                f"got one of {array.dtype} and layout {array.layout} on {array.device}"
+            )
+        super().check(array, name)
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:

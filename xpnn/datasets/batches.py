@@ -60,7 +60,10 @@ def _has_batches(data: Any) -> bool:
 
 
 def _pair(name: str, batch: Any) -> tuple[np.ndarray, np.ndarray]:
-    x, y = map(to_numpy, as_pair(name, batch))
+    x, y = (
+        to_numpy(array, f"{part} of {name}")
+        for part, array in zip("xy", as_pair(name, batch), strict=True)
+    )
     if x.ndim == 0:
         raise DataError(f"{name} must have an array as x, got {x.item()!r}")
     if y.ndim == 0:

@@ -91,7 +91,7 @@ def as_inputs(
         # its numbers are cells, also in a column that held texts, and no codes
         x = x if columns is None else x.astype(object)
     if columns is not None:
-        codes = columns.codes(name, to_numpy(x))
+        codes = columns.codes(name, to_numpy(x, name))
         return _numeric(name, columns.apply(codes, xp=np))
     inputs = _numeric(name, x)
     if inputs.ndim == 4 and image_shape_of(inputs) is None:
@@ -184,11 +184,12 @@ def size_of(shape: Sequence[int]) -> str:
 
 
 def _numeric(name: str, values: Any) -> np.ndarray:
-    array: np.ndarray = values if is_mapped(values) else to_numpy(values)
+    array: np.ndarray = values if is_mapped(values) else to_numpy(values, name)
     if array.dtype.kind == "O" and array.ndim == 2:
         _refuse_cells(name, array)
     if array.dtype.kind not in "biuf":
-        raise DataError(f"{name} must be an array of numbers, got dtype {array.dtype}")
+        found = type(values).__name__ if array.ndim == 0 else f"dtype {array.dtype}"
+        raise DataError(f"{name} must be an array of numbers, got {found}")
     if array.dtype.kind == "f" and array.ndim:
         _check(name, array, lambda rows: ~np.isfinite(rows), "finite")
     elif array.dtype.kind in "iu" and array.dtype.itemsize == 8 and array.ndim == 2:

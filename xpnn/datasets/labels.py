@@ -18,9 +18,9 @@ _MOST_CLASSES, _FEWEST_EACH = 20, 10
 _LISTED = 10
 
 
-def as_labels(y: Any) -> np.ndarray | None:
+def as_labels(y: Any, name: str = "y") -> np.ndarray | None:
     """Return `y` on the host as int64 or strings of shape (n,); None if it can't be labels."""
-    array = to_numpy(y)
+    array = to_numpy(y, name)
     if array.ndim != 1:
         return None
     if array.dtype.kind in "biu":
@@ -42,7 +42,7 @@ def check_labels(labels: Any) -> np.ndarray:
     ArgumentError
         If they aren't two or more different integers or strings.
     """
-    array = as_labels(labels)
+    array = as_labels(labels, "labels")
     if array is None or len(array) < 2 or len(np.unique(array)) != len(array):
         raise ArgumentError(
             f"labels must be two or more different integers or strings, got {labels!r}"
@@ -118,7 +118,7 @@ def check_count(kind: str, distinct: int, rows: int) -> None:
 
 
 def _labels(name: str, y: Any) -> np.ndarray:
-    labels = as_labels(y)
+    labels = as_labels(y, name)
     if labels is None:
         raise DataError(f"{name} must hold integers or strings of shape (n,) as class labels")
     return labels

@@ -56,7 +56,7 @@ def divided(name: str, data: Any, fraction: Any, seed: int) -> tuple[Dataset, Da
     x, y = data = named(as_pair(name, data) if not isinstance(data, Dataset) else data)
     fraction = as_share(fraction, x)
     if not isinstance(data, NamedDataset):
-        data = Dataset(to_numpy(x), to_numpy(y))
+        data = Dataset(to_numpy(x, "data.x"), to_numpy(y, "data.y"))
     if not (data.x.ndim and data.y.ndim):
         raise DataError(
             f"{name} must be arrays with rows, got shapes {data.x.shape} and {data.y.shape}"

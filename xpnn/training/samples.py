@@ -198,7 +198,7 @@ def _find_labels(model: Sequential, train: Any, labels: Any) -> np.ndarray | Non
         return model.task.labels
     if not isinstance(train, Sequence) or len(train) != 2:
         return None
-    found = as_labels(train[1])
+    found = as_labels(train[1], "train.y")
     return distinct("train.y", found) if found is not None and found.dtype.kind == "U" else None
 
 
@@ -399,7 +399,7 @@ def sample_weights(
 
 def _given_weights(sample_weight: Array, n: int) -> np.ndarray:
     """Return the checked weights of n samples, float64."""
-    given = to_numpy(sample_weight)
+    given = to_numpy(sample_weight, "sample_weight")
     if given.shape != (n,) or given.dtype.kind not in "biuf":
         raise DataError(
             f"sample_weight must be {counted(n, 'number')}, of shape ({n},) as train.x has rows, "
