@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         BackendError,
         CheckpointWarning,
         DataError,
+        DataWarning,
         DivergenceError,
         XpnnError,
     )
@@ -102,6 +103,7 @@ __all__ = [
     "CheckpointWarning",
     "CrossEntropy",
     "DataError",
+    "DataWarning",
     "Dense",
     "DivergenceError",
     "Dropout",
@@ -171,7 +173,10 @@ _MODULES = {
     "_core.registry": "load_parts",
     "backends": "get_backend",
     "callbacks": "Checkpoint CSVLogger EarlyStopping TensorBoard Terminal read_log",
-    "errors": "ArgumentError BackendError CheckpointWarning DataError DivergenceError XpnnError",
+    "errors": (
+        "ArgumentError BackendError CheckpointWarning DataError DataWarning DivergenceError "
+        "XpnnError"
+    ),
     "export.onnx": "export_onnx",
     "inference": "evaluate predict predict_proba",
     "layers": "Activation BatchNorm Dense Dropout Layer",

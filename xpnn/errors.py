@@ -11,6 +11,7 @@ __all__ = [
     "BackendError",
     "CheckpointWarning",
     "DataError",
+    "DataWarning",
     "DivergenceError",
     "XpnnError",
     "counted",
@@ -84,6 +85,10 @@ class DivergenceError(XpnnError, ArithmeticError, ValueError):
 
 class CheckpointWarning(UserWarning):
     """A checkpoint is damaged, and the run continues from the one before it."""
+
+
+class DataWarning(UserWarning):
+    """Data may mean something else than what xpnn takes them for."""
 
 
 def counted(count: int, thing: str) -> str:

@@ -17,6 +17,7 @@ from xpnn.datasets.checks import (
     check_images,
     flat,
     image_shape_of,
+    in_kind,
 )
 from xpnn.datasets.dataset import located
 from xpnn.errors import ArgumentError, DataError, position
@@ -81,7 +82,7 @@ def confusion(model: Sequential, data: Data) -> np.ndarray:
     if task.classes is None:
         raise ArgumentError("model must have been trained on class labels, got one that wasn't")
     data = collected("data", data)
-    true = as_dataset("data", data, task.labels, task.columns, task.feature_names)
+    true = as_dataset("data", data, task.labels, task.columns, task.feature_names, task.input_kind)
     with located(data):
         predicted = predict(model, as_pair("data", data)[0])
     found = as_dataset("predictions", (true.x, predicted), task.labels)
@@ -177,14 +178,16 @@ def outputs_of(model: Sequential, x: Array) -> Array:
         backend.check(x, "x")
     check_images((x, None), model.task.image_shape, "x")
     if not own:
-        x = as_inputs("x", x, task.columns, task.feature_names)
+        x = as_inputs("x", x, task.columns, task.feature_names, task.input_kind)
     elif task.columns is not None:
         if x.ndim != 2 or x.shape[1] != len(task.columns):
             raise DataError(f"x must have shape (n, {len(task.columns)}), got {tuple(x.shape)}")
         x = task.columns.apply(backend.xp.astype(x, backend.xp.float64), xp=backend.xp)
-    elif image_shape_of(x) is not None:
+    else:
         with backend.scope():
-            x = flat(x, xp=backend.xp)
+            x = in_kind("x", x, task.input_kind, xp=backend.xp)
+            if image_shape_of(x) is not None:
+                x = flat(x, xp=backend.xp)
     if x.ndim != 2 or x.shape[1] != model.inputs:
         raise DataError(f"x must have shape (n, {model.inputs}), got {tuple(x.shape)}")
     xp, normalizer = backend.xp, task.normalizer

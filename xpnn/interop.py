@@ -358,7 +358,7 @@ def _task(loss: Loss, outputs: int, labels: Any) -> Task:
     one = _is(loss, _SOFTMAX) or (_is(loss, _SIGMOID) and outputs == 1)
     classes = max(outputs, 2) if one else None
     if labels is None:
-        return Task(loss=loss, classes=classes)
+        return Task(loss=loss, classes=classes, input_kind="floats")
     names = check_labels(labels)
     if not loss.classifies(outputs):
         raise ArgumentError(f"loss must be one for classes where there are labels, got {loss!r}")
@@ -367,7 +367,7 @@ def _task(loss: Loss, outputs: int, labels: Any) -> Task:
             f"labels must have one for each of the {max(outputs, 2)} classes, got {len(names)}"
         )
     plain = np.array_equal(names, np.arange(len(names))) if names.dtype.kind == "i" else False
-    return Task(loss=loss, classes=len(names), labels=None if plain else names)
+    return Task(loss, len(names), None if plain else names, input_kind="floats")
 
 
 def _is(loss: Any, kinds: tuple[type[Loss], ...]) -> bool:

@@ -85,6 +85,7 @@ def save(model: Sequential, path: PathLike) -> None:
         "image_shape": task.image_shape,
         **({} if task.columns is None else {"columns": task.columns.config()}),
         "share": None if task.share is None else task.share._asdict(),
+        "input_kind": task.input_kind,
         **kinds,
         "loss": None if task.loss is None else _described_loss(task.loss),
         "layers": [
@@ -230,6 +231,7 @@ def _task(
         image_shape=shape,
         columns=None if columns is None else _columns_for(description["inputs"], columns),
         share=None if share is None else Share(**share),
+        input_kind=description.get("input_kind"),
         **normalizers,
     )
 

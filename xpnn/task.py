@@ -40,6 +40,10 @@ class Task:
     share
         How the rows that weren't trained on were drawn; None if the model was trained on all rows,
         or nothing is known. `xpnn.datasets.held_out` finds these rows again.
+    input_kind
+        What the model was trained on: "bytes", which are pixels and were divided by 255, "integers"
+        or "floats", which weren't; see `xpnn.datasets.checks.in_kind`. None if unknown, as in files
+        of formats up to 5: then unsigned bytes are pixels.
     """
 
     loss: Loss | None = None
@@ -52,6 +56,7 @@ class Task:
     image_shape: tuple[int, int, int] | None = None
     columns: Columns | None = None
     share: Share | None = None
+    input_kind: str | None = None
 
     def in_units(self, values: Any, *, xp: Any) -> Any:
         """Return predicted values of shape (n, outputs) in the units of the targets."""

@@ -68,6 +68,57 @@ def test_images_that_can_not_be_used(here):
             load("images")
 
 
+def png(path, pixels, kind, depth=8):
+    """Write a PNG image of one of its color types, as Pillow can't write all of them."""
+    raw = pixels.astype(">u2" if depth == 16 else np.uint8)
+    rows = b"".join(b"\0" + row.tobytes() for row in raw)
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], depth, kind, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n"
+    for name, chunk in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        content += struct.pack(">I", len(chunk)) + name + chunk
+        content += struct.pack(">I", zlib.crc32(name + chunk))
+    path.write_bytes(content)
+
+
+# the color types of PNG: their number and the channels
+KINDS = {"grey": (0, 1), "colour": (2, 3), "grey with opacity": (4, 2), "with opacity": (6, 4)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_png_is_read_as_it_is_or_refused(kind, here):
+    pytest.importorskip("PIL")
+    number, channels = KINDS[kind]
+    pixels = np.random.default_rng(3).integers(0, 256, (2, 3, channels))
+    own = channels - (channels in (2, 4))
+    pixels[:, :, own:] = 255
+    path = here / "0.png"
+    png(path, pixels, number)
+    data = load("0.png", target=None)
+    np.testing.assert_array_equal(data.x, pixels[:, :, :own].reshape(1, -1))
+    assert data.image_shape == (2, 3, own)
+
+    png(path, pixels * 257, number, depth=16)
+    with pytest.raises(DataError, match=r"0.png must have 8 bits a channel, got more"):
+        load("0.png", target=None)
+    if own < channels:
+        # black ink on glass
+        pixels[:, :, :own], pixels[1, 1, own:] = 0, 254
+        png(path, pixels, number)
+        with pytest.raises(DataError, match=r"0.png is transparent in places"):
+            load("0.png", target=None)
+
+
+def test_a_transparent_colour_of_a_palette_is_refused(here):
+    image = pytest.importorskip("PIL.Image")
+    drawing = image.fromarray(np.array([[0, 1, 1], [0, 0, 1]], np.uint8), "P")
+    drawing.putpalette([0, 0, 0, 9, 9, 9])
+    drawing.save(here / "0.png")
+    assert load("0.png", target=None).x.tolist() == [[0] * 3 + [9] * 6 + [0] * 6 + [9] * 3]
+    drawing.save(here / "0.png", transparency=0)
+    with pytest.raises(DataError, match=r"0.png is transparent in places"):
+        load("0.png", target=None)
+
+
 def test_images_without_pillow(here, monkeypatch):
     pictures(here / "images")
     monkeypatch.setitem(sys.modules, "PIL", None)

@@ -94,7 +94,9 @@ def _show(args: argparse.Namespace) -> int:
     model = saving.load(args.model)
     about, task = saving.describe(args.model), model.task
     print(model.summary())
+    pixels = ", pixels that are divided by 255" if task.input_kind == "bytes" else ""
     lines: list[tuple[str, object]] = [
+        ("trained on", task.input_kind and f"{task.input_kind}{pixels}"),
         ("normalizer", task.normalizer),
         ("target normalizer", task.target_normalizer),
         ("classes", None if task.classes is None else ", ".join(map(str, _labels(task)))),
@@ -197,7 +199,7 @@ def _predict(args: argparse.Namespace) -> int:
     check_images(data, model.task.image_shape)
     # all data are checked before anything is written
     with located(data):
-        as_inputs("x", data.x, model.task.columns)
+        as_inputs("x", data.x, model.task.columns, kind=model.task.input_kind)
     one = True
     with _written(args.out) as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -37,7 +37,7 @@ from xpnn.cli.options import (
 )
 from xpnn.cli.output import INTERRUPTED, complain
 from xpnn.cli.understood import Understood
-from xpnn.errors import ArgumentError, CheckpointWarning, DivergenceError
+from xpnn.errors import ArgumentError, CheckpointWarning, DataWarning, DivergenceError
 from xpnn.losses import LOSSES
 from xpnn.metrics import METRICS, is_minimized
 from xpnn.model import Sequential
@@ -284,10 +284,11 @@ def _interrupted(args: argparse.Namespace, history: History | None) -> str:
 def _warnings_in_a_line() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("always", CheckpointWarning)
+        warnings.simplefilter("always", DataWarning)
         usual = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
-            if issubclass(category, CheckpointWarning):
+            if issubclass(category, CheckpointWarning | DataWarning):
                 complain(str(message))
             else:
                 usual(message, category, *rest)

@@ -37,6 +37,7 @@ def as_dataset(
     labels: np.ndarray | None = None,
     columns: Columns | None = None,
     names: Sequence[str] | None = None,
+    kind: str | None = None,
 ) -> Dataset:
     """Return `data` checked, as arrays on the host.
 
@@ -52,6 +53,8 @@ def as_dataset(
         If given, x is a table that they turn into features.
     names
         The names of the columns that are taken if x is a DataFrame.
+    kind
+        What the model was trained on, as for `in_kind`.
 
     Raises
     ------
@@ -68,7 +71,7 @@ def as_dataset(
             y = label_indices(f"{name}.y", y, labels)
         if columns is not None and isinstance(data, NamedDataset) and data.feature_names:
             x = x.astype(object)
-        x, y = as_inputs(f"{name}.x", x, columns, names), _numeric(f"{name}.y", y)
+        x, y = as_inputs(f"{name}.x", x, columns, names, kind), _numeric(f"{name}.y", y)
     if is_mapped(y) and y.ndim == 1:
         y = np.array(y)
     if y.ndim not in (1, 2):
@@ -78,13 +81,18 @@ def as_dataset(
 
 
 def as_inputs(
-    name: str, x: Any, columns: Columns | None = None, names: Sequence[str] | None = None
+    name: str,
+    x: Any,
+    columns: Columns | None = None,
+    names: Sequence[str] | None = None,
+    kind: str | None = None,
 ) -> np.ndarray:
     """Return `x`, of any library, as a checked two-dimensional array on the host.
 
     Images become rows of features. If `columns` are given, x is a table that they turn into
-    features; of a DataFrame, the columns with these `names` are taken. An array that is mapped from
-    a file stays mapped.
+    features; of a DataFrame, the columns with these `names` are taken. `kind` is what the model was
+    trained on, as for `in_kind`. An array that is mapped from a file stays mapped, if its dtype
+    stays.
     """
     if is_frame(x):
         x = as_cells(x, names)
@@ -93,7 +101,7 @@ def as_inputs(
     if columns is not None:
         codes = columns.codes(name, to_numpy(x, name))
         return _numeric(name, columns.apply(codes, xp=np))
-    inputs = _numeric(name, x)
+    inputs = in_kind(name, _numeric(name, x), kind)
     if inputs.ndim == 4 and image_shape_of(inputs) is None:
         raise DataError(
             f"{name} must have 1, 3 or 4 channels as its last axis, or 1 or 3 as its second, where "
@@ -103,6 +111,55 @@ def as_inputs(
         raise DataError(f"{name} must have shape (n, features), got shape {inputs.shape}")
     # sparse rows, which have two axes, stay sparse
     return inputs if inputs.ndim == 2 else np.asanyarray(flat(inputs))
+
+
+def kind_of(x: np.ndarray) -> str:
+    """Return what inputs are: "bytes", "integers" (also truth values) or "floats"."""
+    if x.dtype == np.uint8:
+        return "bytes"
+    return "floats" if x.dtype.kind == "f" else "integers"
+
+
+def in_kind(name: str, x: Any, kind: str | None, *, xp: Any = np) -> Any:
+    """Return inputs in the units of those that a model was trained on.
+
+    Unsigned bytes are divided by 255 if the model was trained on bytes, and only then. So integers
+    become bytes for such a model; bytes become plain integers for one that was trained on integers.
+
+    Parameters
+    ----------
+    name
+        What messages call `x`.
+    x
+        Numbers, on the host or on a device.
+    kind
+        What `kind_of` said of the training data; None if unknown, and `x` is returned as it is.
+    xp
+        The namespace of `x`.
+
+    Raises
+    ------
+    DataError
+        If an integer isn't one from 0 to 255 where bytes were trained on, or floats were certainly
+        not divided by 255 there; or if there are bytes where the model was trained on floats, which
+        may have been bytes divided by 255 or not.
+    """
+    bytes_given, bytes_known = x.dtype == xp.uint8, kind == "bytes"
+    if kind is None or bytes_given == bytes_known:
+        return x
+    if not bytes_known:
+        if kind == "floats":
+            wanted = "floats, as those that the model was trained on, and not bytes"
+            _check(name, x, lambda rows: rows > 1, wanted, xp)
+        return xp.astype(x, xp.int16)
+    if xp.isdtype(x.dtype, "real floating"):
+        wanted = "bytes, or bytes / 255, as the model was trained on bytes"
+        # with room for noise that was added
+        _check(name, x, lambda rows: (rows < -2) | (rows > 2), wanted, xp)
+        return x
+    wanted = "integers from 0 to 255, as the model was trained on bytes"
+    _check(name, x, lambda rows: (rows < 0) | (rows > 255), wanted, xp)
+    return xp.astype(x, xp.uint8)
 
 
 def image_shape_of(x: Any) -> tuple[int, int, int] | None:
@@ -212,10 +269,12 @@ def _refuse_cells(name: str, cells: np.ndarray) -> None:
             )
 
 
-def _check(
-    name: str, array: np.ndarray, wrong: Callable[[np.ndarray], np.ndarray], wanted: str
-) -> None:
+def _check(name: str, array: Any, wrong: Callable[[Any], Any], wanted: str, xp: Any = np) -> None:
     """Raise a DataError about the first value that is `wrong`, which must be `wanted`."""
+    if xp is not np:
+        if not xp.any(wrong(array)):
+            return
+        array = to_numpy(array)
     for first, rows in blocks(array):
         found = wrong(rows)
         if found.any():

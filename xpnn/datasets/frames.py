@@ -39,6 +39,9 @@ def as_cells(frame: Any, names: Sequence[Any] | None = None) -> np.ndarray:
     whole = np.asarray(frame)
     if len(found) < len(frame.columns) and whole.dtype.kind not in "biuf":
         raise DataError("the columns of the DataFrame must have different names")
+    if whole.dtype == np.uint8:
+        # columns are no pixels
+        return whole.astype(np.int16)
     if whole.dtype.kind in "biu" or (whole.dtype.kind == "f" and not np.isnan(whole).any()):
         return whole
     cells = np.empty(frame.shape, object)

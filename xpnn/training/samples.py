@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, NamedTuple
@@ -12,13 +13,21 @@ import numpy as np
 from xpnn._core.mapped import blocks
 from xpnn.backends import to_numpy
 from xpnn.datasets.batches import collected
-from xpnn.datasets.checks import as_dataset, as_pair, check_images, image_shape
+from xpnn.datasets.checks import as_dataset, as_pair, check_images, image_shape, kind_of
 from xpnn.datasets.columns import Columns, fitted
 from xpnn.datasets.dataset import Dataset, NamedDataset, Share, fingerprint, located
 from xpnn.datasets.frames import in_order, named
 from xpnn.datasets.labels import as_labels, check_labels, distinct
 from xpnn.datasets.splitting import as_share, divided, drawn_rows, parted
-from xpnn.errors import ArgumentError, DataError, counted, nonnegative, position, unknown
+from xpnn.errors import (
+    ArgumentError,
+    DataError,
+    DataWarning,
+    counted,
+    nonnegative,
+    position,
+    unknown,
+)
 from xpnn.losses import (
     ROUNDING,
     VALUES,
@@ -33,6 +42,9 @@ from xpnn.normalizers import Normalizer, as_normalizer
 from xpnn.task import Task
 
 Array = Any
+
+# bytes that are all smaller than this, in so many rows, are probably no pixels
+_SMALL, _FIRST_ROWS = 64, 1000
 
 # a pair (x, y), or batches of them
 Data = Dataset | tuple[Array, Array] | Iterable[Any]
@@ -97,9 +109,11 @@ def as_samples(
         shape = shape or image_shape(data)
     names = _find_labels(model, train, labels)
     columns = _find_columns(model, train, validation)
-    given, train = train, as_dataset("train", train, names, columns)
+    known = model.task.input_kind if model.parameters is not None else None
+    given, train = train, as_dataset("train", train, names, columns, kind=known)
+    kind = known or kind_of(train.x)
     if validation is not None:
-        validation = as_dataset("validation", validation, names, columns)
+        validation = as_dataset("validation", validation, names, columns, kind=kind)
     if loss is None and model.parameters is not None:
         loss = model.task.loss
     if loss is None:
@@ -121,8 +135,8 @@ def as_samples(
             train.share = Share(fraction, seed, fingerprint(given))
         sample_weight = None if sample_weight is None else sample_weight[drawn[0]]
     classes = _check_fit(model, loss, {"train": train, "validation": validation})
-    known = names if names is not None or classes is None else np.arange(classes)
-    weights = sample_weights(train.y, sample_weight, class_weight, known)
+    labelled = names if names is not None or classes is None else np.arange(classes)
+    weights = sample_weights(train.y, sample_weight, class_weight, labelled)
     task = Task(
         loss=loss,
         classes=classes,
@@ -134,7 +148,16 @@ def as_samples(
         image_shape=shape,
         columns=columns,
         share=_share(model, train),
+        input_kind=kind,
     )
+    if kind == "bytes" and shape is None and train.x[:_FIRST_ROWS].max() < _SMALL:
+        most = train.x[:_FIRST_ROWS].max()
+        warnings.warn(
+            "train.x holds unsigned bytes, which are pixels and divided by 255, and none is larger "
+            f"than {most}; if they are plain numbers, pass x.astype('int16')",
+            DataWarning,
+            stacklevel=3,
+        )
     if isinstance(class_weight, Mapping):
         class_weight = {str(label): float(weight) for label, weight in class_weight.items()}
     weighting = {"sample_weight": sample_weight is not None, "class_weight": class_weight}
@@ -184,7 +207,7 @@ def as_test_set(model: Sequential, loss: Loss, data: Any) -> Dataset:
     task = model.task
     data = in_order(collected("data", data), task.feature_names)
     check_images(data, task.image_shape)
-    data = as_dataset("data", data, task.labels, task.columns, task.feature_names)
+    data = as_dataset("data", data, task.labels, task.columns, task.feature_names, task.input_kind)
     test = _as_targets(data, loss, model)
     _check_fit(model, loss, {"data": test})
     return test

@@ -22,7 +22,7 @@ def read_images(folder: Path) -> NamedDataset:
     """Read the images in the folders within `folder`; if there are none, those in `folder`.
 
     All must have the size of the first, and all must be grey or all in colour. Palettes become
-    colours, opacity is dropped, and files that aren't images are left out. Needs Pillow, whose
+    colours, and files that aren't images are left out. Needs Pillow, whose
     build determines how a JPEG image is decoded: another one may give pixels that differ by 1 or 2.
 
     Returns
@@ -34,8 +34,9 @@ def read_images(folder: Path) -> NamedDataset:
     Raises
     ------
     DataError
-        If Pillow isn't installed, a file is damaged, an image isn't as the first one in size and
-        colour, there are images of another format, or one of the folders has no image.
+        If Pillow isn't installed, a file is damaged, an image has more than 8 bits a channel or is
+        transparent in places, an image isn't as the first one in size and colour, there are images
+        of another format, or one of the folders has no image.
     """
     folders = [path for path in _entries(folder) if path.is_dir() and _images(path)]
     stray = stray_image(folder)
@@ -127,7 +128,15 @@ FILE = Reader(_is_image, _read_one, "an image to predict from")
 
 
 def _bytes(path: Path, image: Any) -> np.ndarray:
-    if image.mode.startswith("I") or image.mode == "F":
-        raise DataError(f"{path} must have 8 bits a channel, got mode {image.mode}")
+    # Pillow cuts 16 bits to 8 where it has no mode for them, and takes grey with opacity for colour
+    if image.mode.startswith("I") or image.mode == "F" or ";16" in str(image.tile[0][3]):
+        raise DataError(f"{path} must have 8 bits a channel, got more; save it with 8")
+    if image.has_transparency_data:
+        opacity = np.asarray(image.convert("RGBA"))[:, :, 3]
+        if (opacity < 255).any():
+            raise DataError(
+                f"{path} is transparent in places, and what is behind them isn't known; save it "
+                "without transparency, on the background that the other images have"
+            )
     array: np.ndarray = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
     return array.reshape(*array.shape[:2], -1)
