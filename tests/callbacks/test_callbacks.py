@@ -144,8 +144,12 @@ def test_a_log_without_some_columns(tmp_path):
 
 def test_a_log_that_is_being_written(tmp_path):
     path = tmp_path / "run.csv"
-    path.write_text(f"{HEADER}\n0,0.5,1.0,0.5,1.0,0.1\n1,0.5,1")
-    assert [row.epoch for row in xpnn.read_log(path)] == [0]
+    row = "1,0.5,1.25,0.5,1.0,0.1875"
+    for end in range(1, len(row) + 1):
+        path.write_text(f"{HEADER}\n0,0.5,1.0,0.5,1.0,0.1\n{row[:end]}")
+        assert [row.epoch for row in xpnn.read_log(path)] == [0]
+    path.write_text(f"{HEADER}\n0,0.5,1.0,0.5,1.0,0.1\n{row}\n")
+    assert xpnn.read_log(path)[1].seconds == 0.1875
 
 
 @pytest.mark.parametrize(

@@ -88,11 +88,11 @@ def test_from_to_csv_to_predictions(table, here, capsys):
             table["Pclass"], table["Sex"].map(sexes.index), table["Age"], table["Alone"],
             table["Fare"], table["Embarked"].map(ports.index, na_action="ignore"),
         ]
-    ).astype(np.float32)  # fmt: skip
+    ).astype(np.float64)  # fmt: skip
     session = onnxruntime.InferenceSession("m.onnx", providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].shape == ["batch", 6]
     (theirs,) = session.run(["probabilities"], {"x": codes})
-    # float32 fares, scaled, and two small layers
+    # two small layers in float32
     np.testing.assert_allclose(theirs, proba, rtol=1e-4, atol=1e-6)
     assert (theirs.argmax(axis=1) == predicted).mean() > 0.99
     assert run("plot", "confusion", "m", "passengers.csv", "--out", "c.png") == 0

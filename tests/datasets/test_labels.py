@@ -58,6 +58,18 @@ def test_integers_are_labels_when_they_are_said_to_be(library):
         xpnn.fit(flower_network(), (FLOWERS, labels[CODES]))
 
 
+def test_numpys_strings_of_any_length_are_labels():
+    kind = np.dtypes.StringDType()
+    options = {"epochs": 1, "seed": 0}
+    model, other = flower_network(), flower_network()
+    xpnn.fit(model, (FLOWERS, np.array(NAMES.tolist(), kind)), **options)
+    xpnn.fit(other, (FLOWERS, NAMES), labels=np.unique(NAMES).astype(kind), **options)
+    np.testing.assert_array_equal(xpnn.predict(model, FLOWERS), xpnn.predict(other, FLOWERS))
+    missing = np.array([*NAMES.tolist()[1:], None], np.dtypes.StringDType(na_object=None))
+    with pytest.raises(DataError, match=r"train.y must be an array of numbers, got dtype"):
+        xpnn.fit(flower_network(), (FLOWERS, missing), **options)
+
+
 def test_a_trained_model_knows_its_labels():
     model = flower_network()
     xpnn.fit(model, (FLOWERS, NAMES), **SETTINGS)

@@ -454,8 +454,24 @@ def test_normalizers_batch_norm_and_dropout_are_in_the_graph(kind, dtype, tmp_pa
     )  # fmt: skip
     xpnn.export_onnx(model, tmp_path / "m.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
-    (found,) = session.run(None, {"x": x.astype(dtype)})
-    expected = xpnn.predict(model, x.astype(dtype))
+    (found,) = session.run(None, {"x": x})
+    expected = xpnn.predict(model, x)
     assert [output.name for output in session.get_outputs()] == ["outputs"]
     # outputs of some thousands, turned back from a few units with some tens of roundings
     np.testing.assert_allclose(found, expected, rtol=100 * np.finfo(dtype).eps)
+
+
+def test_what_only_float64_tells_apart_is_normalized_in_it(tmp_path):
+    rng = np.random.default_rng(1)
+    # moments of one day, in milliseconds since 1970: neighbours in float32 are 131 seconds apart
+    x = 1.7e12 + rng.uniform(0, 1e5, (200, 2))
+    y = (x[:, 0] > x[:, 1]).astype(np.int64)
+    model = xpnn.Sequential(xpnn.Dense(2))
+    xpnn.fit(model, (x, y), epochs=20, batch_size=20, seed=0, normalizer="standard")
+    xpnn.export_onnx(model, tmp_path / "m.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    assert session.get_inputs()[0].type == "tensor(double)"
+    (theirs,) = session.run(["probabilities"], {"x": x})
+    # a layer of 2 inputs and a softmax
+    np.testing.assert_allclose(theirs, xpnn.predict_proba(model, x), rtol=0, atol=40 * 2.0**-23)
+    assert (theirs.argmax(axis=1) == y).mean() > 0.95

@@ -144,7 +144,7 @@ def test_quantiles_of_normalized_targets(flooded, columns, tmp_path):
     pytest.importorskip("onnx")
     xpnn.export_onnx(model, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    (got,) = session.run(["outputs"], {"x": X.astype("float32")})
+    (got,) = session.run(["outputs"], {"x": X})
     # layers of 4 and 20 inputs, and a scale of 10 beside an offset of 100
     np.testing.assert_allclose(got, values, rtol=0, atol=10 * 100 * 2.0**-23)
 

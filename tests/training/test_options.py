@@ -141,6 +141,20 @@ def test_balanced_weights_are_scikit_learns():
     assert class_weights(y, {"yes": 2.5, "1": 0}, names).tolist() == [1, 2.5, 0]
 
 
+@pytest.mark.parametrize(
+    "given", [{1: 2.5}, {"1": 2.5}, {1.0: 2.5}, {True: 2.5}, {np.float32(1): 2.5}, {np.True_: 2.5}]
+)
+def test_keys_of_class_weights_are_compared_by_value(given):
+    assert class_weights(np.array([0, 1]), given, np.arange(2)).tolist() == [1, 2.5]
+
+
+def test_each_class_has_one_weight():
+    with pytest.raises(xpnn.ArgumentError, match="class_weight must name each class once, got"):
+        class_weights(np.array([0, 1]), {1: 2.5, "1": 2}, np.arange(2))
+    with pytest.raises(xpnn.ArgumentError, match=r"unknown label in class_weight '0.5'"):
+        class_weights(np.array([0, 1]), {0.5: 2.5}, np.arange(2))
+
+
 def test_weights_have_the_mean_one():
     y = np.array([0, 0, 1])
     np.testing.assert_allclose(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -132,7 +133,8 @@ def read_log(path: PathLike) -> list[Epoch]:
     """Return the rows of a CSV file that `CSVLogger` wrote.
 
     Columns may come in any order. Missing ones are NaN. Others that begin with "train_" or "test_"
-    are metrics; the rest are ignored, and so is a last row that was cut off.
+    are metrics; the rest are ignored, and so is a last row that was cut off: one without the end of
+    a line, whose last number may be a part of itself.
 
     Raises
     ------
@@ -144,10 +146,15 @@ def read_log(path: PathLike) -> list[Epoch]:
 
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.reader(file))
+            text = file.read()
     except OSError as error:
         raise DataError(f"can't read log {path}: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a log: {error}") from None
+    whole, end, _ = text.rpartition("\n")
+    try:
+        lines = list(csv.reader(io.StringIO(whole + end, newline="")))
+    except csv.Error as error:
         raise DataError(f"{path} is not a log: {error}") from None
     header = lines[0] if lines else []
     columns = {
@@ -162,8 +169,6 @@ def read_log(path: PathLike) -> list[Epoch]:
     rows = []
     for number, line in enumerate(lines[1:], 2):
         if len(line) != len(header):
-            if number == len(lines):
-                break
             raise DataError(
                 f"{path} must have {counted(len(header), 'cell')} a line, got {len(line)} in line "
                 f"{number}"

@@ -27,11 +27,11 @@ def as_labels(y: Any, name: str = "y") -> np.ndarray | None:
         if array.dtype == np.uint64 and array.max(initial=0) >= 2**63:
             return None
         return array.astype(np.int64)
-    if array.dtype.kind in "UT" or (
-        array.dtype.kind == "O" and all(isinstance(label, str) for label in array)
-    ):
-        return array.astype(str)
-    return None
+    if array.dtype.kind == "U":
+        return array
+    # NumPy's StringDType has a missing value, and no cast that finds the longest text
+    listed = array.tolist() if array.dtype.kind in "OT" else [None]
+    return np.array(listed, str) if all(isinstance(label, str) for label in listed) else None
 
 
 def check_labels(labels: Any) -> np.ndarray:

@@ -34,12 +34,13 @@ OPSET, IR_VERSION = 18, 8
 def export_onnx(model: Sequential, path: PathLike) -> None:
     """Write a trained model to an ONNX file, replacing one that exists.
 
-    The graph's input is `x`, of shape (batch, features) and the model's dtype, for any size of the
-    batch. Divide pixels by 255 first, as `predict` does; the model's normalizers are part of the
-    graph. All outputs have shape (batch, outputs). If the loss turns the network's outputs into
-    probabilities, the graph has the outputs `logits` and `probabilities`; otherwise, as with the
-    losses of a regression, it has one, `outputs`, with what `predict` returns. A runtime computes
-    only the outputs that it is asked for.
+    The graph's input is `x`, of shape (batch, features), for any size of the batch. It has the
+    model's dtype; or, if features are normalized or columns encoded, float64, in which `predict`
+    does that too. Divide pixels by 255 first, as `predict` does; the model's normalizers are part
+    of the graph. All outputs have shape (batch, outputs). If the loss turns the network's outputs
+    into probabilities, the graph has the outputs `logits` and `probabilities`; otherwise, as with
+    the losses of a regression, it has one, `outputs`, with what `predict` returns. A runtime
+    computes only the outputs that it is asked for.
 
     What turns a table's texts and missing cells into features is part of the graph too. `x` then
     has the table's columns, as numbers and codes: NaN is missing; a text is its number among the
@@ -95,13 +96,15 @@ def _trace(model: Sequential, xp: OnnxNamespace) -> None:
         for layer, own in zip(model.names, model.host_parameters(), strict=True)
     ]
     columns = task.columns
-    x = xp.input("x", model.inputs if columns is None else len(columns))
+    given = xp.dtype if columns is task.normalizer is None else np.dtype(np.float64)
+    x = xp.input("x", model.inputs if columns is None else len(columns), given)
     if columns is not None:
         enter(Place("columns"))
         x = columns.apply(x, xp=xp)
     if task.normalizer is not None:
         enter(Place("normalizer"))
-        x = xp.astype(task.normalizer.apply(x, xp=xp), xp.dtype)
+        x = task.normalizer.apply(x, xp=xp)
+    x = xp.astype(x, xp.dtype)
     # `forward` enters each layer; what it returns is the output of the last one
     enter(Place(model.names[-1]))
     x = xp.checked(model.forward(arrays, x, xp=xp)[0])
@@ -149,9 +152,9 @@ class Graph:
             raise ValueError(f"it returns shape {y.shape} for any number of samples")
         return y
 
-    def input(self, name: str, features: int | None) -> Symbol:
+    def input(self, name: str, features: int | None, dtype: np.dtype[Any]) -> Symbol:
         """Add an input with one row per sample."""
-        kind = self._kind(self.dtype, ["batch", features])
+        kind = self._kind(dtype, ["batch", features])
         self._inputs.append(self.onnx.helper.make_value_info(name, kind))
         return Symbol(self, name, kind)
 

@@ -449,11 +449,15 @@ def class_weights(y: np.ndarray, given: Mapping[Any, float] | str, known: np.nda
             f"class_weight must be a mapping such as {{0: 1.0, 1: 2.5}} or 'balanced', "
             f"got {given!r}"
         )
-    # compared as text, because labels are text at the command line and in files
-    indices = {str(label): i for i, label in enumerate(known)}
-    weights = np.ones(len(known))
+    # True and 1.0 are the class 1; as text, because labels are text at the command line
+    values = {label: i for i, label in enumerate(known.tolist())}
+    texts = {str(label): i for label, i in values.items()}
+    weights: dict[int, float] = {}
     for label, weight in given.items():
-        if str(label) not in indices:
-            raise unknown("label in class_weight", str(label), indices)
-        weights[indices[str(label)]] = nonnegative(f"class_weight of {label}", weight)
-    return weights
+        i = values.get(label, texts.get(str(label)))
+        if i is None:
+            raise unknown("label in class_weight", str(label), texts)
+        if i in weights:
+            raise ArgumentError(f"class_weight must name each class once, got {given!r}")
+        weights[i] = nonnegative(f"class_weight of {label}", weight)
+    return np.array([weights.get(i, 1.0) for i in range(len(known))])
