@@ -442,3 +442,16 @@ def test_a_fit_leaves_what_it_was_given(tmp_path):
     np.testing.assert_array_equal(x, X)
     np.testing.assert_array_equal(y, Y)
     assert np.isfinite(parameters_of(model)).all()
+
+
+def test_batches_of_data_frames_are_joined_by_the_names_of_columns():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(np.arange(24.0).reshape(8, 3), columns=list("abc"))
+    y = np.arange(8)
+    batches = [(frame[:3], y[:3]), (frame[["c", "a", "b"]][3:], y[3:])]
+    x, targets = found = collected("train", batches)
+    np.testing.assert_array_equal(x, frame.to_numpy())
+    np.testing.assert_array_equal(targets, y)
+    assert found.feature_names == ("a", "b", "c")
+    with pytest.raises(xpnn.DataError, match="has no column 'b'"):
+        collected("train", [*batches, (frame[["c", "a"]], y)])

@@ -9,6 +9,8 @@ import numpy as np
 
 from xpnn.backends import to_numpy
 from xpnn.datasets.checks import as_pair, check_lengths
+from xpnn.datasets.dataset import NamedDataset
+from xpnn.datasets.frames import named
 from xpnn.errors import DataError
 
 
@@ -34,7 +36,14 @@ def collected(name: str, data: Any) -> Any:
     """
     if not _has_batches(data):
         return data
-    pairs = [_pair(f"batch {i} of {name}", batch) for i, batch in enumerate(data)]
+    names: tuple[str, ...] | None = None
+    pairs = []
+    for i, batch in enumerate(data):
+        # the columns of a DataFrame are those of the first one, found by their names
+        own = named(batch, names)
+        if isinstance(own, NamedDataset):
+            names = own.feature_names
+        pairs.append(_pair(f"batch {i} of {name}", own))
     if not pairs:
         raise DataError(f"{name} must have at least one batch, got none")
     for i, pair in enumerate(pairs):
@@ -45,7 +54,7 @@ def collected(name: str, data: Any) -> Any:
                     f"got {_about(array)}"
                 )
     x, y = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
-    return x, y
+    return (x, y) if names is None else NamedDataset(x, y, feature_names=names)
 
 
 def _has_batches(data: Any) -> bool:

@@ -96,7 +96,8 @@ def _trace(model: Sequential, xp: OnnxNamespace) -> None:
         for layer, own in zip(model.names, model.host_parameters(), strict=True)
     ]
     columns = task.columns
-    given = xp.dtype if columns is task.normalizer is None else np.dtype(np.float64)
+    changed = columns is not None or task.normalizer is not None
+    given = np.dtype(np.float64) if changed else xp.dtype
     x = xp.input("x", model.inputs if columns is None else len(columns), given)
     if columns is not None:
         enter(Place("columns"))
