@@ -151,7 +151,9 @@ def _train(args: argparse.Namespace) -> int:
         source, features = _like(base, source), base.task.feature_names
     elif source.task is None and settings.make_loss().of_values:
         source = dataclasses.replace(source, task="regression")
-    train, validation = source.divided(*source.read(features), settings.seed)
+    train, validation = source.divided(
+        *source.read(features), settings.seed, remembered=args.save is not None
+    )
     if source.is_table:
         settings = settings_from(args, table=True)
         if validation is not None and args.patience is None and args.epochs is None:
