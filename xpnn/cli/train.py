@@ -322,7 +322,8 @@ def _base(args: argparse.Namespace, settings: Settings) -> Sequential | None:
 def _like(base: Sequential, source: Source) -> Source:
     """Return a source that is read as the data of a trained model were."""
     task = "regression" if base.task.classes is None else "classification"
-    target = base.task.target_name if source.target is None else source.target
+    own = base.task.target_name if source.is_table else None
+    target = own if source.target is None else source.target
     return dataclasses.replace(source, target=target, task=source.task or task)
 
 
