@@ -354,6 +354,9 @@ def test_a_folder_without_a_test_part(tmp_path, capsys):
     assert failed(capsys, "train", path, *SMALL) == f"{missing} {path}"
     # but images alone can be predicted
     (path / "t10k-labels-idx1-ubyte").rename(path / "t10k-images-idx3-ubyte")
-    write_idx(path / "t10k-images-idx3-ubyte", np.zeros((7, 28, 28), np.uint8))
+    write_idx(
+        path / "t10k-images-idx3-ubyte",
+        np.zeros((7, *xpnn.load(model).task.image_shape[:2]), np.uint8),
+    )
     assert run("predict", model, path) == 0
     assert len(capsys.readouterr().out.splitlines()) == 8
