@@ -466,6 +466,7 @@ def plot_errors(
     data = collected("data", data)
     given = image_shape(data)
     check_images(data, model.task.image_shape)
+    _check_no_table(data, model)
     data = as_dataset("data", data, model.task.labels)
     if not is_labels(data.y):
         raise DataError(
@@ -524,6 +525,20 @@ def _width(text: str) -> float:
     from matplotlib.textpath import TextPath
 
     return float(TextPath((0, 0), text, size=_SMALL).get_extents().width)
+
+
+def _check_no_table(data: Any, model: Sequential) -> None:
+    """Raise a DataError if data are rows of a table, which no picture shows."""
+    names = getattr(data, "feature_names", None) or model.task.feature_names
+    if image_shape(data) is not None or model.task.image_shape is not None or names is None:
+        return
+    path = getattr(data, "path", "") or "data"
+    listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    raise DataError(
+        f"only images are drawn, and {path} is a table, of the columns {listed}: a confusion "
+        "matrix shows which classes are taken for which (xpnn plot confusion, plot_confusion), "
+        "and `xpnn predict --proba` writes each row's prediction"
+    )
 
 
 def _drawn_shape(x: Array, known: tuple[int, int, int] | None) -> tuple[int, ...]:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from xpnn.datasets import Dataset, NamedDataset, load_training, split
+from xpnn.datasets import Dataset, NamedDataset, load_training
 from xpnn.datasets.readers import reader_of
+from xpnn.datasets.splitting import divided
 from xpnn.errors import unknown
 from xpnn.losses import CrossEntropy, MeanSquaredError
 from xpnn.normalizers import NORMALIZERS
@@ -111,10 +112,15 @@ class Source:
         )
 
     def divided(
-        self, data: Dataset, other: Dataset | None, seed: int
+        self, data: Dataset, other: Dataset | None, seed: int, *, remembered: bool = False
     ) -> tuple[Dataset, Dataset | None]:
-        """Return training and validation data: what `read` returned, with the share split off."""
-        return (data, other) if self.share is None else split(data, self.share, seed=seed)
+        """Return training and validation data: what `read` returned, with the share split off.
+
+        Only if it shall be `remembered`, the training part knows its share, as a saved model needs.
+        """
+        if self.share is None:
+            return data, other
+        return divided("data", data, self.share, seed, remembered=remembered)[:2]
 
     def options(self, settings: Settings, train: Dataset) -> tuple[Settings, dict[str, Any]]:
         """Return the settings with a loss that suits the targets, and the options of `fit`.

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xpnn.datasets import load
 from xpnn.datasets.cells import finite_number
 from xpnn.datasets.readers import csv as tables
 from xpnn.datasets.readers.reader import Request
@@ -388,3 +389,12 @@ def test_a_gzipped_table_that_can_not_be_read(content, message, tmp_path):
     path.write_bytes(content)
     with pytest.raises(DataError, match=f"^{path}{message}"):
         read_csv(path)
+
+
+@pytest.mark.parametrize("asked", [{"target": "y"}, {"ignore": ["s"]}, {"features": ["s", "t"]}])
+def test_a_column_that_is_asked_for_has_its_name_in_the_header(asked, tmp_path):
+    """All cells of the table are text, so that the first row alone doesn't tell."""
+    (tmp_path / "t.csv").write_text("s,t,y\n" + "a,c,u\nb,d,v\n" * 3)
+    data = load(tmp_path / "t.csv", **{"target": -1, **asked})
+    assert (data.target_name, len(data.x)) == ("y", 6)
+    assert len(load(tmp_path / "t.csv").x) == 7

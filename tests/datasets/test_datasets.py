@@ -343,10 +343,20 @@ def test_a_folder_without_a_test_part(tmp_path, capsys):
     assert run("train", path, *SMALL, "--validation", 0.25, "--save", model, "--quiet") == 0
     assert run("evaluate", model, path, "--held-out") == 0
     assert float(capsys.readouterr().out.split()[3]) == xpnn.load(model).history[-1].test_loss
-    missing = "no t10k-images-idx3-ubyte (or t10k-images-idx3-ubyte.gz) in"
-    for command in ("evaluate", "predict"):
-        wanted = f"{missing} {path}; --held-out takes the rows that a model wasn't trained on"
-        assert failed(capsys, command, model, path) == wanted
+    assert run("evaluate", model, path) == 0
+    whole = xpnn.evaluate(xpnn.load(model), train)
+    assert float(capsys.readouterr().out.split()[3]) == whole.loss
+    assert run("predict", model, path) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 61
     # a test part with a file missing is a mistake
     write_idx(path / "t10k-labels-idx1-ubyte", LABELS)
+    missing = "no t10k-images-idx3-ubyte (or t10k-images-idx3-ubyte.gz) in"
     assert failed(capsys, "train", path, *SMALL) == f"{missing} {path}"
+    # but images alone can be predicted
+    (path / "t10k-labels-idx1-ubyte").rename(path / "t10k-images-idx3-ubyte")
+    write_idx(
+        path / "t10k-images-idx3-ubyte",
+        np.zeros((7, *xpnn.load(model).task.image_shape[:2]), np.uint8),
+    )
+    assert run("predict", model, path) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 8

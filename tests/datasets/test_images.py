@@ -233,3 +233,14 @@ def test_images_of_other_formats_are_named(here):
         DataError, match=r"PNG or JPEG images; gifs/a/1\.gif is not a PNG or JPEG image"
     ):
         load("gifs")
+
+
+def test_an_image_is_turned_as_its_exif_data_say(tmp_path):
+    pixels = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
+    image = pytest.importorskip("PIL.Image").fromarray(pixels)
+    exif = image.getexif()
+    exif[0x0112] = 6  # the camera was held so that the picture must be turned clockwise
+    image.save(tmp_path / "a.png", exif=exif)
+    data = load(tmp_path / "a.png", target=None)
+    assert data.image_shape == (6, 4, 1)
+    np.testing.assert_array_equal(data.x[0].reshape(6, 4), np.rot90(pixels, -1))

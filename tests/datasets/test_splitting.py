@@ -21,7 +21,16 @@ from tests.helpers import (
     write_table,
 )
 from xpnn._core.files import sealed, unsealed
-from xpnn.datasets import Dataset, NamedDataset, held_out, load, load_training, split
+from xpnn.datasets import (
+    Dataset,
+    NamedDataset,
+    from_table,
+    held_out,
+    load,
+    load_training,
+    split,
+    splitting,
+)
 from xpnn.datasets.dataset import Share, fingerprint
 from xpnn.errors import ArgumentError, DataError
 
@@ -134,7 +143,7 @@ def test_the_held_out_rows_are_those_that_were_split_off(y, here, capsys):
     )  # fmt: skip
     xpnn.save(model, "m")
     share = xpnn.load("m").task.share
-    assert share == train.share == Share(0.2, 7, fingerprint(load(path)))
+    assert share == train.share == Share(0.2, 7, share.sha256)
     rows = held_out(load(path), share)
     for part in ("x", "y", "rows"):
         np.testing.assert_array_equal(getattr(rows, part), getattr(validation, part), strict=True)
@@ -151,7 +160,9 @@ def test_the_held_out_rows_are_those_that_were_split_off(y, here, capsys):
         Dataset(FLOWERS, NAMES[::-1]),
         Dataset(FLOWERS[1:], NAMES[1:]),
         Dataset(FLOWERS[::-1], NAMES[::-1]),
-        Dataset(FLOWERS.astype(object), NAMES),
+        Dataset(FLOWERS[:, ::-1], NAMES),
+        Dataset(np.where(FLOWERS[5, 2] == FLOWERS, None, FLOWERS), NAMES),
+        Dataset(np.where(np.arange(360).reshape(FLOWERS.shape) == 9, "?", FLOWERS), NAMES),
     ],
 )
 def test_other_data_hold_no_held_out_rows(other):
@@ -162,6 +173,92 @@ def test_other_data_hold_no_held_out_rows(other):
         held_out(NamedDataset(*other, path="t.csv"), share)
     with pytest.raises(ArgumentError, match=r"^held_out needs a model that was trained on a part"):
         held_out(data, None)
+
+
+FRAME = {
+    "whole": CODES * 3,
+    "fraction": FLOWERS[:, 0] / 3,
+    "single": (FLOWERS[:, 1] / 7).astype(np.float32),
+    "truth": CODES > 1,
+    "text": NAMES,
+    "digits": [("01", "2", "a")[code] for code in CODES],
+}
+GAPS = {
+    "whole": [None if i % 7 == 0 else i for i in range(90)],
+    "truth": [None if i % 5 == 0 else i % 2 == 0 for i in range(90)],
+    "text": [None if i % 4 == 0 else f' a{i % 3}, "b"' for i in range(90)],
+    "single": [None if i % 3 == 0 else i / 10 for i in range(90)],
+}
+TARGETS = {
+    "integers": CODES,
+    "texts": NAMES,
+    "truth values": CODES > 0,
+    "numbers as text": [("1", "2", "10")[code] for code in CODES],
+    "values": VALUES,
+    "single values": VALUES.astype(np.float32),
+}
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    "columns", [FRAME, GAPS, *({name: FRAME[name]} for name in FRAME), {**FRAME, "truth": CODES}]
+)
+def test_a_data_frame_and_its_file_hold_the_same_rows(columns, target, library, here):
+    """The share of one is found in the other, whichever was split."""
+    module = pytest.importorskip(library)
+    pytest.importorskip("narwhals")
+    y = TARGETS[target]
+    series = {
+        name: module.Series(cells, dtype="float32" if library == "pandas" else module.Float32)
+        if name == "single"
+        else cells
+        for name, cells in columns.items()
+    }
+    frame = module.DataFrame({**series, "y": y})
+    if library == "pandas":
+        frame.to_csv("t.csv", index=False)
+    else:
+        frame.write_csv("t.csv")
+    given = from_table(frame, target="y")
+    read = load("t.csv", target="y", header=True)
+    for split_off, other in ((given, read), (read, given)):
+        train, validation = split(split_off, 0.2, seed=3)
+        rest = held_out(other, train.share)
+        first = 0 if split_off is given else 2
+        drawn = validation.rows - first
+        np.testing.assert_array_equal(rest.rows - (2 - first), drawn)
+        changed = other._replace(x=other.x.astype(object))
+        changed.x[drawn[0], 0] = 77
+        with pytest.raises(DataError, match="must hold the data that the model was trained on"):
+            held_out(changed, train.share)
+
+
+def test_rows_that_would_be_drawn_in_another_way_are_not_taken():
+    """Shares of whole numbers as labels and as values differ in their rows."""
+    data = NamedDataset(FLOWERS, CODES, path="t.csv")
+    values = data._replace(y=CODES.astype(float))
+    for split_off, other in ((data, values), (values, data)):
+        train, validation = split(split_off, 0.15, seed=1)
+        np.testing.assert_array_equal(held_out(other, train.share).rows, validation.rows)
+    assert not np.array_equal(split(data, 0.15, seed=1)[1].rows, validation.rows)
+
+
+def test_a_share_of_an_earlier_version_is_found():
+    data = NamedDataset(FLOWERS, CODES, path="t.csv")
+    rest = held_out(data, Share(0.2, 4, fingerprint(data)))
+    np.testing.assert_array_equal(rest.rows, split(data, 0.2, seed=4)[1].rows)
+
+
+def test_data_are_hashed_only_for_a_model_that_is_saved(here, monkeypatch, capsys):
+    write_table(here / "t.csv")
+    hashed = []
+    monkeypatch.setattr(splitting, "_content", lambda data: hashed.append(data) or b"")
+    options = ("train", "t.csv", "--validation", "0.2", "--epochs", "1", "--quiet")
+    assert run(*options) == 0
+    assert not hashed
+    assert run(*options, "--save", "m") == 0
+    assert len(hashed) == 1
 
 
 def test_cells_of_any_kind_have_a_fingerprint():

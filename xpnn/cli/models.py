@@ -195,7 +195,7 @@ def _predict(args: argparse.Namespace) -> int:
     model = model_from(args)
     if args.proba and model.task.classes is None:
         raise ArgumentError("proba needs a model of classes, but this one predicts values")
-    data = data_from(args, model) if args.held_out else inputs_from(args, model)
+    data = inputs_from(args, model)
     check_images(data, model.task.image_shape)
     # all data are checked before anything is written
     with located(data):

@@ -17,7 +17,8 @@ from xpnn.backends import BACKENDS, DTYPES, Backend, get_backend
 from xpnn.datasets import NamedDataset, held_out, load
 from xpnn.datasets.checks import check_images
 from xpnn.datasets.labels import TASKS
-from xpnn.datasets.readers import forms, reader_of
+from xpnn.datasets.readers import Reader, forms, reader_of
+from xpnn.datasets.readers.reader import reading
 from xpnn.errors import ArgumentError, nearest
 from xpnn.losses import LOSSES
 from xpnn.metrics import METRICS
@@ -26,7 +27,7 @@ from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.schedules import SCHEDULES
 from xpnn.settings import FIELDS, TABLE, Settings, types_of
-from xpnn.source import Source
+from xpnn.source import READING, Source
 
 DATA = forms()
 MODEL = "a file that xpnn train --save wrote"
@@ -75,6 +76,8 @@ def unrecognized(
     value = value if equals else next(iter(rest[found + 1 :]), "VALUE")
     name = option[2:].replace("-", "_")
     options = _options_of(parser, args)
+    if name in READING and "--held-out" in options:
+        return f"{said}; {option} is for training: the model's file holds what follows from it"
     for part, registry in (
         ("optimizer", OPTIMIZERS),
         ("activation", ACTIVATIONS),
@@ -121,6 +124,7 @@ def add_table(parser: argparse.ArgumentParser) -> None:
         metavar="yes|no",
         help="whether a CSV file's first row holds names; if left out, the first two rows tell",
     )
+    add("--ignore", metavar="NAME,...", help="columns that are not features, by name or number")
 
 
 METRICS_HELP = (
@@ -134,7 +138,6 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     add_table(parser)
     add = parser.add_argument
     add("--task", metavar="NAME", help=f"{', '.join(TASKS)}; determined by the target if left out")
-    add("--ignore", metavar="NAME,...", help="columns that are not features, by name or number")
     add(
         "--encode",
         metavar="HOW",
@@ -249,16 +252,21 @@ def add_model_and_data(parser: argparse.ArgumentParser) -> None:
     add(
         "data",
         metavar="DATA",
-        help=f"{DATA}, of which the test part is used; with the features that the model was "
-        "trained on",
+        help=f"{DATA}, of which the test part is used if there is one; with the features that the "
+        "model was trained on",
     )
-    add(
+    add_held_out(parser)
+    add_table(parser)
+    add_backend(parser, without="; the model's if left out")
+
+
+def add_held_out(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the rows that a model wasn't trained on."""
+    parser.add_argument(
         "--held-out",
         action="store_true",
         help="only the rows that xpnn train --validation P held out; DATA must be what it read",
     )
-    add_table(parser)
-    add_backend(parser, without="; the model's if left out")
 
 
 def model_from(args: argparse.Namespace) -> Sequential:
@@ -268,31 +276,49 @@ def model_from(args: argparse.Namespace) -> Sequential:
 
 def data_from(args: argparse.Namespace, model: Sequential) -> NamedDataset:
     """Return the features and targets in DATA that the model was trained on."""
-    target = model.task.target_name if args.target is None else args.target
-    data = load(
-        args.data,
+    reader, read = _reading(args)
+    target = args.target
+    if target is None and reader.columns is not None:
+        target = model.task.target_name
+    data = read(
         target=-1 if target is None else target,
         task="regression" if model.task.classes is None else "classification",
-        header=header_from(args),
         features=model.task.feature_names,
         columns=model.task.columns,
-        part="train" if args.held_out else "test",
     )
     check_images(data, model.task.image_shape)
     return held_out(data, model.task.share) if args.held_out else data
 
 
-def inputs_from(args: argparse.Namespace, model: Sequential, part: str = "test") -> NamedDataset:
-    """Return the features in DATA, which needn't have a target."""
-    read = functools.partial(load, args.data, target=None, header=header_from(args), part=part)
+def inputs_from(args: argparse.Namespace, model: Sequential) -> NamedDataset:
+    """Return the features in DATA, which needn't have a target unless rows were held out."""
+    if args.held_out:
+        return data_from(args, model)
+    reader, read = _reading(args)
+    # data that are no table have no columns to choose from, and `load` says so
+    read = functools.partial(read, target=None if reader.columns else args.target)
     if model.task.feature_names is not None:
         return read(features=model.task.feature_names, columns=model.task.columns)
-    path = Path(args.data)
-    columns = reader_of(path).columns
+    ignore, path = read.keywords["ignore"], Path(args.data)
     # without names of columns, the features are all columns, or all but the target
-    if columns is None or (args.target is None and columns(path) == model.inputs):
+    if reader.columns is None:
         return read()
-    return read(ignore=[-1 if args.target is None else args.target])
+    if args.target is None and reader.columns(path) - len(ignore) == model.inputs:
+        return read()
+    return read(ignore=[*ignore, -1 if args.target is None else args.target])
+
+
+def _reading(args: argparse.Namespace) -> tuple[Reader, functools.partial[NamedDataset]]:
+    """Return the reader of DATA, and `load` with what the options say of it.
+
+    The test part is read if there is one, unless it is to be those rows that were held out.
+    """
+    path = Path(args.data)
+    with reading(path):
+        reader = reader_of(path)
+        part = "test" if reader.has_test(path) and not args.held_out else "train"
+    header, ignore = header_from(args), listed(args.ignore) or []
+    return reader, functools.partial(load, args.data, header=header, ignore=ignore, part=part)
 
 
 def listed(names: str | None) -> list[str] | None:

@@ -151,7 +151,9 @@ def _train(args: argparse.Namespace) -> int:
         source, features = _like(base, source), base.task.feature_names
     elif source.task is None and settings.make_loss().of_values:
         source = dataclasses.replace(source, task="regression")
-    train, validation = source.divided(*source.read(features), settings.seed)
+    train, validation = source.divided(
+        *source.read(features), settings.seed, remembered=args.save is not None
+    )
     if source.is_table:
         settings = settings_from(args, table=True)
         if validation is not None and args.patience is None and args.epochs is None:
@@ -321,7 +323,8 @@ def _base(args: argparse.Namespace, settings: Settings) -> Sequential | None:
 def _like(base: Sequential, source: Source) -> Source:
     """Return a source that is read as the data of a trained model were."""
     task = "regression" if base.task.classes is None else "classification"
-    target = base.task.target_name if source.target is None else source.target
+    own = base.task.target_name if source.is_table else None
+    target = own if source.target is None else source.target
     return dataclasses.replace(source, target=target, task=source.task or task)
 
 

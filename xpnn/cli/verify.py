@@ -16,6 +16,7 @@ from xpnn.cli.options import (
     DATA,
     MODEL,
     Help,
+    add_held_out,
     add_settings,
     add_source,
     inputs_from,
@@ -26,7 +27,6 @@ from xpnn.cli.options import (
 from xpnn.cli.output import DIFFERENT
 from xpnn.datasets import Dataset, read_idx_folder
 from xpnn.datasets.checks import check_images
-from xpnn.datasets.readers import reader_of
 from xpnn.errors import ArgumentError
 from xpnn.settings import FIELDS
 from xpnn.source import Source
@@ -46,6 +46,9 @@ _VERIFIED: dict[str, Any] = {"epochs": 3}
 
 # the options for reading DATA
 _READING = [field.name for field in dataclasses.fields(Source) if field.name != "data"]
+
+# those of them that a trained model leaves open
+_COLUMNS = ("target", "header", "ignore")
 
 # the digits of a hash that a table shows, and what it shows instead of a hash
 _SHOWN = 16
@@ -76,6 +79,7 @@ def add(commands: Any) -> None:
     add("--dtype", metavar="NAME", help=f"{', '.join(DTYPES)}; the model's or float32 if left out")
     add("--native", action="store_true", help="compare native runs, and show how they diverge")
     add("--canonical", action="store_true", help="compare standard runs with published hashes")
+    add_held_out(compare)
     add_source(compare)
     add_settings(compare, tables=True, **_VERIFIED)
 
@@ -89,14 +93,17 @@ def _verify(args: argparse.Namespace) -> int:
     changed = [name for name, value in asked.items() if value not in (None, usual[name])]
     reading = [name for name in _READING if getattr(args, name) is not None]
     if args.canonical:
-        if args.native or args.dtype is not None or changed or reading or args.model is not None:
+        others = [*changed, *reading, args.native, args.held_out]
+        if any(others) or args.dtype is not None or args.model is not None:
             raise ArgumentError("canonical runs take no options but DATA, backends and device")
         return _verify_canonical(args.data, names, args.device)
     if args.model is not None:
-        wrong = [*changed, *(name for name in reading if name not in ("target", "header"))]
+        wrong = [*changed, *(name for name in reading if name not in _COLUMNS)]
         if wrong:
             raise ArgumentError(f"{wrong[0]} is for training, and a model is trained already")
         return _verify_model(args, names)
+    if args.held_out:
+        raise ArgumentError("held_out needs MODEL and DATA: xpnn verify MODEL DATA --held-out")
     if args.data is None and reading:
         raise ArgumentError(f"{reading[0]} needs DATA, got none")
     if args.data is not None and Path(args.data).suffix == ".safetensors":
@@ -136,9 +143,7 @@ def _verify(args: argparse.Namespace) -> int:
 def _verify_model(args: argparse.Namespace, names: Sequence[str] | None) -> int:
     model = saving.load(args.model)
     backends = _backends(args, names, args.dtype or model.placed()[0].dtype_name)
-    path = Path(args.data)
-    # any rows will do
-    data = inputs_from(args, model, "test" if reader_of(path).has_test(path) else "train")
+    data = inputs_from(args, model)
     check_images(data, model.task.image_shape)
     _print_cards(backends)
     found = verify_model(model, data, backends)

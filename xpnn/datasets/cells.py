@@ -104,6 +104,23 @@ def is_absent(cell: Any) -> bool:
         return True
 
 
+def value_of(cell: Any) -> float | str:
+    """Return what a cell of any type holds, equal for each way in which it can be read.
+
+    A number, and a text that is one, is that number; true and false, also as texts, are 1 and 0;
+    what is missing is NaN; everything else is its text.
+    """
+    if type(cell) is float:
+        return cell
+    if is_absent(cell):
+        return math.nan
+    text = cell.strip() if isinstance(cell, str) else str(cell)
+    if text.lower() in _TRUTH:
+        return float(text.lower() == "true")
+    number = _number(text)
+    return text if number is None else number
+
+
 def each(function: Callable[[Any], Any], cells: np.ndarray) -> list[Any]:
     """Return a function of each cell, called once for each text: most columns have few."""
     listed = cells.tolist()

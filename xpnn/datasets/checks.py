@@ -16,7 +16,7 @@ from xpnn.datasets.cells import is_absent, shown
 from xpnn.datasets.columns import Columns
 from xpnn.datasets.dataset import Dataset, NamedDataset, located
 from xpnn.datasets.frames import as_cells, is_frame
-from xpnn.datasets.labels import label_indices
+from xpnn.datasets.labels import label_indices, truth_values
 from xpnn.errors import ArgumentError, DataError
 
 
@@ -69,6 +69,9 @@ def as_dataset(
     with located(data):
         if labels is not None:
             y = label_indices(f"{name}.y", y, labels)
+        else:
+            truths = truth_values(y)
+            y = y if truths is None else truths
         if columns is not None and isinstance(data, NamedDataset) and data.feature_names:
             x = x.astype(object)
         x, y = as_inputs(f"{name}.x", x, columns, names, kind), _numeric(f"{name}.y", y)

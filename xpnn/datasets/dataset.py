@@ -43,7 +43,7 @@ class Share(NamedTuple):
     fraction, seed
         The arguments of `xpnn.datasets.split`.
     sha256
-        The `fingerprint` of the data set that was split.
+        A hash of what the data set that was split holds, and of the rows that were drawn.
     """
 
     fraction: float

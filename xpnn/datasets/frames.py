@@ -79,6 +79,8 @@ def from_native(frame: Any) -> Any:
 def named(data: Any, names: tuple[str, ...] | None = None) -> Any:
     """Return a pair (DataFrame, y) with the names of the columns, unless two have the same one.
 
+    The target's name is that of y, if it is a column of a DataFrame.
+
     Parameters
     ----------
     data
@@ -92,7 +94,12 @@ def named(data: Any, names: tuple[str, ...] | None = None) -> Any:
     if names is None:
         found = tuple(map(str, data[0].columns))
         names = found if len(set(found)) == len(found) else None
-    return Dataset(x, data[1]) if names is None else NamedDataset(x, data[1], feature_names=names)
+    if names is None:
+        return Dataset(x, data[1])
+    target = getattr(data[1], "name", None)
+    return NamedDataset(
+        x, data[1], feature_names=names, target_name=None if target is None else str(target)
+    )
 
 
 def in_order(data: Any, names: tuple[str, ...] | None) -> Any:

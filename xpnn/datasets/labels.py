@@ -67,7 +67,8 @@ def distinct(name: str, y: Any) -> np.ndarray:
 def label_indices(name: str, y: Any, labels: np.ndarray) -> np.ndarray:
     """Return the index of each label of `y` in `labels`.
 
-    Integers in y are looked up as strings where `labels` are strings.
+    Integers in y are looked up as strings where `labels` are strings. True and false may be 1 and
+    0, as from a DataFrame, or texts, as from a CSV file.
 
     Raises
     ------
@@ -76,7 +77,13 @@ def label_indices(name: str, y: Any, labels: np.ndarray) -> np.ndarray:
     """
     found = _labels(name, y)
     if labels.dtype.kind == "U":
+        truths = truth_values(labels)
+        if truths is not None and {0, 1}.issuperset(found.tolist()):
+            found = labels[np.argsort(truths)][found]
         found = found.astype(str)
+    elif set(labels.tolist()) == {0, 1}:
+        numbers = truth_values(found)
+        found = found if numbers is None else numbers
     known = np.zeros(len(found), bool)
     indices = np.zeros(len(found), np.int64)
     if found.dtype.kind == labels.dtype.kind:
@@ -96,6 +103,16 @@ def label_indices(name: str, y: Any, labels: np.ndarray) -> np.ndarray:
             place=position(name, row),
         )
     return indices
+
+
+def truth_values(y: Any) -> np.ndarray | None:
+    """Return texts that are all true or false as 1 and 0; None if they aren't."""
+    found = as_labels(y)
+    if found is None or found.dtype.kind != "U":
+        return None
+    texts = np.char.lower(found)
+    true = texts == "true"
+    return true.astype(np.int64) if (true | (texts == "false")).all() else None
 
 
 def check_count(kind: str, distinct: int, rows: int) -> None:

@@ -64,8 +64,8 @@ def load(
         that asks for the task.
     header
         Whether the first row of a CSV file holds names. If None, it does if one of its cells is
-        text and the cell below is a number; if it is the only row, it does if none of its cells is
-        a number.
+        text and the cell below is a number, or if it holds the name of a column that is asked for;
+        if it is the only row, it does if none of its cells is a number.
     ignore
         Columns of a CSV file, by name or number, that are neither features nor target.
     features
@@ -122,8 +122,16 @@ def load(
         if weights is not None and not reader.weights:
             allowed = " or ".join(reader.weights for reader in reversed(READERS) if reader.weights)
             raise ArgumentError(f"weights must be {allowed}, got {weights!r} of {path}")
-        if request.encoding is not None and reader.columns is None:
-            raise ArgumentError(f"encode and missing are for CSV files, and {path} is none")
+        if reader.columns is None:
+            asked = {
+                "target": target not in (None, -1),
+                "header": header is not None,
+                "ignore": bool(request.ignore),
+                "encode and missing": request.encoding is not None,
+            }
+            for name in (name for name, given in asked.items() if given):
+                verb = "are" if " " in name else "is"
+                raise ArgumentError(f"{name} {verb} for CSV files, and {path} is none")
         return reader.read(path, request)
 
 
@@ -182,12 +190,13 @@ def load_training(
         return split(data, share, seed=seed)
     if other is None and not has_test:
         return data, None
+    test_path = path if other is None else other
     test = load(
-        path if other is None else other,
+        test_path,
         part="test" if other is None else "train",
-        target=-1 if data.target_name is None else data.target_name,
+        target=data.target_name if reader_of(test_path).columns and data.target_name else -1,
         task="regression" if data.y.dtype.kind == "f" else "classification",
-        header=header,
+        header=header if reader_of(test_path).columns else None,
         features=data.feature_names,
         columns=fitted(data) if data.x.dtype.kind == "O" else None,
     )

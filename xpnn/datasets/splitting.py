@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from xpnn._core.mapped import is_mapped
+from xpnn._core.mapped import EXACT, blocks, is_mapped
 from xpnn.backends import to_numpy
+from xpnn.datasets.cells import each, value_of
 from xpnn.datasets.checks import as_pair, check_lengths
 from xpnn.datasets.dataset import Dataset, NamedDataset, Share, fingerprint
 from xpnn.datasets.frames import named
@@ -51,12 +54,24 @@ def split(
     return train, validation
 
 
-def divided(name: str, data: Any, fraction: Any, seed: int) -> tuple[Dataset, Dataset, np.ndarray]:
-    """Return the parts of `split`, and which rows are for training; messages call data `name`."""
+def divided(
+    name: str, data: Any, fraction: Any, seed: int, *, remembered: bool = True
+) -> tuple[Dataset, Dataset, np.ndarray]:
+    """Return the parts of `split`, and which rows are for training.
+
+    Parameters
+    ----------
+    name
+        What messages call `data`.
+    data, fraction, seed
+        As for `split`.
+    remembered
+        Whether the training part knows its share, for which all data are read once.
+    """
     x, y = data = named(as_pair(name, data) if not isinstance(data, Dataset) else data)
     fraction = as_share(fraction, x)
-    if not isinstance(data, NamedDataset):
-        data = Dataset(to_numpy(x, "data.x"), to_numpy(y, "data.y"))
+    arrays = {"x": to_numpy(x, "data.x"), "y": to_numpy(y, "data.y")}
+    data = data._replace(**arrays) if isinstance(data, NamedDataset) else Dataset(**arrays)
     if not (data.x.ndim and data.y.ndim):
         raise DataError(
             f"{name} must be arrays with rows, got shapes {data.x.shape} and {data.y.shape}"
@@ -65,8 +80,8 @@ def divided(name: str, data: Any, fraction: Any, seed: int) -> tuple[Dataset, Da
     labels = as_labels(data.y) if data.y.dtype.kind != "f" else None
     rows = drawn_rows(len(data.x), fraction, seed, labels)
     train, validation = parted(data, rows)
-    if isinstance(train, NamedDataset):
-        train.share = Share(fraction, seed, fingerprint(data))
+    if remembered and isinstance(train, NamedDataset):
+        train.share = share_of(data, fraction, seed, rows[1])
     return train, validation, rows[0]
 
 
@@ -118,8 +133,16 @@ def parted(data: Dataset, parts: tuple[np.ndarray, np.ndarray]) -> tuple[Dataset
     return first, second
 
 
+def share_of(data: Dataset, fraction: float, seed: int, rows: np.ndarray) -> Share:
+    """Return the share that was split off a data set by drawing these rows."""
+    return Share(fraction, seed, _drawn_from(_content(data), rows))
+
+
 def held_out(data: NamedDataset, share: Share | None) -> NamedDataset:
     """Return the rows of a data set that a model wasn't trained on.
+
+    It doesn't matter how the data set was read: a DataFrame and the CSV file that it was written to
+    are the same data. The columns must be in the same order.
 
     Parameters
     ----------
@@ -146,14 +169,98 @@ def held_out(data: NamedDataset, share: Share | None) -> NamedDataset:
             "held_out needs a model that was trained on a part of its data, as with "
             "--validation 0.2; this one wasn't"
         )
-    if fingerprint(data) != share.sha256:
-        raise DataError(
-            f"{data.path} must hold the data that the model was trained on, the same rows in the "
-            "same order, so that those held out can be found; it holds others"
-        )
-    rest = split(data, share.fraction, seed=share.seed)[1]
-    assert isinstance(rest, NamedDataset)
-    return rest
+    drawn: list[np.ndarray] = []
+    for labels in _strata(data.y):
+        try:
+            drawn.append(drawn_rows(len(data.x), share.fraction, share.seed, labels)[1])
+        except ArgumentError:  # too few rows for this fraction
+            continue
+    content = _content(data)
+    for rows in drawn:
+        if _drawn_from(content, rows) == share.sha256:
+            return data.part(rows)
+    # up to version 0.1.0, shares held the hash of the arrays as they were
+    if drawn and fingerprint(data) == share.sha256:
+        return data.part(drawn[0])
+    raise DataError(
+        f"{data.path} must hold the data that the model was trained on, the same rows in the "
+        "same order, so that those held out can be found; it holds others"
+    )
+
+
+def _drawn_from(content: bytes, rows: np.ndarray) -> str:
+    """Return the hash of a data set's content and of the rows that were drawn from it.
+
+    With the rows in the hash, data that are equal but would be drawn from in another way, as by
+    labels of another kind, can't be taken for those that were split.
+    """
+    return hashlib.sha256(content + rows.astype("<i8").tobytes()).hexdigest()
+
+
+def _content(data: Dataset) -> bytes:
+    """Return a hash of what a data set holds, in whichever way it was read.
+
+    It is of the shapes, of `value_of` each cell as `_exact` has it, and of the texts.
+    """
+    numbers, texts = hashlib.sha256(), hashlib.sha256()
+    for array in map(to_numpy, data):
+        array = array.reshape(len(array), -1)
+        numbers.update(repr(array.shape).encode())
+        for first, rows in blocks(array):
+            values = np.empty(rows.shape)
+            if rows.dtype.kind in "biuf":
+                values[:] = rows
+            else:
+                for column, cells in enumerate(rows.T):
+                    found = each(value_of, cells)
+                    values[:, column] = [np.nan if type(cell) is str else cell for cell in found]
+                    text = "".join(
+                        f"{row} {column} {cell}\0"
+                        for row, cell in enumerate(found, first)
+                        if type(cell) is str
+                    )
+                    texts.update(text.encode("utf-8", "backslashreplace"))
+            if rows.dtype not in (np.uint8, np.float32):
+                _exact(values)
+            values[values == 0] = 0  # without a sign
+            values[np.isnan(values)] = np.nan
+            numbers.update(values.astype("<f8", copy=False).data)
+    return numbers.digest() + texts.digest()
+
+
+def _exact(values: np.ndarray) -> None:
+    """Replace fractions of up to nine digits by the nearest float32, in place.
+
+    A column of float32 is written to a CSV file with so many digits, and read as float64. So both
+    become equal, and numbers that differ by more than float32 can tell stay different.
+    """
+    with np.errstate(all="ignore"):
+        single = values.astype(np.float32).astype(np.float64)
+        at = np.nonzero((values != single) & np.isfinite(single) & (values != np.round(values)))
+        given = values[at]
+        scale = 10.0 ** (8 - np.floor(np.log10(abs(given))))
+        short = np.round(given * scale) / scale == given
+    values[at] = np.where(short, single[at], given)
+
+
+def _strata(y: np.ndarray) -> Iterator[np.ndarray | None]:
+    """Yield the labels by which a split may have stratified, None for none.
+
+    The labels of one target are integers, whole numbers as floats, or texts, by how it was read.
+    """
+    labels = as_labels(y) if y.dtype.kind != "f" else None
+    yield labels
+    if labels is not None:
+        yield None
+        y = labels
+    if y.dtype.kind == "U":
+        values = list(map(value_of, y.tolist()))
+        if str in map(type, values):
+            return
+        y = np.array(values, np.float64)
+    if y.ndim == 1 and (y == np.round(y)).all() and (abs(y) < EXACT).all():
+        yield y.astype(np.int64)
+        yield y.astype(np.int64).astype(str)
 
 
 def _stratified(

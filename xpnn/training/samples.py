@@ -15,10 +15,10 @@ from xpnn.backends import to_numpy
 from xpnn.datasets.batches import collected
 from xpnn.datasets.checks import as_dataset, as_pair, check_images, image_shape, kind_of
 from xpnn.datasets.columns import Columns, fitted
-from xpnn.datasets.dataset import Dataset, NamedDataset, Share, fingerprint, located
+from xpnn.datasets.dataset import Dataset, NamedDataset, Share, located
 from xpnn.datasets.frames import in_order, named
 from xpnn.datasets.labels import as_labels, check_labels, distinct
-from xpnn.datasets.splitting import as_share, divided, drawn_rows, parted
+from xpnn.datasets.splitting import as_share, divided, drawn_rows, parted, share_of
 from xpnn.errors import (
     ArgumentError,
     DataError,
@@ -132,7 +132,7 @@ def as_samples(
         drawn = drawn_rows(len(train.x), fraction, seed, strata)
         train, validation = parted(train, drawn)
         if isinstance(given, NamedDataset) and isinstance(train, NamedDataset):
-            train.share = Share(fraction, seed, fingerprint(given))
+            train.share = share_of(given, fraction, seed, drawn[1])
         sample_weight = None if sample_weight is None else sample_weight[drawn[0]]
     classes = _check_fit(model, loss, {"train": train, "validation": validation})
     labelled = names if names is not None or classes is None else np.arange(classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import operator
 import re
@@ -109,7 +110,7 @@ def _head(path: Path, request: Request) -> _Head:
         raise DataError(f"{path} holds nothing but blank lines")
     header = request.header
     if header is None:
-        header = _is_header(*(cells for _, cells in begin))
+        header = _is_header(*(cells for _, cells in begin)) or _has_names(begin[0][1], request)
     line, cells = begin[0]
     names = _names(path, line, cells) if header else [str(i + 1) for i in range(len(cells))]
     features, target, weights = _columns(path, names, header, request)
@@ -193,10 +194,17 @@ def _cells(path: Path, head: _Head, kinds: Mapping[str, bool]) -> _Body:
     return _Body(x, [] if head.target is None else columns[head.target], weights, lines)
 
 
+def _read_once(path: Path, request: Request) -> NamedDataset:
+    try:
+        return read_csv(path, request)
+    finally:
+        _PIPED.clear()
+
+
 # takes any name, and also a device or a pipe
 FILE = Reader(
     lambda path: path.exists() and not path.is_dir(),
-    read_csv,
+    _read_once,
     "a CSV file",
     weights="a column of a CSV file",
     columns=lambda path: len(next(_records(path), (0, []))[1]),
@@ -208,16 +216,9 @@ FILE = Reader(
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield, for each row, the line in which it begins and its cells, stripped of spaces."""
-    with reading(path):
-        with path.open("rb") as raw:
-            begin = raw.read(8)
-        opened: Any = open
-        if begin[:2] == b"\x1f\x8b":
-            import gzip
-
-            opened = gzip.open
-            with ungzipped(path), opened(path) as raw:
-                begin = raw.read(8)
+    with reading(path), ungzipped(path), _opened(path) as raw:
+        begin = raw.read(8)
+        raw.seek(0)
         if not begin:
             raise DataError(f"{path} is empty")
         if begin[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -225,8 +226,7 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
         if b"\0" in begin:
             raise DataError(f"{path} is not a text file: it begins with {begin.hex(' ')}")
         # utf-8-sig drops a BOM
-        decoded = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
-        with ungzipped(path), opened(path, "rt", **decoded) as file:
+        with io.TextIOWrapper(raw, "utf-8-sig", "surrogateescape", "") as file:
             delimiter = _delimiter(file)
             file.seek(0)
             text = _text(path, file, delimiter)
@@ -240,6 +240,29 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
                     line = reader.line_num + 1
             except csv.Error as error:
                 raise DataError(str(error), place=place(path, reader.line_num)) from None
+
+
+def _opened(path: Path) -> Any:
+    """Open a file, whose bytes may be gzipped."""
+    file: Any = path.open("rb") if path.is_file() else io.BytesIO(_piped(path))
+    if file.read(2) != b"\x1f\x8b":
+        file.seek(0)
+        return file
+    import gzip
+
+    file.close()
+    return gzip.open(path if path.is_file() else io.BytesIO(_piped(path)))
+
+
+# what a pipe gave, whose bytes can be read only once, until its table has been read
+_PIPED: dict[Path, bytes] = {}
+
+
+def _piped(path: Path) -> bytes:
+    """Return the bytes of a pipe or device."""
+    if path not in _PIPED:
+        _PIPED[path] = path.read_bytes()
+    return _PIPED[path]
 
 
 def _delimiter(lines: Iterable[str]) -> str:
@@ -281,6 +304,12 @@ def _is_header(first: Sequence[str], second: Sequence[str] | None = None) -> boo
     )
 
 
+def _has_names(first: Sequence[str], request: Request) -> bool:
+    """Return whether a column that is asked for by name has its name in the first row."""
+    asked = [request.target, request.weights, *request.ignore, *(request.features or ())]
+    return any(isinstance(name, str) and name in first and is_text(name) for name in asked)
+
+
 def _is_wordy(cell: str) -> bool:
     return is_text(cell) or is_missing(cell)
 
@@ -305,14 +334,16 @@ def _columns(
             f"target and weights must be different columns, got {names[weights]!r} for both; say "
             "which is the target"
         )
+    ignored = {_position(f"ignored column of {path}", name, names) for name in request.ignore}
     if request.features is not None:
         if not header and target is None and len(request.features) == len(names):
             return range(len(names)), None, weights
         for name in request.features:
             if name not in names:
                 raise DataError(f"{path} has no column {name!r}, which is one of the features")
+            if names.index(name) in ignored:
+                raise ArgumentError(f"ignored column {name!r} of {path} is one of the features")
         return [names.index(name) for name in request.features], target, weights
-    ignored = {_position(f"ignored column of {path}", name, names) for name in request.ignore}
     for what, column in (("target", target), ("weights", weights)):
         if column is not None and column in ignored:
             raise ArgumentError(f"{what} {names[column]!r} must not be ignored")

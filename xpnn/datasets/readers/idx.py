@@ -124,7 +124,7 @@ def _takes(folder: Path) -> bool:
 
 FOLDER = Reader(
     _takes,
-    lambda folder, request: _read_part(folder, request.part),
+    lambda folder, request: _read_part(folder, request.part, request.target is not None),
     "IDX files such as train-images-idx3-ubyte.gz",
     folder=True,
     has_test=lambda folder: any(
@@ -134,34 +134,42 @@ FOLDER = Reader(
 )
 
 
-def _read_part(folder: Path, part: str) -> NamedDataset:
+def _read_part(folder: Path, part: str, labelled: bool = True) -> NamedDataset:
+    """Return the training or the test part, whose labels may be missing unless it is `labelled`."""
     images_path, images = _read_array(folder, part, "images", 3)
+    height, width = images.shape[1:]
+    data = NamedDataset(
+        pixels_as_floats(images.reshape(len(images), height * width)),
+        np.empty((len(images), 0)),
+        path=str(folder),
+        image_shape=(height, width, 1),
+    )
+    if not labelled and _find(folder, part, "labels", 1) is None:
+        return data
     labels_path, labels = _read_array(folder, part, "labels", 1)
     if len(images) != len(labels):
         raise DataError(
             f"{images_path} holds {len(images)} images, but {labels_path} {len(labels)} labels"
         )
-    height, width = images.shape[1:]
-    return NamedDataset(
-        pixels_as_floats(images.reshape(len(images), height * width)),
-        labels.astype(np.int64),
-        path=str(folder),
-        image_shape=(height, width, 1),
-    )
+    return data._replace(y=labels.astype(np.int64))
+
+
+def _names(part: str, kind: str, ndim: int) -> list[str]:
+    stem = f"{'t10k' if part == 'test' else 'train'}-{kind}"
+    return [f"{stem}{mark}idx{ndim}-ubyte{ending}" for ending in ("", ".gz") for mark in ("-", ".")]
+
+
+def _find(folder: Path, part: str, kind: str, ndim: int) -> Path | None:
+    paths = (folder / name for name in _names(part, kind, ndim))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _read_array(folder: Path, part: str, kind: str, ndim: int) -> tuple[Path, np.ndarray]:
     """Return the path of the part's images or labels, and their unsigned bytes."""
-    stem = f"{'t10k' if part == 'test' else 'train'}-{kind}"
-    names = [
-        f"{stem}{mark}idx{ndim}-ubyte{ending}" for ending in ("", ".gz") for mark in ("-", ".")
-    ]
-    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    path = _find(folder, part, kind, ndim)
     if path is None:
-        hint = ""
-        if part == "test" and not FOLDER.has_test(folder):
-            hint = "; --held-out takes the rows that a model wasn't trained on"
-        raise DataError(f"no {names[0]} (or {names[2]}) in {folder}{hint}")
+        names = _names(part, kind, ndim)
+        raise DataError(f"no {names[0]} (or {names[2]}) in {folder}")
     array = read_idx(path)
     if array.ndim != ndim or array.dtype != np.uint8:
         raise DataError(

@@ -22,7 +22,8 @@ def read_images(folder: Path) -> NamedDataset:
     """Read the images in the folders within `folder`; if there are none, those in `folder`.
 
     All must have the size of the first, and all must be grey or all in colour. Palettes become
-    colours, and files that aren't images are left out. Needs Pillow, whose
+    colours, images are turned as their EXIF data say, and files that aren't images are left out.
+    Needs Pillow, whose
     build determines how a JPEG image is decoded: another one may give pixels that differ by 1 or 2.
 
     Returns
@@ -61,7 +62,7 @@ def _read_one(path: Path, request: Request) -> NamedDataset:
 def _read(where: Path, paths: Sequence[Path]) -> NamedDataset:
     """Return the images in these files; `where` is the path that the user gave."""
     try:
-        from PIL import Image
+        from PIL import Image, ImageOps
     except ImportError:
         raise DataError(
             f"{where} holds images, and reading them needs Pillow: pip install 'xpnn[images]'"
@@ -70,7 +71,8 @@ def _read(where: Path, paths: Sequence[Path]) -> NamedDataset:
     for i, path in enumerate(paths):
         try:
             with Image.open(path, formats=["PNG", "JPEG"]) as image:
-                array = _bytes(path, image)
+                # as the camera was held, which its EXIF data say
+                array = _bytes(path, ImageOps.exif_transpose(image))
         except DataError:
             raise
         except Exception as error:  # Pillow raises many classes: SyntaxError for a broken chunk
