@@ -84,6 +84,7 @@ def save(model: Sequential, path: PathLike) -> None:
         "target_name": task.target_name,
         "image_shape": task.image_shape,
         **({} if task.columns is None else {"columns": task.columns.config()}),
+        **({"flat": True} if task.flat else {}),
         "share": None if task.share is None else task.share._asdict(),
         **kinds,
         "loss": None if task.loss is None else _described_loss(task.loss),
@@ -229,6 +230,7 @@ def _task(
         target_name=description.get("target_name"),
         image_shape=shape,
         columns=None if columns is None else _columns_for(description["inputs"], columns),
+        flat=bool(description.get("flat", False)),
         share=None if share is None else Share(**share),
         **normalizers,
     )

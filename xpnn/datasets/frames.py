@@ -16,6 +16,18 @@ def is_frame(x: Any) -> bool:
     return hasattr(x, "columns") and hasattr(x, "shape") and hasattr(x, "__getitem__")
 
 
+def is_table(data: Any) -> bool:
+    """Return whether `data` is a pair (x, y) with a table as x.
+
+    That is a DataFrame, columns that have names, or cells that needn't be numbers.
+    """
+    if isinstance(data, NamedDataset) and data.feature_names is not None:
+        return True
+    if not (isinstance(data, Sequence) and len(data) == 2):
+        return False
+    return is_frame(data[0]) or getattr(getattr(data[0], "dtype", None), "kind", None) == "O"
+
+
 def as_cells(frame: Any, names: Sequence[Any] | None = None) -> np.ndarray:
     """Return a DataFrame as numbers, or as an object array if it isn't all of numbers.
 
@@ -76,6 +88,8 @@ def from_native(frame: Any) -> Any:
 def named(data: Any, names: tuple[str, ...] | None = None) -> Any:
     """Return a pair (DataFrame, y) with the names of the columns, unless two have the same one.
 
+    A y that is a column has the name of the target.
+
     Parameters
     ----------
     data
@@ -89,7 +103,11 @@ def named(data: Any, names: tuple[str, ...] | None = None) -> Any:
     if names is None:
         found = tuple(map(str, data[0].columns))
         names = found if len(set(found)) == len(found) else None
-    return Dataset(x, data[1]) if names is None else NamedDataset(x, data[1], feature_names=names)
+    if names is None:
+        return Dataset(x, data[1])
+    target = getattr(data[1], "name", None)
+    target = target if target and isinstance(target, str) else None
+    return NamedDataset(x, data[1], feature_names=names, target_name=target)
 
 
 def in_order(data: Any, names: tuple[str, ...] | None) -> Any:
