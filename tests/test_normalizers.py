@@ -225,10 +225,10 @@ def test_values_of_a_regression_are_turned_back(backend):
     model, history = trained(
         X, y, 1, normalizer="standard", target_normalizer="standard", backend=backend, **options
     )
-    scaled = model.task.target_normalizer.apply(y[:, None])
+    scaled = model.task.target_normalizer.apply(y[:, None])[:, 0]
     values = xpnn.predict(model, X)
     assert values.dtype == np.float64
-    plain = xpnn.predict(network_of(model), model.task.normalizer.apply(X))
+    plain = xpnn.predict(network_of(model), model.task.normalizer.apply(X))[:, 0]
     expected = plain.astype(np.float64) * model.task.target_normalizer.scale[0]
     np.testing.assert_array_equal(values, expected + model.task.target_normalizer.offset[0])
     # the loss is that of normalized values: what of the variance isn't explained

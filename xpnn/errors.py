@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import operator
-from collections.abc import Callable, Iterable
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from enum import Enum
+from typing import Any
 
 __all__ = [
     "ArgumentError",
@@ -13,8 +19,10 @@ __all__ = [
     "DataError",
     "DataWarning",
     "DivergenceError",
+    "Door",
     "XpnnError",
     "counted",
+    "entered",
     "finite",
     "fraction",
     "initials",
@@ -25,6 +33,7 @@ __all__ = [
     "position",
     "positive",
     "unknown",
+    "written",
 ]
 
 
@@ -91,6 +100,54 @@ class DataWarning(UserWarning):
     """Data may mean something else than what xpnn takes them for."""
 
 
+class Door(Enum):
+    """Where a user gives arguments, which messages then call by their names there."""
+
+    PYTHON = "arguments of a function"
+    COMMAND = "options of the command"
+    STUDY = "keys of a study's file"
+
+
+_door: ContextVar[Door] = ContextVar("door", default=Door.PYTHON)
+
+
+@contextlib.contextmanager
+def entered(door: Door) -> Iterator[None]:
+    """Within the block, arguments come through this door."""
+    token = _door.set(door)
+    try:
+        yield
+    finally:
+        _door.reset(token)
+
+
+def written(name: str, value: Any) -> str:
+    """Return how an argument is written where the user gives it.
+
+    ``ignore=['id', 'day']`` in Python, ``--ignore id,day`` in the command, and
+    ``ignore = "id,day"`` in a study's file.
+
+    Parameters
+    ----------
+    name
+        The name in Python.
+    value
+        A text, a number, a truth value, a list of columns, or a mapping from columns.
+    """
+    door = _door.get()
+    if door is Door.PYTHON:
+        return f"{name}={value!r}"
+    if isinstance(value, Mapping):
+        text = ",".join(f"{column}={how}" for column, how in value.items())
+    elif isinstance(value, bool) and door is Door.COMMAND:
+        text = "yes" if value else "no"
+    else:
+        text = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+    if door is Door.COMMAND:
+        return f"--{name.replace('_', '-')} {shlex.quote(str(text))}"
+    return f"{name} = {json.dumps(text, ensure_ascii=False)}"
+
+
 def counted(count: int, thing: str) -> str:
     """Return a number of things in words: "1 row", "2 rows"."""
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
@@ -128,7 +185,7 @@ def nearest(given: object, allowed: Iterable[str]) -> str | None:
     """Return the name among `allowed` that was probably meant, None if none is near.
 
     Capitals don't count. A name that other libraries use, such as "val_loss", and the initials of
-    a name, such as "mse", are near too.
+    a name, such as "mse", or its first word, such as "he", are near too.
     """
     import difflib
 
@@ -140,6 +197,7 @@ def nearest(given: object, allowed: Iterable[str]) -> str | None:
             return names[found]
     short = [name for name in names if len(text) > 1 and initials(name) == text]
     near = short or difflib.get_close_matches(words, names, n=1)
+    near = near or [name for name in names if len(text) > 1 and name.startswith(f"{text}_")]
     return names[near[0]] if near else None
 
 

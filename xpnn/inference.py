@@ -27,7 +27,7 @@ from xpnn.model import Sequential
 from xpnn.training import loop
 from xpnn.training.history import Evaluation
 from xpnn.training.plan import made, metrics_for
-from xpnn.training.samples import Data, as_test_set
+from xpnn.training.samples import Data, as_test_set, with_targets
 from xpnn.training.streams import features, moved
 
 Array = Any
@@ -35,7 +35,8 @@ Array = Any
 
 def evaluate(
     model: Sequential,
-    data: Data,
+    data: Data | Array,
+    y: Array | None = None,
     *,
     loss: str | Loss | None = None,
     metrics: str | Iterable[str | Metric] | None = None,
@@ -46,8 +47,10 @@ def evaluate(
     ----------
     model
         A trained model. Its backend computes.
-    data
-        A pair (x, y) or batches, as for `fit`, possibly mapped from files.
+    data, y
+        A pair (x, y), or x and y as two arguments, or batches, as for `fit`, possibly mapped from
+        files. Or a DataFrame that holds the target too: the columns are found by the names that
+        they had in training.
     loss
         The loss or its name, as for `fit`; None for the one that the model was trained for.
     metrics
@@ -62,7 +65,7 @@ def evaluate(
     backend, _ = model.placed()
     task = model.task
     chosen: Loss = task.loss or CrossEntropy() if loss is None else made("loss", loss)
-    data = as_test_set(model, chosen, data)
+    data = as_test_set(model, chosen, with_targets(task, data, y))
     outputs = model.outputs(data.x.shape[1])
     found = metrics_for(metrics, chosen, outputs, data.y, task)
     with backend.scope():
@@ -70,8 +73,8 @@ def evaluate(
         return evaluate_on(moved(data, backend, task), 0)
 
 
-def confusion(model: Sequential, data: Data) -> np.ndarray:
-    """Return the `xpnn.metrics.confusion_matrix` of a trained classifier on a data set.
+def confusion(model: Sequential, data: Data | Array, y: Array | None = None) -> np.ndarray:
+    """Return the `xpnn.metrics.confusion_matrix` of a trained classifier on data as for `evaluate`.
 
     Raises
     ------
@@ -81,7 +84,7 @@ def confusion(model: Sequential, data: Data) -> np.ndarray:
     task = model.task
     if task.classes is None:
         raise ArgumentError("model must have been trained on class labels, got one that wasn't")
-    data = collected("data", data)
+    data = collected("data", with_targets(task, data, y))
     true = as_dataset("data", data, task.labels, task.columns, task.feature_names, task.input_kind)
     with located(data):
         predicted = predict(model, as_pair("data", data)[0])
@@ -90,7 +93,7 @@ def confusion(model: Sequential, data: Data) -> np.ndarray:
 
 
 def predict(model: Sequential, x: Array) -> Array:
-    """Return a model's predictions for `x`: class labels, or else what `predict_proba` returns.
+    """Return a model's predictions for `x`: class labels, or values in the shape of the targets.
 
     Parameters
     ----------
@@ -105,10 +108,11 @@ def predict(model: Sequential, x: Array) -> Array:
 
     Returns
     -------
-    labels
+    predictions
         If the targets were class labels, labels of the same kind, shape (n,); otherwise what
-        `predict_proba` returns. The array is of the model's library if `x` is, else NumPy's;
-        strings are always in a NumPy array.
+        `predict_proba` returns, shape (n, outputs), or (n,) for a single output if the targets had
+        that shape. The array is of the model's library if `x` is, else NumPy's; strings are always
+        in a NumPy array.
 
     Raises
     ------
@@ -117,7 +121,8 @@ def predict(model: Sequential, x: Array) -> Array:
         the model's library, if a feature is too large for the dtype or an output isn't finite.
     """
     if model.task.classes is None:
-        return predict_proba(model, x)
+        values = predict_proba(model, x)
+        return values[:, 0] if model.task.flat and values.shape[1] == 1 else values
     outputs = outputs_of(model, x)
     backend = model.placed()[0]
     with backend.scope():

@@ -27,6 +27,7 @@ from xpnn.losses import (
 )
 from xpnn.model import Sequential
 from xpnn.task import Task
+from xpnn.training.plan import made
 
 __all__ = [
     "from_sklearn",
@@ -96,7 +97,7 @@ _SKLEARN_LOSSES: dict[str, type[Loss]] = {
 def from_torch(
     module: Any,
     *,
-    loss: Loss | None = None,
+    loss: str | Loss | None = None,
     labels: Sequence[Any] | np.ndarray | None = None,
     backend: str = "numpy",
     device: str | None = None,
@@ -119,7 +120,7 @@ def from_torch(
         What the outputs are for. If None, cross entropy after a last Softmax or LogSoftmax, binary
         cross entropy after a last Sigmoid, and otherwise mean squared error: `predict` then returns
         the outputs as they are. A module that ends with logits, as PyTorch's losses take them,
-        needs ``loss=xpnn.CrossEntropy()``.
+        needs ``loss="cross_entropy"``.
     labels
         The names of the classes in the order of the outputs; the integers from 0 on if None.
     backend, device, dtype, reproducible
@@ -141,11 +142,12 @@ def from_torch(
     --------
     >>> import torch, xpnn
     >>> module = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
-    >>> model = xpnn.from_torch(module, loss=xpnn.CrossEntropy(), labels=["a", "b", "c"])
+    >>> model = xpnn.from_torch(module, loss="cross_entropy", labels=["a", "b", "c"])
     """
     if not _is_torch(module):
         raise ArgumentError(f"module must be a torch.nn.Sequential, got {_short(module)}")
     parts = list(_flat(module, ""))
+    loss = None if loss is None else made("loss", loss)
     if parts and _kind(parts[0][1]) == "Flatten":
         name, first = parts.pop(0)
         _require(name, first, {"start_dim": 1, "end_dim": -1})
@@ -331,7 +333,11 @@ def from_sklearn(
     task = _task(_SKLEARN_LOSSES[kind](), outputs, labels)
     names = getattr(estimator, "feature_names_in_", None)
     model = Sequential(*layers)
-    model.task = replace(task, feature_names=None if names is None else tuple(map(str, names)))
+    model.task = replace(
+        task,
+        feature_names=None if names is None else tuple(map(str, names)),
+        flat=task.classes is None and outputs == 1,
+    )
     dtype = dtype or np.asarray(arrays[0]["weight"]).dtype.name
     return _placed(model, arrays, len(arrays[0]["weight"]), backend, device, dtype, reproducible)
 
@@ -351,8 +357,6 @@ def _placed(
 
 def _task(loss: Loss, outputs: int, labels: Any) -> Task:
     """Return the task of a model whose outputs are for a loss."""
-    if not isinstance(loss, Loss):
-        raise ArgumentError(f"loss must be an instance such as CrossEntropy(), got {loss!r}")
     loss.check(outputs)
     # several outputs of a binary loss are multilabels, unless there are labels
     one = _is(loss, _SOFTMAX) or (_is(loss, _SIGMOID) and outputs == 1)

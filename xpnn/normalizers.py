@@ -215,12 +215,14 @@ for _normalizer in (StandardScaler, MinMaxScaler):
 
 
 def as_normalizer(name: str, given: object) -> Normalizer | None:
-    """Return a normalizer, given as an instance, by its registered name, or as None."""
+    """Return a normalizer, given as an instance or by its registered name; None for "none"."""
     if given is None or isinstance(given, Normalizer):
         return given
+    if given == "none":
+        return None
     if isinstance(given, str):
         return NORMALIZERS[given]()
     raise ArgumentError(
         f"{name} must be one of {', '.join(NORMALIZERS)} or an instance such as StandardScaler(), "
-        f"got {given!r}"
+        f"or none, got {given!r}"
     )

@@ -23,6 +23,7 @@ from xpnn.optimizers import OPTIMIZERS, Optimizer
 from xpnn.schedules import SCHEDULES, Constant, Schedule, Warmup
 from xpnn.training import fit
 from xpnn.training.callback import Callback
+from xpnn.training.defaults import OTHERS, TABLE
 from xpnn.training.history import History
 
 # how help texts show a part with its parameters
@@ -63,7 +64,7 @@ class Settings:
     init: str = _setting(
         "uniform", "NAME,...", "initializer of all dense layers, or one for each: {}", INITIALIZERS
     )
-    optimizer: str = _setting("sgd:lr=0.1", PART, "{}", OPTIMIZERS, table="adam")
+    optimizer: str = _setting(OTHERS.optimizer, PART, "{}", OPTIMIZERS, table=TABLE.optimizer)
     loss: str | None = _setting(
         None,
         PART,
@@ -86,8 +87,8 @@ class Settings:
         "balanced, or a weight per label: 0=1,1=2.5; labels with commas as JSON: "
         """'{"x, y": 1, "z": 2.5}'""",
     )
-    epochs: int = _setting(50, "N", "passes over the training data", table=100)
-    batch_size: int = _setting(100, "N", "samples per step", table=32)
+    epochs: int = _setting(OTHERS.epochs, "N", "passes over the training data", table=TABLE.epochs)
+    batch_size: int = _setting(OTHERS.batch_size, "N", "samples per step", table=TABLE.batch_size)
     seed: int = _setting(10, "N", "seed of initial parameters and shuffles")
 
     def __post_init__(self) -> None:
@@ -265,12 +266,10 @@ def types_of(fields: type) -> dict[str, type]:
     }
 
 
-# what `xpnn train` takes for a table where nothing else is asked for; see docs/notes/defaults.md
-TABLE: dict[str, Any] = {
+# what `xpnn train` takes for a table where nothing else is asked for
+FOR_TABLES: dict[str, Any] = {
     field.name: field.metadata["table"]
     for field in dataclasses.fields(Settings)
     if field.metadata["table"] is not None
 }
-# epochs without improvement after which a run on a table with validation data stops by itself
-PATIENCE = 20
 FIELDS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Settings)}

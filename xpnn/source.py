@@ -14,10 +14,10 @@ from xpnn.datasets import Dataset, NamedDataset, load_training
 from xpnn.datasets.readers import reader_of
 from xpnn.datasets.splitting import divided
 from xpnn.errors import unknown
-from xpnn.losses import CrossEntropy, MeanSquaredError
+from xpnn.losses import CrossEntropy
 from xpnn.normalizers import NORMALIZERS
 from xpnn.settings import Settings
-from xpnn.training.samples import default_loss
+from xpnn.training.samples import are_scaled, default_loss
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Source:
     data
         The file or folder: see `xpnn.datasets.load`.
     validation
-        The share that is held out, or the path of other data: see `xpnn.datasets.load_training`.
+        The share that is held out, a number or a text such as "0.2" or "20%", or the path of other
+        data: see `xpnn.datasets.load_training`.
     target, task, header, weights
         As for `xpnn.datasets.load`; the last column is the target if it is None.
     ignore
@@ -66,6 +67,9 @@ class Source:
             asked, allowed = getattr(self, name), (*NORMALIZERS, "none")
             if asked is not None and asked not in allowed:
                 raise unknown(name, asked, allowed)
+        if isinstance(self.validation, str):
+            # a frozen class takes no other assignment
+            vars(self)["validation"] = _share_or_path(self.validation)
 
     @property
     def share(self) -> float | None:
@@ -74,7 +78,7 @@ class Source:
 
     @property
     def is_table(self) -> bool:
-        """Whether the data are a table, whose runs have the defaults `xpnn.settings.TABLE`."""
+        """Whether the data are a table, whose runs have defaults of their own."""
         path = Path(self.data)
         return path.exists() and reader_of(path).columns is not None
 
@@ -138,7 +142,7 @@ class Source:
         usual = default_loss(train.y, 2)
         if settings.loss is None and not isinstance(usual, CrossEntropy):
             settings = settings.replaced(loss=usual.name)
-        values = isinstance(usual, MeanSquaredError) and settings.make_loss().domain.scalable
+        values = are_scaled(settings.make_loss(), train.y)
         named = train if isinstance(train, NamedDataset) else NamedDataset(*train)
         rows = train.y.dtype.kind == "f" or train.y.ndim != 1
         numbered = rows or reader_of(Path(self.data)).numbered
@@ -150,8 +154,7 @@ class Source:
             ("normalize", "normalizer", named.feature_names is not None),
             ("normalize_target", "target_normalizer", values),
         ):
-            asked = getattr(self, argument) or ("standard" if default else "none")
-            options[name] = None if asked == "none" else asked
+            options[name] = getattr(self, argument) or ("standard" if default else "none")
         return settings, options
 
     def absolute(self) -> Source:
@@ -163,6 +166,16 @@ class Source:
 # the names of the fields; all runs of a study have the same ones, except the normalizers
 READING = tuple(field.name for field in dataclasses.fields(Source))
 SHARED = READING[: READING.index("normalize")]
+
+
+def _share_or_path(text: str) -> float | str:
+    """Return the number in "0.2" or "20%", and the path in any other text."""
+    percent = text.strip().endswith("%")
+    try:
+        number = float(text.strip().removesuffix("%"))
+    except ValueError:
+        return text
+    return number / 100 if percent else number
 
 
 def _absolute(path: str) -> str:

@@ -37,6 +37,8 @@ class Task:
         used as they are.
     image_shape
         Height, width and channels of the training images, None if unknown.
+    flat
+        Whether the values to predict had the shape (n,), as `predict` then returns them.
     share
         How the rows that weren't trained on were drawn; None if the model was trained on all rows,
         or nothing is known. `xpnn.datasets.held_out` finds these rows again.
@@ -55,6 +57,7 @@ class Task:
     target_name: str | None = None
     image_shape: tuple[int, int, int] | None = None
     columns: Columns | None = None
+    flat: bool = False
     share: Share | None = None
     input_kind: str | None = None
 

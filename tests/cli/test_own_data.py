@@ -81,7 +81,8 @@ def test_the_command_and_the_library_do_the_same(here):
     assert run("train", "t.csv", *QUICK, "--validation", 0.2, "--seed", 4, "--save", "m") == 0
     train, test = load_training("t.csv", 0.2, seed=4)
     model = flower_network()
-    xpnn.fit(model, train, validation=test, normalizer="standard", epochs=20, batch_size=10, seed=4)
+    options = {"optimizer": "sgd:lr=0.1", "epochs": 20, "batch_size": 10, "seed": 4}
+    xpnn.fit(model, train, validation=test, **options)
     loaded = xpnn.load("m")
     assert loaded.sha256() == model.sha256()
     assert (loaded.task.feature_names, loaded.task.target_name) == (

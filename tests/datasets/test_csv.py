@@ -1,8 +1,10 @@
 """CSV files: what is read of them, and the one line about what can't be."""
 
+import concurrent.futures
 import csv
 import gzip
 import io
+import os
 from fractions import Fraction
 
 import numpy as np
@@ -176,7 +178,7 @@ HEAD = "a,b,y\n1,2,u\n"
         (
             ",b,y\n1,2,u\n",
             ", line 1: column 1 has no name, as the index of a DataFrame that was written with it: "
-            "leave it out with --ignore 1",
+            "leave it out with ignore=[1]",
         ),
         ("y\n1\n", " has no column for features, only y"),
         (HEAD + '3,"4" ,v\n', ", line 3: ',' expected after '\"'"),
@@ -281,44 +283,47 @@ def test_the_task_may_be_said(file):
         )
 
 
+LEAVE_OUT = "; leave out the rows without a target (in pandas, df = df.dropna(subset=['y']))"
+
+
 @pytest.mark.parametrize(
     ("cells", "task", "message"),
     [
-        (("u", "", "v"), None, ", line 3, column 'y': a missing value"),
-        (("1", "NA", "3"), None, ", line 3, column 'y': a missing value ('NA')"),
-        (("1.5", "nan"), None, ", line 3, column 'y': a missing value ('nan')"),
+        (("u", "", "v"), None, ", line 3, column 'y': a missing value" + LEAVE_OUT),
+        (("1", "NA", "3"), None, ", line 3, column 'y': a missing value ('NA')" + LEAVE_OUT),
+        (("1.5", "nan"), None, ", line 3, column 'y': a missing value ('nan')" + LEAVE_OUT),
         (("1.5", "inf"), None, ", line 3, column 'y': 'inf' is not finite in float64"),
         (("1", "x"), "regression", ", line 3, column 'y': 'x' is not a number"),
         (
             ("1.5", "x"),
             None,
             ", line 3, column 'y': 'x' is not a number, as 1.5 in the same column is; if all are "
-            "labels, say task classification",
+            "labels, say task='classification'",
         ),
         (
             ("0,65", "0", "1,5"),
             None,
             ", line 2, column 'y': '0,65' is not a number (a decimal point is wanted); if all are "
-            "labels, say task classification",
+            "labels, say task='classification'",
         ),
         (
             ("12", "1,007.5", "3"),
             None,
             ", line 3, column 'y': '1,007.5' is not a number (plain digits with a decimal point "
-            "are wanted); if all are labels, say task classification",
+            "are wanted); if all are labels, say task='classification'",
         ),
         (
             ("5 %", "6 %"),
             None,
             ", line 2, column 'y': '5 %' is not a number (plain digits with a decimal point are "
-            "wanted); if all are labels, say task classification",
+            "wanted); if all are labels, say task='classification'",
         ),
         *(
             (
                 ("a", mark, "b"),
                 None,
-                f", line 3, column 'y': a missing value ({mark!r}); if it is a label, say task "
-                "classification",
+                f", line 3, column 'y': a missing value ({mark!r}){LEAVE_OUT}; if it is a label, "
+                "say task='classification'",
             )
             for mark in ("?", "NA", "none")
         ),
@@ -326,19 +331,19 @@ def test_the_task_may_be_said(file):
             ("3", "pos", "neg"),
             None,
             ", line 2, column 'y': '3' is a number, and all cells below are text: if it is the "
-            "name of the column, say header yes; if a label, task classification",
+            "name of the column, say header=True; if a label, task='classification'",
         ),
         (
             [f"t{i}" for i in range(21)],
             None,
             ", column 'y': 21 different texts in 21 rows are many for classes; if they are "
-            "classes, say task classification",
+            "classes, say task='classification'",
         ),
         (
             range(21),
             None,
             ", column 'y': 21 different integers in 21 rows may be classes or values; say which: "
-            "task classification or regression",
+            "task='classification' or task='regression'",
         ),
     ],
 )
@@ -398,3 +403,16 @@ def test_a_column_that_is_asked_for_has_its_name_in_the_header(asked, tmp_path):
     data = load(tmp_path / "t.csv", **{"target": -1, **asked})
     assert (data.target_name, len(data.x)) == ("y", 6)
     assert len(load(tmp_path / "t.csv").x) == 7
+
+
+def test_a_pipe_is_read_once(tmp_path):
+    os.mkfifo(pipe := tmp_path / "pipe")
+    content = "a,b,y\n1,Rome,u\n3,,v\n"
+    for text in (content.encode(), gzip.compress(content.encode())):
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            done = pool.submit(pipe.write_bytes, text)
+            assert tables.FILE.columns(pipe) == 3
+            table = read_csv(pipe)
+            done.result()
+        assert table.x.tolist() == [[1.0, "Rome"], [3.0, None]]
+        assert table.y.tolist() == ["u", "v"]

@@ -3,10 +3,10 @@
 from xpnn._core.registry import Registry
 from xpnn.callbacks.checkpoint import Checkpoint
 from xpnn.callbacks.log import CSVLogger, read_log
-from xpnn.callbacks.stopping import EarlyStopping
 from xpnn.callbacks.tensorboard import TensorBoard
 from xpnn.metrics import MONITORS
 from xpnn.training.callback import Callback
+from xpnn.training.stopping import EarlyStopping
 from xpnn.training.terminal import Terminal, progress_bar
 
 __all__ = [

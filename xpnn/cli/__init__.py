@@ -17,7 +17,7 @@ from xpnn._version import __version__
 from xpnn.cli import models, pictures, studies, train, verify
 from xpnn.cli.options import unrecognized
 from xpnn.cli.output import INTERRUPTED, USAGE_ERROR
-from xpnn.errors import XpnnError
+from xpnn.errors import Door, XpnnError, entered
 
 
 class _Parser(argparse.ArgumentParser):
@@ -103,7 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         for path in getattr(args, "parts", ()):
             parts[str(load_parts(path).__file__)] = path
-        status: int = args.run(args)
+        with entered(Door.COMMAND):
+            status: int = args.run(args)
         # unlike sys.stdout.flush(), this works if standard output is closed and sys.stdout is None
         print(end="", flush=True)
     except KeyboardInterrupt:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
@@ -26,7 +25,7 @@ from xpnn.model import Sequential
 from xpnn.normalizers import NORMALIZERS
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.schedules import SCHEDULES
-from xpnn.settings import FIELDS, TABLE, Settings, types_of
+from xpnn.settings import FIELDS, FOR_TABLES, Settings, types_of
 from xpnn.source import READING, Source
 
 DATA = forms()
@@ -160,8 +159,8 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     add(
         "--validation",
         metavar="P|DATA",
-        help="what to test on after each epoch: a share of DATA such as 0.2, the same of each "
-        "class, or other data",
+        help="what to test on after each epoch: a share of DATA such as 0.2 or 20%%, the same of "
+        "each class, or other data",
     )
     add(
         "--normalize",
@@ -180,8 +179,6 @@ def source_from(args: argparse.Namespace) -> Source:
     """Return the source that was asked for."""
     given = {field.name: getattr(args, field.name) for field in dataclasses.fields(Source)}
     given["header"] = header_from(args)
-    with contextlib.suppress(TypeError, ValueError):
-        given["validation"] = float(args.validation)
     return Source(**given)
 
 
@@ -206,8 +203,8 @@ def add_settings(parser: argparse.ArgumentParser, *, tables: bool = False, **def
             details = {"metavar": field.metadata["metavar"], "type": read}
         default = defaults.get(field.name, field.default)
         told = about if parts is None else about.format(", ".join(parts))
-        if tables and field.name in TABLE and field.name not in defaults:
-            told += f" (default: {default}, for a table {TABLE[field.name]})"
+        if tables and field.name in FOR_TABLES and field.name not in defaults:
+            told += f" (default: {default}, for a table {FOR_TABLES[field.name]})"
             default = None
         parser.add_argument(
             f"--{field.name.replace('_', '-')}", default=default, help=told, **details
@@ -218,7 +215,7 @@ def settings_from(args: argparse.Namespace, *, table: bool = False) -> Settings:
     """Return the settings that were asked for, with the defaults for a table if it is one."""
     given = {name: getattr(args, name) for name in FIELDS}
     given = {name: value for name, value in given.items() if value is not None}
-    return Settings(**{**(TABLE if table else {}), **given})
+    return Settings(**{**(FOR_TABLES if table else {}), **given})
 
 
 def add_backend(

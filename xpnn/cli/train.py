@@ -36,18 +36,19 @@ from xpnn.cli.options import (
     source_from,
 )
 from xpnn.cli.output import INTERRUPTED, complain
-from xpnn.cli.understood import Understood
 from xpnn.errors import ArgumentError, CheckpointWarning, DataWarning, DivergenceError
 from xpnn.losses import LOSSES
 from xpnn.metrics import METRICS, is_minimized
 from xpnn.model import Sequential
 from xpnn.optimizers import OPTIMIZERS
 from xpnn.schedules import SCHEDULES
-from xpnn.settings import PART, PATIENCE, Settings
+from xpnn.settings import PART, Settings
 from xpnn.source import Source
 from xpnn.training.callback import Callback
+from xpnn.training.defaults import TABLE
 from xpnn.training.history import History
 from xpnn.training.run import Run
+from xpnn.training.understood import Understood
 
 # the options that name the files of a run, except checkpoints
 _OUTPUTS = ("log", "plot", "tensorboard", "save")
@@ -95,7 +96,7 @@ def add(commands: Any) -> None:
         metavar="N",
         type=whole,
         help="stop after N epochs without improvement; if neither this nor --epochs is given, a "
-        f"table with --validation has {PATIENCE}",
+        f"table with --validation has {TABLE.patience}",
     )
     which = f"{', '.join(MONITORS)}, or one of --metrics such as test_f1; test_loss if left out"
     add("--monitor", metavar="COLUMN", help=f"the figure that must improve: {which}")
@@ -145,7 +146,7 @@ def _train(args: argparse.Namespace) -> int:
     backend = backend_from(args)
     settings, source = settings_from(args), source_from(args)
     _check_files(args)
-    callbacks = _callbacks(args)
+    callbacks = _callbacks(args, _patience(args, source))
     base, features = _base(args, settings), None
     if base is not None:
         source, features = _like(base, source), base.task.feature_names
@@ -156,12 +157,6 @@ def _train(args: argparse.Namespace) -> int:
     )
     if source.is_table:
         settings = settings_from(args, table=True)
-        if validation is not None and args.patience is None and args.epochs is None:
-            callbacks.insert(0, EarlyStopping("test_loss", patience=PATIENCE, restore_best=True))
-    if not args.quiet:
-        # what was understood comes just before the layers
-        at = next(i for i, callback in enumerate(callbacks) if isinstance(callback, _Summary))
-        callbacks.insert(at, Understood(train, validation))
     settings, options = source.options(settings, train)
     if base is None:
         model = settings.make_model(train, validation, options["labels"])
@@ -217,22 +212,29 @@ def _check_files(args: argparse.Namespace) -> None:
         check_writable("save", args.save)
 
 
-def _callbacks(args: argparse.Namespace) -> list[Callback]:
+def _patience(args: argparse.Namespace, source: Source) -> int | None:
+    """Return the patience that is asked for, or that a table has by default."""
+    by_default = args.epochs is None and source.validation is not None and source.is_table
+    return TABLE.patience if args.patience is None and by_default else args.patience
+
+
+def _callbacks(args: argparse.Namespace, patience: int | None) -> list[Callback]:
     """Return the callbacks that the options ask for."""
+    needs = {"patience": patience, "checkpoint": args.checkpoint}
     for name, needed in (
         ("monitor", "patience"),
         ("min_delta", "patience"),
         ("no_restore_best", "patience"),
         ("every", "checkpoint"),
     ):
-        if getattr(args, name) is not None and getattr(args, needed) is None:
+        if getattr(args, name) is not None and needs[needed] is None:
             raise ArgumentError(f"{name} needs {needed}: give --{needed} too")
     callbacks: list[Callback] = []
-    if args.patience is not None:
+    if patience is not None:
         callbacks.append(
             EarlyStopping(
                 "test_loss" if args.monitor is None else args.monitor,
-                patience=args.patience,
+                patience=patience,
                 min_delta=0.0 if args.min_delta is None else args.min_delta,
                 restore_best=not args.no_restore_best,
             )
@@ -245,7 +247,11 @@ def _callbacks(args: argparse.Namespace) -> list[Callback]:
     if args.tensorboard is not None:
         callbacks.append(TensorBoard(args.tensorboard))
     if not args.quiet:
-        callbacks += [_Summary(), Terminal(hashes=args.hash, digits=_digits(args.digits))]
+        callbacks += [
+            Understood(),
+            _Summary(),
+            Terminal(hashes=args.hash, digits=_digits(args.digits)),
+        ]
     return callbacks + [CALLBACKS.make(text) for text in args.callback]
 
 

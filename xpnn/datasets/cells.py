@@ -13,7 +13,7 @@ import numpy as np
 
 from xpnn._core.mapped import EXACT
 from xpnn.datasets.labels import check_count
-from xpnn.errors import DataError
+from xpnn.errors import DataError, written
 
 _MISSING = {"", "?", "na", "n/a", "nan", "-nan", "null", "none", "<na>", "#n/a", "#na", "nat"}
 _TRUTH = {"true", "false"}
@@ -144,6 +144,30 @@ def date_in(cell: Any) -> bool:
     return isinstance(cell, np.datetime64) or hasattr(cell, "isoformat")
 
 
+def check_dates(name: str, present: Sequence[Any], *, target: bool = False) -> None:
+    """Raise a DataError if most of the cells of a column are dates."""
+    dates = [cell for cell in present if date_in(cell)]
+    if 2 * len(dates) > len(present):
+        raise DataError(
+            f"{'the target' if target else f'column {name!r}'} holds dates, such as "
+            f"{shown(str(dates[0]))}: turn them into numbers first, such as days since the first "
+            f"one (in pandas, d = pandas.to_datetime(df[{name!r}]); df[{name!r}] = "
+            "(d - d.min()).dt.days)",
+            part="y" if target else None,
+        )
+
+
+def no_target(name: str, row: int, mark: object = "") -> DataError:
+    """Return the error about a row whose target is missing, or holds a mark of that."""
+    told = f" ({mark!r})" if mark else ""
+    return DataError(
+        f"a missing value{told}; leave out the rows without a target (in pandas, "
+        f"df = df.dropna(subset=[{name!r}]))",
+        part="y",
+        row=row,
+    )
+
+
 def as_column(cells: Sequence[str]) -> np.ndarray:
     """Return a column of a table: float64, NaN if missing; or an object array of texts and None.
 
@@ -191,7 +215,7 @@ def shown(cell: str) -> str:
     return repr(cell if len(cell) <= 40 else cell[:39] + "…")
 
 
-def as_target(cells: Sequence[str], task: str | None) -> np.ndarray:
+def as_target(name: str, cells: Sequence[str], task: str | None) -> np.ndarray:
     """Return the target of a table: labels for a classification, float64 for a regression.
 
     Labels are int64 if each cell is an integer in plain form ("7", not "007") that fits, and
@@ -199,20 +223,22 @@ def as_target(cells: Sequence[str], task: str | None) -> np.ndarray:
 
     Parameters
     ----------
-    cells
-        The cells of the target's column.
+    name, cells
+        The target's column.
     task
         "classification" or "regression"; None to tell it by the cells.
 
     Raises
     ------
     DataError
-        If a cell is empty, a value of a regression isn't a finite number, or the cells don't show
-        which task is meant.
+        If a cell is empty, a value of a regression isn't a finite number, or the cells are dates or
+        don't show which task is meant.
     """
     if "" in cells:
-        raise DataError("a missing value", part="y", row=cells.index(""))
-    if (task or _task(cells)) == "classification":
+        raise no_target(name, cells.index(""))
+    if task != "classification":
+        check_dates(name, cells, target=True)
+    if (task or _task(name, cells)) == "classification":
         with contextlib.suppress(OverflowError, ValueError):
             labels = np.array(list(map(int, cells)), np.int64)
             if all(map(operator.eq, map(str, labels.tolist()), cells)):
@@ -221,10 +247,13 @@ def as_target(cells: Sequence[str], task: str | None) -> np.ndarray:
     try:
         return np.array(numbers_in(cells))
     except DataError as error:
-        raise DataError(error.problem, part="y", row=error.column) from None
+        row = cast("int", error.column)
+        if is_missing(cells[row]):
+            raise no_target(name, row, cells[row]) from None
+        raise DataError(error.problem, part="y", row=row) from None
 
 
-def _task(cells: Sequence[str]) -> str:
+def _task(name: str, cells: Sequence[str]) -> str:
     """Return the task that the cells of a target show, or raise an error that asks for it."""
     if all(map(_INTEGER.fullmatch, cells)):
         check_count("integers", len(set(cells)), len(cells))
@@ -246,17 +275,20 @@ def _task(cells: Sequence[str]) -> str:
         problem += f", as {value} in the same column is"
     elif missing:
         row, condition = missing[0], "if it is a label"
-        problem = f"a missing value ({cells[row]!r})"
+        problem = no_target(name, row, cells[row]).problem
     elif all(map(_OTHER_NUMBER.fullmatch, cells)):
         problem += _hint(cells[row])
     elif others == list(range(1, len(cells))):
         raise DataError(
             f"{shown(cells[0])} is a number, and all cells below are text: if it is the name of "
-            "the column, say header yes; if a label, task classification",
+            f"the column, say {written('header', True)}; if a label, "
+            f"{written('task', 'classification')}",
             part="y",
             row=0,
         )
     else:
         check_count("texts", len(set(cells)), len(cells))
         return "classification"
-    raise DataError(f"{problem}; {condition}, say task classification", part="y", row=row)
+    raise DataError(
+        f"{problem}; {condition}, say {written('task', 'classification')}", part="y", row=row
+    )

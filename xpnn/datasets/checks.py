@@ -22,6 +22,11 @@ from xpnn.errors import ArgumentError, DataError
 
 def as_pair(name: str, data: Any) -> tuple[Any, Any]:
     """Return x and y of `data`, or raise an ArgumentError if it isn't a pair."""
+    if is_frame(data):
+        raise ArgumentError(
+            f"{name} must be a pair (x, y), got a DataFrame; xpnn.datasets.from_table(frame, "
+            "target=NAME) takes the target from it"
+        )
     try:
         x, y = data
     except (TypeError, ValueError):

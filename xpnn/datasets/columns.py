@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, Self
@@ -19,7 +18,7 @@ import numpy as np
 from xpnn.backends import device, namespace
 from xpnn.datasets.cells import (
     absent_in,
-    date_in,
+    check_dates,
     each,
     finite_number,
     is_absent,
@@ -27,7 +26,7 @@ from xpnn.datasets.cells import (
     shown,
 )
 from xpnn.datasets.dataset import Dataset, NamedDataset, located
-from xpnn.errors import ArgumentError, DataError, position, unknown
+from xpnn.errors import ArgumentError, DataError, position, unknown, written
 
 Array = Any
 
@@ -297,11 +296,8 @@ class Encoding:
                 refused.append((name, error.problem))
         if refused:
             told = "; ".join(problem for _, problem in refused)
-            listed = ",".join(name for name, _ in refused)
-            raise DataError(
-                f"{told}; leave out what is no feature with --ignore {shlex.quote(listed)}",
-                part="x",
-            )
+            leave = written("ignore", [name for name, _ in refused])
+            raise DataError(f"{told}; leave out what is no feature with {leave}", part="x")
         return Columns(tuple(columns))
 
     def _column(self, name: str, cells: np.ndarray) -> Column:
@@ -432,6 +428,15 @@ def as_encoding(encode: Any = None, missing: Any = None) -> Encoding:
     return Encoding(checked, dict(missing or {}), text, number)
 
 
+def listed(name: str, given: Any) -> tuple[Any, ...]:
+    """Return columns that are given as a sequence, or a single one by its name."""
+    if isinstance(given, str):
+        return (given,)
+    if isinstance(given, bytes) or not isinstance(given, Iterable):
+        raise ArgumentError(f"{name} must be a sequence of columns, got {given!r}")
+    return tuple(given)
+
+
 def fitted(data: Dataset) -> Columns:
     """Return the columns of a table to train on, with the encoding that it was read with.
 
@@ -468,13 +473,7 @@ def missing_in(x: np.ndarray) -> list[int]:
 
 def _check_kinds(name: str, present: Sequence[Any]) -> None:
     """Raise a DataError if most cells are dates, or one is neither a number nor a text."""
-    dates = [cell for cell in present if date_in(cell)]
-    if 2 * len(dates) > len(present):
-        raise DataError(
-            f"column {name!r} holds dates, such as {shown(str(dates[0]))}: turn them into numbers "
-            "first, such as days since the first one (in pandas, d = "
-            f"pandas.to_datetime(df[{name!r}]); df[{name!r}] = (d - d.min()).dt.days)"
-        )
+    check_dates(name, present)
     for cell in present:
         if not isinstance(cell, str | Real | np.bool_):
             raise DataError(
@@ -491,8 +490,8 @@ def _check_count(name: str, counts: Counter[Any], rows: int) -> None:
         if found == rows:
             raise DataError(f"column {name!r} holds nothing but {listed}")
         raise DataError(
-            f"column {name!r} holds {found} {listed} (--encode {name}=common keeps the most common "
-            "ones)"
+            f"column {name!r} holds {found} {listed} ({written('encode', {name: 'common'})} keeps "
+            "the most common ones)"
         )
 
 

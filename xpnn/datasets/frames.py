@@ -16,6 +16,18 @@ def is_frame(x: Any) -> bool:
     return hasattr(x, "columns") and hasattr(x, "shape") and hasattr(x, "__getitem__")
 
 
+def is_table(data: Any) -> bool:
+    """Return whether `data` is a pair (x, y) with a table as x.
+
+    That is a DataFrame, columns that have names, or cells that needn't be numbers.
+    """
+    if isinstance(data, NamedDataset) and data.feature_names is not None:
+        return True
+    if not (isinstance(data, Sequence) and len(data) == 2):
+        return False
+    return is_frame(data[0]) or getattr(getattr(data[0], "dtype", None), "kind", None) == "O"
+
+
 def as_cells(frame: Any, names: Sequence[Any] | None = None) -> np.ndarray:
     """Return a DataFrame as numbers, or as an object array if it isn't all of numbers.
 
@@ -79,7 +91,7 @@ def from_native(frame: Any) -> Any:
 def named(data: Any, names: tuple[str, ...] | None = None) -> Any:
     """Return a pair (DataFrame, y) with the names of the columns, unless two have the same one.
 
-    The target's name is that of y, if it is a column of a DataFrame.
+    A y that is a column has the name of the target.
 
     Parameters
     ----------
@@ -97,9 +109,8 @@ def named(data: Any, names: tuple[str, ...] | None = None) -> Any:
     if names is None:
         return Dataset(x, data[1])
     target = getattr(data[1], "name", None)
-    return NamedDataset(
-        x, data[1], feature_names=names, target_name=None if target is None else str(target)
-    )
+    target = None if target in (None, "") else str(target)
+    return NamedDataset(x, data[1], feature_names=names, target_name=target)
 
 
 def in_order(data: Any, names: tuple[str, ...] | None) -> Any:

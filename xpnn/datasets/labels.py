@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xpnn.backends import to_numpy
-from xpnn.errors import ArgumentError, DataError, position
+from xpnn.errors import ArgumentError, DataError, position, written
 
 TASKS = ("classification", "regression")
 
@@ -126,10 +126,11 @@ def check_count(kind: str, distinct: int, rows: int) -> None:
         The number of different values, and of rows.
     """
     if distinct > _MOST_CLASSES and rows < _FEWEST_EACH * distinct:
+        classes, values = written("task", "classification"), written("task", "regression")
         ask = (
-            "may be classes or values; say which: task classification or regression"
+            f"may be classes or values; say which: {classes} or {values}"
             if kind == "integers"
-            else "are many for classes; if they are classes, say task classification"
+            else f"are many for classes; if they are classes, say {classes}"
         )
         raise DataError(f"{distinct} different {kind} in {rows} rows {ask}", part="y")
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
 from xpnn._core.files import as_path
 from xpnn.datasets.checks import check_images
-from xpnn.datasets.columns import Columns, as_encoding, fitted
+from xpnn.datasets.columns import Columns, as_encoding, fitted, listed
 from xpnn.datasets.dataset import Dataset, NamedDataset, located
 from xpnn.datasets.labels import TASKS, distinct, label_indices
 from xpnn.datasets.readers import READERS, reader_of
@@ -24,8 +24,8 @@ def load(
     target: str | int | None = -1,
     task: str | None = None,
     header: bool | None = None,
-    ignore: Sequence[str | int] = (),
-    features: Sequence[str] | None = None,
+    ignore: str | Sequence[str | int] = (),
+    features: str | Sequence[str] | None = None,
     weights: str | int | None = None,
     encode: Any = None,
     missing: Any = None,
@@ -67,7 +67,8 @@ def load(
         text and the cell below is a number, or if it holds the name of a column that is asked for;
         if it is the only row, it does if none of its cells is a number.
     ignore
-        Columns of a CSV file, by name or number, that are neither features nor target.
+        Columns of a CSV file, by name or number, that are neither features nor target; or the
+        name of a single one.
     features
         The names of the columns of a CSV file that are features, in order; all others are ignored.
         Without a header and a target, the file may also consist of just these columns, in order.
@@ -108,8 +109,8 @@ def load(
         target=target,
         task=task,
         header=header,
-        ignore=_columns("ignore", ignore),
-        features=None if features is None else _columns("features", features),
+        ignore=listed("ignore", ignore),
+        features=None if features is None else listed("features", features),
         weights=weights,
         part=part,
         encoding=None if encode is None and missing is None else as_encoding(encode, missing),
@@ -143,8 +144,8 @@ def load_training(
     target: str | int = -1,
     task: str | None = None,
     header: bool | None = None,
-    ignore: Sequence[str | int] = (),
-    features: Sequence[str] | None = None,
+    ignore: str | Sequence[str | int] = (),
+    features: str | Sequence[str] | None = None,
     weights: str | int | None = None,
     encode: Any = None,
     missing: Any = None,
@@ -215,9 +216,3 @@ def load_training(
 def _check_name(name: str, given: object, allowed: Sequence[str]) -> None:
     if not (isinstance(given, str) and given in allowed):
         raise unknown(name, given, allowed)
-
-
-def _columns(name: str, given: object) -> tuple[Any, ...]:
-    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise ArgumentError(f"{name} must be a sequence of columns, got {given!r}")
-    return tuple(given)

@@ -16,7 +16,7 @@ from xpnn.datasets.checks import as_pair, check_lengths
 from xpnn.datasets.dataset import Dataset, NamedDataset, Share, fingerprint
 from xpnn.datasets.frames import named
 from xpnn.datasets.labels import as_labels
-from xpnn.errors import ArgumentError, DataError, counted, integer
+from xpnn.errors import ArgumentError, DataError, counted, integer, written
 
 
 def split(
@@ -167,7 +167,7 @@ def held_out(data: NamedDataset, share: Share | None) -> NamedDataset:
     if share is None:
         raise ArgumentError(
             "held_out needs a model that was trained on a part of its data, as with "
-            "--validation 0.2; this one wasn't"
+            f"{written('validation', 0.2)}; this one wasn't"
         )
     drawn: list[np.ndarray] = []
     for labels in _strata(data.y):

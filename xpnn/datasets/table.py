@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from xpnn.backends import to_numpy
-from xpnn.datasets.columns import as_encoding
+from xpnn.datasets.cells import check_dates, no_target
+from xpnn.datasets.columns import as_encoding, listed
 from xpnn.datasets.dataset import NamedDataset, located
 from xpnn.datasets.frames import as_cells, is_frame
 from xpnn.datasets.labels import TASKS
@@ -22,7 +23,7 @@ def from_table(
     *,
     target: str | None,
     task: str | None = None,
-    ignore: Sequence[str] = (),
+    ignore: str | Sequence[str] = (),
     weights: str | None = None,
     encode: Any = None,
     missing: Any = None,
@@ -45,7 +46,7 @@ def from_table(
         "classification" or "regression"; if None, integers, truth values, texts and categories are
         class labels, and floats are values, as in `load`.
     ignore
-        The names of columns that are neither features nor target.
+        The names of columns that are neither features nor target, or the name of a single one.
     weights
         The name of the column with the weights of the rows, numbers >= 0, which `fit` uses if they
         are passed as `sample_weight`.
@@ -81,8 +82,7 @@ def from_table(
         raise ArgumentError(f"frame must be a DataFrame, got {type(frame).__name__}")
     if task is not None and task not in TASKS:
         raise unknown("task", task, TASKS)
-    if isinstance(ignore, str):
-        raise ArgumentError(f"ignore must be a sequence of columns, got {ignore!r}")
+    ignore = listed("ignore", ignore)
     if len(set(map(str, frame.columns))) < len(frame.columns):
         raise DataError("the columns of the DataFrame must have different names")
     encoding = None if encode is None and missing is None else as_encoding(encode, missing)
@@ -123,14 +123,50 @@ def from_table(
         return data
     y = as_cells(frame[[target]])[:, 0]
     with located(data):
-        return data._replace(y=as_target("the DataFrame", _labels(y), task))
+        return data._replace(y=as_target("the DataFrame", _labels(str(target), y), task))
 
 
-def _labels(y: np.ndarray) -> np.ndarray:
+def whole(
+    name: str, data: Any, features: Sequence[str] | None, target: str | None, task: str
+) -> Any:
+    """Return a DataFrame that holds the target too as a data set; anything else as it is.
+
+    Parameters
+    ----------
+    name
+        What messages call `data`.
+    data
+        The DataFrame, which may have more columns; or anything else.
+    features, target, task
+        The names of the columns of the training table, and its kind.
+
+    Raises
+    ------
+    DataError
+        If a column isn't there, or it isn't known which column is the target.
+    """
+    if not is_frame(data):
+        return data
+    found = {str(column): column for column in data.columns}
+    if features is None or target is None:
+        raise DataError(
+            f"{name} must be a pair (x, y) where the training table had no name for its target, "
+            "got a DataFrame"
+        )
+    for column in (*features, target):
+        if column not in found:
+            what = "the target" if column == target else "one of the features"
+            raise DataError(f"{name} has no column {column!r}, which is {what}")
+    chosen = data[[found[column] for column in (*features, target)]]
+    return from_table(chosen, target=found[target], task=task)
+
+
+def _labels(name: str, y: np.ndarray) -> np.ndarray:
     """Return a target as `as_target` takes it, an object array as what it holds."""
     if y.dtype.kind != "O":
         return y
     for row, cell in enumerate(y.tolist()):
         if cell is None or cell != cell:
-            raise DataError("a missing value", part="y", row=row)
+            raise no_target(name, row)
+    check_dates(name, y.tolist(), target=True)
     return np.array(y.tolist())

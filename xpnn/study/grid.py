@@ -14,7 +14,7 @@ from typing import Any
 from xpnn._core.files import PathLike, as_path
 from xpnn._core.registry import WANTED
 from xpnn.errors import ArgumentError, finite, unknown
-from xpnn.settings import TABLE, Settings, types_of
+from xpnn.settings import FOR_TABLES, Settings, types_of
 from xpnn.source import READING, SHARED, Source
 from xpnn.study.article import published
 from xpnn.study.job import Job, load_own_parts
@@ -444,7 +444,7 @@ def _job(settings: Entries, fixed: Entries) -> Job:
     given = {**free, **fixed}
     # what isn't said is the default of `xpnn train`
     table = Source(given["data"]).is_table if "data" in given else False
-    return Job.from_dict({**(TABLE if table else {}), **given})
+    return Job.from_dict({**(FOR_TABLES if table else {}), **given})
 
 
 def _checked(name: str, value: Any) -> Any:

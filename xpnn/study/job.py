@@ -19,7 +19,7 @@ from xpnn.activations import ACTIVATIONS
 from xpnn.backends import Backend, get_backend
 from xpnn.datasets import Dataset, NamedDataset
 from xpnn.datasets.dataset import fingerprint
-from xpnn.errors import ArgumentError, DataError, XpnnError
+from xpnn.errors import ArgumentError, DataError, Door, XpnnError, entered
 from xpnn.settings import FIELDS, Settings
 from xpnn.source import READING, Source
 from xpnn.study.machine import machine_record
@@ -198,6 +198,7 @@ def _load_once(path: str, digest: str) -> None:
 
 
 @functools.lru_cache(maxsize=1)
+@entered(Door.STUDY)
 def load_data(source: Source) -> tuple[Dataset, Dataset | None, str]:
     """Return what `Source.read` does, and the SHA-256 of it; the last data are cached."""
     data, other = source.read()
@@ -216,6 +217,7 @@ class _Reporter(Callback):
         self.progress(epoch.epoch)
 
 
+@entered(Door.STUDY)
 def execute(job: Job, fingerprint: str, progress: Progress | None = None) -> dict[str, Any]:
     """Do a job and return its result, in the form in which `write_result` takes it.
 

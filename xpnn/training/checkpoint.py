@@ -184,8 +184,9 @@ def check_same_run(run: Run, saved: SavedRun) -> None:
     """
     free = _FREE | (_FREE_IF_REPRODUCIBLE if run.settings["reproducible"] else set())
     was, now = _compared(run, saved)
-    for name in [name for name in {**now, **was} if name not in free]:
-        if was.get(name) != now.get(name):
+    # normalizers last: they differ wherever the columns do
+    for name in sorted({**now, **was}, key=lambda name: "normalizer" in name):
+        if name not in free and was.get(name) != now.get(name):
             hint = "; a reproducible run may change it" if name in _FREE_IF_REPRODUCIBLE else ""
             raise ArgumentError(
                 f"{name} must be {_in_message(was.get(name))} as in {run.resumed}, "

@@ -14,6 +14,7 @@ import numpy as np
 from xpnn._core import random_bits
 from xpnn._core.files import PathLike
 from xpnn.backends import Backend, Step, get_backend
+from xpnn.datasets.frames import is_table
 from xpnn.errors import ArgumentError, CheckpointWarning
 from xpnn.losses import CrossEntropy, Loss
 from xpnn.metrics import Metric
@@ -25,6 +26,7 @@ from xpnn.task import Task
 from xpnn.training import checkpoint
 from xpnn.training.callback import Callback, as_callbacks
 from xpnn.training.checkpoint import SavedRun
+from xpnn.training.defaults import defaults_for
 from xpnn.training.history import UNKNOWN, Epoch, Evaluation, Figures, History
 from xpnn.training.plan import Plan, as_method, made, measuring, run_settings
 from xpnn.training.run import Run
@@ -37,6 +39,7 @@ from xpnn.training.steps import (
     TrainingStep,
     mini_batches,
 )
+from xpnn.training.stopping import stopped_early
 from xpnn.training.streams import Stream, Whole, moved
 from xpnn.training.terminal import shown
 
@@ -64,8 +67,8 @@ def fit(
     clip_norm: float | None = None,
     sample_weight: Array | None = None,
     class_weight: Mapping[Any, float] | str | None = None,
-    epochs: int = 50,
-    batch_size: int = 100,
+    epochs: int | None = None,
+    batch_size: int | None = None,
     seed: int | None = None,
     shuffle: bool = True,
     backend: str | Backend = "numpy",
@@ -78,6 +81,10 @@ def fit(
     verbose: bool | None = None,
 ) -> History:
     """Train `model` by mini-batch gradient descent.
+
+    Where nothing is asked for, a table is trained on as `xpnn train` does it: a DataFrame, a data
+    set whose columns have names, as `from_table` returns it, or an array of cells. All other data,
+    arrays of numbers and images, are taken as they are and trained on by plain SGD.
 
     Parameters
     ----------
@@ -114,12 +121,13 @@ def fit(
         strings. If None, a trained model keeps its own; otherwise they are the sorted distinct
         strings in train.y, or the integers from 0 on. `predict` returns these labels afterwards.
     normalizer
-        "standard", "minmax" or a `Normalizer`. Unless it is fitted already, it is fitted to train.x
-        in float64 on the host. It then belongs to the model; a trained model keeps its own.
+        "standard", "minmax", a `Normalizer`, or "none". Unless it is fitted already, it is fitted
+        to train.x in float64 on the host. It then belongs to the model; a trained model keeps its
+        own. If None, "standard" for a table, else "none".
     target_normalizer
         The same for the values of a regression. The loss is that of the normalized values (with
         "standard" and the mean squared error, the fraction of the variance that is not explained);
-        predictions are transformed back.
+        predictions are transformed back. Counts can't be normalized.
     loss
         The loss function, or its name with parameters as at the command line:
         ``"cross_entropy:label_smoothing=0.1"``, ``"mse"`` for ``"mean_squared_error"``. If None, a
@@ -128,8 +136,8 @@ def fit(
         a single output and for other rows of 0 and 1, and `MeanSquaredError` for all others. With
         a single output, more than two different integers are values.
     optimizer
-        The optimizer, or its name with parameters: ``"adam:lr=0.01"``; `SGD` with a learning rate
-        of 0.1 if None. Its state starts afresh with each call.
+        The optimizer, or its name with parameters: ``"adam:lr=0.01"``. Its state starts afresh with
+        each call. If None, `Adam` for a table, else `SGD` with a learning rate of 0.1.
     schedule
         A schedule of the learning rate, such as ``xpnn.schedules.Cosine()`` or ``"cosine"``. If
         None, the optimizer's learning rate stays constant.
@@ -145,10 +153,12 @@ def fit(
         which gives each class ``n / (classes * count)`` over the training set. The weight of a
         sample is multiplied by that of its class.
     epochs
-        The number of epochs, >= 0.
+        The number of epochs, >= 0. If None, 50; for a table 100, and with `validation` the run ends
+        with the best parameters once the test loss hasn't improved for 20 epochs, unless there is
+        an `EarlyStopping` among the callbacks.
     batch_size
         The number of samples in a mini-batch, >= 1. The last one of an epoch is smaller if
-        `batch_size` doesn't divide n.
+        `batch_size` doesn't divide n. If None, 32 for a table, else 100.
     seed
         The seed, from 0 to 2^32 - 1, of everything random, which is the same on every backend: the
         initial parameters and then the order of each epoch are drawn on the host from one
@@ -181,8 +191,10 @@ def fit(
         Or what `Run.checkpoint` returned, to continue from in the same process with other data and
         settings: nothing is compared, and the optimizer starts afresh if its state doesn't fit.
     verbose
-        Whether to print a line for each epoch, with a progress bar below, as `Terminal` does. If
-        None, only where somebody looks on: in a terminal or a notebook.
+        Whether to print a line for each epoch, with a progress bar below, as `Terminal` does; and
+        before, of a table, what was understood of it, as `xpnn train` says it: two lines, and one
+        that begins with CAREFUL for whatever is odd. If None, only where somebody looks on: in a
+        terminal or a notebook.
 
     Returns
     -------
@@ -218,17 +230,25 @@ def fit(
         train = train, y
     resolved = get_backend(backend, device=device, dtype=dtype, reproducible=reproducible)
     asked = None if loss is None else made("loss", loss)
+    usual = defaults_for(train)
     method = as_method(
-        asked or CrossEntropy(), optimizer, schedule, clip_norm, validated=validation is not None
-    )
+        asked or CrossEntropy(), usual.optimizer if optimizer is None else optimizer, schedule,
+        clip_norm, validated=validation is not None,
+    )  # fmt: skip
     path, saved, note = None, None, None
     if isinstance(resume, SavedRun):
         saved = resume
     elif resume is not None:
         saved, note = checkpoint.read(resume)
         path = Path(resume)
-    plan = Plan(epochs, batch_size, _seed(seed, saved), shuffle)
-    callbacks = shown(verbose, as_callbacks(callbacks))
+    plan = Plan(
+        usual.epochs if epochs is None else epochs,
+        usual.batch_size if batch_size is None else batch_size,
+        _seed(seed, saved), shuffle,
+    )  # fmt: skip
+    callbacks = shown(verbose, as_callbacks(callbacks), table=is_table(train))
+    if epochs is None and validation is not None:
+        callbacks = stopped_early(callbacks, usual.patience)
     samples = as_samples(
         model, asked, train, validation, seed=plan.seed, labels=labels, normalizer=normalizer,
         target_normalizer=target_normalizer, sample_weight=sample_weight, class_weight=class_weight,

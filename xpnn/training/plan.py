@@ -13,7 +13,7 @@ from xpnn.errors import ArgumentError, integer, positive, unknown
 from xpnn.losses import LOSSES, Loss
 from xpnn.metrics import Metric, as_metrics
 from xpnn.model import Sequential
-from xpnn.optimizers import OPTIMIZERS, SGD, Optimizer
+from xpnn.optimizers import OPTIMIZERS, Optimizer
 from xpnn.schedules import SCHEDULES, Schedule, Warmup
 from xpnn.task import Task
 from xpnn.training.samples import Samples
@@ -60,7 +60,7 @@ def as_method(
     loss: Loss, optimizer: Any, schedule: Any, clip_norm: Any, *, validated: bool
 ) -> Method:
     """Return the checked parts of a run; arguments and errors are those of `xpnn.fit`."""
-    optimizer = SGD() if optimizer is None else made("optimizer", optimizer)
+    optimizer = made("optimizer", optimizer)
     schedule = None if schedule is None else made("schedule", schedule)
     if schedule is not None:
         schedule.check(validated)

@@ -19,6 +19,7 @@ from xpnn.datasets.dataset import Dataset, NamedDataset, Share, located
 from xpnn.datasets.frames import in_order, named
 from xpnn.datasets.labels import as_labels, check_labels, distinct
 from xpnn.datasets.splitting import as_share, divided, drawn_rows, parted, share_of
+from xpnn.datasets.table import whole
 from xpnn.errors import (
     ArgumentError,
     DataError,
@@ -40,6 +41,7 @@ from xpnn.losses import (
 from xpnn.model import Sequential
 from xpnn.normalizers import Normalizer, as_normalizer
 from xpnn.task import Task
+from xpnn.training.defaults import OTHERS, defaults_for
 
 Array = Any
 
@@ -63,6 +65,8 @@ class Samples(NamedTuple):
         The given weighting, for the history's settings.
     task
         What the trained model will know of the data.
+    cells
+        The cells of a training table before they became features; None if all are numbers.
     """
 
     train: Dataset
@@ -70,6 +74,7 @@ class Samples(NamedTuple):
     weights: np.ndarray | None
     weighting: dict[str, Any]
     task: Task
+    cells: np.ndarray | None = None
 
 
 def as_samples(
@@ -86,11 +91,15 @@ def as_samples(
     class_weight: Mapping[Any, float] | str | None,
 ) -> Samples:
     """Return the samples of a run; arguments and errors are those of `xpnn.fit`."""
-    own = model.task.feature_names
+    own, trained = model.task.feature_names, model.parameters is not None
+    usual = OTHERS.normalizer if trained else defaults_for(train).normalizer
     train = in_order(named(collected("train", train), own), own)
     share = validation if isinstance(validation, Real) else None
     if share is None:
         found = getattr(train, "feature_names", None)
+        if isinstance(train, NamedDataset):
+            kind = "regression" if train.y.dtype.kind == "f" else "classification"
+            validation = whole("validation", validation, found, train.target_name, kind)
         validation = in_order(named(collected("validation", validation), found), found)
     else:
         validation = None
@@ -103,18 +112,19 @@ def as_samples(
             share = None
     # a table's names stay where a trained model is given a set without any
     about = train if isinstance(train, NamedDataset) else model.task
-    shape = model.task.image_shape if model.parameters is not None else None
+    shape = model.task.image_shape if trained else None
     for name, data in (("train", train), ("validation", validation)):
         check_images(data, shape, name)
         shape = shape or image_shape(data)
     names = _find_labels(model, train, labels)
     columns = _find_columns(model, train, validation)
-    known = model.task.input_kind if model.parameters is not None else None
+    known = model.task.input_kind if trained else None
     given, train = train, as_dataset("train", train, names, columns, kind=known)
     kind = known or kind_of(train.x)
+    cells = None if columns is None else to_numpy(as_pair("train", given)[0])
     if validation is not None:
         validation = as_dataset("validation", validation, names, columns, kind=kind)
-    if loss is None and model.parameters is not None:
+    if loss is None and trained:
         loss = model.task.loss
     if loss is None:
         outputs = model.outputs(train.x.shape[1])
@@ -134,6 +144,7 @@ def as_samples(
         if isinstance(given, NamedDataset) and isinstance(train, NamedDataset):
             train.share = share_of(given, fraction, seed, drawn[1])
         sample_weight = None if sample_weight is None else sample_weight[drawn[0]]
+        cells = None if cells is None else cells[drawn[0]]
     classes = _check_fit(model, loss, {"train": train, "validation": validation})
     labelled = names if names is not None or classes is None else np.arange(classes)
     weights = sample_weights(train.y, sample_weight, class_weight, labelled)
@@ -141,12 +152,13 @@ def as_samples(
         loss=loss,
         classes=classes,
         labels=names,
-        normalizer=_normalizer("normalizer", normalizer, model, train),
-        target_normalizer=_target_normalizer(loss, target_normalizer, model, train),
+        normalizer=_normalizer("normalizer", normalizer, model, train, usual),
+        target_normalizer=_target_normalizer(loss, target_normalizer, model, train, usual),
         feature_names=about.feature_names,
         target_name=about.target_name,
         image_shape=shape,
         columns=columns,
+        flat=classes is None and train.y.ndim == 1,
         share=_share(model, train),
         input_kind=kind,
     )
@@ -161,7 +173,7 @@ def as_samples(
     if isinstance(class_weight, Mapping):
         class_weight = {str(label): float(weight) for label, weight in class_weight.items()}
     weighting = {"sample_weight": sample_weight is not None, "class_weight": class_weight}
-    return Samples(train, validation, weights, weighting, task)
+    return Samples(train, validation, weights, weighting, task, cells)
 
 
 def default_loss(y: np.ndarray, outputs: int, *, named: bool = False) -> Loss:
@@ -200,6 +212,16 @@ def _share(model: Sequential, train: Dataset) -> Share | None:
     share = train.share if isinstance(train, NamedDataset) else None
     trained_before = model.task.loss is not None
     return None if trained_before and share != model.task.share else share
+
+
+def with_targets(task: Task, data: Any, y: Any = None) -> Any:
+    """Return data for a trained model as a pair (x, y); arguments are those of `evaluate`."""
+    if y is not None:
+        if isinstance(data, tuple):
+            raise ArgumentError("y must be left out where data is a pair (x, y)")
+        return data, y
+    kind = "regression" if task.classes is None else "classification"
+    return whole("data", data, task.feature_names, task.target_name, kind)
 
 
 def as_test_set(model: Sequential, loss: Loss, data: Any) -> Dataset:
@@ -345,10 +367,16 @@ def _check_labels(name: str, y: np.ndarray, classes: int) -> None:
         )
 
 
+def are_scaled(loss: Loss, y: np.ndarray) -> bool:
+    """Return whether targets are standardized by default: values that the loss lets be scaled."""
+    return isinstance(default_loss(y, 2), MeanSquaredError) and loss.domain.scalable
+
+
 def _target_normalizer(
-    loss: Loss, given: Any, model: Sequential, train: Dataset
+    loss: Loss, given: Any, model: Sequential, train: Dataset, usual: str
 ) -> Normalizer | None:
-    found = _normalizer("target_normalizer", given, model, train)
+    usual = usual if are_scaled(loss, train.y) else OTHERS.normalizer
+    found = _normalizer("target_normalizer", given, model, train, usual)
     if found is not None and not loss.domain.scalable:
         raise ArgumentError(
             f"target_normalizer must be None for the loss {loss!r}, whose targets must be "
@@ -357,18 +385,23 @@ def _target_normalizer(
     return found
 
 
-def _normalizer(name: str, given: Any, model: Sequential, train: Dataset) -> Normalizer | None:
-    """Return the normalizer of a run, fitted to the training set if necessary."""
+def _normalizer(
+    name: str, given: Any, model: Sequential, train: Dataset, usual: str
+) -> Normalizer | None:
+    """Return the normalizer of a run, fitted to the training set if necessary.
+
+    It is the `usual` one where none is given, or that of a trained model.
+    """
     own: Normalizer | None = getattr(model.task, name)
-    normalizer = as_normalizer(name, given)
-    if model.parameters is not None and (normalizer is None or type(own) is type(normalizer)):
+    normalizer = as_normalizer(name, usual if given is None else given)
+    if model.parameters is not None and (given is None or type(own) is type(normalizer)):
         return own
-    if normalizer is None:
-        return None
     if model.parameters is not None:
         raise ArgumentError(
             f"{name} of a model that is trained already must be its own, {own!r}, got {given!r}"
         )
+    if normalizer is None:
+        return None
     part, values = ("y", train.y) if name == "target_normalizer" else ("x", train.x)
     if part == "y" and is_labels(values):
         raise ArgumentError(f"{name} is for values, and train.y holds class labels; got {given!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 import warnings
 from collections.abc import Iterable
@@ -12,6 +13,10 @@ from xpnn.errors import ArgumentError
 from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
 from xpnn.training.run import Run
+from xpnn.training.understood import Understood
+
+# characters of a line that goes to a file, a pipe or a notebook
+_WIDEST = 160
 
 
 class Terminal(Callback):
@@ -19,7 +24,8 @@ class Terminal(Callback):
 
     A line has the epoch, training accuracy and loss, test accuracy and loss, and the metrics of
     the run, in columns below their names; what the run doesn't have, such as the accuracy of a
-    regression, has no column.
+    regression, has no column. Where the columns don't fit into a line, those of training metrics
+    are left out first, from the last one on, then those of test metrics; a line above says which.
 
     The bar is shown in a terminal, and in a notebook that has ipywidgets; a file or a pipe gets
     only the lines, each when its epoch ends. The bar is hidden while callbacks handle an epoch,
@@ -81,23 +87,43 @@ class Terminal(Callback):
         if self._figures is None:
             self._first = first
             self._figures = [name for name in first.logged if not math.isnan(first.figures[name])]
+            self._figures = self._fitting(n for n in self._figures if n in first.metrics)
             names = [name.replace("_", " ", 1) for name in self._figures]
-            self._widths = [max(len(name), int(self.digits) + 6) for name in names]
             self._print("epoch", names, ["sha256"] * self.hashes)
         cells = [f"{epoch.figures[name]:#.{self.digits}g}" for name in self._figures]
         self._print(epoch.epoch, cells, hashes)
 
     def _print(self, epoch: object, cells: Iterable[str], ends: Iterable[str]) -> None:
-        columns = map(str.rjust, cells, self._widths)
+        columns = map(str.rjust, cells, map(self._width, self._figures or ()))
         print(f"{epoch:>5}", *columns, *ends, sep="  ", flush=True)
+
+    def _width(self, figure: str) -> int:
+        return max(len(figure), int(self.digits) + 6)
+
+    def _fitting(self, metrics: Iterable[str]) -> list[str]:
+        """Return the figures whose columns fit into a line; of the others, say which they are."""
+        shown, hidden = [*(self._figures or ())], []
+        room = _line_width() - len("epoch") - (66 if self.hashes else 0)
+        last_first = list(metrics)[::-1]
+        last_first.sort(key=lambda name: name.startswith("test_"))
+        while last_first and sum(2 + self._width(name) for name in shown) > room:
+            shown.remove(last_first[0])
+            hidden.append(last_first.pop(0).replace("_", " ", 1))
+        if hidden:
+            print(f"too many columns for a line, only in the log: {', '.join(hidden[::-1])}")
+        return shown
 
     def on_end(self) -> None:
         if self._bar is not None:
             self._bar.close()
 
 
-def shown(verbose: bool | None, callbacks: tuple[Callback, ...]) -> tuple[Callback, ...]:
-    """Return the callbacks of a run, with a `Terminal` before them if the run is to be shown.
+def shown(
+    verbose: bool | None, callbacks: tuple[Callback, ...], *, table: bool = False
+) -> tuple[Callback, ...]:
+    """Return the callbacks of a run, after those that show it if it is to be shown.
+
+    Of a table, also what was understood is shown.
 
     If `verbose` is None, it is shown where somebody looks on: in a terminal or a notebook.
     """
@@ -105,7 +131,16 @@ def shown(verbose: bool | None, callbacks: tuple[Callback, ...]) -> tuple[Callba
         raise ArgumentError(f"verbose must be True, False or None, got {verbose!r}")
     own = any(isinstance(callback, Terminal) for callback in callbacks)
     wanted = _is_watched() if verbose is None else bool(verbose)
-    return (Terminal(), *callbacks) if wanted and not own else callbacks
+    if own or not wanted:
+        return callbacks
+    return (*([Understood()] if table else []), Terminal(), *callbacks)
+
+
+def _line_width() -> int:
+    """Return how many characters a line may have: those of the terminal, if it is one."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return _WIDEST
+    return shutil.get_terminal_size((_WIDEST, 24)).columns
 
 
 def _is_watched() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
@@ -10,7 +11,7 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from xpnn.datasets.cells import (
 )
 from xpnn.datasets.dataset import NamedDataset, located, place
 from xpnn.datasets.readers.reader import Reader, Request, check_weights, reading, ungzipped
-from xpnn.errors import ArgumentError, DataError, counted, unknown
+from xpnn.errors import ArgumentError, DataError, counted, unknown, written
 
 # how the error handler "surrogateescape" shows bytes that aren't UTF-8
 _ESCAPED = re.compile("[\udc80-\udcff]")
@@ -69,6 +70,13 @@ def read_csv(path: Path, request: Request) -> NamedDataset:
     ArgumentError
         If the request names a column that isn't there, or one column for two purposes.
     """
+    try:
+        return _read(path, request)
+    finally:
+        _given.pop(path, None)
+
+
+def _read(path: Path, request: Request) -> NamedDataset:
     head = _head(path, request)
     names, features = head.names, tuple(head.names[i] for i in head.features)
     encoding = request.encoding
@@ -101,7 +109,7 @@ def read_csv(path: Path, request: Request) -> NamedDataset:
     if head.target is None:
         return data
     with located(data):
-        return data._replace(y=as_target(body.target, request.task))
+        return data._replace(y=as_target(names[head.target], body.target, request.task))
 
 
 def _head(path: Path, request: Request) -> _Head:
@@ -118,7 +126,7 @@ def _head(path: Path, request: Request) -> _Head:
         if not names[i]:
             raise DataError(
                 f"column {i + 1} has no name, as the index of a DataFrame that was written with "
-                f"it: leave it out with --ignore {i + 1}",
+                f"it: leave it out with {written('ignore', [i + 1])}",
                 place=place(path, line),
             )
     return _Head(names, header, features, target, weights)
@@ -194,17 +202,10 @@ def _cells(path: Path, head: _Head, kinds: Mapping[str, bool]) -> _Body:
     return _Body(x, [] if head.target is None else columns[head.target], weights, lines)
 
 
-def _read_once(path: Path, request: Request) -> NamedDataset:
-    try:
-        return read_csv(path, request)
-    finally:
-        _PIPED.clear()
-
-
 # takes any name, and also a device or a pipe
 FILE = Reader(
     lambda path: path.exists() and not path.is_dir(),
-    _read_once,
+    read_csv,
     "a CSV file",
     weights="a column of a CSV file",
     columns=lambda path: len(next(_records(path), (0, []))[1]),
@@ -213,12 +214,32 @@ FILE = Reader(
 
 # rows
 
+# what pipes have given, by path, until a data set is read from it: they can be read only once
+_given: dict[Path, bytes] = {}
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Return a file that can be read from its beginning, again and again, also if it is a pipe."""
+    if path.is_file():
+        return path.open("rb")
+    if path not in _given:
+        _given[path] = path.read_bytes()
+    return io.BytesIO(_given[path])
+
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield, for each row, the line in which it begins and its cells, stripped of spaces."""
-    with reading(path), ungzipped(path), _opened(path) as raw:
-        begin = raw.read(8)
-        raw.seek(0)
+    with contextlib.ExitStack() as stack, reading(path):
+        file: Any = stack.enter_context(_opened(path))
+        begin = file.read(8)
+        file.seek(0)
+        if begin[:2] == b"\x1f\x8b":
+            import gzip
+
+            file = stack.enter_context(gzip.open(file))
+            with ungzipped(path):
+                begin = file.read(8)
+                file.seek(0)
         if not begin:
             raise DataError(f"{path} is empty")
         if begin[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -226,10 +247,11 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
         if b"\0" in begin:
             raise DataError(f"{path} is not a text file: it begins with {begin.hex(' ')}")
         # utf-8-sig drops a BOM
-        with io.TextIOWrapper(raw, "utf-8-sig", "surrogateescape", "") as file:
-            delimiter = _delimiter(file)
-            file.seek(0)
-            text = _text(path, file, delimiter)
+        lines = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+        with ungzipped(path), lines:
+            delimiter = _delimiter(lines)
+            lines.seek(0)
+            text = _text(path, lines, delimiter)
             reader = csv.reader(text, delimiter=delimiter, skipinitialspace=True, strict=True)
             line = 1
             try:
@@ -240,29 +262,6 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
                     line = reader.line_num + 1
             except csv.Error as error:
                 raise DataError(str(error), place=place(path, reader.line_num)) from None
-
-
-def _opened(path: Path) -> Any:
-    """Open a file, whose bytes may be gzipped."""
-    file: Any = path.open("rb") if path.is_file() else io.BytesIO(_piped(path))
-    if file.read(2) != b"\x1f\x8b":
-        file.seek(0)
-        return file
-    import gzip
-
-    file.close()
-    return gzip.open(path if path.is_file() else io.BytesIO(_piped(path)))
-
-
-# what a pipe gave, whose bytes can be read only once, until its table has been read
-_PIPED: dict[Path, bytes] = {}
-
-
-def _piped(path: Path) -> bytes:
-    """Return the bytes of a pipe or device."""
-    if path not in _PIPED:
-        _PIPED[path] = path.read_bytes()
-    return _PIPED[path]
 
 
 def _delimiter(lines: Iterable[str]) -> str:

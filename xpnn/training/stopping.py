@@ -142,3 +142,10 @@ class EarlyStopping(Callback):
             f"monitor must be a figure that the run has, got {self.monitor!r}; test figures need "
             "validation data, accuracies need classes"
         )
+
+
+def stopped_early(callbacks: tuple[Callback, ...], patience: int | None) -> tuple[Callback, ...]:
+    """Return the callbacks of a run, with an `EarlyStopping` before them unless they have one."""
+    if patience is None or any(isinstance(callback, EarlyStopping) for callback in callbacks):
+        return callbacks
+    return (EarlyStopping("test_loss", patience=patience), *callbacks)
