@@ -176,10 +176,15 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 def source_from(args: argparse.Namespace) -> Source:
     """Return the source that was asked for."""
     given = {field.name: getattr(args, field.name) for field in dataclasses.fields(Source)}
-    given["header"] = header_from(args)
-    with contextlib.suppress(TypeError, ValueError):
-        given["validation"] = float(args.validation)
+    given["header"], given["validation"] = header_from(args), validation_from(args)
     return Source(**given)
+
+
+def validation_from(args: argparse.Namespace) -> float | str | None:
+    """Return what ``--validation`` says: a share, or other data."""
+    with contextlib.suppress(TypeError, ValueError):
+        return float(args.validation)
+    return args.validation  # type: ignore[no-any-return]
 
 
 def header_from(args: argparse.Namespace) -> bool | None:

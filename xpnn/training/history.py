@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -29,7 +29,6 @@ class _Measured:
     A figure that isn't defined is NaN, and neither its text nor `_asdict` has it.
     """
 
-    _fields: ClassVar[tuple[str, ...]]
     metrics: Mapping[str, float] = MappingProxyType({})
 
     def measured(self, metrics: Mapping[str, float]) -> Self:
@@ -46,8 +45,9 @@ class _Measured:
 
     def _asdict(self) -> dict[str, float]:
         """Return what there is by name: the fields that are defined, then the metrics."""
-        fields = zip(self._fields, self, strict=True)  # type: ignore[call-overload]
-        return {name: value for name, value in fields if not math.isnan(value)} | self.metrics
+        fields: dict[str, float] = super()._asdict()  # type: ignore[misc]
+        known = {name: value for name, value in fields.items() if not math.isnan(value)}
+        return {**known, **self.metrics}
 
     def __repr__(self) -> str:
         listed = (f"{name}={value!r}" for name, value in self._asdict().items())
