@@ -508,7 +508,7 @@ class Scorer(PredictionMetric):
     def column(self) -> str:
         """The name in a log: the scorer's, or that of its function and the arguments it was given.
 
-        That of ``make_scorer(fbeta_score, beta=2)`` is "fbeta_score_2". If a scorer turns the sign
+        That of ``make_scorer(fbeta_score, beta=2.5)`` is "fbeta_score_2_5". If a scorer turns the sign
         of its function, the name begins with "neg_".
         """
         if isinstance(self.scorer, str):
@@ -516,7 +516,7 @@ class Scorer(PredictionMetric):
         name, given = _called(self.scorer)
         words = [name, *(str(value) for value in given.values() if value is not None)]
         sign = "neg_" if getattr(self.scorer, "_sign", 1) < 0 else ""
-        return sign + re.sub(r"[^\w.]+", "_", "_".join(words))
+        return sign + re.sub(r"\W+", "_", "_".join(words))
 
     @property
     def minimized(self) -> bool:  # type: ignore[override]

@@ -8,6 +8,7 @@ import pytest
 
 import xpnn
 from tests.helpers import FLOWERS, NAMES, failed, read_rows, run, write_table
+from xpnn.metrics import METRICS
 from xpnn.study import load_study, read_folder
 from xpnn.study.quantities import measured
 
@@ -114,6 +115,21 @@ def test_a_table_has_the_defaults_of_train(flowers):
     asked = ["--validation", 0.25, "--epochs", 30]
     assert run("study", "run", "s.toml", *asked, "--out", "all", "--quiet") == 0
     assert len(results(flowers / "all")[0].log["seconds"]) == 31
+
+
+def test_a_metric_of_the_users_own(flowers, monkeypatch):
+    monkeypatch.setattr(METRICS, "_parts", dict(METRICS._parts))
+    (flowers / "own.py").write_text(
+        "from xpnn import metrics\n\n\n@metrics.register\nclass Rows(metrics.PredictionMetric):\n"
+        '    name = "rows"\n\n    def value(self, targets, predictions, weights, task):\n'
+        "        return len(targets)\n"
+    )
+    text = GRID.replace('metrics = ["f1", "log_loss"]', 'parts = ["own.py"]')
+    (flowers / "own.toml").write_text(text)
+    asked = ["--metrics", "rows"]
+    assert run("study", "run", "own.toml", *asked, "--out", "out", "--quiet") == 0
+    assert [own.log["test_rows"] for own in results(flowers / "out")] == [[18.0] * 3] * 2
+    assert run("study", "report", "out") == 0
 
 
 def test_validation_may_be_other_data(flowers):

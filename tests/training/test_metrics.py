@@ -210,7 +210,7 @@ OBJECTS = {
         sklearn.make_scorer(sklearn.fbeta_score, beta=2, average="macro"),
         lambda y, p: sklearn.fbeta_score(y, p.argmax(1), beta=2, average="macro"), False,
     ),
-    "fbeta_score_0.5_micro": (
+    "fbeta_score_0_5_micro": (
         functools.partial(sklearn.fbeta_score, beta=0.5, average="micro"),
         lambda y, p: sklearn.fbeta_score(y, p.argmax(1), beta=0.5, average="micro"), False,
     ),

@@ -266,8 +266,9 @@ def parse_study(
         if parts is None:
             given = _typed("parts", content["parts"], [str]) if "parts" in content else []
             parts = [str((Path(name).parent / path).resolve()) for path in given]
+        loaded = load_own_parts(parts)
         fixed = {k: _checked(k, v) for k, v in overrides.items() if v is not None}
-        return _study(content, fixed, load_own_parts(parts))
+        return _study(content, fixed, loaded)
     except ArgumentError as error:
         raise ArgumentError(f"{name}: {error}") from None
 
