@@ -508,8 +508,8 @@ class Scorer(PredictionMetric):
     def column(self) -> str:
         """The name in a log: the scorer's, or that of its function and the arguments it was given.
 
-        That of ``make_scorer(fbeta_score, beta=2.5)`` is "fbeta_score_2_5". If a scorer turns the sign
-        of its function, the name begins with "neg_".
+        That of ``make_scorer(fbeta_score, beta=2.5)`` is "fbeta_score_2_5". If a scorer turns the
+        sign of its function, the name begins with "neg_".
         """
         if isinstance(self.scorer, str):
             return self.scorer
