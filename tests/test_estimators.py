@@ -13,12 +13,13 @@ import pytest
 import scipy.sparse
 from sklearn import neural_network as theirs
 from sklearn.base import clone
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import d2_pinball_score, r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler, scale
+from sklearn.preprocessing import OneHotEncoder, StandardScaler, scale
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import xpnn
@@ -595,6 +596,84 @@ def test_it_takes_part_in_scikit_learn():
     assert list(ours.feature_names_in_) == list(x.columns)
     with pytest.raises(ValueError, match="feature names"):
         ours.predict(x[x.columns[::-1]])
+
+
+def _frame(library):
+    """A DataFrame of numbers, truth values and text, and labels that follow from the numbers."""
+    rng = np.random.RandomState(0)
+    cells = {"age": rng.uniform(0, 80, 90), "paid": rng.rand(90) > 0.5}
+    cells["town"] = rng.choice(["Oslo", "Rome"], 90).tolist()
+    y = np.where(cells["age"] > 40, "old", "young")
+    return pytest.importorskip(library).DataFrame(cells), y
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_data_frames_have_names(library, kind):
+    table, y = _frame(library)
+    y = y if kind is MLPClassifier else np.asarray(table["age"])
+    numbers = table[["age", "paid"]]
+    ours = kind(**QUICK, random_state=0).fit(numbers, y)
+    plain = kind(**QUICK, random_state=0).fit(np.asarray(numbers, float), y)
+    assert list(ours.feature_names_in_) == ["age", "paid"]
+    expected = plain.predict(np.asarray(numbers, float))
+    for again in (ours, pickle.loads(pickle.dumps(ours)), clone(ours).fit(numbers, y)):
+        np.testing.assert_array_equal(again.predict(numbers), expected)
+        assert again.feature_names_in_.tolist() == ["age", "paid"]
+        with pytest.raises(ValueError, match="must be in the same order as they were in fit"):
+            again.predict(numbers[["paid", "age"]])
+        with pytest.raises(ValueError, match=r"yet now missing:\n- paid"):
+            again.predict(numbers[["age"]])
+        # text or not, it is the wrong column
+        with pytest.raises(ValueError, match=r"unseen at fit time:\n- town"):
+            again.predict(table)
+    ours.set_params(warm_start=True)
+    with pytest.raises(ValueError, match="must be in the same order"):
+        ours.fit(numbers[["paid", "age"]], y)
+
+
+@pytest.mark.parametrize("categories", [False, True])
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_columns_of_text_have_a_recipe(library, categories):
+    table, y = _frame(library)
+    if categories:
+        own = table["town"]
+        own = own.astype("category") if library == "pandas" else own.cast(sys.modules[library].Enum(
+            ["Oslo", "Rome"]
+        ))  # fmt: skip
+        table = table.assign(town=own) if library == "pandas" else table.with_columns(own)
+    network = MLPClassifier(**QUICK, random_state=0)
+    with pytest.raises(
+        xpnn.DataError, match="X must hold numbers, not text as in column 'town'"
+    ) as e:
+        network.fit(table, y)
+    # the recipe works
+    recipe = re.search(r"make_pipeline\(.*\)", str(e.value))[0]
+    names = {"make_pipeline": make_pipeline, "make_column_transformer": make_column_transformer}
+    whole = eval(recipe, {**names, "OneHotEncoder": OneHotEncoder, "estimator": clone(network)})
+    assert whole.fit(table, y).predict(table).tolist()[:2] in (["old", "old"], ["old", "young"])
+    network.fit(table[["age"]], y)
+    other = table[["town"]].rename(**(
+        {"columns": {"town": "age"}} if library == "pandas" else {"mapping": {"town": "age"}}
+    ))  # fmt: skip
+    with pytest.raises(xpnn.DataError, match="not text as in column 'age'; encode it"):
+        network.predict(other)
+
+
+def test_columns_that_are_no_numbers_otherwise():
+    pandas = pytest.importorskip("pandas")
+    table, y = _frame("pandas")
+    network = MLPClassifier(**QUICK)
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        network.fit(table[["age"]].where(table.age > 9), y)
+    with pytest.raises(xpnn.DataError, match=r"not dates .* column 'day'; .*X\['day'\].dt.year"):
+        network.fit(table[["age"]].assign(day=pandas.date_range("2020", periods=90)), y)
+    # of an array, scikit-learn's message says the cell
+    with pytest.raises(ValueError, match="could not convert string to float"):
+        network.fit(table.to_numpy(), y)
+    # what only looks like something else is a number
+    whole = pandas.DataFrame({"a": pandas.array([1, 2] * 45, dtype="Int64"), "b": table.age})
+    network.fit(whole, y).predict(whole)
 
 
 def test_the_model_is_xpnns_own(tmp_path):

@@ -8,10 +8,11 @@ scikit-learn's own tests are run on them in tests/test_scikit_learns_tests.py.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, NamedTuple, Self
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from xpnn._core.mapped import SparseRows
 from xpnn.backends import Backend, backend_of, check_plain, get_backend, to_numpy
+from xpnn.datasets.frames import is_frame
 from xpnn.datasets.labels import as_labels
 from xpnn.errors import (
     ArgumentError,
@@ -293,6 +295,45 @@ def _on_host(values: Any, name: str = "X") -> Any:
     return values if backend_of(values) is None else to_numpy(values, name)
 
 
+@contextlib.contextmanager
+def _columns_told(estimator: Any, x: Any, *, reset: bool) -> Iterator[None]:
+    """Raise `DataError` with the columns of a DataFrame that are dates, or turn out no numbers.
+
+    Unless `reset`, columns with other names than in the last `fit` are refused first.
+    """
+    if not is_frame(x):
+        yield
+        return
+    if not reset:
+        validate_data(estimator, x, reset=False, skip_check_array=True)
+    kinds = {str(name): np.asarray(x[name]).dtype.kind for name in x.columns}
+    dates = [name for name, kind in kinds.items() if kind in "Mm"]
+    if dates:
+        raise DataError(
+            f"X must hold numbers, not dates or times as in {_quoted(dates)}; make a number of "
+            f"each, such as X[{dates[0]!r}].dt.year"
+        )
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        texts = [name for name, kind in kinds.items() if kind not in "biuf" and _has_text(x[name])]
+        if not texts:
+            raise
+        raise DataError(
+            f"X must hold numbers, not text as in {_quoted(texts)}; encode it in a pipeline: "
+            "make_pipeline(make_column_transformer((OneHotEncoder(handle_unknown='ignore'), "
+            f"{texts}), remainder='passthrough'), estimator)"
+        ) from error
+
+
+def _has_text(column: Any) -> bool:
+    return any(isinstance(cell, str) for cell in np.asarray(column, object).ravel())
+
+
+def _quoted(names: list[str]) -> str:
+    return f"column{'s' * (len(names) > 1)} {', '.join(map(repr, names))}"
+
+
 def _answer(x: Any, values: np.ndarray) -> Array:
     """Return numbers as an array in the library and on the device of `x`, if that is an array."""
     backend = backend_of(x)
@@ -461,7 +502,12 @@ class _MLP(_Keywords):
         ----------
         X
             Shape (n, features): an array of any of xpnn's libraries, a sparse matrix of SciPy, a
-            table, or nested lists. Unsigned bytes are used as they are, not divided by 255.
+            DataFrame of pandas or polars, or nested lists. Unsigned bytes are used as they are, not
+            divided by 255.
+
+            As in scikit-learn, the columns of a DataFrame must be numbers, none of them missing,
+            and `predict` wants the same names in the same order. A pipeline with a
+            ``ColumnTransformer`` encodes others; `xpnn.fit` does it by itself.
 
             A sparse matrix that takes up to 64 MB when it is dense becomes dense before training.
             A larger one stays sparse; chunks of that size become dense in turn, of which two are in
@@ -490,11 +536,12 @@ class _MLP(_Keywords):
             raise ArgumentError("partial_fit does not support early_stopping=True")
         again = hasattr(self, "model_") and (partial or self.warm_start)
         given = backend_of(X)
-        X, y = validate_data(
-            self, _on_host(X), _on_host(y, "y"), reset=not again, multi_output=True,
-            y_numeric=isinstance(self, RegressorMixin), dtype=(np.float64, np.float32),
-            accept_sparse="csr",
-        )  # fmt: skip
+        with _columns_told(self, X, reset=not again):
+            X, y = validate_data(
+                self, _on_host(X), _on_host(y, "y"), reset=not again, multi_output=True,
+                y_numeric=isinstance(self, RegressorMixin), dtype=(np.float64, np.float32),
+                accept_sparse="csr",
+            )  # fmt: skip
         y = y.toarray() if hasattr(y, "toarray") else y
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
@@ -798,9 +845,10 @@ class _MLP(_Keywords):
     def _values(self, x: Any, of: Callable[..., np.ndarray] = predict_proba) -> np.ndarray:
         """Return ``of(model_, x)`` for checked features: a row of numbers per sample."""
         check_is_fitted(self)
-        x = validate_data(
-            self, _on_host(x), reset=False, dtype=(np.float64, np.float32), accept_sparse="csr"
-        )
+        with _columns_told(self, x, reset=False):
+            x = validate_data(
+                self, _on_host(x), reset=False, dtype=(np.float64, np.float32), accept_sparse="csr"
+            )
         if not hasattr(x, "tocsr"):
             return of(self.model_, x)
         # as many rows become dense at a time as take the memory of a chunk

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import inspect
 import math
+import re
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -303,19 +306,23 @@ class TopK(SummedMetric):
     Parameters
     ----------
     k
-        The number of classes, >= 1.
+        The number of classes, >= 1. If None, 5, or with at most 5 classes one less than there are.
     """
 
-    k: int = checked(5, lambda name, value: integer(name, value, minimum=1))
+    k: int | None = checked(
+        None, lambda name, value: None if value is None else integer(name, value, minimum=1)
+    )
 
     name: ClassVar[str] = "top_k"
     of: ClassVar[str] = "classes"
 
     def check(self, task: Task) -> None:
-        if task.classes is None or self.k >= task.classes:
+        if task.classes is None:
+            raise ArgumentError("metric 'top_k' needs class labels of shape (n,)")
+        if self.k is not None and self.k >= task.classes:
             raise ArgumentError(
-                f"k of metric 'top_k' must be less than the number of classes, "
-                f"{task.classes or 'which are no labels'}, got {self.k}"
+                f"k of metric 'top_k' must be less than the number of classes, {task.classes}, "
+                f"got {self.k}"
             )
 
     def sums(self, outputs: Array, targets: Array, weights: Array, *, loss: Loss, xp: Any) -> Array:
@@ -327,7 +334,8 @@ class TopK(SummedMetric):
         least = xp.min(outputs, axis=1, keepdims=True)
         own = xp.max(xp.where(chosen[1] > 0, outputs, least), axis=1, keepdims=True)
         above = xp.sum(xp.astype(outputs > own, outputs.dtype), axis=1)
-        hits = xp.astype(above < self.k, outputs.dtype)
+        k = min(5, outputs.shape[1] - 1) if self.k is None else self.k
+        hits = xp.astype(above < k, outputs.dtype)
         return xp.stack([xp.sum(weights * hits), xp.sum(weights)])
 
     def value(self, sums: np.ndarray, task: Task) -> float:
@@ -465,17 +473,23 @@ def _area(true: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> float:
     return math.fsum(right * (below + wrong / 2)) / pairs if pairs else math.nan
 
 
-@dataclass(frozen=True)
-class Scorer(PredictionMetric):
-    """A scorer or a metric of scikit-learn by its name, such as "neg_log_loss".
+# the first arguments of functions of scikit-learn that compare targets with predictions
+_OF_TARGETS = (["y_true", "y_pred"], ["y1", "y2"], ["labels_true", "labels_pred"])
 
-    The scorers are those of ``sklearn.metrics.get_scorer_names()``, of which larger is better; the
-    metrics, functions of ``sklearn.metrics`` with the arguments y_true and y_pred or y_score.
+
+@dataclass(frozen=True, repr=False)
+class Scorer(PredictionMetric):
+    """A scorer or a metric of scikit-learn, such as "neg_log_loss" or ``make_scorer(fbeta_score)``.
+
+    The scorers are those of ``sklearn.metrics.get_scorer_names()`` and those that ``make_scorer``
+    returns, of which larger is better. The metrics are functions with the arguments y_true and
+    y_pred or y_score, such as those of ``sklearn.metrics``. If the name of one ends in "error",
+    "loss" or "deviance", smaller is better.
 
     Parameters
     ----------
     scorer
-        The name.
+        The name of a scorer or of a function of scikit-learn; a scorer; or a function.
 
     Raises
     ------
@@ -483,7 +497,7 @@ class Scorer(PredictionMetric):
         If scikit-learn isn't installed or has no such scorer or metric.
     """
 
-    scorer: str
+    scorer: Any
 
     name: ClassVar[str] = "scorer"
 
@@ -492,29 +506,55 @@ class Scorer(PredictionMetric):
 
     @property
     def column(self) -> str:
-        return self.scorer
+        """The name in a log: the scorer's, or that of its function and the arguments it was given.
+
+        That of ``make_scorer(fbeta_score, beta=2.5)`` is "fbeta_score_2_5". If a scorer turns the
+        sign of its function, the name begins with "neg_".
+        """
+        if isinstance(self.scorer, str):
+            return self.scorer
+        name, given = _called(self.scorer)
+        words = [name, *(str(value) for value in given.values() if value is not None)]
+        sign = "neg_" if getattr(self.scorer, "_sign", 1) < 0 else ""
+        return sign + re.sub(r"\W+", "_", "_".join(words))
 
     @property
     def minimized(self) -> bool:  # type: ignore[override]
         """Whether smaller is better."""
         sklearn = importlib.import_module("sklearn.metrics")
-        scores = self.scorer in sklearn.get_scorer_names()
-        return not scores and self.scorer.endswith(("error", "loss", "deviance"))
+        name = self.scorer if isinstance(self.scorer, str) else _called(self.scorer)[0]
+        scores = name in sklearn.get_scorer_names() or getattr(self.scorer, "_sign", 1) < 0
+        return not scores and name.endswith(("error", "loss", "deviance"))
+
+    def __repr__(self) -> str:
+        # that of a function would have its address
+        plain = not isinstance(self.scorer, str) and _is_function(self.scorer)
+        return f"Scorer({self.column if plain else repr(self.scorer)})"
 
     def _scorer(self) -> Any:
+        """Return the scorer that computes it."""
         try:
             sklearn = importlib.import_module("sklearn.metrics")
         except ImportError:
-            raise _unknown(self.scorer, "install it with: pip install scikit-learn") from None
-        if self.scorer in sklearn.get_scorer_names():
-            return sklearn.get_scorer(self.scorer)
-        function = getattr(sklearn, self.scorer, None) if self.scorer in sklearn.__all__ else None
-        if inspect.isfunction(function):
-            names = list(inspect.signature(function).parameters)[:2]
-            if names == ["y_true", "y_pred"]:
-                return sklearn.make_scorer(function)
-            if names[0] == "y_true" and names[-1] in ("y_score", "y_prob", "y_proba"):
-                return sklearn.make_scorer(function, response_method="predict_proba")
+            raise _unknown(self.column, "install it with: pip install scikit-learn") from None
+        function = self.scorer
+        if isinstance(function, str):
+            if function in sklearn.get_scorer_names():
+                return sklearn.get_scorer(function)
+            known = function in sklearn.__all__
+            function = getattr(sklearn, function, None) if known else None
+            if not inspect.isfunction(function):
+                raise _unknown(self.scorer, "")
+        elif not _is_function(function):
+            return function
+        names = list(inspect.signature(function).parameters)
+        if names[:1] == ["estimator"]:
+            return function
+        if names[0:1] == ["y_true"] and names[1] in ("y_score", "y_prob", "y_proba"):
+            return sklearn.make_scorer(function, response_method="predict_proba")
+        # others of scikit-learn are for features, clusters or curves
+        if names[:2] in _OF_TARGETS or not isinstance(self.scorer, str):
+            return sklearn.make_scorer(function)
         raise _unknown(self.scorer, "")
 
     def check(self, task: Task) -> None:
@@ -563,10 +603,29 @@ class Scorer(PredictionMetric):
             # such as of classes that aren't predicted, or are all there is
             warnings.simplefilter("ignore")
             try:
-                return float(self._scorer()(Answered(), rows, true, **given))
-            except (TypeError, ValueError) as error:
-                text = " ".join(str(error).split())
-                raise ArgumentError(f"metric {self.scorer!r} of scikit-learn: {text}") from None
+                found = self._scorer()(Answered(), rows, true, **given)
+            except (AttributeError, TypeError, ValueError) as error:
+                text = " ".join(str(error).split()).replace("Answered has", "xpnn's models have")
+                raise ArgumentError(f"metric {self.column!r} of scikit-learn: {text}") from None
+        if np.ndim(found) or not isinstance(found, Real | np.number):
+            got = f"an array of shape {np.shape(found)}" if np.ndim(found) else type(found).__name__
+            raise ArgumentError(
+                f"metric {self.column!r} of scikit-learn: must be a number, got {got}"
+            )
+        return float(found)
+
+
+def _is_function(given: Any) -> bool:
+    return inspect.isfunction(given) or isinstance(given, functools.partial)
+
+
+def _called(scorer: Any) -> tuple[str, dict[str, Any]]:
+    """Return the name of a function or of a scorer's function, and the arguments it was given."""
+    given = dict(getattr(scorer, "_kwargs", {}))
+    function = getattr(scorer, "_score_func", scorer)
+    if isinstance(function, functools.partial):
+        given, function = function.keywords | given, function.func
+    return getattr(function, "__name__", type(function).__name__).strip("<>"), given
 
 
 def _unknown(name: str, hint: str) -> ArgumentError:
@@ -581,12 +640,19 @@ for _metric in (Precision, Recall, F1, BalancedAccuracy, TopK, MAE, RMSE, R2, Ro
 
 
 def as_metric(given: Any) -> Metric:
-    """Return a metric from an instance or a text such as "f1", "f1_macro" or "top_k:k=3"."""
+    """Return a metric from an instance or a text such as "f1", "f1_macro" or "top_k:k=3".
+
+    A scorer or a function of scikit-learn becomes a `Scorer`.
+    """
     if isinstance(given, Metric):
         return given
+    # scikit-learn's scorers have no public class
+    if _is_function(given) or hasattr(given, "_score_func"):
+        return Scorer(given)
     if not isinstance(given, str):
         raise ArgumentError(
-            f"metrics must be names such as 'f1', or instances such as F1(), got {given!r}"
+            "metrics must be names such as 'f1', scorers of scikit-learn, or instances such as "
+            f"F1(), got {given!r}"
         )
     name = given.partition(":")[0]
     base, _, average = name.rpartition("_")
@@ -603,7 +669,7 @@ def as_metrics(given: Any, task: Task, *, classifies: bool) -> tuple[Metric, ...
     Parameters
     ----------
     given
-        None; a text such as "f1,roc_auc"; or a list of texts and metrics.
+        None; a text such as "f1,roc_auc"; a metric, a scorer or a function; or a list of these.
     task
         What is known of the data.
     classifies
@@ -667,8 +733,27 @@ def is_minimized(column: str) -> bool:
         return name == "loss"
     # the column of a metric begins with its name
     known = [own for own in METRICS if name == own or name.startswith(f"{own}_")]
-    metric = METRICS[max(known, key=len)] if known else Scorer(name)
-    return metric.minimized
+    if known:
+        return METRICS[max(known, key=len)].minimized
+    try:
+        return Scorer(name).minimized
+    except ArgumentError:
+        # of a scorer with arguments: the name begins with that of its function
+        base = _function_in(name)
+        if base is None:
+            raise
+        return Scorer(base).minimized and not name.startswith("neg_")
+
+
+def _function_in(column: str) -> str | None:
+    """Return the function of scikit-learn whose name begins a column, None if none does."""
+    try:
+        sklearn = importlib.import_module("sklearn.metrics")
+    except ImportError:
+        return None
+    name = column.removeprefix("neg_")
+    names = [own for own in sklearn.__all__ if name == own or name.startswith(f"{own}_")]
+    return max(names, key=len, default=None)
 
 
 def measures(

@@ -109,6 +109,19 @@ def test_the_log_of_an_older_version_goes_on(here):
     assert [line.split(",")[:5] for line in found] == [line.split(",")[:5] for line in full]
 
 
+def test_the_log_of_an_older_version_without_validation_goes_on(here):
+    options = {"validation": None, "metrics": "f1"}
+    train_dense(xpnn.Checkpoint("c"), epochs=1, **options)
+    history = train_dense(epochs=3, **options)[1]
+    older = [*xpnn.Epoch._fields[:5], "train_f1", "seconds"]
+    full = [",".join(older)]
+    full += [",".join(repr(getattr(row, name)) for name in older) for row in history]
+    (here / "l").write_text("\n".join(full[:3]) + "\n")
+    train_dense(xpnn.CSVLogger("l"), epochs=3, resume="c", **options)
+    found = (here / "l").read_text().splitlines()
+    assert [line.split(",")[:6] for line in found] == [line.split(",")[:6] for line in full]
+
+
 def test_digits(table, capsys):
     assert run("train", "t.csv", *QUICK, "--log", "l", "--digits", 7, "--hash") == 0
     rows, shown = read_rows(table.parent / "l")[1:], lines_of(capsys)[1:]
@@ -129,10 +142,39 @@ def test_digits(table, capsys):
 def test_what_a_run_has_no_figures_of_is_not_shown(table, capsys):
     assert run("train", "t.csv", "--epochs", 1) == 0
     assert lines_of(capsys)[0] == "epoch  train accuracy  train loss"
-    # without four digits nothing changes
-    assert run("train", "t.csv", "--epochs", 1, "--digits", "all", "--log", "l") == 0
-    assert all(line.split()[3:] == ["nan", "nan"] for line in lines_of(capsys))
-    assert read_rows(table.parent / "l")[0] == list(xpnn.Epoch._fields)
+    asked = ["--epochs", 1, "--save", "m", "--metrics", "f1"]
+    assert run("train", "t.csv", *asked, "--digits", "all", "--log", "l") == 0
+    header, *rows = read_rows(table.parent / "l")
+    assert header == ["epoch", "train_accuracy", "train_loss", "train_f1", "seconds"]
+    assert [line.split() for line in lines_of(capsys)] == [row[:-1] for row in rows]
+    history = xpnn.load("m").history
+    assert list(xpnn.read_log("l")) == list(history)
+    assert list(history.to_pandas()) == header[1:]
+    assert run("show", "m") == 0
+    (last,) = re.findall("^last epoch +(.*)$", capsys.readouterr().out, flags=re.MULTILINE)
+    assert last == ", ".join(map("=".join, zip(
+        [*header[:3], "seconds", "train_f1"], [*rows[-1][:3], rows[-1][4], rows[-1][3]], strict=True
+    )))  # fmt: skip
+
+
+def test_evaluate_says_each_figure_once(here, capsys):
+    write_table(here / "v.csv", VALUES)
+    assert run("train", "v.csv", "--epochs", 1, "--save", "v", "--quiet") == 0
+    plain = ["r2_score", "root_mean_squared_error"]
+    for asked, names in (
+        ("r2", [plain[1], "r2"]), ("rmse", [plain[0], "rmse"]), ("r2,rmse", ["r2", "rmse"]),
+        ("mae", [*plain, "mae"]), ("r2_score", plain),
+    ):  # fmt: skip
+        assert run("evaluate", "v", "v.csv", "--metrics", asked) == 0
+        shown = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+        assert shown == ["loss", *names]
+    model = xpnn.load("v")
+    found = xpnn.evaluate(model, (FLOWERS, VALUES), metrics="r2")
+    assert repr(found) == f"Evaluation(loss={found.loss!r}, r2={found.r2!r})"
+    assert found._asdict() == {"loss": found.loss, "r2": found.r2}
+    assert "nan" not in repr(model.history)
+    assert run("show", "v") == 0
+    assert "nan" not in capsys.readouterr().out
 
 
 def test_evaluate_prints_the_figures_of_each_class(table, capsys):
@@ -198,9 +240,10 @@ def test_the_pages_examples(here, capsys):
     names = {}
     for block in blocks:
         exec(block, names)
-    first, second, *each = capsys.readouterr().out.splitlines()
+    first, second, scored, *each = capsys.readouterr().out.splitlines()
     assert all(0.3 < float(value) <= 1 for value in first.split())
     assert "balanced_accuracy" in second
+    assert all(0 < float(value) <= 1 for value in scored.split())
     assert len(each) == 3
     assert not math.isnan(names["found"].recall)
 

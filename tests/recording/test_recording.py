@@ -28,6 +28,30 @@ def test_a_step_is_recorded_once_and_played():
     assert len(program.operations) == 12
 
 
+def test_memory_is_compared_when_a_program_is_recorded_and_not_when_it_is_played(monkeypatch):
+    asked = []
+
+    def counted(*arrays):
+        asked.append(arrays)
+        return shares(*arrays)
+
+    shares = np.may_share_memory
+    fold = recording.Fold(relu_step, RECORDER)
+    carry, _ = fold((WEIGHT.copy(),), rows_of(4), DATA)
+    monkeypatch.setattr(np, "may_share_memory", counted)
+    for _ in range(3):
+        (weight,), _ = fold(carry, rows_of(4), DATA)
+        assert weight is carry[0]
+    assert asked == []
+    # a carry that can't be written to is copied all the same
+    before = weight.copy()
+    weight.flags.writeable = False
+    (changed,), _ = fold(carry, rows_of(4), DATA)
+    np.testing.assert_array_equal(weight, before)
+    assert changed is not weight
+    assert asked
+
+
 def test_rows_of_another_length_and_other_data_are_programs_of_their_own():
     other = rng(5).standard_normal((20, 5))
     fold = held_to_eager(

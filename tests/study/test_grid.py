@@ -24,7 +24,7 @@ def runs(text, **overrides):
 
 def test_the_settings_are_those_of_train():
     places = {"backend", "device", "dtype", "reproducible"}
-    assert KINDS.keys() == {*FIELDS, *READING, *places, "environment"}
+    assert KINDS.keys() == {*FIELDS, *READING, *places, "metrics", "patience", "environment"}
 
 
 def test_lists_make_the_grid():

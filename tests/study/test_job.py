@@ -114,6 +114,8 @@ def test_a_name_tells_what_was_run_and_nothing_else(small, folder, tmp_path):
         "reproducible": True,
         "environment": {"OPENBLAS_CORETYPE": "Haswell"},
         "parts": {"own.py": "0" * 64},
+        "metrics": "f1",
+        "patience": 2,
         "validation": 0.2,
         "normalize": "standard",
         "normalize_target": "standard",

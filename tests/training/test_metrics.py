@@ -1,5 +1,6 @@
 """Metrics of a run: held to scikit-learn's; who monitors, keeps and refuses them."""
 
+import functools
 import math
 import pickle
 from dataclasses import dataclass
@@ -192,6 +193,77 @@ def test_scikit_learns_own_of_values(name):
     np.testing.assert_allclose(abs(result.metrics[name]), abs(expected), rtol=1e-12)
 
 
+def _always(y_true, y_pred):
+    return 0.25
+
+
+def _right(estimator, X, y):
+    return np.mean(estimator.predict(X) == y)
+
+
+# whatever scikit-learn takes for a scorer, and what it gives for targets and probabilities
+OBJECTS = {
+    "cohen_kappa_score": (
+        sklearn.cohen_kappa_score, lambda y, p: sklearn.cohen_kappa_score(y, p.argmax(1)), False
+    ),
+    "fbeta_score_2_macro": (
+        sklearn.make_scorer(sklearn.fbeta_score, beta=2, average="macro"),
+        lambda y, p: sklearn.fbeta_score(y, p.argmax(1), beta=2, average="macro"), False,
+    ),
+    "fbeta_score_0_5_micro": (
+        functools.partial(sklearn.fbeta_score, beta=0.5, average="micro"),
+        lambda y, p: sklearn.fbeta_score(y, p.argmax(1), beta=0.5, average="micro"), False,
+    ),
+    "neg_log_loss": (
+        sklearn.make_scorer(
+            sklearn.log_loss, greater_is_better=False, response_method="predict_proba"
+        ),
+        lambda y, p: -sklearn.log_loss(y, p), False,
+    ),
+    "hamming_loss": (
+        sklearn.hamming_loss, lambda y, p: sklearn.hamming_loss(y, p.argmax(1)), True
+    ),
+    "adjusted_rand_score": (
+        "adjusted_rand_score", lambda y, p: sklearn.adjusted_rand_score(y, p.argmax(1)), False
+    ),
+    "f1_score_weighted": (
+        sklearn.get_scorer("f1_weighted"),
+        lambda y, p: sklearn.f1_score(y, p.argmax(1), average="weighted"), False,
+    ),
+    "_always": (_always, lambda y, p: 0.25, None),
+    "_right": (_right, lambda y, p: np.mean(y == p.argmax(1)), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("column", OBJECTS)
+def test_scorers_and_functions_of_scikit_learn(column):
+    scorer, expected, minimized = OBJECTS[column]
+    model = network(5)
+    history = xpnn.fit(
+        model, (X, KINDS), validation=(X, KINDS), optimizer=xpnn.Adam(0.01), epochs=4, seed=0,
+        dtype="float64", metrics=[scorer],
+        callbacks=[] if minimized is None else [xpnn.EarlyStopping(f"test_{column}", patience=1)],
+    )  # fmt: skip
+    assert list(history[0].metrics) == [f"train_{column}", f"test_{column}"]
+    assert "0x" not in str(history.settings["metrics"])
+    result = xpnn.evaluate(model, (X, KINDS), metrics=scorer)
+    value = expected(KINDS, xpnn.predict_proba(model, X))
+    np.testing.assert_allclose(result.metrics[column], value, rtol=1e-12)
+    if minimized is not None:
+        assert metrics.is_minimized(f"test_{column}") == minimized
+        values = history.column(f"test_{column}")[1:]
+        assert result.metrics[column] == (min if minimized else max)(values)
+
+
+@pytest.mark.parametrize(("classes", "k"), [(2, 1), (3, 2), (5, 4), (8, 5)])
+def test_top_k_is_below_the_number_of_classes(classes, k):
+    y = np.arange(61) % classes
+    model = network(classes)
+    xpnn.fit(model, (X, y), epochs=0, dtype="float64", loss=xpnn.CrossEntropy())
+    found = xpnn.evaluate(model, (X, y), metrics=f"top_k,top_k:k={k}").metrics
+    assert found["top_k"] == found[f"top_k_{k}"]
+
+
 def test_yes_or_no_questions_and_one_hot_rows():
     rows = (_RNG.rand(61, 3) > 0.5).astype(float)
     model = network(3)
@@ -361,14 +433,26 @@ def test_a_metric_of_ones_own(library, registered):
         ("f1,f1", "metrics has 'f1' twice"),
         ("f1:average=mean", r"unknown average 'mean'"),
         ("f1_binary", r"average of metric 'f1' must be macro, micro or weighted for 3 classes"),
-        ("top_k", "k of metric 'top_k' must be less than the number of classes, 3, got 5"),
+        ("top_k:k=3", "k of metric 'top_k' must be less than the number of classes, 3, got 3"),
         ("top_k:k=0", "k must be a whole number >= 1, got 0"),
         ("mae", "metric 'mae' needs values, and the targets are classes"),
-        ([3], r"metrics must be names such as 'f1', or instances such as F1\(\), got 3"),
-        (3, r"metrics must be names such as 'f1', or instances such as F1\(\), got 3"),
+        ([3], r"metrics must be names .*, or instances such as F1\(\), got 3"),
+        (3, r"metrics must be names .*, or instances such as F1\(\), got 3"),
         ("roc_auc:average=micro", "unknown average 'micro'"),
         ("roc_curve", "metric 'roc_curve' of scikit-learn: "),
-        ("classification_report", "metric 'classification_report' of scikit-learn: "),
+        ("classification_report", "'classification_report' of .*: must be a number, got str"),
+        (
+            "confusion_matrix",
+            r"'confusion_matrix' .*must be a number, got an array of shape \(3, 3",
+        ),
+        (sklearn.multilabel_confusion_matrix, r"must be a number, got an array of shape \(3, 2, 2"),
+        (sklearn.make_scorer(sklearn.f1_score, average=None), r"an array of shape \(3,\)"),
+        (sklearn.make_scorer, "metric 'make_scorer' of scikit-learn: "),
+        (
+            sklearn.make_scorer(sklearn.hinge_loss, response_method="decision_function"),
+            "metric 'hinge_loss' of .* models have none of .*: decision_function",
+        ),
+        ([sklearn.cohen_kappa_score] * 2, "metrics has 'cohen_kappa_score' twice"),
         ("silhouette_score", "unknown metric 'silhouette_score'"),
         ("f1_score", "metric 'f1_score' of scikit-learn: Target is multiclass"),
         ("loss", "unknown metric 'loss'"),

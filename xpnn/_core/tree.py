@@ -43,7 +43,17 @@ def paths(tree: Any, path: str = "") -> dict[str, Array]:
 
 def leaves(tree: Any) -> list[Array]:
     """Return the arrays of any nest, in the order of `paths`."""
-    return list(paths(tree).values())
+    found: list[Array] = []
+
+    def add(parts: Iterable[Any]) -> None:
+        for part in parts:
+            if isinstance(part, (dict, list, tuple)):
+                add(part.values() if isinstance(part, dict) else part)
+            else:
+                found.append(part)
+
+    add((tree,))
+    return found
 
 
 def rebuilt(tree: Any, arrays: Iterable[Array]) -> Any:

@@ -20,7 +20,8 @@ class CSVLogger(Callback):
     """Write each row of the log to a CSV file when its epoch ends.
 
     Numbers are written with all their digits, so that reading them gives the same floats. The
-    metrics of the run follow the losses and accuracies; a regression's log has no accuracies.
+    metrics of the run follow the losses and accuracies; a regression's log has no accuracies, and
+    without a validation set a log has no test figures.
 
     Parameters
     ----------
@@ -47,9 +48,10 @@ class CSVLogger(Callback):
         self._run, self._file, self._lines = run, None, []
         if run.history:
             self._figures = run.history[0].logged
-            if self._header(Epoch._fields[1:5]) == self._first_line():
-                # of an xpnn whose logs had these columns in regressions too
-                self._figures = list(Epoch._fields[1:5])
+            every = list(run.history[0].figures)
+            if self._header(every) == self._first_line():
+                # of an xpnn whose logs had columns of NaN for what a run hasn't
+                self._figures = every
             # a run killed between checkpoint and log has no last row in the file
             hashes = [*[""] * (len(run.history) - 1), run.model.sha256()]
             lines = [self._line(row, own) for row, own in zip(run.history, hashes, strict=True)]

@@ -134,7 +134,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     data = data_from(args, model)
     found = evaluate(model, data, metrics=args.metrics)
     regression = math.isnan(found.accuracy)
-    figures: dict[str, float] = {"loss": found.loss} if regression else found._asdict()
+    figures = {n: v for n, v in found._asdict().items() if n not in found.metrics}
     loss = model.task.loss
     if regression and loss is not None and loss.outputs_per_target > 1:
         values = predict(model, data.x)
@@ -144,9 +144,10 @@ def _evaluate(args: argparse.Namespace) -> int:
             figures[f"targets_below_{name}"] = share
     elif regression:
         values = predict(model, data.x)
-        figures["r2_score"] = metrics.r2_score(data.y, values)
-        figures["root_mean_squared_error"] = metrics.root_mean_squared_error(data.y, values)
-    figures.update(found.metrics)
+        for asked, figure in (("r2", metrics.r2_score), ("rmse", metrics.root_mean_squared_error)):
+            if asked not in found.metrics:
+                figures[figure.__name__] = figure(data.y, values)
+    figures |= found.metrics
     matrix = None
     if model.task.classes is not None and (args.json or args.metrics is not None):
         matrix = confusion(model, data)

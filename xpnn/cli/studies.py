@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from xpnn.cli.options import Help, add_backend, listed, number
+from xpnn.cli.options import METRICS_HELP, Help, add_backend, listed, number
 from xpnn.cli.output import FAILED, complain
 from xpnn.errors import ArgumentError, counted
 from xpnn.study import REPORT, cluster, load_study, write_report
@@ -34,6 +34,13 @@ def add(commands: Any) -> None:
     add("--long", action="store_true", help="do the long experiments too")
     add("--repeats", action="store_true", help="repeat the runs that differ from the published")
     add("--data", metavar="DATA", help="data instead of the study's, read in the same way")
+    add(
+        "--validation",
+        metavar="P|DATA",
+        help="what to test on, instead of the study's: a share of the data such as 0.2, or other "
+        "data",
+    )
+    add("--metrics", metavar="NAME,...", help=f"instead of the study's; {METRICS_HELP}")
     add("--epochs", metavar="N", type=whole, help="instead of the study's")
     add_backend(start, backend=None)
     add("--jobs", metavar="N", type=whole, help="runs at a time; one per core if left out")
@@ -60,7 +67,10 @@ def add(commands: Any) -> None:
 
 
 def _study_run(args: argparse.Namespace) -> int:
-    options = ("out", "data", "long", "repeats", "epochs", "backend", "device", "dtype")
+    options = (
+        "out", "data", "validation", "long", "repeats", "epochs", "backend", "device", "dtype",
+        "metrics",
+    )  # fmt: skip
     given = {name: getattr(args, name) for name in options}
     given["reproducible"] = args.reproducible or None
     given["only"] = listed(args.only)

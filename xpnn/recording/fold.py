@@ -79,6 +79,11 @@ class _Given(NamedTuple):
     # because a program reads them where they are.
     form: Any
 
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What a program is found by: the form, and the ids of the carry's arrays."""
+        return (self.form, *map(id, self.arrays))
+
 
 class _Played(NamedTuple):
     """A program and what a fold must know of it."""
@@ -147,7 +152,7 @@ class Fold:
     ) -> tuple[Any, int]:
         """Go on from step `start`; return the carry and the number of steps done."""
         given = self._given(carry, rows, context)
-        played = self._programs.get((given.form, *map(id, given.arrays)))
+        played = self._programs.get(given.key)
         if played is not None and played.trusted:
             return self._play(given, played, start, figures)
         if self.reason is None:
@@ -168,8 +173,12 @@ class Fold:
             *(indices.shape[1:], indices.strides[1:], indices.dtype),
             tuple(map(id, contexts)),
         )
-        arrays = _apart([array for array, _ in held], contexts)
-        return _Given(carry, arrays, facts, rows, indices, context, form)
+        arrays = [array for array, _ in held]
+        given = _Given(carry, arrays, facts, rows, indices, context, form)
+        if given.key in self._programs and all(array.flags.writeable for array in arrays):
+            # the very arrays of a program, which were apart when it was recorded
+            return given
+        return given._replace(arrays=_apart(arrays, contexts))
 
     def _play(
         self, given: _Given, played: _Played, start: int, figures: list[Array]
@@ -212,7 +221,7 @@ class Fold:
                 self._differ(position, played.nodes, before.nodes)
         elif len(self._programs) == MOST_PROGRAMS:
             del self._programs[next(iter(self._programs))]
-        self._programs[(given.form, *map(id, played.program.carry))] = played
+        self._programs[given._replace(arrays=played.program.carry).key] = played
         _begin(figures, outputs, len(given.indices))
         for figure, output in zip(figures, outputs, strict=True):
             figure[start] = output

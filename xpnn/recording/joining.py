@@ -28,12 +28,13 @@ This puts the operations into another order. Five conditions make sure that it c
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from xpnn.recording.nodes import Node, Ref, copied, exact, refs_in
+from xpnn.recording.nodes import Node, Ref, copied, exact
 from xpnn.recording.recorder import Recording
 
 # they return either of two zeros of different sign, depending on the element's position
@@ -98,7 +99,9 @@ def join_chains(
     single = [node for node in tail if id(node) not in done]  # of chains that have no equal
     pieces = {key for keys in recording.pieces.values() for key in keys}
     filled = [
-        node._replace(kind="piece") if node.kind == "call" and node.out in pieces else node
+        dataclasses.replace(node, kind="piece")
+        if node.kind == "call" and node.out in pieces
+        else node
         for node in head
     ]
     return [*filled, *before, *single, *joined, *changed]
@@ -127,14 +130,14 @@ def _is_elementwise(recording: Recording, node: Node) -> bool:
     return all(
         recording.sources[k] != "view"
         and (not arrays[k].ndim or (arrays[k].shape == shape and arrays[k].flags.c_contiguous))
-        for k in (node.out, *refs_in(node))
+        for k in (node.out, *node.refs)
     )
 
 
 def _is_read_after(recording: Recording, nodes: Sequence[Node], node: Node) -> bool:
     """Return whether a later one of `nodes` reads the array that `node` changes."""
     position = next(i for i, other in enumerate(nodes) if other is node)
-    reads = {recording.root(k) for later in nodes[position + 1 :] for k in refs_in(later)}
+    reads = {recording.root(k) for later in nodes[position + 1 :] for k in later.refs}
     return recording.root(node.out) in reads
 
 
@@ -147,7 +150,7 @@ def _chains(recording: Recording, nodes: Sequence[Node]) -> list[_Chain]:
     """
     chains: list[_Chain] = []
     for node in nodes:
-        keys = [k for k in (*refs_in(node), node.out) if recording.arrays[k].ndim]
+        keys = [k for k in (*node.refs, node.out) if recording.arrays[k].ndim]
         if not keys:
             continue  # of scalars only
         meeting = [chain for chain in chains if set(keys) & set(chain.arrays)]
@@ -203,4 +206,4 @@ def _on_blocks(node: Node, blocks: dict[int, int]) -> Node:
     args = tuple(
         Ref(blocks.get(arg.key, arg.key)) if isinstance(arg, Ref) else arg for arg in node.args
     )
-    return node._replace(args=args, out=blocks[node.out])
+    return dataclasses.replace(node, args=args, out=blocks[node.out])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,8 @@ class Ref:
     key: int
 
 
-class Node(NamedTuple):
+@dataclass(frozen=True)
+class Node:
     """An operation of a recording.
 
     Attributes
@@ -59,6 +61,11 @@ class Node(NamedTuple):
     out: int
     origin: Origin | None = None
 
+    @functools.cached_property
+    def refs(self) -> list[int]:
+        """The numbers of the arrays among its arguments."""
+        return refs_in((self.args, self.kwargs))
+
     @property
     def title(self) -> str:
         """What messages call the operation."""
@@ -82,7 +89,7 @@ def resolve(value: Any, arrays: Sequence[Array]) -> Any:
 
 
 def refs_in(value: Any) -> list[int]:
-    """Return the numbers of the arrays that a node, or some of its arguments, refer to."""
+    """Return the numbers of the arrays that arguments of a node refer to."""
     return [leaf.key for leaf in leaves(value) if isinstance(leaf, Ref)]
 
 

@@ -96,7 +96,7 @@ class Program:
         # the recorded row is the caller's; `play` copies each row into an array of the program
         arrays[key(row)] = np.empty_like(arrays[key(row)])
         # what is computed at the beginning must survive until the last step has read it
-        read = {root(k) for node in each for k in refs_in(node)}
+        read = {root(k) for node in each for k in node.refs}
         _allocate(recording, once, arrays, keep=figures | read)
         _allocate(recording, each, arrays, keep=figures)
         self._once = [call_of(node, arrays) for node in once if node.kind != "view"]
@@ -200,7 +200,7 @@ def _live(nodes: list[Node], wanted: set[int], root: Callable[[int], int]) -> li
     live, kept = set(wanted), []
     for node in reversed(nodes):
         if node.kind == "check" or root(node.out) in live:
-            live |= {root(k) for k in refs_in(node)}
+            live |= {root(k) for k in node.refs}
             kept.append(node)
     return kept[::-1]
 
@@ -216,7 +216,7 @@ def _split(
     changing = {row} | {root(node.out) for node in nodes if node.kind == "mutate"}
     once, each = [], []
     for node in nodes:
-        if node.kind == "check" or changing & {root(node.out), *map(root, refs_in(node))}:
+        if node.kind == "check" or changing & {root(node.out), *map(root, node.refs)}:
             each.append(node)
             changing.add(root(node.out))
         else:
@@ -237,7 +237,7 @@ def _allocate(
     """
     root = recording.root
     # the last node that uses each array: later ones overwrite earlier ones in the dictionary
-    last = {root(k): i for i, n in enumerate(nodes) for k in (*refs_in(n), n.out)}
+    last = {root(k): i for i, n in enumerate(nodes) for k in (*n.refs, n.out)}
     free: dict[int, list[Array]] = {}  # buffers by size, each of which fits arrays of its size only
     memory: dict[int, Array] = {}  # the buffer of each array that these nodes made
 
@@ -246,7 +246,7 @@ def _allocate(
         return pool.pop() if pool else aligned(size)
 
     for i, node in enumerate(nodes):
-        reads = {root(k) for k in refs_in(node)}
+        reads = {root(k) for k in node.refs}
         dying = [k for k in reads if last[k] == i and k in memory and k not in keep]
         if node.kind == "view":
             arrays[node.out] = np.asarray(

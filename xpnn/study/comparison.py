@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from xpnn.study.grid import Log, Study, Table, unique
 from xpnn.study.job import Job
-from xpnn.study.quantities import LOSSES, QUANTITIES, printed
+from xpnn.study.quantities import LOSSES, heading, measured, printed
 from xpnn.study.results import Result
 
 # up to this difference, a row of a log agrees with the published one
@@ -74,8 +74,7 @@ class ComparedTable:
     @property
     def head(self) -> list[str]:
         """The headings of all columns."""
-        named = {**QUANTITIES, **LOSSES}
-        return [*self.table.header, *(named[q] for q in self.table.quantities)]
+        return [*self.table.header, *map(heading, self.table.quantities)]
 
     @property
     def known(self) -> list[Cell]:
@@ -256,8 +255,12 @@ def compare(study: Study, results: Mapping[str, Result]) -> Comparison:
 def _compare_table(table: Table, found: Mapping[str, Result]) -> ComparedTable:
     figures = {job.key: printed(found[job.key].log) for job in table.jobs if job.key in found}
     regression = figures and all(own.keys() == LOSSES.keys() for own in figures.values())
-    if regression and table.published is None:
-        table = dataclasses.replace(table, quantities=tuple(LOSSES))
+    if table.published is None:
+        more = {key: measured(found[key].log) for key in figures}
+        named = dict.fromkeys(name for own in more.values() for name in own)
+        own = LOSSES if regression else table.quantities
+        table = dataclasses.replace(table, quantities=(*own, *named))
+        figures = {key: {**figures[key], **more[key]} for key in figures}
     rows = []
     for i, (labels, job) in enumerate(zip(table.labels, table.jobs, strict=True)):
         result = found.get(job.key)

@@ -13,12 +13,14 @@ from typing import Any
 
 from xpnn._core.files import PathLike, as_path
 from xpnn._core.registry import WANTED
-from xpnn.errors import ArgumentError, finite, unknown
+from xpnn.errors import ArgumentError, finite, integer, unknown
+from xpnn.metrics import METRICS, as_metric
 from xpnn.settings import FOR_TABLES, Settings, types_of
 from xpnn.source import READING, SHARED, Source
 from xpnn.study.article import published
 from xpnn.study.job import Job, load_own_parts
 from xpnn.study.quantities import QUANTITIES
+from xpnn.training.defaults import TABLE
 
 Entries = dict[str, Any]
 
@@ -265,8 +267,9 @@ def parse_study(
         if parts is None:
             given = _typed("parts", content["parts"], [str]) if "parts" in content else []
             parts = [str((Path(name).parent / path).resolve()) for path in given]
+        loaded = load_own_parts(parts)
         fixed = {k: _checked(k, v) for k, v in overrides.items() if v is not None}
-        return _study(content, fixed, load_own_parts(parts))
+        return _study(content, fixed, loaded)
     except ArgumentError as error:
         raise ArgumentError(f"{name}: {error}") from None
 
@@ -379,12 +382,14 @@ def _figure(entry: Entries, base: Entries, fixed: Entries) -> Figure:
             raise ArgumentError(f"range must be two numbers, the lower one first, got {ends!r}")
         return Figure(title, about, functions=tuple(own["functions"]), range=(low, high))
     quantities = own.get("quantities", ["test_accuracy"])
-    for quantity in quantities:
-        if quantity not in published.LOG_COLUMNS:
-            raise unknown("quantity", quantity, published.LOG_COLUMNS)
     rows = _given(own, "runs")
     labels = tuple(_typed("label", row.pop("label", ""), str) for row in rows)
     jobs = tuple(_job({**base, **row}, fixed) for row in rows)
+    for job in jobs:
+        metrics = [f"{part}_{name}" for part in ("train", "test") for name in job.columns]
+        for quantity in quantities:
+            if quantity not in (*published.LOG_COLUMNS, *metrics):
+                raise unknown("quantity", quantity, [*published.LOG_COLUMNS, *metrics])
     return Figure(title, about, tuple(quantities), labels, jobs)
 
 
@@ -418,7 +423,7 @@ def _given(own: Entries, key: str) -> Any:
 
 def _grid(settings: Entries, fixed: Entries) -> tuple[Job, ...]:
     """Return a job for every combination of the values in lists."""
-    free = {name: value for name, value in settings.items() if name not in fixed}
+    free = {name: _whole(name, v) for name, v in settings.items() if name not in fixed}
     for name in SHARED:
         if isinstance(free.get(name), list):
             raise ArgumentError(f"{name} must be the same for all runs, got a list")
@@ -444,16 +449,31 @@ def _job(settings: Entries, fixed: Entries) -> Job:
     given = {**free, **fixed}
     # what isn't said is the default of `xpnn train`
     table = Source(given["data"]).is_table if "data" in given else False
-    return Job.from_dict({**(FOR_TABLES if table else {}), **given})
+    usual = dict(FOR_TABLES) if table else {}
+    if table and "validation" in given and "epochs" not in given:
+        usual["patience"] = TABLE.patience
+    return Job.from_dict({**usual, **given})
 
 
 def _checked(name: str, value: Any) -> Any:
     """Return the value of a setting if there is such a setting and it has the right type."""
     if name not in KINDS:
         raise unknown("setting", name, KINDS)
-    value = _typed(name, value, KINDS[name])
+    value = _typed(name, _whole(name, value), KINDS[name])
     if name == "environment":
         return {k: _typed(f"environment variable {k}", v, str) for k, v in value.items()}
+    if name == "metrics":
+        for text in METRICS.split(value):
+            as_metric(text)
+    if name == "patience":
+        integer(name, value, minimum=1)
+    return value
+
+
+def _whole(name: str, value: Any) -> Any:
+    """Return a list of metrics as one text: each run has all of them, where other lists vary."""
+    if name == "metrics" and isinstance(value, list):
+        return ",".join(_typed(name, value, [str]))
     return value
 
 

@@ -17,9 +17,11 @@ import numpy as np
 from xpnn._core.registry import error_text, load_parts, position_in
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import Backend, get_backend
+from xpnn.callbacks import EarlyStopping
 from xpnn.datasets import Dataset, NamedDataset
 from xpnn.datasets.dataset import fingerprint
 from xpnn.errors import ArgumentError, DataError, Door, XpnnError, entered
+from xpnn.metrics import METRICS, as_metric
 from xpnn.settings import FIELDS, Settings
 from xpnn.source import READING, Source
 from xpnn.study.machine import machine_record
@@ -30,8 +32,10 @@ from xpnn.training.history import Epoch
 FORMAT = 1
 # the rule by which initial parameters were drawn when studies and results didn't say it yet
 EARLIER_INIT = "he_normal"
-# the columns of the log that a result holds
+# the columns of the log that each result holds; those of the metrics come after them
 FIGURES = Epoch._fields[1:]
+# what a result holds only where it is given
+_LATER = ("metrics", "patience")
 
 MNIST = Source("data/mnist")
 
@@ -55,6 +59,11 @@ class Job:
     parts
         The files of the user's own parts, in the order in which they are loaded, each with its
         SHA-256: see `load_own_parts`.
+    metrics
+        More figures of the log, as a text such as "f1,roc_auc"; None for none.
+    patience
+        The epochs without improvement of the test loss after which the run stops, with the
+        parameters of the best one; None for never.
     """
 
     settings: Settings
@@ -65,6 +74,14 @@ class Job:
     reproducible: bool = False
     environment: tuple[tuple[str, str], ...] = ()
     parts: tuple[tuple[str, str], ...] = ()
+    metrics: str | None = None
+    patience: int | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the log that hold `metrics`, without "train_" and "test_"."""
+        texts = [] if self.metrics is None else METRICS.split(self.metrics)
+        return tuple(as_metric(text).column for text in texts if text != "accuracy")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the job as `from_dict` takes it: settings, source and the rest, side by side."""
@@ -111,6 +128,8 @@ class Job:
             "class_weight": str(settings.make_class_weight() or ""),
             "parts": [digest for _, digest in self.parts],
             "init": "" if settings.init == EARLIER_INIT else settings.init,
+            "metrics": list(self.columns),
+            "patience": self.patience,
             **source.applied,
         }
         return {
@@ -249,9 +268,13 @@ def execute(job: Job, fingerprint: str, progress: Progress | None = None) -> dic
     settings, options = job.source.options(job.settings, train)
     backend = job.make_backend()
     model = settings.make_model(train, test, options["labels"])
-    callbacks = [_Reporter(progress)] if progress else []
+    callbacks: list[Callback] = [_Reporter(progress)] if progress else []
+    if job.patience is not None:
+        callbacks.append(EarlyStopping("test_loss", patience=job.patience))
     try:
-        history = settings.fit(model, train, test, backend=backend, callbacks=callbacks, **options)
+        history = settings.fit(
+            model, train, test, backend=backend, callbacks=callbacks, metrics=job.metrics, **options
+        )
     except XpnnError:
         raise
     except (Exception, SystemExit) as error:
@@ -265,11 +288,13 @@ def execute(job: Job, fingerprint: str, progress: Progress | None = None) -> dic
     if settings.loss is None:
         # as results have always held it
         about["loss"] = "cross_entropy"
+    # results from before these have none either
+    about = {name: value for name, value in about.items() if value or name not in _LATER}
     return {
         "format": FORMAT,
         "run": about,
         "data": fingerprint,
         "weights_sha256": model.sha256(),
         "machine": machine_record(backend),
-        "log": {name: history.column(name) for name in FIGURES},
+        "log": {name: history.column(name) for name in (*FIGURES, *history[0].metrics)},
     }

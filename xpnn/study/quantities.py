@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 
 from xpnn import metrics
+from xpnn.training.history import Epoch
 
 # each quantity with its heading
 QUANTITIES = {
@@ -53,6 +54,32 @@ def printed(log: Mapping[str, Sequence[float]]) -> dict[str, str]:
         "best": "-" if best is None else percent(best[1]),
         **{name: "-" if epoch is None else str(epoch) for name, epoch in reached.items()},
     }
+
+
+def measured(log: Mapping[str, Sequence[float]]) -> dict[str, str]:
+    """Return the quantities of the metrics of a log as a table prints them.
+
+    For each metric, these are its last value in validation and its best one there; without
+    validation, the last value in training.
+    """
+    found: dict[str, float] = {}
+    columns = [name for name in log if name not in Epoch._fields]
+    tested = [name for name in columns if name.startswith("test_")]
+    for column in tested or columns:
+        values = log[column]
+        found[column] = values[-1]
+        if tested:
+            known = [value for value in values if not math.isnan(value)]
+            pick = min if metrics.is_minimized(column) else max
+            found[f"best_{column.removeprefix('test_')}"] = pick(known, default=math.nan)
+    return {name: "-" if math.isnan(value) else f"{value:.4g}" for name, value in found.items()}
+
+
+def heading(quantity: str) -> str:
+    """Return the heading of a quantity's column."""
+    known = {**QUANTITIES, **LOSSES}
+    word, _, metric = quantity.partition("_")
+    return known.get(quantity, f"best test {metric}" if word == "best" else f"{word} {metric}")
 
 
 def percent(accuracy: float) -> str:

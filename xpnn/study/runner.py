@@ -23,6 +23,7 @@ from typing import Any
 from xpnn._core.files import PathLike, as_path
 from xpnn.backends import get_backend
 from xpnn.callbacks import progress_bar
+from xpnn.datasets import Dataset
 from xpnn.errors import ArgumentError, BackendError, DataError, integer
 from xpnn.study.comparison import compare
 from xpnn.study.grid import Study, parse_study, source_of
@@ -74,6 +75,8 @@ def run(
     device: str | None = None,
     dtype: str | None = None,
     reproducible: bool | None = None,
+    validation: float | str | None = None,
+    metrics: str | Sequence[str] | None = None,
     jobs: int | None = None,
     executor: Executor | None = None,
     progress: bool = True,
@@ -95,7 +98,7 @@ def run(
     repeats
         Whether to repeat afterwards each job whose result differs from the published one, in the
         ways that the study lists.
-    epochs, backend, device, dtype, reproducible
+    epochs, backend, device, dtype, reproducible, validation, metrics
         Settings of every job, instead of the study's own: see `load_study`.
     jobs
         The number of jobs to do at a time on this machine, each in its own process with its share
@@ -134,6 +137,8 @@ def run(
         "device": device,
         "dtype": dtype,
         "reproducible": reproducible,
+        "validation": validation,
+        "metrics": metrics if metrics is None or isinstance(metrics, str) else list(metrics),
     }
     overrides = {name: value for name, value in overrides.items() if value is not None}
     source, name = source_of(study), str(study)
@@ -142,12 +147,16 @@ def run(
         raise ArgumentError(f"{name}: repeats need a [[repeat]]")
     first = chosen.jobs[0]
     read, other, fingerprint = load_data(first.source)
-    first.source.divided(read, other, first.settings.seed)
+    train, test = first.source.divided(read, other, first.settings.seed)
+    if test is None and any(job.patience is not None for job in chosen.jobs):
+        raise ArgumentError(f"{name}: patience needs data for validation")
+    for job in {job.columns: job for job in chosen.jobs if job.metrics is not None}.values():
+        _check_metrics(job, train, test)
     if read.y.dtype.kind == "f" and read.y.ndim == 2:
         for job in chosen.jobs:
             if job.settings.loss is None:
                 raise ArgumentError(f"{name}: loss must be given for targets of several columns")
-    del read, other
+    del read, other, train, test
     # the cache holds hundreds of megabytes, and each process reads the data itself
     load_data.cache_clear()
     if executor is None:
@@ -169,6 +178,13 @@ def run(
     if repeats:
         work.do(work.repeats(chosen))
     return work.outcome
+
+
+def _check_metrics(job: Job, train: Dataset, test: Dataset | None) -> None:
+    """Raise `ArgumentError` if the metrics of a job don't fit its targets."""
+    settings, options = job.source.options(job.settings.replaced(epochs=0), train)
+    model = settings.make_model(train, test, options["labels"])
+    settings.fit(model, train, None, backend=get_backend(), metrics=job.metrics, **options)
 
 
 @dataclass

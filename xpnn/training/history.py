@@ -24,7 +24,10 @@ _SHOWN = 20
 
 
 class _Measured:
-    """Base class of named tuples of figures with metrics, which are attributes too."""
+    """Base class of named tuples of figures with metrics, which are attributes too.
+
+    A figure that isn't defined is NaN, and neither its text nor `_asdict` has it.
+    """
 
     metrics: Mapping[str, float] = MappingProxyType({})
 
@@ -40,9 +43,15 @@ class _Measured:
         kind = type(self).__name__
         raise AttributeError(f"{kind!r} object has no attribute {name!r}", name=name, obj=self)
 
+    def _asdict(self) -> dict[str, float]:
+        """Return what there is by name: the fields that are defined, then the metrics."""
+        fields: dict[str, float] = super()._asdict()  # type: ignore[misc]
+        known = {name: value for name, value in fields.items() if not math.isnan(value)}
+        return {**known, **self.metrics}
+
     def __repr__(self) -> str:
-        more = "".join(f", {name}={value!r}" for name, value in self.metrics.items())
-        return f"{super().__repr__()[:-1]}{more})"
+        listed = (f"{name}={value!r}" for name, value in self._asdict().items())
+        return f"{type(self).__name__}({', '.join(listed)})"
 
 
 class _Evaluation(NamedTuple):
@@ -51,12 +60,13 @@ class _Evaluation(NamedTuple):
 
 
 class Evaluation(_Measured, _Evaluation):
-    """Accuracy, from 0 to 1, and loss on a data set; NaN where a figure isn't defined.
+    """Accuracy, from 0 to 1, and loss on a data set.
 
     Attributes
     ----------
     accuracy, loss
-        The two of which the tuple consists.
+        The two of which the tuple consists. The accuracy is NaN if the targets are values; the text
+        of an evaluation and its `_asdict` then don't have it.
     metrics
         The value of each metric that was asked for, by its `Metric.column`; each is also an
         attribute.
@@ -151,7 +161,8 @@ class Epoch(_Measured, _Epoch):
     Attributes
     ----------
     epoch, train_accuracy, train_loss, test_accuracy, test_loss, seconds
-        The six of which the tuple consists.
+        The six of which the tuple consists. The text of a row and its `_asdict` have those that
+        aren't NaN.
     metrics
         The values of the metrics of the run by name, such as "train_f1" and "test_f1", the latter
         only with a validation set; each is also an attribute.
@@ -167,15 +178,15 @@ class Epoch(_Measured, _Epoch):
 
     @property
     def logged(self) -> list[str]:
-        """The names of the figures that a log has: those of a regression have no accuracy.
+        """The names of the figures that a log has.
 
-        Row 0 decides for the whole log.
+        A regression has no accuracy, and a run without a validation set no test figures. Row 0
+        decides for the whole log.
         """
-        regression = math.isnan(self.train_accuracy)
         return [
             name
             for name, value in self.figures.items()
-            if not (regression and math.isnan(value) and name in self._fields)
+            if not (math.isnan(value) and name in self._fields)
         ]
 
 
@@ -213,8 +224,11 @@ class History(Sequence[Epoch]):
 
     @property
     def names(self) -> list[str]:
-        """The names of the columns of a log: metrics too, and no accuracy in a regression."""
-        return ["epoch", *(self[0].logged if self else Epoch._fields[1:5]), "seconds"]
+        """The names of the columns of a log: those of the figures that there are, metrics too."""
+        if not self:
+            return list(Epoch._fields)
+        known = {name for row in self for name in row.logged}
+        return ["epoch", *(name for name in self[0].figures if name in known), "seconds"]
 
     def _repr_html_(self) -> str:
         names = self.names
