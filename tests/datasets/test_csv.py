@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers import run
 from xpnn.datasets import load
 from xpnn.datasets.cells import finite_number
 from xpnn.datasets.readers import csv as tables
@@ -81,7 +82,9 @@ def test_a_delimiter_in_quotes_is_text(file):
     [
         ("a,b,y\n1,2,u\n", True),
         ("1,2,u\n3,4,v\n", False),
-        ("1,2,3\n3,4,5\n", False),
+        ("1,2,4\n3,4,5\n", False),
+        # a text that occurs again is a value
+        ("0,1,u\n3,4,v\n7,8,u\n", False),
         ("label,0,1\n5,1,2\n", True),
         ("a,b\n1,x\n", True),
         # a text label in every row, a value that is missing: no header
@@ -105,6 +108,37 @@ def test_without_a_header_columns_are_numbered(file):
         "3",
         [1, 2],
     )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "0,1,label\n5.1,3.5,u\n4.9,3.0,v\n",
+        "0,1,2\n5.1,3.5,0\n4.9,3.0,1\n",
+        ",0,1,label\n0,5.1,3.5,u\n1,4.9,3.0,v\n",
+        "label;0;1\nu;5.1;3.5\n",
+        "0,label\n5.1,u\n",
+        "1,2,3,4,label\n1,2,3,5,u\n",
+    ],
+)
+def test_names_that_are_numbers_are_asked_for(content, file):
+    path = file(content)
+    with pytest.raises(DataError, match=r"line 1: the first row \(.* say header=True or header=F"):
+        read_csv(path)
+    lines = len(content.splitlines())
+    assert len(read_csv(path, header=False, ignore=[1] * content.startswith(",")).x) == lines
+    table = read_csv(path, header=True, ignore=[1] * content.startswith(","))
+    assert len(table.x) == lines - 1
+    # a model's names are enough
+    if table.feature_names != ("1", "2", "3", "4"):
+        again = read_csv(path, features=table.feature_names, target=None)
+        assert (again.feature_names, len(again.x)) == (table.feature_names, lines - 1)
+
+
+def test_a_file_without_a_header_is_called_so(file, capsys):
+    path = file("5,1,u\n3,4,v\n" * 4)
+    assert run("train", path, "--epochs", 1) == 0
+    assert capsys.readouterr().out.startswith(f"data {path}: 8 rows, 2 features, no header\n")
 
 
 def test_a_first_row_may_be_said_to_be_one_of_names(file):

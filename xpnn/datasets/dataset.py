@@ -92,10 +92,12 @@ class NamedDataset(Dataset):
         None for the default.
     share
         How the rows that are missing here were drawn, if this is the training part of a split.
+    header
+        Whether the columns of a table have names, and aren't just numbered.
 
     Attributes
     ----------
-    path, feature_names, target_name, rows, row_name, image_shape, weights, encoding, share
+    path, feature_names, target_name, rows, row_name, image_shape, weights, encoding, share, header
         As given.
     """
 
@@ -108,6 +110,7 @@ class NamedDataset(Dataset):
     weights: np.ndarray | None = None
     encoding: Encoding | None = None
     share: Share | None = None
+    header: bool = True
 
     def __new__(
         cls,
@@ -123,13 +126,14 @@ class NamedDataset(Dataset):
         weights: np.ndarray | None = None,
         encoding: Encoding | None = None,
         share: Share | None = None,
+        header: bool = True,
     ) -> Self:
         """Return the pair (x, y) with the rest as attributes."""
         self = super().__new__(cls, x, y)
         self.path, self.rows, self.row_name = path, rows, row_name
         self.feature_names, self.target_name = feature_names, target_name
         self.image_shape, self.weights, self.encoding = image_shape, weights, encoding
-        self.share = share
+        self.share, self.header = share, header
         return self
 
     def _replace(self, **arrays: Any) -> Self:

@@ -43,6 +43,8 @@ def _of_data(samples: Samples) -> str:
     task, train, features = samples.task, samples.train, samples.train.x.shape[1]
     path = f" {train.path}" if isinstance(train, NamedDataset) and train.path else ""
     line = f"data{path}: {counted(len(train.x), 'row')}, {counted(features, 'feature')}"
+    if isinstance(train, NamedDataset) and not train.header:
+        line += ", no header"
     if task.image_shape is not None:
         line += f" ({size_of(task.image_shape)})"
     if task.columns is None:

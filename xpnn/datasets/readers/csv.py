@@ -35,6 +35,9 @@ _ESCAPED = re.compile("[\udc80-\udcff]")
 # how many column names a message lists
 _LISTED = 20
 
+# rows that are read to tell a header from values
+_FIRST_ROWS = 1000
+
 
 class _Head(NamedTuple):
     """Which columns of a file are what, counted from 0, and whether the first row holds names."""
@@ -100,6 +103,7 @@ def _read(path: Path, request: Request) -> NamedDataset:
         rows=np.array(body.lines, np.int64),
         row_name="line",
         encoding=encoding,
+        header=head.header,
     )
     if head.weights is not None:
         name, lines = names[head.weights], body.lines
@@ -116,10 +120,17 @@ def _head(path: Path, request: Request) -> _Head:
     begin = list(itertools.islice(_records(path), 2))
     if not begin:
         raise DataError(f"{path} holds nothing but blank lines")
+    line, cells = begin[0]
     header = request.header
     if header is None:
-        header = _is_header(*(cells for _, cells in begin)) or _has_names(begin[0][1], request)
-    line, cells = begin[0]
+        header = _is_header(*(cells for _, cells in begin)) or _has_names(cells, request)
+        if not header and _may_be_names(cells, itertools.islice(_records(path), 1, _FIRST_ROWS)):
+            shown = ", ".join(cells[:_LISTED]) + (", …" if len(cells) > _LISTED else "")
+            raise DataError(
+                f"the first row ({shown}) may hold the names of columns, as pandas numbers them, "
+                f"or values; say {written('header', True)} or {written('header', False)}",
+                place=place(path, line),
+            )
     names = _names(path, line, cells) if header else [str(i + 1) for i in range(len(cells))]
     features, target, weights = _columns(path, names, header, request)
     for i in [*features, *([] if target is None else [target])]:
@@ -304,9 +315,34 @@ def _is_header(first: Sequence[str], second: Sequence[str] | None = None) -> boo
 
 
 def _has_names(first: Sequence[str], request: Request) -> bool:
-    """Return whether a column that is asked for by name has its name in the first row."""
-    asked = [request.target, request.weights, *request.ignore, *(request.features or ())]
-    return any(isinstance(name, str) and name in first and is_text(name) for name in asked)
+    """Return whether a column that is asked for by name has its name in the first row.
+
+    Numbers are names there if they are those of all features that are asked for, and aren't just
+    what columns without names are called.
+    """
+    features = request.features or ()
+    asked = [request.target, request.weights, *request.ignore, *features]
+    if any(isinstance(name, str) and name in first and is_text(name) for name in asked):
+        return True
+    found = set(first)
+    numbered = {str(i + 1) for i in range(len(first))}
+    return bool(features) and found.issuperset(features) and not numbered.issuperset(features)
+
+
+def _may_be_names(first: Sequence[str], rows: Iterable[tuple[int, Sequence[str]]]) -> bool:
+    """Return whether the first row may be names that count the columns, from 0 on, or from 1.
+
+    Then its texts, such as the name of the target, occur in no other of the rows.
+    """
+    numbers = [cell for cell in first if is_number(cell)]
+    begins = [0, 1] if len(numbers) > 2 else [0]
+    if not any(numbers == [str(i + begin) for i in range(len(numbers))] for begin in begins):
+        return False
+    return bool(numbers) and not any(
+        cell == other and is_text(cell)
+        for _, row in rows
+        for cell, other in zip(first, row, strict=False)
+    )
 
 
 def _is_wordy(cell: str) -> bool:
