@@ -12,6 +12,7 @@ __all__ = [
     "CheckpointWarning",
     "DataError",
     "DivergenceError",
+    "WriteError",
     "XpnnError",
     "counted",
     "finite",
@@ -80,6 +81,10 @@ class BackendError(XpnnError, RuntimeError):
 
 class DivergenceError(XpnnError, ArithmeticError, ValueError):
     """The loss became NaN or infinite during training."""
+
+
+class WriteError(ArgumentError, OSError):
+    """A file couldn't be written, though it seemed so at first: the disk is full, for example."""
 
 
 class CheckpointWarning(UserWarning):
