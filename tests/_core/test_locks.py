@@ -81,6 +81,22 @@ def test_a_lock_follows_no_link_and_writes_into_no_file_of_others(tmp_path):
         assert mine.read_text() == "mine"
 
 
+def test_what_another_user_s_killed_process_left_blocks_nobody(tmp_path, monkeypatch):
+    usual, lock = os.open, tmp_path / "lock"
+    lock.write_text("1\n")
+
+    def opened(path, flags, *mode):
+        if flags & os.O_RDWR:
+            raise PermissionError(13, "Permission denied")
+        return usual(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", opened)
+    with locks.Lock(lock):
+        monkeypatch.undo()
+        with pytest.raises(BlockingIOError), locks.Lock(lock):
+            raise AssertionError
+
+
 def test_a_device_needs_no_lock():
     with locked("log", "/dev/null"), locked("log", "/dev/null"):
         pass

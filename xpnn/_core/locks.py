@@ -56,9 +56,13 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self._path, self._handle = path, -1
         # never through a link that somebody has put there
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        plain = getattr(os, "O_NOFOLLOW", 0)
         while self._handle < 0:
-            handle = os.open(path, flags, 0o600)
+            try:
+                handle = os.open(path, plain | os.O_RDWR | os.O_CREAT, 0o666)
+            except PermissionError:
+                # the killed process of another user has left it
+                handle = os.open(path, plain | os.O_RDONLY)
             try:
                 if not try_lock(handle):
                     number = os.read(handle, 20).decode(errors="replace").strip()
@@ -72,8 +76,9 @@ class Lock:
                     os.close(handle)
         # not if it has a second name, under which it may be somebody's own file
         if os.fstat(handle).st_nlink == 1:
-            os.ftruncate(handle, 0)
-            os.write(handle, f"{os.getpid()}\n".encode())
+            with contextlib.suppress(OSError):
+                os.ftruncate(handle, 0)
+                os.write(handle, f"{os.getpid()}\n".encode())
 
     def __enter__(self) -> Lock:
         return self
