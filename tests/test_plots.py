@@ -162,7 +162,7 @@ def test_a_failure_keeps_the_old_picture(monkeypatch, tmp_path):
     path.write_bytes(b"old")
 
     def broken(self, target, **options):
-        target.write_bytes(b"half")
+        target.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Figure, "savefig", broken)

@@ -20,6 +20,7 @@ __all__ = [
     "DataWarning",
     "DivergenceError",
     "Door",
+    "WriteError",
     "XpnnError",
     "counted",
     "entered",
@@ -90,6 +91,10 @@ class BackendError(XpnnError, RuntimeError):
 
 class DivergenceError(XpnnError, ArithmeticError, ValueError):
     """The loss became NaN or infinite during training."""
+
+
+class WriteError(ArgumentError, OSError):
+    """A file couldn't be written, though it seemed so at first: the disk is full, for example."""
 
 
 class CheckpointWarning(UserWarning):

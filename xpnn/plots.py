@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -123,9 +124,11 @@ def _picture(path: PathLike | None, width: float, height: float) -> Iterator[Fig
         figure = _figure(width, height)
         yield figure
         if path is not None:
-            with replacing(path) as beside:
-                # by the ending of `path`; a file that it links to may have another one
-                figure.savefig(beside, dpi=150, format=Path(path).suffix[1:].lower())
+            # not into the file: some formats go back in it, which a pipe can't
+            content = io.BytesIO()
+            figure.savefig(content, dpi=150, format=Path(path).suffix[1:].lower())
+            with replacing(path) as file:
+                file.write(content.getvalue())
 
 
 def plot_history(history: Sequence[Epoch], path: PathLike | None = None) -> Figure:

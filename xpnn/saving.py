@@ -16,7 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from xpnn._core.files import SEAL, PathLike, as_path, check_writable, replacing, sealed, unsealed
+from xpnn._core.files import (
+    SEAL,
+    PathLike,
+    as_path,
+    check_writable,
+    replacing,
+    sealed,
+    unsealed,
+    writing,
+)
+from xpnn._core.interrupts import held
 from xpnn._core.registry import Registry
 from xpnn._core.tree import flatten
 from xpnn._version import __version__
@@ -44,6 +54,9 @@ _ARRAYS = ("offset", "scale")
 def save(model: Sequential, path: PathLike) -> None:
     """Write a trained model to a safetensors file, replacing one that exists.
 
+    The file is whole or not there at all. A Ctrl-C waits until it is written; a second one gives
+    up, and an older file stays as it is.
+
     The file holds all that is needed to predict and to train on, on any backend: the parameters,
     the architecture, the loss, the labels of the classes, the normalizers; and, for reference, the
     settings and the history of the last run, and the versions that wrote it. It holds no code, so
@@ -54,6 +67,9 @@ def save(model: Sequential, path: PathLike) -> None:
     ArgumentError
         If the model has no parameters yet, a layer isn't registered in `xpnn.layers.LAYERS`, the
         loss or a normalizer can't be saved, or the file can't be written.
+    WriteError
+        If the system refuses while the file is written, as when the disk is full. It is an
+        `ArgumentError` and an `OSError`.
     """
     for layer in model.layers:
         # raises unless it is registered
@@ -95,9 +111,10 @@ def save(model: Sequential, path: PathLike) -> None:
         "settings": None if history is None else history.settings,
         "history": None if history is None else _columns(history),
     }
-    text = json.dumps(description, ensure_ascii=False, default=repr)
-    with replacing(path) as beside:
-        beside.write_bytes(sealed(arrays, {"xpnn": text}))
+    # in ASCII: names may hold what UTF-8 can't, as those of folders that aren't UTF-8
+    content = sealed(arrays, {"xpnn": json.dumps(description, default=repr)})
+    with held(), writing("model", path), replacing(path) as file:
+        file.write(content)
 
 
 def load(

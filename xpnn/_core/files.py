@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
+import itertools
+import logging
 import os
+import stat
+import time
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-from xpnn.errors import ArgumentError, DataError
+from xpnn._core.interrupts import held
+from xpnn._core.locks import Lock, try_lock
+from xpnn.errors import ArgumentError, DataError, WriteError
 
 PathLike = str | os.PathLike[str]
+
+_LOG = logging.getLogger(__name__)
+
+# the names of open files in /dev, by their numbers
+_STANDARD = ("stdin", "stdout", "stderr")
+# attempts to open a pipe, 0.05 s apart, before it is said that nobody reads from it
+_PATIENCE = 20
 
 # the key of a safetensors file's SHA-256 in its metadata, and its value while that is computed
 SEAL = "file_sha256"
@@ -21,35 +38,108 @@ _NO_SEAL = "0" * 64
 def as_path(name: str, path: object) -> Path:
     """Return `path` as a `Path`, or raise an `ArgumentError` that names the argument."""
     try:
-        return Path(path)  # type: ignore[arg-type]
+        found = Path(path)  # type: ignore[arg-type]
     except TypeError:
-        raise ArgumentError(f"{name} must be a path, got {path!r}") from None
+        found = None
+    if found is None or path == "" or "\0" in str(found):
+        raise ArgumentError(f"{name} must be a path, got {path!r}")
+    return found
+
+
+def real(path: PathLike) -> Path:
+    """Return the path of the file that a path leads to, also if it isn't there yet."""
+    # unlike Path.resolve, it raises no error of its own about links in a circle
+    return Path(os.path.realpath(path))
+
+
+def same_file(one: PathLike, other: PathLike) -> bool:
+    """Return whether two paths are those of one file, which may not be there yet.
+
+    A device or a pipe, which nobody overwrites, is never the same.
+    """
+    if is_direct(one) or is_direct(other):
+        return False
+    first, second = real(one), real(other)
+    with contextlib.suppress(OSError):
+        return first == second or first.samefile(second)
+    # "A.csv" and "a.csv", or an accent with its letter and after it
+    alike = _folded(first.name) == _folded(second.name) and first.parent == second.parent
+    return first == second or (alike and _ignores_case(first.parent))
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFD", name).casefold()
+
+
+def _ignores_case(folder: Path) -> bool:
+    """Return whether a folder's file system takes capital and small letters for the same."""
+    with contextlib.suppress(OSError), _beside(folder / "x", 0o600) as (_, beside):
+        return beside.with_name(beside.name.upper()).exists()
+    return False
 
 
 def check_writable(name: str, path: PathLike) -> Path:
-    """Return `path` if a file can be written there, without changing anything."""
+    """Return `path` if a file can be written there, which is tried; nothing is changed.
+
+    What was left of a process that was killed while it wrote this file is removed.
+    """
     path = as_path(name, path)
-    folder = path.parent
-    if path.is_dir():
-        reason = "it is a folder"
-    elif not folder.is_dir():
-        reason = f"there is no folder {folder}"
-    elif not os.access(path if path.exists() else folder, os.W_OK):
+    try:
+        target = real(path)
+        if is_direct(path):
+            reason = None if os.access(path, os.W_OK) else "permission denied"
+        elif target.is_symlink():
+            reason = "its links lead in a circle"
+        elif target.is_dir():
+            reason = "it is a folder"
+        elif not target.parent.is_dir():
+            reason = f"there is no folder {target.parent}"
+        else:
+            if target.exists():
+                # for appending: a file that can't be appended to isn't replaced either
+                os.close(os.open(target, os.O_WRONLY | os.O_APPEND))
+            _remove_left(target)
+            with _beside(target, 0o600):
+                reason = None
+    except PermissionError:
         reason = "permission denied"
-    else:
-        return path
-    raise ArgumentError(f"{name} must be a file that can be written, got {str(path)!r}: {reason}")
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason is not None:
+        raise ArgumentError(
+            f"{name} must be a file that can be written, got {str(path)!r}: {reason}"
+        )
+    return path
+
+
+def check_folder(name: str, folder: PathLike) -> Path:
+    """Return `folder` if files can be written there, which is tried; it needn't be there yet."""
+    path = as_path(name, folder)
+    found = next(p for p in (path, *path.absolute().parents) if p.exists())
+    reason = None if found.is_dir() else f"{found} is a file"
+    try:
+        if reason is None:
+            with _beside(real(found) / "x", 0o600):
+                return path
+    except PermissionError:
+        reason = "permission denied"
+    except OSError as error:
+        reason = error.strerror
+    raise ArgumentError(not_a_folder(name, path, reason))
+
+
+def not_a_folder(name: str, folder: Path, reason: str | None) -> str:
+    """Return the message about a folder in which nothing can be written."""
+    return f"{name} must be a folder that can be written to, got {str(folder)!r}: {reason}"
 
 
 @contextlib.contextmanager
-def replacing(
-    path: PathLike, *, keep: Callable[[Path], Path] | None = None, part: str | None = None
-) -> Iterator[Path]:
-    """Yield a path beside `path` to write to, and replace `path` by that file at the end.
+def replacing(path: PathLike, *, keep: Callable[[Path], Path] | None = None) -> Iterator[BinaryIO]:
+    """Yield a file to write to, beside `path`, and replace `path` by it at the end.
 
     The new file is on the disk before it replaces the old one: even after a power cut, there is
     one of them. A link stays, and the file that it leads to is replaced. A device or a pipe is
-    written to directly.
+    written to directly. A Ctrl-C while the file is put in place waits until that is done.
 
     Parameters
     ----------
@@ -58,47 +148,170 @@ def replacing(
         mode.
     keep
         Returns the path under which an old file stays, given its path.
-    part
-        The name of the file to write to; a new name each time if None. With a name, the file that
-        a killed process left there is replaced, and only one process may write at a time.
     """
-    path = Path(path).resolve()
-    mode = path.stat().st_mode & 0o777 if path.exists() else None
-    beside = path.with_name(part or f".{path.stem}-{os.urandom(4).hex()}{path.suffix}")
     try:
-        if path.exists() and not path.is_file():
-            yield path
+        if is_direct(path):
+            with open_direct(path) as direct:
+                yield direct
             return
-        beside.unlink(missing_ok=True)
+        path = real(path)
+        mode = path.stat().st_mode & 0o777 if path.exists() else None
         # the system applies the umask; a private file is private from the beginning
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
-        os.close(os.open(beside, flags, 0o666 if mode is None else 0o600))
-        yield beside
-        _sync(beside)
-        if mode is not None:
-            beside.chmod(mode)
-        if keep is not None and path.exists():
-            _keep(path, keep(path))
-        beside.replace(path)
-        # not every system lets a folder be synchronised
-        with contextlib.suppress(OSError):
-            _sync(path.parent)
+        with _beside(path, 0o666 if mode is None else 0o600) as (file, beside):
+            yield file
+            with held():
+                file.flush()
+                _sync(file.fileno())
+                if mode is not None:
+                    # some file systems have one mode for all files
+                    with contextlib.suppress(OSError):
+                        beside.chmod(mode)
+                if keep is not None and path.exists():
+                    _keep(path, keep(path))
+                # Windows renames no open file
+                file.close()
+                beside.replace(path)
+                _sync_folder(path.parent)
     except OSError as error:
         # an error of writing, such as that of a full disk, may have no name
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
-    finally:
-        beside.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
-    # Windows synchronises only files that are open for writing, and no folders
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+def mark_of(path: Path) -> str:
+    """Return a short name for what lies beside a file for some time: nobody else has it."""
+    return f"xpnn-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}"
+
+
+@contextlib.contextmanager
+def _beside(path: Path, mode: int) -> Iterator[tuple[BinaryIO, Path]]:
+    """Yield a new file in the folder of `path`, and its path; it is removed if it is still there.
+
+    Nobody can foresee its name, which is never too long, and put a link there. It is locked as
+    long as it is open, by which `_remove_left` knows that somebody writes it.
+    """
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    beside = path.with_name(f".{mark_of(path)}-{os.urandom(8).hex()}")
+    with open(os.open(beside, flags, mode), "wb") as file:
+        try_lock(file.fileno())
+        try:
+            yield file, beside
+        finally:
+            # Windows removes no open file; if the disk is full, the write has failed already
+            with contextlib.suppress(OSError):
+                file.close()
+            beside.unlink(missing_ok=True)
+
+
+def _remove_left(path: Path) -> None:
+    """Remove what killed processes have left beside a file."""
+    for left in path.parent.glob(f".{mark_of(path)}-*"):
+        # one that is a second old may not have been locked yet
+        with contextlib.suppress(OSError):
+            if left.is_symlink() or time.time() - left.stat().st_mtime < 1:
+                continue
+            with left.open("rb") as file:
+                if try_lock(file.fileno()):
+                    left.unlink()
+
+
+@contextlib.contextmanager
+def locked(name: str, path: PathLike) -> Iterator[None]:
+    """Keep other processes from writing a file or folder; a device or a pipe needs no lock.
+
+    Raises
+    ------
+    ArgumentError
+        If another process writes it; the message names the argument, and the process if it is
+        known.
+    """
+    if is_direct(path):
+        yield
+        return
+    target = real(path)
+    with writing(name, path):
+        try:
+            folder = target if target.is_dir() else target.parent
+            lock = Lock(folder / f".{mark_of(target)}.lock")
+        except BlockingIOError as error:
+            raise ArgumentError(
+                f"{name} {str(path)!r} is being written by {error}: wait until it ends, or name "
+                "another one"
+            ) from None
+    with lock:
+        yield
+
+
+@contextlib.contextmanager
+def writing(name: str, path: PathLike) -> Iterator[None]:
+    """Turn an error of the system into a `WriteError` that says what couldn't be written."""
+    try:
+        yield
+    except WriteError:
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise WriteError(f"can't write {name} {str(path)!r}: {reason}") from None
+
+
+def is_direct(path: PathLike) -> bool:
+    """Return whether a path is a device, a pipe or an open file, which is never replaced."""
+    return descriptor(path) is not None or (os.path.exists(path) and not _is_plain(path))
+
+
+def _is_plain(path: PathLike) -> bool:
+    return os.path.isfile(path) or os.path.isdir(path)
+
+
+def descriptor(path: PathLike) -> int | None:
+    """Return the number of the open file that a path such as "/dev/stdout" names."""
+    folder, name = os.path.split(os.path.abspath(path))
+    if folder == "/dev" and name in _STANDARD:
+        return _STANDARD.index(name)
+    return int(name) if folder in ("/dev/fd", "/proc/self/fd") and name.isdecimal() else None
+
+
+def open_direct(path: PathLike) -> BinaryIO:
+    """Open a device, a pipe or an open file for writing; say so if a pipe has no reader yet."""
+    number = descriptor(path)
+    if number is not None:
+        # opened by its name, a file that standard output goes to would be cut to nothing
+        return open(os.dup(number), "wb")
+    for attempt in itertools.count():
+        try:
+            # a pipe that nobody reads is opened in no other way without waiting in silence
+            handle = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
+        except OSError as error:
+            if error.errno != errno.ENXIO or not stat.S_ISFIFO(os.stat(path).st_mode):
+                raise
+            if attempt == _PATIENCE:
+                _LOG.warning("waiting for somebody to read from the pipe %s", path)
+            time.sleep(0.05)
+        else:
+            os.set_blocking(handle, True)
+            return open(handle, "wb")
+    raise AssertionError
+
+
+def _sync(handle: int) -> None:
     try:
         os.fsync(handle)
-    finally:
-        os.close(handle)
+    except OSError as error:
+        # some file systems can't; others say that the disk is full
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
+
+
+def _sync_folder(folder: Path) -> None:
+    # not every system lets a folder be opened or synchronised
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _keep(path: Path, name: Path) -> None:
@@ -115,8 +328,6 @@ def sealed(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> byt
 
     It is in the metadata under `SEAL`, and covers the whole file, with 64 zeros in its place.
     """
-    import hashlib
-
     from safetensors.numpy import save
 
     # not ascontiguousarray, which makes a vector of a number
@@ -134,7 +345,6 @@ def unsealed(path: PathLike, kind: str) -> tuple[dict[str, str], bytes]:
         If the file can't be read, isn't a safetensors file, or has another SHA-256. The message
         names `path` and the `kind` of file that it should be.
     """
-    import hashlib
     import json
 
     unread = f"can't read a {kind} from {path}"

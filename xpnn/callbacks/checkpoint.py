@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from xpnn._core.files import PathLike, check_writable
+import contextlib
+
+from xpnn._core.files import PathLike, check_writable, locked, same_file
 from xpnn.errors import ArgumentError, integer
 from xpnn.training import checkpoint
 from xpnn.training.callback import Callback
@@ -15,7 +17,7 @@ class Checkpoint(Callback):
 
     The file is complete at any time. The one before it is kept as ``FILE.previous``, which
     `resume` reads if the newer one is damaged. A resumed run ends with the same bits as one that
-    was never stopped.
+    was never stopped. Only one run at a time may write to a file.
 
     Parameters
     ----------
@@ -28,7 +30,8 @@ class Checkpoint(Callback):
     Raises
     ------
     ArgumentError
-        If the file can't be written, at the start or later, or can't hold the state of a callback.
+        If the file can't be written, at the start or later, if another run is writing to it, or if
+        it can't hold the state of a callback.
         The last complete checkpoint is still there.
     """
 
@@ -36,10 +39,18 @@ class Checkpoint(Callback):
         self.path = check_writable("checkpoint", path)
         self.every = integer("every", every, minimum=1)
         self._run: Run | None = None
+        self._lock = contextlib.ExitStack()
 
     def on_start(self, run: Run) -> None:
         self._run, self._rows = run, 0
-        if run.resumed is not None and run.resumed.resolve() == self.path.resolve():
+        with contextlib.ExitStack() as lock:
+            lock.enter_context(locked("checkpoint", self.path))
+            self._check_own(run)
+            self._lock = lock.pop_all()
+
+    def _check_own(self, run: Run) -> None:
+        """Raise if the file is the checkpoint of another run."""
+        if run.resumed is not None and same_file(run.resumed, self.path):
             self._rows = len(run.history)
             return
         for path in (self.path, checkpoint.previous(self.path)):
@@ -54,8 +65,9 @@ class Checkpoint(Callback):
             self._save()
 
     def on_end(self) -> None:
-        if self._run is not None and self._run.finished and self._rows < len(self._run.history):
-            self._save()
+        with self._lock:
+            if self._run is not None and self._run.finished and self._rows < len(self._run.history):
+                self._save()
 
     def _save(self) -> None:
         assert self._run is not None

@@ -5,11 +5,19 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
-from xpnn._core.files import PathLike, check_writable, replacing
+from xpnn._core.files import (
+    PathLike,
+    check_writable,
+    is_direct,
+    locked,
+    open_direct,
+    replacing,
+    writing,
+)
 from xpnn.errors import ArgumentError, DataError, counted
 from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
@@ -23,6 +31,8 @@ class CSVLogger(Callback):
     metrics of the run follow the losses and accuracies; a regression's log has no accuracies, and
     without a validation set a log has no test figures.
 
+    Only one run at a time may write to a file. One that is removed during the run is written again.
+
     Parameters
     ----------
     path
@@ -35,7 +45,8 @@ class CSVLogger(Callback):
     Raises
     ------
     ArgumentError
-        If the file can't be written, or a resumed run finds another run's log in it.
+        If the file can't be written, if another run is writing to it, or if a resumed run finds
+        another run's log in it.
     """
 
     def __init__(self, path: PathLike, *, hashes: bool = False) -> None:
@@ -43,9 +54,18 @@ class CSVLogger(Callback):
         self.hashes = hashes
         self._run: Run | None = None
         self._file: IO[str] | None = None
+        self._lines: list[str] = []
+        self._lock = contextlib.ExitStack()
 
     def on_start(self, run: Run) -> None:
         self._run, self._file, self._lines = run, None, []
+        with contextlib.ExitStack() as lock:
+            lock.enter_context(locked("log", self.path))
+            self._go_on(run)
+            self._lock = lock.pop_all()
+
+    def _go_on(self, run: Run) -> None:
+        """Take the lines of a resumed run from the file, or refuse it."""
         if run.history:
             self._figures = run.history[0].logged
             every = list(run.history[0].figures)
@@ -62,28 +82,46 @@ class CSVLogger(Callback):
         if epoch.epoch == 0:
             self._figures = epoch.logged
         line = self._line(epoch, self._run.model.sha256() if self.hashes else "")
-        with self._writing():
-            print(line, file=self._file or self._open(), flush=True)
+        with writing("log", self.path):
+            if self._file is None or self._is_gone():
+                self._open()
+            self._write(line)
 
     def on_end(self) -> None:
-        # a resumed run may have had nothing left to do
-        if self._run is not None and self._run.finished and self._lines and self._file is None:
-            with self._writing():
-                self._open()
+        with self._lock:
+            # a resumed run may have had nothing left to do
+            if self._run is not None and self._run.finished and self._lines and not self._file:
+                with writing("log", self.path):
+                    self._open()
+            self._close()
+
+    def _open(self) -> None:
+        """Open the file, and write the lines that come before the next row."""
+        self._close()
+        direct = is_direct(self.path)
+        if self._lines and not direct:
+            with replacing(self.path) as file:
+                file.write("".join(f"{line}\n" for line in self._lines).encode())
+        if direct:
+            self._file = io.TextIOWrapper(open_direct(self.path), encoding="utf-8", newline="")
+        else:
+            self._file = self.path.open("a" if self._lines else "w", encoding="utf-8", newline="")
+        if not self._lines:
+            self._write(self._header(self._figures))
+
+    def _write(self, line: str) -> None:
+        print(line, file=self._file, flush=True)
+        self._lines.append(line)
+
+    def _close(self) -> None:
         if self._file is not None:
             # if the disk is full, the write that failed has raised already
             with contextlib.suppress(OSError):
                 self._file.close()
 
-    def _open(self) -> IO[str]:
-        """Open the file, and write the lines that come before the first new row."""
-        if self._lines:
-            with replacing(self.path) as beside:
-                beside.write_text("".join(f"{line}\n" for line in self._lines), encoding="utf-8")
-        self._file = self.path.open("a" if self._lines else "w", encoding="utf-8", newline="")
-        if not self._lines:
-            print(self._header(self._figures), file=self._file, flush=True)
-        return self._file
+    def _is_gone(self) -> bool:
+        """Return whether the open file was removed, with the rows in it."""
+        return not (is_direct(self.path) or self.path.exists())
 
     def _header(self, figures: Iterable[str]) -> str:
         return ",".join(["epoch", *figures, "seconds", *["weights_sha256"] * self.hashes])
@@ -97,13 +135,6 @@ class CSVLogger(Callback):
             return ""
         with self.path.open(encoding="utf-8", errors="replace") as file:
             return file.readline().rstrip("\n")
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise ArgumentError(f"can't write log {str(self.path)!r}: {error.strerror}") from None
 
     def _continued(self, lines: list[str]) -> list[str]:
         """Return the lines that come first, those of the file as far as it has them.

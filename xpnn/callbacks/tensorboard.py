@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import time
-from pathlib import Path
 from typing import Any
 
-from xpnn._core.files import PathLike
-from xpnn.errors import ArgumentError
+from xpnn._core.files import PathLike, check_folder, not_a_folder
+from xpnn.errors import ArgumentError, WriteError
 from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
 from xpnn.training.run import Run
@@ -43,13 +41,8 @@ class TensorBoard(Callback):
             raise ArgumentError(
                 "tensorboard needs tensorboardX; install it with: pip install tensorboardX"
             ) from None
-        self.folder = Path(folder)
+        self.folder = check_folder("tensorboard", folder)
         self._writers: dict[str, Any] = {}
-        nearest = next(p for p in (self.folder, *self.folder.absolute().parents) if p.exists())
-        if not nearest.is_dir():
-            raise self._refused(f"{nearest} is a file")
-        if not os.access(nearest, os.W_OK):
-            raise self._refused("permission denied")
 
     def on_start(self, run: Run) -> None:
         self._run, self._writers = run, {}
@@ -82,7 +75,7 @@ class TensorBoard(Callback):
             for part, writer in self._writers.items():
                 self._write(epoch, part, writer)
         except OSError as error:
-            raise self._refused(str(error.strerror)) from None
+            raise WriteError(not_a_folder("tensorboard", self.folder, error.strerror)) from None
 
     def _write(self, epoch: Epoch, part: str, writer: Any) -> None:
         from tensorboardX.proto.event_pb2 import Event
@@ -104,9 +97,3 @@ class TensorBoard(Callback):
             # if the disk is full, the write that failed has raised already
             with contextlib.suppress(OSError):
                 writer.close()
-
-    def _refused(self, reason: str) -> ArgumentError:
-        return ArgumentError(
-            f"tensorboard must be a folder that can be written to, got {str(self.folder)!r}: "
-            f"{reason}"
-        )

@@ -14,7 +14,7 @@ from xpnn import backends
 from xpnn._core.registry import error_text, load_parts, position_in
 from xpnn._core.tables import table
 from xpnn._version import __version__
-from xpnn.cli import models, pictures, studies, train, verify
+from xpnn.cli import files, models, pictures, studies, train, verify
 from xpnn.cli.options import unrecognized
 from xpnn.cli.output import INTERRUPTED, USAGE_ERROR
 from xpnn.errors import Door, XpnnError, entered
@@ -101,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(unrecognized(rest, args, parser))
     parts: dict[str, str] = {}
     try:
+        files.prepare(args)
         for path in getattr(args, "parts", ()):
             parts[str(load_parts(path).__file__)] = path
         with entered(Door.COMMAND):

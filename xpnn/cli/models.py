@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import io
 import json
 import math
 import sys
@@ -15,7 +16,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from xpnn import metrics, saving
-from xpnn._core.files import check_writable, replacing
+from xpnn._core.files import replacing
 from xpnn._core.tables import table
 from xpnn.backends import DTYPES
 from xpnn.cli.options import (
@@ -23,7 +24,6 @@ from xpnn.cli.options import (
     MODEL,
     Help,
     add_model_and_data,
-    check_different,
     data_from,
     inputs_from,
     model_from,
@@ -190,9 +190,6 @@ def _of_classes(task: Task, matrix: np.ndarray) -> str:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    if args.out is not None:
-        check_different({"data": args.data, "model": args.model, "out": args.out})
-        check_writable("out", args.out)
     model = model_from(args)
     if args.proba and model.task.classes is None:
         raise ArgumentError("proba needs a model of classes, but this one predicts values")
@@ -236,13 +233,14 @@ def _written(path: str | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
     else:
-        with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
-            yield file
+        with replacing(path) as file:
+            # names of files that aren't UTF-8 stay what they are
+            text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
+            yield text
+            text.detach()
 
 
 def _export(args: argparse.Namespace) -> int:
-    if Path(args.out).resolve() == Path(args.model).resolve():
-        raise ArgumentError(f"FILE and MODEL must be different files, got {args.out!r}")
     if Path(args.out).suffix != ".onnx":
         raise ArgumentError(f"FILE must end in .onnx, got {args.out!r}")
     onnx.export_onnx(saving.load(args.model, dtype=args.dtype), args.out)

@@ -321,20 +321,3 @@ def _reading(args: argparse.Namespace) -> tuple[Reader, functools.partial[NamedD
 def listed(names: str | None) -> list[str] | None:
     """Return the names in ``"a, b"``."""
     return None if names is None else [name.strip() for name in names.split(",")]
-
-
-def check_different(paths: dict[str, str | None]) -> None:
-    """Raise if an output would overwrite another one or a file that is read."""
-    given = {name: Path(path).resolve() for name, path in paths.items() if path}
-    read = [
-        (name, given.pop(name)) for name in ("data", "validation", "model", "from") if name in given
-    ]
-    if paths["data"] and "," in paths["data"]:
-        read += [("data", Path(path).resolve()) for path in paths["data"].split(",")]
-    for name, path in given.items():
-        for _, own in read:
-            if own in path.parents:
-                raise ArgumentError(f"{name} must not be in the data's folder, got {paths[name]!r}")
-        for other, own in [*read, *given.items()]:
-            if other != name and own == path:
-                raise ArgumentError(f"{name} and {other} must be different files, got {path}")

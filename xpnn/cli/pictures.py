@@ -12,7 +12,6 @@ from xpnn.callbacks import read_log
 from xpnn.cli.options import (
     Help,
     add_model_and_data,
-    check_different,
     data_from,
     model_from,
     number,
@@ -84,8 +83,6 @@ def _plot(args: argparse.Namespace) -> int:
     if args.out is None and Path(out).exists():
         raise ArgumentError(f"out must be given because {out} already exists")
     plots.check(out, "out")
-    if "data" in args:
-        check_different({"data": args.data, "out": out})
     args.draw(args, out)
     print(f"picture: {out}")
     return 0

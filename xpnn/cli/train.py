@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xpnn import metrics, plots, saving
-from xpnn._core.files import check_writable
+from xpnn._core.interrupts import held
 from xpnn.activations import ACTIVATIONS
 from xpnn.callbacks import (
     CALLBACKS,
@@ -22,6 +22,7 @@ from xpnn.callbacks import (
     TensorBoard,
     Terminal,
 )
+from xpnn.cli.files import Kept
 from xpnn.cli.options import (
     DATA,
     METRICS_HELP,
@@ -30,12 +31,11 @@ from xpnn.cli.options import (
     add_settings,
     add_source,
     backend_from,
-    check_different,
     number,
     settings_from,
     source_from,
 )
-from xpnn.cli.output import INTERRUPTED, complain
+from xpnn.cli.output import INTERRUPTED, USAGE_ERROR, complain
 from xpnn.errors import ArgumentError, CheckpointWarning, DataWarning, DivergenceError
 from xpnn.losses import LOSSES
 from xpnn.metrics import METRICS, is_minimized
@@ -49,9 +49,6 @@ from xpnn.training.defaults import TABLE
 from xpnn.training.history import History
 from xpnn.training.run import Run
 from xpnn.training.understood import Understood
-
-# the options that name the files of a run, except checkpoints
-_OUTPUTS = ("log", "plot", "tensorboard", "save")
 
 
 def add(commands: Any) -> None:
@@ -145,7 +142,8 @@ class _Summary(Callback):
 def _train(args: argparse.Namespace) -> int:
     backend = backend_from(args)
     settings, source = settings_from(args), source_from(args)
-    _check_files(args)
+    if args.plot is not None:
+        plots.check(args.plot)
     callbacks = _callbacks(args, _patience(args, source))
     base, features = _base(args, settings), None
     if base is not None:
@@ -167,27 +165,36 @@ def _train(args: argparse.Namespace) -> int:
         if args.loss is None:
             options["loss"] = settings.make_loss(base.task.loss)
     ended: BaseException | None = None
-    try:
-        with _warnings_in_a_line():
-            settings.fit(
-                model, train, validation, backend=backend, callbacks=callbacks, resume=args.resume,
-                metrics=args.metrics, **options,
-            )  # fmt: skip
-    except (Exception, KeyboardInterrupt, SystemExit) as error:
-        # what was trained is kept even after Ctrl-C, or if a log can't be written, the reader of
-        # the output has gone away, or one of the user's parts raises
-        ended = error
-    history: History | None = model.history
-    interrupted = isinstance(ended, KeyboardInterrupt)
-    if ended and not interrupted and not _has_trained(history):
-        raise ended
-    if history:
-        _keep(args, model, history, callbacks, ended)
+    kept = Kept()
+    # from the end of the training on, a Ctrl-C waits until all is written
+    with held() as interrupts:
+        try:
+            with _warnings_in_a_line(), interrupts.raised():
+                settings.fit(
+                    model, train, validation, backend=backend, callbacks=callbacks,
+                    resume=args.resume, metrics=args.metrics, **options,
+                )  # fmt: skip
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            # what was trained is kept even after Ctrl-C, or if a log can't be written, the reader
+            # of the output has gone away, or one of the user's parts raises
+            ended = error
+        history: History | None = model.history
+        if history and (_has_trained(history) or not isinstance(ended, Exception | SystemExit)):
+            try:
+                _keep(args, model, history, callbacks, ended, kept)
+            except KeyboardInterrupt as error:
+                ended = ended or error
+        interrupted = isinstance(ended, KeyboardInterrupt) or interrupts.pending
+        interrupts.pending = False
     if interrupted:
-        complain(_interrupted(args, history))
+        complain(_interrupted(args, history, kept))
         return INTERRUPTED
     if ended:
+        for note in getattr(ended, "__notes__", ()):
+            complain(f"error: {note}")
         raise ended
+    if kept.failed:
+        return USAGE_ERROR
     if history and not args.quiet:
         if not _has_trained(history) and history.resumed is not None:
             complain(f"nothing left to do: {args.resume} holds all epochs up to {history.resumed}")
@@ -198,18 +205,6 @@ def _train(args: argparse.Namespace) -> int:
 def _has_trained(history: History | None) -> bool:
     """Return whether a run has finished an epoch since it was started or resumed."""
     return bool(history and history[-1].epoch > (history.resumed or 0))
-
-
-def _check_files(args: argparse.Namespace) -> None:
-    """Raise if a file can't be written, or two options name the same one."""
-    paths = {name: getattr(args, name) for name in ("data", "validation", *_OUTPUTS)}
-    paths["from"] = args.base
-    check_different({**paths, "checkpoint": args.checkpoint})
-    check_different({**paths, "resume": args.resume})
-    if args.plot is not None:
-        plots.check(args.plot)
-    if args.save is not None:
-        check_writable("save", args.save)
 
 
 def _patience(args: argparse.Namespace, source: Source) -> int | None:
@@ -265,25 +260,29 @@ def _keep(
     history: History,
     callbacks: list[Callback],
     ended: BaseException | None,
+    kept: Kept,
 ) -> None:
-    """Write the picture and the model of a run, even if an error ended it."""
-    if args.plot is not None:
-        plots.plot_history(history, args.plot)
+    """Write the model and the picture of a run, even if an error ended it.
+
+    First comes the model: a picture can be drawn again from the log.
+    """
+    kept.paths += [path for path in (args.log, args.tensorboard) if path is not None]
     # after a divergence, a model is useful only if early stopping restored the best parameters
     best = any(isinstance(c, EarlyStopping) and c.restore_best and c.best for c in callbacks)
     usable = best or not isinstance(ended, DivergenceError)
     if args.save is not None and usable:
-        saving.save(model, args.save)
+        kept.write("model", args.save, lambda path: saving.save(model, path), elsewhere=True)
+    if args.plot is not None:
+        kept.write("plot", args.plot, lambda path: plots.plot_history(history, path))
 
 
-def _interrupted(args: argparse.Namespace, history: History | None) -> str:
+def _interrupted(args: argparse.Namespace, history: History | None, kept: Kept) -> str:
     """Return the message after Ctrl-C."""
     if not history:
         said = "interrupted before the first epoch"
     else:
         said = f"interrupted after epoch {history[-1].epoch}"
-        files = [getattr(args, name) for name in _OUTPUTS if getattr(args, name) is not None]
-        said += f"; kept: {', '.join(files)}" if files else ""
+        said += f"; kept: {', '.join(kept.paths)}" if kept.paths else ""
     there = args.checkpoint is not None and Path(args.checkpoint).is_file()
     return f"{said}; continue with --resume {args.checkpoint}" if there else said
 

@@ -77,8 +77,8 @@ def export_onnx(model: Sequential, path: PathLike) -> None:
         except (*plain, *own) as error:
             raise ArgumentError(f"{_place()} can't be exported to ONNX: {error}") from error
     content = xp.finished(model).SerializeToString()
-    with replacing(path) as beside:
-        beside.write_bytes(content)
+    with replacing(path) as file:
+        file.write(content)
 
 
 def _place() -> str:

@@ -16,6 +16,8 @@ from xpnn.study.grid import Study, parse_study
 from xpnn.study.job import EARLIER_INIT, FORMAT, Job
 
 STUDY_FILE = "study.json"
+# what a study writes beside its results, under names that others' files may have
+_NAMES = (STUDY_FILE, "report.html", "report.md", "tables.csv", "figures")
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class Result:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file, which is replaced only once the new one is complete."""
-    with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 def write_result(path: Path, content: Mapping[str, Any]) -> None:
@@ -123,6 +125,28 @@ def read_folder(
             if fingerprint in (None, result.data):
                 results[path.name] = result
     return results, damaged
+
+
+def check_own(folder: Path) -> None:
+    """Raise if a folder holds somebody else's files under the names of a study's files.
+
+    Raises
+    ------
+    ArgumentError
+        If it does, and holds neither a study nor a result.
+    """
+    there = [name for name in _NAMES if (folder / name).exists()]
+    if not there:
+        return
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        study = json.loads((folder / STUDY_FILE).read_bytes())
+        if {"name", "source", "experiments"} <= study.keys():
+            return
+    if not read_folder(folder)[0]:
+        raise ArgumentError(
+            f"out must be a new folder or a study's, got {str(folder)!r}, whose "
+            f"{' and '.join(there)} no study has written: name another one"
+        )
 
 
 def write_study(folder: Path, described: dict[str, Any], study: Study, fingerprint: str) -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xpnn._core.files import PathLike, as_path
+from xpnn._core.files import PathLike, as_path, check_folder, locked
 from xpnn.backends import get_backend
 from xpnn.callbacks import progress_bar
 from xpnn.datasets import Dataset
@@ -29,7 +29,7 @@ from xpnn.study.comparison import compare
 from xpnn.study.grid import Study, parse_study, source_of
 from xpnn.study.job import Job, Progress, execute, load_data
 from xpnn.study.machine import cores
-from xpnn.study.results import read_folder, read_result, write_result, write_study
+from xpnn.study.results import check_own, read_folder, read_result, write_result, write_study
 from xpnn.study.worker import Processes, reason, threads_for
 
 Say = Callable[[str], None]
@@ -90,7 +90,7 @@ def run(
         "article", or the path of a TOML file.
     out
         The folder of the results, with a file for each job; created if there is none. A job that
-        has a result there isn't done again.
+        has a result there isn't done again. Only one study at a time may run into a folder.
     data
         The file or folder with the data, instead of the study's own.
     only, long
@@ -119,7 +119,9 @@ def run(
     Raises
     ------
     ArgumentError, DataError, BackendError
-        If the study, the data or an argument can't be used; no job was started then.
+        If the study, the data or an argument can't be used, if another study is running into the
+        folder, or if it holds files that are no study's and have the names of a report; no job was
+        started then.
 
     Examples
     --------
@@ -145,6 +147,7 @@ def run(
     chosen = parse_study(source, name, **overrides).selected(only, long=long)
     if repeats and not chosen.repeats:
         raise ArgumentError(f"{name}: repeats need a [[repeat]]")
+    check_own(folder)
     first = chosen.jobs[0]
     read, other, fingerprint = load_data(first.source)
     train, test = first.source.divided(read, other, first.settings.seed)
@@ -168,15 +171,17 @@ def run(
         raise ArgumentError(
             f"out must be a folder that can be written, got {str(folder)!r}: {error.strerror}"
         ) from None
+    check_folder("out", folder)
     if chosen.parts:
         # absolute paths, so that the report can be written again from any folder
         overrides["parts"] = [path for path, _ in chosen.parts]
     described = {"name": name, "source": source, "overrides": overrides}
-    write_study(folder, described, chosen, fingerprint)
-    work = _Work(folder, fingerprint, at_a_time, executor, progress, say)
-    work.do(chosen.jobs)
-    if repeats:
-        work.do(work.repeats(chosen))
+    with locked("out", folder):
+        write_study(folder, described, chosen, fingerprint)
+        work = _Work(folder, fingerprint, at_a_time, executor, progress, say)
+        work.do(chosen.jobs)
+        if repeats:
+            work.do(work.repeats(chosen))
     return work.outcome
 
 

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 class Callback:
     """Base class of callbacks, with hooks that do nothing.
 
-    A hook that raises ends the run, and `fit` raises the same error.
+    A hook that raises ends the run, and `fit` raises the same error. If `on_epoch` raises an
+    `OSError`, as where the disk is full, the callbacks after it have the row all the same.
+
+    A Ctrl-C during `on_epoch` waits until all callbacks have the row, so that what they write is
+    whole; a second one doesn't wait.
     """
 
     def on_start(self, run: Run) -> None:

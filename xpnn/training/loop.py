@@ -13,6 +13,7 @@ import numpy as np
 
 from xpnn._core import random_bits
 from xpnn._core.files import PathLike
+from xpnn._core.interrupts import held
 from xpnn.backends import Backend, Step, get_backend
 from xpnn.datasets.frames import is_table
 from xpnn.errors import ArgumentError, CheckpointWarning
@@ -273,9 +274,10 @@ def fit(
                 callback.on_start(run)
                 started.append(callback)
         while run.history.stopped is None and (row := next(rows, None)):
-            run.history.append(row)
-            for callback in callbacks:
-                callback.on_epoch(row)
+            # a Ctrl-C waits: all files have the same rows, and the last of them whole
+            with held():
+                run.history.append(row)
+                _hear(row, callbacks)
         run.finished = True
     return run.history
 
@@ -316,6 +318,26 @@ def _begin(run: Run, saved: SavedRun | None, backend: Backend) -> None:
     run.carry = (model.parameters, model.buffers, init(model.parameters))
     if saved is not None:
         checkpoint.go_on(run, saved, compared=run.resumed is not None)
+
+
+def _hear(row: Epoch, callbacks: Sequence[Callback]) -> None:
+    """Give a row to all callbacks in their order, also after one whose file can't be written.
+
+    Raises
+    ------
+    OSError
+        The first such error, with the others as its notes. Any other error is raised at once.
+    """
+    failed: list[OSError] = []
+    for callback in callbacks:
+        try:
+            callback.on_epoch(row)
+        except OSError as error:
+            failed.append(error)
+    if failed:
+        for other in failed[1:]:
+            failed[0].add_note(str(other))
+        raise failed[0]
 
 
 def _end(callbacks: Sequence[Callback]) -> None:
