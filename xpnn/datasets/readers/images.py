@@ -62,7 +62,7 @@ def _read_one(path: Path, request: Request) -> NamedDataset:
 def _read(where: Path, paths: Sequence[Path]) -> NamedDataset:
     """Return the images in these files; `where` is the path that the user gave."""
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image
     except ImportError:
         raise DataError(
             f"{where} holds images, and reading them needs Pillow: pip install 'xpnn[images]'"
@@ -71,8 +71,7 @@ def _read(where: Path, paths: Sequence[Path]) -> NamedDataset:
     for i, path in enumerate(paths):
         try:
             with Image.open(path, formats=["PNG", "JPEG"]) as image:
-                # as the camera was held, which its EXIF data say
-                array = _bytes(path, ImageOps.exif_transpose(image))
+                array = _bytes(path, image)
         except DataError:
             raise
         except Exception as error:  # Pillow raises many classes: SyntaxError for a broken chunk
@@ -140,5 +139,10 @@ def _bytes(path: Path, image: Any) -> np.ndarray:
                 f"{path} is transparent in places, and what is behind them isn't known; save it "
                 "without transparency, on the background that the other images have"
             )
-    array: np.ndarray = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+    from PIL import ImageOps
+
+    # as the camera was held, which its EXIF data say
+    upright = ImageOps.exif_transpose(image)
+    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+    array: np.ndarray = np.asarray(upright.convert(mode))
     return array.reshape(*array.shape[:2], -1)
