@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnn._core.files import resolved
 from xpnn.datasets import Dataset, NamedDataset, load_training, split
 from xpnn.datasets.readers import reader_of
 from xpnn.errors import unknown
@@ -162,4 +163,4 @@ SHARED = READING[: READING.index("normalize")]
 def _absolute(path: str) -> str:
     """Return a path, or two paths with a comma, as absolute ones."""
     paths = path.split(",") if path.lower().endswith(".npy") else [path]
-    return ",".join(str(Path(each).resolve()) for each in paths)
+    return ",".join(str(resolved(each)) for each in paths)

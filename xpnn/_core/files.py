@@ -41,6 +41,12 @@ def check_writable(name: str, path: PathLike) -> Path:
     raise ArgumentError(f"{name} must be a file that can be written, got {str(path)!r}: {reason}")
 
 
+def resolved(path: PathLike) -> Path:
+    """Return the absolute path that links lead to; links that lead to each other are kept."""
+    # not Path.resolve(), which raises a RuntimeError for these
+    return Path(os.path.realpath(path))
+
+
 @contextlib.contextmanager
 def replacing(
     path: PathLike, *, keep: Callable[[Path], Path] | None = None, part: str | None = None
@@ -62,7 +68,7 @@ def replacing(
         The name of the file to write to; a new name each time if None. With a name, the file that
         a killed process left there is replaced, and only one process may write at a time.
     """
-    path = Path(path).resolve()
+    path = resolved(path)
     mode = path.stat().st_mode & 0o777 if path.exists() else None
     beside = path.with_name(part or f".{path.stem}-{os.urandom(4).hex()}{path.suffix}")
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xpnn._core.files import PathLike, check_writable
+from xpnn._core.files import PathLike, check_writable, resolved
 from xpnn.errors import ArgumentError, integer
 from xpnn.training import checkpoint
 from xpnn.training.callback import Callback
@@ -39,7 +39,7 @@ class Checkpoint(Callback):
 
     def on_start(self, run: Run) -> None:
         self._run, self._rows = run, 0
-        if run.resumed is not None and run.resumed.resolve() == self.path.resolve():
+        if run.resumed is not None and resolved(run.resumed) == resolved(self.path):
             self._rows = len(run.history)
             return
         for path in (self.path, checkpoint.previous(self.path)):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xpnn import saving
+from xpnn._core.files import resolved
 from xpnn._core.registry import WANTED
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import BACKENDS, DTYPES, Backend, get_backend
@@ -302,12 +303,12 @@ def listed(names: str | None) -> list[str] | None:
 
 def check_different(paths: dict[str, str | None]) -> None:
     """Raise if an output would overwrite another one or a file that is read."""
-    given = {name: Path(path).resolve() for name, path in paths.items() if path}
+    given = {name: resolved(path) for name, path in paths.items() if path}
     read = [
         (name, given.pop(name)) for name in ("data", "validation", "model", "from") if name in given
     ]
     if paths["data"] and "," in paths["data"]:
-        read += [("data", Path(path).resolve()) for path in paths["data"].split(",")]
+        read += [("data", resolved(path)) for path in paths["data"].split(",")]
     for name, path in given.items():
         for _, own in read:
             if own in path.parents:

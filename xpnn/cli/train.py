@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +34,7 @@ from xpnn.cli.options import (
 )
 from xpnn.cli.output import INTERRUPTED, complain
 from xpnn.cli.understood import Understood
-from xpnn.errors import ArgumentError, CheckpointWarning, DivergenceError
+from xpnn.errors import ArgumentError, DivergenceError
 from xpnn.losses import LOSSES
 from xpnn.metrics import METRICS, is_minimized
 from xpnn.model import Sequential
@@ -171,11 +168,10 @@ def _train(args: argparse.Namespace) -> int:
             options["loss"] = settings.make_loss(base.task.loss)
     ended: BaseException | None = None
     try:
-        with _warnings_in_a_line():
-            settings.fit(
-                model, train, validation, backend=backend, callbacks=callbacks, resume=args.resume,
-                metrics=args.metrics, **options,
-            )  # fmt: skip
+        settings.fit(
+            model, train, validation, backend=backend, callbacks=callbacks, resume=args.resume,
+            metrics=args.metrics, **options,
+        )  # fmt: skip
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         # what was trained is kept even after Ctrl-C, or if a log can't be written, the reader of
         # the output has gone away, or one of the user's parts raises
@@ -278,22 +274,6 @@ def _interrupted(args: argparse.Namespace, history: History | None) -> str:
         said += f"; kept: {', '.join(files)}" if files else ""
     there = args.checkpoint is not None and Path(args.checkpoint).is_file()
     return f"{said}; continue with --resume {args.checkpoint}" if there else said
-
-
-@contextlib.contextmanager
-def _warnings_in_a_line() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", CheckpointWarning)
-        usual = warnings.showwarning
-
-        def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
-            if issubclass(category, CheckpointWarning):
-                complain(str(message))
-            else:
-                usual(message, category, *rest)
-
-        warnings.showwarning = show  # type: ignore[assignment]
-        yield
 
 
 def _base(args: argparse.Namespace, settings: Settings) -> Sequential | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from xpnn._core.files import SEAL, PathLike, as_path, replacing, sealed, unsealed
+from xpnn._core.files import SEAL, PathLike, as_path, replacing, resolved, sealed, unsealed
 from xpnn._core.mapped import blocks
 from xpnn._core.parts import as_plain, identity, is_plain, part_text, public_attributes
 from xpnn._core.tree import paths, rebuilt
@@ -366,7 +366,7 @@ def _described(data: dict[str, Any] | None) -> str:
 
 def previous(path: PathLike) -> Path:
     """Return the path where `write` keeps the file that it replaces."""
-    path = Path(path).resolve()
+    path = resolved(path)
     return path.with_name(f"{path.name}.previous")
 
 
@@ -403,7 +403,7 @@ def write(saved: SavedRun, path: PathLike) -> None:
     del description["carry"]
     raw = sealed(arrays, {"checkpoint": json.dumps(description)})
     try:
-        with replacing(path, keep=_kept, part=f".{Path(path).resolve().name}.part") as beside:
+        with replacing(path, keep=_kept, part=f".{resolved(path).name}.part") as beside:
             beside.write_bytes(raw)
     except OSError as error:
         raise ArgumentError(f"can't write checkpoint {str(path)!r}: {error.strerror}") from None
