@@ -32,6 +32,7 @@ from xpnn.training.streams import features, moved
 Array = Any
 
 
+@np.errstate(all="ignore")
 def evaluate(
     model: Sequential,
     data: Data,
@@ -69,6 +70,7 @@ def evaluate(
         return evaluate_on(moved(data, backend, task), 0)
 
 
+@np.errstate(all="ignore")
 def confusion(model: Sequential, data: Data) -> np.ndarray:
     """Return the `xpnn.metrics.confusion_matrix` of a trained classifier on a data set.
 
@@ -88,6 +90,7 @@ def confusion(model: Sequential, data: Data) -> np.ndarray:
     return confusion_matrix(true.y, found.y, classes=task.classes)
 
 
+@np.errstate(all="ignore")
 def predict(model: Sequential, x: Array) -> Array:
     """Return a model's predictions for `x`: class labels, or else what `predict_proba` returns.
 
@@ -128,6 +131,7 @@ def predict(model: Sequential, x: Array) -> Array:
         return backend.xp.take(backend.asarray(model.task.labels), indices)
 
 
+@np.errstate(all="ignore")
 def predict_proba(model: Sequential, x: Array) -> Array:
     """Return probabilities or values, shape (n, outputs), as the loss has them.
 
@@ -165,6 +169,7 @@ def class_probabilities(model: Sequential, x: np.ndarray) -> np.ndarray:
     return np.hstack([1 - values, values]) if values.shape[1] == 1 else values
 
 
+@np.errstate(all="ignore")
 def outputs_of(model: Sequential, x: Array) -> Array:
     """Return the network's outputs for `x`, shape (n, outputs): logits, or normalized values.
 

@@ -10,11 +10,10 @@ import sys
 import tempfile
 import warnings
 
-import numpy as np
 import pytest
 
 import xpnn
-from tests.helpers import environment, failed, run, write_table
+from tests.helpers import environment, run, write_table
 from xpnn import saving
 from xpnn.cli import _parser
 from xpnn.errors import CheckpointWarning
@@ -45,7 +44,7 @@ def trained(tmp_path_factory):
 
 
 def started(*argv, shell="", **variables):
-    """Run the command as `python -m xpnn` does, with redirections of a shell; return what it did."""
+    """Run `python -m xpnn` with redirections of a shell; return what it did."""
     line = ["sh", "-c", f'exec "$@" {shell}', "sh", sys.executable, "-m", "xpnn", *map(str, argv)]
     variables = environment(**variables)
     return subprocess.run(line, capture_output=True, env=variables, check=False, timeout=120)

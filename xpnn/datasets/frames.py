@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -46,6 +47,10 @@ def as_cells(frame: Any, names: Sequence[Any] | None = None) -> np.ndarray:
         listed = series.to_list()
         if series.dtype.is_decimal():
             listed = [None if cell is None else float(cell) for cell in listed]
+        # NaN, None or NA, by the column's type and an option of pandas
+        absent = math.nan if series.dtype.is_numeric() else None
+        missing = series.is_null().to_list()
+        listed = [absent if m else c for m, c in zip(missing, listed, strict=True)]
         # one by one, because a cell may be a list
         cells[:, i] = np.fromiter(listed, object, len(listed))
     return cells

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 from xpnn._core.files import as_path
 from xpnn.datasets.checks import check_images
 from xpnn.datasets.columns import Columns, as_encoding, fitted
@@ -18,6 +20,7 @@ from xpnn.datasets.splitting import split
 from xpnn.errors import ArgumentError, DataError, counted, unknown
 
 
+@np.errstate(all="ignore")
 def load(
     path: str | os.PathLike[str],
     *,
@@ -127,6 +130,7 @@ def load(
         return reader.read(path, request)
 
 
+@np.errstate(all="ignore")
 def load_training(
     path: str | os.PathLike[str],
     validation: str | os.PathLike[str] | float | None = None,

@@ -17,6 +17,7 @@ from xpnn.datasets.readers.reader import check_weights
 from xpnn.errors import ArgumentError, DataError, unknown
 
 
+@np.errstate(all="ignore")
 def from_table(
     frame: Any,
     *,
