@@ -110,8 +110,9 @@ def in_order(data: Any, names: tuple[str, ...] | None) -> Any:
     found = data.feature_names if isinstance(data, NamedDataset) else None
     if found is None or names is None or found == names:
         return data
-    if not _are_there(names, found, "the data have"):
+    places = {name: i for i, name in enumerate(found)}
+    if not _are_there(names, places, "the data have"):
         return data
-    ordered = data._replace(x=data.x[:, [found.index(name) for name in names]])
+    ordered = data._replace(x=data.x[:, [places[name] for name in names]])
     ordered.feature_names = names
     return ordered
