@@ -56,8 +56,8 @@ def estimator(library):
     from xpnn.estimators import MLPClassifier, MLPRegressor
 
     backend = open_backend(library, "float64")
-    options = {"hidden_layer_sizes": (3,), "random_state": 1, "max_iter": 2}
-    options |= {"backend": backend.name, "n_iter_no_change": 1, "tol": np.inf}
+    options = {"hidden_layer_sizes": (3,), "random_state": 1, "max_iter": 6}
+    options |= {"backend": backend.name, "n_iter_no_change": 1, "tol": 1e9}
     found = []
     for made in (
         MLPClassifier(**options, early_stopping=True),

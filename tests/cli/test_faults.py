@@ -10,10 +10,11 @@ import sys
 import tempfile
 import warnings
 
+import numpy as np
 import pytest
 
 import xpnn
-from tests.helpers import environment, run, write_table
+from tests.helpers import environment, flipped, run, write_table
 from xpnn import saving
 from xpnn.cli import _parser
 from xpnn.errors import CheckpointWarning
@@ -39,6 +40,9 @@ def trained(tmp_path_factory):
     assert run("train", folder / "t.csv", "--epochs", 1, "--hidden", 3, "--quiet", *names) == 0
     (folder / "s.toml").write_text('data = "t.csv"\nhidden = "3"\nepochs = 1\n')
     (folder / "loop").symlink_to("loop")
+    np.savez(folder / "n.npz", x=np.arange(12.0).reshape(4, 3), y=np.array([0, 1, 0, 1]))
+    names = ["--epochs", 1, "--hidden", 3, "--quiet", "--save", folder / "n.safetensors"]
+    assert run("train", folder / "n.npz", *names) == 0
     (folder / "folder").mkdir()
     return folder
 
@@ -380,3 +384,57 @@ def test_no_argument_is_a_traceback(name, argument, trained, temporary, monkeypa
         assert err.isprintable() or err.rstrip("\n").isprintable(), (argv, err)
         assert (status == 2) == ("error: " in err), (argv, err)
     assert not list(temporary.glob("xpnn-*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--hidden", "9" * 20], "the layers have too many parameters: drawing them takes 6.4e"),
+        (
+            ["--hidden", "9" * 100],
+            "the layers have too many parameters: drawing them takes 1e+21 GB",
+        ),
+        (
+            ["--hidden", "5,99999999999999,5"],
+            "too many parameters: drawing them takes 8.8e+06 GB or",
+        ),
+        (["--hidden", "9" * 101], "hidden must be whole numbers"),
+        (["--seed", "9" * 20], "seed must be a whole number >= 0 and <= 4294967295"),
+        (["--digits", "9" * 20], "digits must be a whole number from 1 to 17"),
+        (["--digits", "9" * 5000], "digits must be a whole number from 1 to 17"),
+    ],
+)
+def test_numbers_beyond_reason(options, message, trained, capsys):
+    assert run("train", trained / "t.csv", "--epochs", 1, *options) == 2
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert message in line
+
+
+@pytest.mark.parametrize("option", ["--batch-size", "--patience"])
+def test_large_numbers_that_mean_something(option, trained):
+    options = ["--epochs", 1, "--hidden", 3, "--validation", 0.3, "--quiet", option, "9" * 20]
+    assert run("train", trained / "t.csv", *options) == 0
+
+
+# damaged arrays
+
+
+@pytest.mark.parametrize("name", ["x.npy", "stored.npz", "packed.npz"])
+def test_a_damaged_archive_of_arrays_is_a_line(name, trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    x, y = np.arange(12.0).reshape(4, 3), np.array([0, 1, 0, 1])
+    np.save("x.npy", x)
+    np.savez("stored.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    np.savez_compressed("packed.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    raw = (tmp_path / name).read_bytes()
+    bits = min(len(raw), 128) * 8 if name == "x.npy" else len(raw) * 8
+    for bit in range(0, bits, 11):
+        (tmp_path / f"damaged-{name}").write_bytes(flipped(raw, bit))
+        for command in ("predict", "verify") if bit % 5 == 0 else ("predict",):
+            options = ["--backends", "numpy,strict"] if command == "verify" else ["--out", "p.csv"]
+            status = run(command, trained / "n.safetensors", f"damaged-{name}", *options)
+            err = capsys.readouterr().err
+            assert status in (0, 1, 2), (bit, err)
+            assert (status == 2) == err.startswith("xpnn: error: "), (bit, err)
+            assert err.count("\n") <= 1, (bit, err)

@@ -156,9 +156,7 @@ def test_a_cluster_that_goes_away_keeps_what_is_finished(
     gone, dask, six, tmp_path, monkeypatch, capfd
 ):
     address, workers = dask
-    monkeypatch.setattr(xpnn.study.dask, "WORKERS", 3.0)
-    monkeypatch.setattr(xpnn.study.dask, "CONNECT", 5.0)
-    six.write_text(six.read_text().replace("epochs = 3", "epochs = 3000"))
+    six.write_text(six.read_text().replace("epochs = 3", "epochs = 1000"))
     there = tmp_path / "there"
 
     def kill():
@@ -166,6 +164,8 @@ def test_a_cluster_that_goes_away_keeps_what_is_finished(
             time.sleep(0.01)
         for process in workers if gone == "workers" else [dask.scheduler]:
             process.kill()
+        # not before: workers may take long to come
+        monkeypatch.setattr(xpnn.study.dask, "WORKERS", 4.0)
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()

@@ -244,7 +244,8 @@ def _callbacks(args: argparse.Namespace) -> list[Callback]:
 
 
 def _digits(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text
+    # Python reads no number of thousands of digits
+    return int(text) if text.isdecimal() and len(text) < 100 else text
 
 
 def _keep(
