@@ -91,16 +91,21 @@ def _connected(client: Callable[..., Any], address: str) -> Any:
 @contextlib.contextmanager
 def _silent(*names: str) -> Iterator[None]:
     """Keep what libraries log, tracebacks among it, from the screen."""
-    loggers = [logging.getLogger(name) for name in names]
-    before = [logger.level for logger in loggers]
+    # Dask gives some of its loggers levels and handlers of their own
+    known = logging.root.manager.loggerDict.items()
+    loggers = [
+        logger
+        for name, logger in list(known)
+        if name.partition(".")[0] in names and isinstance(logger, logging.Logger)
+    ]
+    before = [logger.disabled for logger in loggers]
     for logger in loggers:
-        # beyond all levels
-        logger.setLevel(logging.CRITICAL + 1)
+        logger.disabled = True
     try:
         yield
     finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+        for logger, disabled in zip(loggers, before, strict=True):
+            logger.disabled = disabled
 
 
 class _Watched(Executor):
