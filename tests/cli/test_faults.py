@@ -321,11 +321,8 @@ def test_ctrl_c_at_any_time_from_the_first_import(milliseconds, trained, tmp_pat
 # arguments beyond reason
 
 
-# a number that a run could begin with, such as 2^40 epochs, would take for ever
-VALUES = [
-    "", "-1", "1e999", "nan", "9" * 400, "9" * 5000, "日本語", "\udcff", "a\nb\x1b[31m", "a" * 5000,
-    "a:b=c", "sgd:lr=" + "9" * 400, "loop", "folder", "--", "=",
-]  # fmt: skip
+# no number that a run could begin with, such as 2^40 epochs, which would take for ever
+VALUES = ["-1", "nan", "9" * 400, "\udcff", "a\nb\x1b[31m", "a" * 5000, "a:b=c", "loop", "--"]
 FIRST = {
     "train": ["t.csv", "--epochs", "1", "--quiet"],
     "verify": ["t.csv", "--epochs", "1", "--backends", "numpy,strict"],
