@@ -529,6 +529,7 @@ class _MLP(_Keywords):
         """
         return self._fit(X, y, sample_weight)
 
+    @np.errstate(all="ignore")
     def _fit(
         self, X: Any, y: Any, sample_weight: Any, *, classes: Any = None, partial: bool = False
     ) -> Self:
@@ -842,6 +843,7 @@ class _MLP(_Keywords):
             wanted = "float64" if self.solver == "lbfgs" else np.dtype(dtype).name
         return get_backend(name, device=device, dtype=wanted, reproducible=self.reproducible)
 
+    @np.errstate(all="ignore")
     def _values(self, x: Any, of: Callable[..., np.ndarray] = predict_proba) -> np.ndarray:
         """Return ``of(model_, x)`` for checked features: a row of numbers per sample."""
         check_is_fitted(self)
@@ -869,6 +871,7 @@ def _listed(labels: np.ndarray) -> str:
 class _Scored:
     """Scores of arrays of any library, by the `score` of a mixin of scikit-learn."""
 
+    @np.errstate(all="ignore")
     def score(self, X: Array, y: Array, sample_weight: Array | None = None) -> float:
         """Return the accuracy of a classifier, or R² of a regressor.
 
@@ -1063,7 +1066,7 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP, _OfClassifier):  # type: ign
 
     def predict_log_proba(self, X: Array) -> Array:
         """Return the logarithms of `predict_proba`."""
-        with np.errstate(divide="ignore"):
+        with np.errstate(all="ignore"):
             return _answer(X, np.log(self._values(X, self._probabilities)))
 
     def decision_function(self, X: Array) -> Array:
@@ -1226,6 +1229,7 @@ class MLPRegressor(_Scored, RegressorMixin, _MLP, _OfRegressor):  # type: ignore
         constant = (y * np.log(np.where(y > 0, y, 1.0)) - y).reshape(len(y), -1).sum(axis=1)
         return problem._replace(per_sample=outputs, constant=constant)
 
+    @np.errstate(all="ignore")
     def score(self, X: Array, y: Array, sample_weight: Array | None = None) -> float:
         """Return R², for several outputs their mean; for "quantile" the mean D² of the levels.
 

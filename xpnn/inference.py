@@ -33,6 +33,7 @@ from xpnn.training.streams import features, moved
 Array = Any
 
 
+@np.errstate(all="ignore")
 def evaluate(
     model: Sequential,
     data: Data | Array,
@@ -73,6 +74,7 @@ def evaluate(
         return evaluate_on(moved(data, backend, task), 0)
 
 
+@np.errstate(all="ignore")
 def confusion(model: Sequential, data: Data | Array, y: Array | None = None) -> np.ndarray:
     """Return the `xpnn.metrics.confusion_matrix` of a trained classifier on data as for `evaluate`.
 
@@ -92,6 +94,7 @@ def confusion(model: Sequential, data: Data | Array, y: Array | None = None) -> 
     return confusion_matrix(true.y, found.y, classes=task.classes)
 
 
+@np.errstate(all="ignore")
 def predict(model: Sequential, x: Array) -> Array:
     """Return a model's predictions for `x`: class labels, or values in the shape of the targets.
 
@@ -134,6 +137,7 @@ def predict(model: Sequential, x: Array) -> Array:
         return backend.xp.take(backend.asarray(model.task.labels), indices)
 
 
+@np.errstate(all="ignore")
 def predict_proba(model: Sequential, x: Array) -> Array:
     """Return probabilities or values, shape (n, outputs), as the loss has them.
 
@@ -171,6 +175,7 @@ def class_probabilities(model: Sequential, x: np.ndarray) -> np.ndarray:
     return np.hstack([1 - values, values]) if values.shape[1] == 1 else values
 
 
+@np.errstate(all="ignore")
 def outputs_of(model: Sequential, x: Array) -> Array:
     """Return the network's outputs for `x`, shape (n, outputs): logits, or normalized values.
 

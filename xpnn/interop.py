@@ -94,6 +94,7 @@ _SKLEARN_LOSSES: dict[str, type[Loss]] = {
 }
 
 
+@np.errstate(all="ignore")
 def from_torch(
     module: Any,
     *,
@@ -185,6 +186,7 @@ def from_torch(
     return _placed(model, arrays, inputs, backend, device, dtype, reproducible)
 
 
+@np.errstate(all="ignore")
 def to_torch(model: Sequential) -> Any:
     """Return a `torch.nn.Sequential` with the layers and the weights of a model, in `eval` mode.
 
@@ -264,6 +266,7 @@ def to_torch(model: Sequential) -> Any:
     return torch.nn.Sequential(*modules).eval()
 
 
+@np.errstate(all="ignore")
 def from_sklearn(
     estimator: Any,
     *,

@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any, ClassVar, NamedTuple
 
 from xpnn._core import functions
@@ -357,8 +357,9 @@ class CrossEntropy(_LabelSmoothing, _Softmax, Loss):
 
     @functools.cached_property
     def _cap(self) -> float:
-        # decimal's logarithm is correctly rounded; the platform's may differ in the last digit
-        return -float(Decimal(self.floor).ln())
+        # decimal's logarithm is correctly rounded; the platform's may differ in the last digit. Its
+        # own context, and no conversion that a user's context may trap
+        return -float(Context(prec=28).ln(Decimal.from_float(self.floor)))
 
     def reported(self, samples: Array, *, xp: Any) -> Array:
         return xp.minimum(samples, self._cap)

@@ -842,6 +842,7 @@ class ClassFigures(NamedTuple):
     support: int
 
 
+@np.errstate(all="ignore")
 def per_class(matrix: np.ndarray) -> list[ClassFigures]:
     """Return the figures of each class from a `confusion_matrix`."""
     hits, predicted, true = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
@@ -865,6 +866,7 @@ def best(values: Sequence[float]) -> tuple[int, float] | None:
     return max(numbers, key=lambda pair: pair[1]) if numbers else None
 
 
+@np.errstate(all="ignore")
 def confusion_matrix(true: Array, predicted: Array, *, classes: int | None = None) -> np.ndarray:
     """Count how often each class was predicted for the samples of each class.
 
@@ -910,6 +912,7 @@ def confusion_matrix(true: Array, predicted: Array, *, classes: int | None = Non
     return np.bincount(pairs, minlength=classes**2).astype(np.int64).reshape(classes, classes)
 
 
+@np.errstate(all="ignore")
 def r2_score(targets: np.ndarray, predictions: np.ndarray) -> float:
     """Return the coefficient of determination, ``1 - sum((t - p)²) / sum((t - mean(t))²)``.
 
@@ -923,6 +926,7 @@ def r2_score(targets: np.ndarray, predictions: np.ndarray) -> float:
     return math.fsum(scores) / len(scores)
 
 
+@np.errstate(all="ignore")
 def root_mean_squared_error(targets: np.ndarray, predictions: np.ndarray) -> float:
     """Return ``sqrt(mean((t - p)²))`` of host arrays of shape (n,) or (n, outputs)."""
     squares = (_columns(targets) - _columns(predictions)) ** 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -112,7 +113,24 @@ class Network(Part):
         ]
 
     def draw(self, inputs: int, rng: np.random.RandomState) -> Tree:
-        """Return the initial parameters and buffers on the host, drawn layer by layer."""
+        """Return the initial parameters and buffers on the host, drawn layer by layer.
+
+        Raises
+        ------
+        ArgumentError
+            If the parameters don't fit into the memory of this machine.
+        """
+        shapes = (
+            shape for layer, width in self.widths(inputs) for shape in layer.shapes(width).values()
+        )
+        needed, memory = 8 * sum(map(math.prod, shapes)), _memory()
+        if needed > memory:
+            # a float can't hold any integer
+            told = min(needed, 10**30) / 1e9
+            raise ArgumentError(
+                f"the layers have too many parameters: drawing them takes {told:.3g} GB or more, "
+                f"and this machine has {memory / 1e9:.3g} GB"
+            )
         return [
             {**layer.initialize(width, rng), **layer.buffers(width)}
             for layer, width in self.widths(inputs)
@@ -299,3 +317,11 @@ class Sequential(Network):
             return self.summary()._repr_html_()
         rows = [(name, repr(layer)) for name, layer in zip(self.names, self.layers, strict=True)]
         return html_table([("layer", "not trained yet"), *rows])
+
+
+def _memory() -> int:
+    """Return the bytes of memory of this machine, or what no machine has if they aren't known."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 1 << 48

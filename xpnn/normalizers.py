@@ -84,6 +84,7 @@ class Normalizer(Part, ABC):
     def statistics(self, x: Blocks) -> tuple[np.ndarray, np.ndarray]:
         """Return offset and scale for data; those of a constant column don't matter."""
 
+    @np.errstate(all="ignore")
     def fit(self, x: Array) -> Self:
         """Return a normalizer of this class for a data set; this one doesn't change.
 
@@ -105,8 +106,7 @@ class Normalizer(Part, ABC):
         if not len(host):
             raise DataError("x must hold at least one row to normalize, got none")
         low, high = data.extremes()
-        with np.errstate(over="ignore", invalid="ignore"):
-            offset, scale = self.statistics(data)
+        offset, scale = self.statistics(data)
         # rounded, the mean of equal numbers needn't be that number
         constant = low == high
         offset, scale = np.where(constant, low, offset), np.where(constant, 1.0, scale)

@@ -85,6 +85,13 @@ def style(ink: str, soft: str, grid: str) -> Any:
     }
 
 
+def by_default() -> dict[str, Any]:
+    """Return matplotlib's own settings, except fonts, which a user's language may need."""
+    from matplotlib import rcParamsDefault
+
+    return {k: v for k, v in rcParamsDefault.items() if not k.startswith(("backend", "font."))}
+
+
 def check(path: PathLike, name: str = "plot") -> None:
     """Raise an ArgumentError for the argument `name` unless a picture can be drawn to `path`."""
     supported = _figure(1, 1).canvas.get_supported_filetypes()
@@ -120,7 +127,7 @@ def _picture(path: PathLike | None, width: float, height: float) -> Iterator[Fig
     # a user's dark style would leave dark ink on black
     paper = {"figure.facecolor": "white", "axes.facecolor": "white"}
     common = style(_LIGHT["ink"], _LIGHT["soft"], _LIGHT["grid"])
-    with matplotlib.rc_context(common | paper):
+    with matplotlib.rc_context(by_default() | common | paper):
         figure = _figure(width, height)
         yield figure
         if path is not None:
@@ -131,6 +138,7 @@ def _picture(path: PathLike | None, width: float, height: float) -> Iterator[Fig
                 file.write(content.getvalue())
 
 
+@np.errstate(all="ignore")
 def plot_history(history: Sequence[Epoch], path: PathLike | None = None) -> Figure:
     """Draw accuracy, loss and metrics per epoch, training and test.
 
@@ -160,6 +168,7 @@ def plot_history(history: Sequence[Epoch], path: PathLike | None = None) -> Figu
     return figure
 
 
+@np.errstate(all="ignore")
 def plot_histories(
     histories: Mapping[str, Sequence[Epoch]], path: PathLike | None = None
 ) -> Figure:
@@ -310,6 +319,7 @@ def sampled(activation: str, low: float, high: float) -> tuple[Array, Array, Arr
     return u, z, pullback(np.ones_like(u))
 
 
+@np.errstate(all="ignore")
 def plot_activations(
     activations: Sequence[str],
     path: PathLike | None = None,
@@ -366,6 +376,7 @@ def plot_activations(
     return figure
 
 
+@np.errstate(all="ignore")
 def plot_confusion(
     matrix: Array, path: PathLike | None = None, *, names: Sequence[str] | None = None
 ) -> Figure:
@@ -431,6 +442,7 @@ def plot_confusion(
     return figure
 
 
+@np.errstate(all="ignore")
 def plot_errors(
     model: Sequential, data: Data, path: PathLike | None = None, *, count: int = 25
 ) -> Figure:

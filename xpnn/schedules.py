@@ -85,7 +85,9 @@ def _share(name: str, value: Any) -> float:
 def power(base: float, exponent: float) -> float:
     """Return ``base ** exponent``, by decimal: the platform's pow may differ in the last digit."""
     context = decimal.Context(prec=40)
-    return float(context.power(decimal.Decimal(base), decimal.Decimal(exponent)))
+    # a user's context may refuse decimal.Decimal(base)
+    exact = map(decimal.Decimal.from_float, (float(base), float(exponent)))
+    return float(context.power(*exact))
 
 
 def _powers(gamma: float, exponents: np.ndarray) -> np.ndarray:

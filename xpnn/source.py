@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnn._core.files import real
 from xpnn.datasets import Dataset, NamedDataset, load_training
 from xpnn.datasets.readers import reader_of
 from xpnn.datasets.splitting import divided
@@ -181,4 +182,4 @@ def _share_or_path(text: str) -> float | str:
 def _absolute(path: str) -> str:
     """Return a path, or two paths with a comma, as absolute ones."""
     paths = path.split(",") if path.lower().endswith(".npy") else [path]
-    return ",".join(str(Path(each).resolve()) for each in paths)
+    return ",".join(str(real(each)) for each in paths)

@@ -1,5 +1,6 @@
 """A study on a Dask cluster: a scheduler and two worker processes on the loopback."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -11,7 +12,7 @@ import time
 import pytest
 
 import xpnn.study
-from tests.helpers import SIX, hashes_of_study, run, write_folder
+from tests.helpers import SIX, command, hashes_of_study, run, write_folder
 from xpnn.study import read_folder
 
 pytest.importorskip("distributed")
@@ -27,16 +28,31 @@ def start(tmp_path, *command):
     )
 
 
+class Cluster(tuple):
+    """A scheduler's address and the processes of its workers; and its own process."""
+
+    def __new__(cls, address, workers, scheduler):
+        self = super().__new__(cls, (address, workers))
+        self.scheduler = scheduler
+        return self
+
+
 @pytest.fixture
 def dask(tmp_path):
     """The scheduler's address, and the two workers' processes, without a nanny to revive them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        free_address = free.getsockname()
+    address = f"tcp://127.0.0.1:{free_address[1]}"
     scheduler = start(tmp_path, "dask_scheduler", "--host", address, "--no-dashboard", "--no-show")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(free_address, 1):
+            break
+        time.sleep(0.1)
     options = (address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1")
     workers = [start(tmp_path, "dask_worker", *options) for _ in range(2)]
-    yield address, workers
+    yield Cluster(address, workers, scheduler)
     for process in (*workers, scheduler):
         process.kill()
         process.wait()
@@ -99,3 +115,78 @@ def test_no_scheduler_costs_one_line(six, tmp_path, capsys):
 def test_jobs_are_the_workers_own_affair(six, capsys):
     assert run("study", "run", six, "--cluster", "tcp://127.0.0.1:1", "--jobs", "2") == 2
     assert "jobs must not be given with a cluster" in capsys.readouterr().err
+
+
+def service(answer):
+    """Start a service of another kind, in a thread; return its port."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                if answer:
+                    connection.sendall(answer)
+                    connection.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    return server
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_another_service_at_the_port(answer, six, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(xpnn.study.dask, "CONNECT", 0.5)
+    with service(answer) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        assert run("study", "run", six, "--out", tmp_path / "out", "--cluster", address) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"cluster must be the address of a Dask scheduler, got '{address}'" in line
+
+
+def test_a_process_of_its_own_prints_one_line(six, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    done = command("study", "run", six, "--out", tmp_path / "out", "--cluster", address)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert f"cluster must be the address of a Dask scheduler, got '{address}'" in line
+
+
+@pytest.mark.parametrize("address", ["", "nonsense", "tcp://", "tcp://127.0.0.1:99999", "a b"])
+def test_what_is_no_address(address, six, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(xpnn.study.dask, "CONNECT", 0.5)
+    assert run("study", "run", six, "--out", tmp_path / "out", "--cluster", address) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "cluster must be the address of a Dask scheduler" in line
+
+
+@pytest.mark.parametrize("gone", ["scheduler", "workers"])
+def test_a_cluster_that_goes_away_keeps_what_is_finished(
+    gone, dask, six, tmp_path, monkeypatch, capfd
+):
+    address, workers = dask
+    six.write_text(six.read_text().replace("epochs = 3", "epochs = 1000"))
+    there = tmp_path / "there"
+
+    def kill():
+        while not (there.is_dir() and read_folder(there)[0]):
+            time.sleep(0.01)
+        for process in workers if gone == "workers" else [dask.scheduler]:
+            process.kill()
+        # not before: workers may take long to come
+        monkeypatch.setattr(xpnn.study.dask, "WORKERS", 4.0)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    assert run("study", "run", six, "--out", there, "--cluster", address, "--quiet") == 2
+    killer.join(60)
+    *more, line = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"xpnn: error: the Dask scheduler at {address} ")
+    assert line.endswith("start a scheduler and workers, and then the study again")
+    # workers may also take long to come
+    assert all(
+        " has no worker: start one with `dask worker tcp://127.0.0.1" in each for each in more
+    )
+    assert more or gone == "scheduler"
+    assert 1 <= len(read_folder(there)[0]) < 6

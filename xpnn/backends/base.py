@@ -173,9 +173,10 @@ class Backend(ABC):
     def scope(self) -> Iterator[None]:
         """Set what the library needs to work correctly, within a ``with`` block only.
 
+        A caller's global settings of the library have no effect in it, and come back at its end.
         NumPy's warnings are off, because a run that diverges is reported once, by its loss.
         """
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        with np.errstate(all="ignore"):
             yield
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:

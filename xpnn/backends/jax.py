@@ -50,11 +50,12 @@ class JaxBackend(Backend):
 
     @classmethod
     def to_numpy(cls, array: Array) -> np.ndarray:
-        # device_get is an explicit transfer, which transfer_guard("disallow") lets through
-        return np.asarray(importlib.import_module("jax").device_get(array))
+        jax = importlib.import_module("jax")
+        with jax.transfer_guard("allow"):
+            return np.asarray(jax.device_get(array))
 
     def asarray(self, host: np.ndarray) -> Array:
-        with self.library.enable_x64(True):
+        with self.library.enable_x64(True), self.library.transfer_guard("allow"):
             return self.library.device_put(host, self.device)
 
     @contextlib.contextmanager
@@ -65,6 +66,14 @@ class JaxBackend(Backend):
             self.library.default_device(self.device),
             # by default some GPUs round the operands of float32 products to TF32
             self.library.default_matmul_precision("highest"),
+            # the rest as it is by default, whatever the caller has chosen
+            self.library.numpy_rank_promotion("allow"),
+            self.library.numpy_dtype_promotion("standard"),
+            self.library.transfer_guard("allow"),
+            self.library.debug_nans(False),
+            self.library.debug_infs(False),
+            self.library.disable_jit(False),
+            self.library.check_tracer_leaks(False),
         ):
             yield
 

@@ -6,7 +6,8 @@ import contextlib
 import functools
 import importlib
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import array_api_compat
@@ -58,6 +59,59 @@ def faster(xp: Any) -> _Namespace:
     return _Namespace(xp)
 
 
+class _WholePrecision:
+    """Float32 products without TF32 or bfloat16, while any thread is within a ``with`` block.
+
+    The setting is the process's: the first who comes sets it, and the last who leaves sets it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._within = threading.Lock(), 0
+        self._before: list[tuple[Any, str]] = []
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._within += 1
+            if self._within == 1:
+                self._before = [(own, own.fp32_precision) for own in self._owners()]
+                self._set((own, "ieee") for own, value in self._before if value != "none")
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                self._set(self._before)
+
+    @staticmethod
+    def _owners() -> list[Any]:
+        backends = importlib.import_module("torch").backends
+        owners = [backends.cuda.matmul, backends.mkldnn.matmul]
+        return owners if all(hasattr(own, "fp32_precision") for own in owners) else [_Older()]
+
+    @staticmethod
+    def _set(values: Iterable[tuple[Any, str]]) -> None:
+        for own, value in values:
+            if own.fp32_precision != value:
+                own.fp32_precision = value
+
+
+class _Older:
+    """The same setting in PyTorch before 2.9."""
+
+    @property
+    def fp32_precision(self) -> str:
+        found: str = importlib.import_module("torch").get_float32_matmul_precision()
+        return "none" if found == "highest" else found
+
+    @fp32_precision.setter
+    def fp32_precision(self, value: str) -> None:
+        wanted = "highest" if value in ("ieee", "none") else value
+        importlib.import_module("torch").set_float32_matmul_precision(wanted)
+
+
+_WHOLE_PRECISION = _WholePrecision()
+
+
 class TorchBackend(Backend):
     """PyTorch, eager, without autograd."""
 
@@ -101,11 +155,24 @@ class TorchBackend(Backend):
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
-        # a caller's autocast would change the dtype of products
-        with super().scope(), self.library.autocast(self.device.type, enabled=False):
+        with (
+            super().scope(),
+            # a caller's autocast would change the dtype of products
+            self.library.autocast(self.device.type, enabled=False),
+            self._ordinary(),
+            _WHOLE_PRECISION,
+        ):
+            yield
+
+    @contextlib.contextmanager
+    def _ordinary(self) -> Iterator[None]:
+        """Make ordinary tensors: those of an inference mode can't be trained further outside it."""
+        graded = self.library.is_grad_enabled()
+        with self.library.inference_mode(False), self.library.set_grad_enabled(graded):
             yield
 
     def asarray(self, host: np.ndarray) -> Array:
         # from_numpy shares memory, and warns if the array is read-only
         host = np.require(host, requirements=["C", "W"])
-        return self.library.from_numpy(host).to(self.device)
+        with self._ordinary():
+            return self.library.from_numpy(host).to(self.device)

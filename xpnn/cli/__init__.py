@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
-import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from xpnn import backends
-from xpnn._core.registry import error_text, load_parts, position_in
+from xpnn._core.registry import load_parts
 from xpnn._core.tables import table
 from xpnn._version import __version__
 from xpnn.cli import files, models, pictures, studies, train, verify
+from xpnn.cli.faults import ended_by, warnings_in_a_line
 from xpnn.cli.options import unrecognized
-from xpnn.cli.output import INTERRUPTED, USAGE_ERROR
-from xpnn.errors import Door, XpnnError, entered
+from xpnn.cli.output import USAGE_ERROR, any_text, flush, one_line
+from xpnn.errors import Door, entered
 
 
 class _Parser(argparse.ArgumentParser):
@@ -27,12 +26,15 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n")
+        self.exit(USAGE_ERROR, f"{self.prog}: error: {one_line(message)}\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse arguments; "-4,4" after an option is its value, not an option as for argparse."""
         joined: list[str] = []
         for text in sys.argv[1:] if args is None else args:
+            if re.fullmatch("--[^=]+=--", text):
+                # argparse takes it for the end of the options, and returns an empty list
+                self.error(f"argument {text[:-3]}: must have a value, got '--'")
             if re.match(r"-\.?\d.*,", text) and joined and re.fullmatch("--[^=]+", joined[-1]):
                 joined[-1] += f"={text}"
             else:
@@ -93,55 +95,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the `xpnn` command and return its exit status.
 
     The status is 0 for success; 1 if `verify` found a difference, a job of a study failed, or
-    nobody reads the output any more; 2 for an error; 130 for Ctrl-C.
+    nobody reads the output any more; 2 for an error that the user can correct; 70 for a fault of
+    xpnn, whose traceback is then in a file that the message names; 130 for Ctrl-C.
     """
-    parser = _parser()
-    args, rest = parser.parse_known_args(argv)
-    if rest:
-        parser.error(unrecognized(rest, args, parser))
     parts: dict[str, str] = {}
-    try:
-        files.prepare(args)
-        for path in getattr(args, "parts", ()):
-            parts[str(load_parts(path).__file__)] = path
-        with entered(Door.COMMAND):
-            status: int = args.run(args)
-        # unlike sys.stdout.flush(), this works if standard output is closed and sys.stdout is None
-        print(end="", flush=True)
-    except KeyboardInterrupt:
-        print("xpnn: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        # the reader has gone away; without this, the interpreter would complain again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (Exception, SystemExit) as error:
-        message = _message(error, parts)
-        if message is None:
-            raise
-        if getattr(args, "traceback", False):
-            traceback.print_exc()
-        print(f"xpnn: error: {' '.join(message.split())}", file=sys.stderr)
-        return USAGE_ERROR
+    args = argparse.Namespace()
+    with any_text(), warnings_in_a_line(parts):
+        try:
+            parser = _parser()
+            args, rest = parser.parse_known_args(argv)
+            if rest:
+                parser.error(unrecognized(rest, args, parser))
+            files.prepare(args)
+            for path in getattr(args, "parts", ()):
+                parts[str(load_parts(path).__file__)] = path
+            with entered(Door.COMMAND):
+                status: int = args.run(args)
+            flush()
+        except BaseException as error:
+            return ended_by(error, parts, trace=getattr(args, "traceback", False))
     return status
-
-
-def _message(error: BaseException, parts: Mapping[str, str]) -> str | None:
-    """Return the message for an error, with file and line if one of the user's parts raised it.
-
-    None means a bug in xpnn, which needs a traceback.
-    """
-    if isinstance(error, XpnnError):
-        return str(error)
-    position = position_in(error, parts)
-    if position is not None:
-        return f"{position}: {error_text(error)}"
-    if isinstance(error, MemoryError):
-        return f"out of memory: {error}"
-    if isinstance(error, OSError):
-        return str(error)
-    if parts:
-        # raised in xpnn, but usually because of what a part returned
-        files = ", ".join(parts.values())
-        return f"{error_text(error)}, with the parts of {files}; --traceback shows where"
-    return None

@@ -170,7 +170,9 @@ def _as_json(figures: dict[str, float], rows: int, task: Task, matrix: np.ndarra
         each = zip(labels, metrics.per_class(matrix), strict=True)
         found["classes"] = [{"label": label, **own._asdict()} for label, own in each]
         found["confusion_matrix"] = matrix.tolist()
-    return json.dumps(found, ensure_ascii=False)
+    # an encoding that hasn't all characters gets JSON's codes for them
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return json.dumps(found, ensure_ascii="utf" not in encoding.lower())
 
 
 def _of_classes(task: Task, matrix: np.ndarray) -> str:
@@ -199,9 +201,12 @@ def _predict(args: argparse.Namespace) -> int:
     with located(data):
         as_inputs("x", data.x, model.task.columns, kind=model.task.input_kind)
     one = True
+    header = [*([] if data.files is None else ["file"]), *_columns(model, args.proba)]
     with _written(args.out) as file:
+        names = () if data.files is None else data.files.tolist()
+        _check_encoded(file, [*header, *map(str, _labels(model.task)), *names])
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*([] if data.files is None else ["file"]), *_columns(model, args.proba)])
+        writer.writerow(header)
         for start in range(0, len(data.x), EVALUATION_ROWS):
             rows = data.part(slice(start, start + EVALUATION_ROWS))
             columns = [] if rows.files is None else [rows.files]
@@ -220,6 +225,22 @@ def _predict(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_encoded(file: TextIO, texts: Iterable[str]) -> None:
+    """Raise unless a file's encoding has all characters of the texts, as UTF-8 has."""
+    for text in texts:
+        try:
+            text.encode(file.encoding or "utf-8")
+        except UnicodeEncodeError as error:
+            if error.encoding == "utf-8":
+                raise ArgumentError(
+                    f"{text!r} can't be written as UTF-8: give it a name of whole characters"
+                ) from None
+            raise ArgumentError(
+                f"standard output has the encoding {file.encoding}, which can't write {text!r}: "
+                "write to a file with --out FILE, or set PYTHONIOENCODING=utf-8"
+            ) from None
+
+
 def _columns(model: Sequential, proba: bool) -> list[str]:
     if model.task.classes is not None:
         return ["prediction", *(f"proba_{label}" for label in _labels(model.task) if proba)]
@@ -231,6 +252,8 @@ def _columns(model: Sequential, proba: bool) -> list[str]:
 def _written(path: str | None) -> Iterator[TextIO]:
     """Yield a file that appears at `path` once it is complete; standard output for None."""
     if path is None:
+        if sys.stdout is None:
+            raise ArgumentError("out must be given where there is no standard output")
         yield sys.stdout
     else:
         with replacing(path) as file:

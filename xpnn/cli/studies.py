@@ -81,7 +81,7 @@ def _study_run(args: argparse.Namespace) -> int:
     else:
         if args.jobs is not None:
             raise ArgumentError("jobs must not be given with a cluster, whose workers set it")
-        with cluster(args.cluster) as executor:
+        with cluster(args.cluster, say=complain) as executor:
             outcome = run_study(args.study, executor=executor, **given)
     headline = write_report(args.out, say=complain)
     if not args.quiet:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +33,7 @@ from xpnn.cli.options import (
     source_from,
 )
 from xpnn.cli.output import INTERRUPTED, USAGE_ERROR, complain
-from xpnn.errors import ArgumentError, CheckpointWarning, DataWarning, DivergenceError
+from xpnn.errors import ArgumentError, DivergenceError
 from xpnn.losses import LOSSES
 from xpnn.metrics import METRICS, is_minimized
 from xpnn.model import Sequential
@@ -169,7 +166,7 @@ def _train(args: argparse.Namespace) -> int:
     # from the end of the training on, a Ctrl-C waits until all is written
     with held() as interrupts:
         try:
-            with _warnings_in_a_line(), interrupts.raised():
+            with interrupts.raised():
                 settings.fit(
                     model, train, validation, backend=backend, callbacks=callbacks,
                     resume=args.resume, metrics=args.metrics, **options,
@@ -251,7 +248,8 @@ def _callbacks(args: argparse.Namespace, patience: int | None) -> list[Callback]
 
 
 def _digits(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text
+    # Python reads no number of thousands of digits
+    return int(text) if text.isdecimal() and len(text) < 100 else text
 
 
 def _keep(
@@ -285,23 +283,6 @@ def _interrupted(args: argparse.Namespace, history: History | None, kept: Kept) 
         said += f"; kept: {', '.join(kept.paths)}" if kept.paths else ""
     there = args.checkpoint is not None and Path(args.checkpoint).is_file()
     return f"{said}; continue with --resume {args.checkpoint}" if there else said
-
-
-@contextlib.contextmanager
-def _warnings_in_a_line() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", CheckpointWarning)
-        warnings.simplefilter("always", DataWarning)
-        usual = warnings.showwarning
-
-        def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
-            if issubclass(category, CheckpointWarning | DataWarning):
-                complain(str(message))
-            else:
-                usual(message, category, *rest)
-
-        warnings.showwarning = show  # type: ignore[assignment]
-        yield
 
 
 def _base(args: argparse.Namespace, settings: Settings) -> Sequential | None:

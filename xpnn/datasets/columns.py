@@ -333,7 +333,8 @@ class Encoding:
         if listed:
             _check_order(name, set(keys), categories)
         if asked == "ordinal" or listed:
-            ranks = [float(categories.index(key)) for key in keys]
+            rank = {category: float(i) for i, category in enumerate(categories)}
+            ranks = [rank[key] for key in keys]
             return Column(
                 name, "ordinal", categories, self._fill(name, ranks, categories), missing=absent
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -61,6 +62,10 @@ def as_cells(frame: Any, names: Sequence[Any] | None = None) -> np.ndarray:
         listed = series.to_list()
         if series.dtype.is_decimal():
             listed = [None if cell is None else float(cell) for cell in listed]
+        # NaN, None or NA, by the column's type and an option of pandas
+        absent = math.nan if series.dtype.is_numeric() else None
+        missing = series.is_null().to_list()
+        listed = [absent if m else c for m, c in zip(missing, listed, strict=True)]
         # one by one, because a cell may be a list
         cells[:, i] = np.fromiter(listed, object, len(listed))
     return cells
@@ -126,8 +131,9 @@ def in_order(data: Any, names: tuple[str, ...] | None) -> Any:
     found = data.feature_names if isinstance(data, NamedDataset) else None
     if found is None or names is None or found == names:
         return data
-    if not _are_there(names, found, "the data have"):
+    places = {name: i for i, name in enumerate(found)}
+    if not _are_there(names, places, "the data have"):
         return data
-    ordered = data._replace(x=data.x[:, [found.index(name) for name in names]])
+    ordered = data._replace(x=data.x[:, [places[name] for name in names]])
     ordered.feature_names = names
     return ordered

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 from xpnn._core.files import as_path
 from xpnn.datasets.checks import check_images
 from xpnn.datasets.columns import Columns, as_encoding, fitted, listed
@@ -18,6 +20,7 @@ from xpnn.datasets.splitting import split
 from xpnn.errors import ArgumentError, DataError, counted, unknown
 
 
+@np.errstate(all="ignore")
 def load(
     path: str | os.PathLike[str],
     *,
@@ -136,6 +139,7 @@ def load(
         return reader.read(path, request)
 
 
+@np.errstate(all="ignore")
 def load_training(
     path: str | os.PathLike[str],
     validation: str | os.PathLike[str] | float | None = None,

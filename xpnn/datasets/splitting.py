@@ -19,6 +19,7 @@ from xpnn.datasets.labels import as_labels
 from xpnn.errors import ArgumentError, DataError, counted, integer, written
 
 
+@np.errstate(all="ignore")
 def split(
     data: Dataset | tuple[Any, Any], fraction: float, *, seed: int = 0
 ) -> tuple[Dataset, Dataset]:

@@ -18,6 +18,7 @@ from xpnn.datasets.readers.reader import check_weights
 from xpnn.errors import ArgumentError, DataError, unknown
 
 
+@np.errstate(all="ignore")
 def from_table(
     frame: Any,
     *,
@@ -87,6 +88,7 @@ def from_table(
         raise DataError("the columns of the DataFrame must have different names")
     encoding = None if encode is None and missing is None else as_encoding(encode, missing)
     found = list(frame.columns)
+    known = set(found)
     encoded, filled = ((), ()) if encoding is None else (encoding.encode, encoding.missing)
     for what, names in {
         "target": [] if target is None else [target],
@@ -96,11 +98,12 @@ def from_table(
         "column of missing": filled,
     }.items():
         for name in names:
-            if name not in found:
+            if name not in known:
                 raise unknown(what, name, map(str, found))
     if target is not None and (target == weights or target in ignore):
         raise ArgumentError(f"target {target!r} must be neither the weights nor ignored")
-    features = [name for name in found if name not in {target, weights, *ignore}]
+    left_out = {target, weights, *ignore}
+    features = [name for name in found if name not in left_out]
     if not features or not len(frame):
         raise DataError("the DataFrame must have rows and a column for features")
     x = as_cells(frame, features)

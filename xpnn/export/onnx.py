@@ -31,6 +31,7 @@ Array = Any
 OPSET, IR_VERSION = 18, 8
 
 
+@np.errstate(all="ignore")
 def export_onnx(model: Sequential, path: PathLike) -> None:
     """Write a trained model to an ONNX file, replacing one that exists.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnn.plots import COLORS, SERIES, sampled, style, zoom
+from xpnn.plots import COLORS, SERIES, by_default, sampled, style, zoom
 from xpnn.study.comparison import ComparedLog, Comparison, Spread, as_float
 from xpnn.study.grid import Figure
 
@@ -66,7 +66,7 @@ def _svg(
     from matplotlib.figure import Figure as Canvas
 
     text = io.StringIO()
-    settings = {
+    settings = by_default() | {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
         "path.simplify_threshold": 0.3,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpnn._core.files import PathLike, as_path
+from xpnn._core.files import PathLike, as_path, real
 from xpnn._core.registry import WANTED
 from xpnn.errors import ArgumentError, finite, integer, unknown
 from xpnn.metrics import METRICS, as_metric
@@ -266,7 +266,7 @@ def parse_study(
     try:
         if parts is None:
             given = _typed("parts", content["parts"], [str]) if "parts" in content else []
-            parts = [str((Path(name).parent / path).resolve()) for path in given]
+            parts = [str(real(Path(name).parent / path)) for path in given]
         loaded = load_own_parts(parts)
         fixed = {k: _checked(k, v) for k, v in overrides.items() if v is not None}
         return _study(content, fixed, loaded)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 
 from xpnn import metrics
 from xpnn.training.history import Epoch
@@ -91,4 +91,4 @@ def percent(accuracy: float) -> str:
         return "-"
     # 12 digits give back the decimal fraction that a count of samples made
     exact = Decimal(f"{accuracy * 100:.12g}")
-    return str(exact.quantize(Decimal("0.01"), ROUND_HALF_UP))
+    return str(exact.quantize(Decimal("0.01"), ROUND_HALF_UP, Context(prec=28)))

@@ -26,6 +26,7 @@ from xpnn.callbacks import progress_bar
 from xpnn.datasets import Dataset
 from xpnn.errors import ArgumentError, BackendError, DataError, integer
 from xpnn.study.comparison import compare
+from xpnn.study.dask import ClusterError
 from xpnn.study.grid import Study, parse_study, source_of
 from xpnn.study.job import Job, Progress, execute, load_data
 from xpnn.study.machine import cores
@@ -122,6 +123,8 @@ def run(
         If the study, the data or an argument can't be used, if another study is running into the
         folder, or if it holds files that are no study's and have the names of a report; no job was
         started then.
+    ClusterError
+        If the executor is that of `cluster`, and its cluster was lost.
 
     Examples
     --------
@@ -226,6 +229,9 @@ class _Work:
             job = futures[future]
             try:
                 content = future.result()
+            except ClusterError:
+                # not this job's fault, but the end of all
+                raise
             except (Exception, CancelledError) as error:
                 failure = Failure(job, reason(error))
                 self.outcome.failures.append(failure)
@@ -250,7 +256,8 @@ class _Work:
             except BaseException:
                 for future in list(remaining):
                     if not future.cancel() and future.done():
-                        finish(future)
+                        with contextlib.suppress(ClusterError):
+                            finish(future)
                 raise
 
     def path(self, job: Job) -> Path:

@@ -53,6 +53,7 @@ EVALUATION_ROWS = 1000
 _PIECES = 10
 
 
+@np.errstate(all="ignore")
 def fit(
     model: Sequential,
     train: Data | Array,
@@ -263,7 +264,7 @@ def fit(
     if saved is not None and path is not None:
         checkpoint.check_same_run(run, saved)
     if note is not None:
-        warnings.warn(note, CheckpointWarning, stacklevel=2)
+        warnings.warn(note, CheckpointWarning, stacklevel=3)
     with resolved.scope(), contextlib.ExitStack() as ends:
         with _unchanged_if_refused(model):
             _begin(run, saved, resolved)

@@ -292,6 +292,8 @@ def mini_batches(order: np.ndarray, batch_size: int, count: int) -> list[np.ndar
 
     If the last mini-batch is smaller, it is a matrix of its own.
     """
+    # a dimension has at most 63 bits
+    batch_size = min(batch_size, max(len(order), 1))
     whole = len(order) // batch_size
     matrix = order[: whole * batch_size].reshape(whole, batch_size)
     pieces = np.array_split(matrix, min(count, whole)) if whole else []

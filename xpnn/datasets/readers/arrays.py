@@ -92,7 +92,7 @@ def _has_test(path: Path) -> bool:
 
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
+    with reading(path), _parsing(path, "NPZ"), zipfile.ZipFile(path) as archive:
         return any(name.lower() == "x_test.npy" for name in archive.namelist())
 
 

@@ -84,9 +84,12 @@ def _read(path: Path, request: Request) -> NamedDataset:
     names, features = head.names, tuple(head.names[i] for i in head.features)
     encoding = request.encoding
     if encoding is not None:
-        encoding = encoding.named(lambda o, c: names[_known(f"column of {o} in {path}", c, names)])
+        places, own = _places(names), set(features)
+        encoding = encoding.named(
+            lambda o, c: names[_known(f"column of {o} in {path}", c, names, places)]
+        )
         for name in (*encoding.encode, *encoding.missing):
-            if name not in features:
+            if name not in own:
                 raise ArgumentError(f"column {name!r} of encode or missing must be a feature")
     encoded = {} if encoding is None else encoding.encode
     known = () if request.columns is None else request.columns.columns
@@ -351,9 +354,10 @@ def _is_wordy(cell: str) -> bool:
 
 def _names(path: Path, line: int, names: list[str]) -> list[str]:
     """Return the names of the columns, "" for one without; raise if one occurs twice."""
+    first: dict[str, int] = {}
     for i, name in enumerate(names):
-        if name and name in names[:i]:
-            problem = f"columns {names.index(name) + 1} and {i + 1} are both called {name!r}"
+        if name and first.setdefault(name, i) != i:
+            problem = f"columns {first[name] + 1} and {i + 1} are both called {name!r}"
             raise DataError(problem, place=place(path, line))
     return names
 
@@ -369,20 +373,22 @@ def _columns(
             f"target and weights must be different columns, got {names[weights]!r} for both; say "
             "which is the target"
         )
-    ignored = {_position(f"ignored column of {path}", name, names) for name in request.ignore}
+    places = _places(names)
+    ignored = {_known(f"ignored column of {path}", n, names, places) for n in request.ignore}
     if request.features is not None:
         if not header and target is None and len(request.features) == len(names):
             return range(len(names)), None, weights
         for name in request.features:
-            if name not in names:
+            if name not in places:
                 raise DataError(f"{path} has no column {name!r}, which is one of the features")
-            if names.index(name) in ignored:
+            if places[name] in ignored:
                 raise ArgumentError(f"ignored column {name!r} of {path} is one of the features")
-        return [names.index(name) for name in request.features], target, weights
+        return [places[name] for name in request.features], target, weights
     for what, column in (("target", target), ("weights", weights)):
         if column is not None and column in ignored:
             raise ArgumentError(f"{what} {names[column]!r} must not be ignored")
-    features = [i for i in range(len(names)) if i not in {target, weights, *ignored}]
+    left_out = {target, weights, *ignored}
+    features = [i for i in range(len(names)) if i not in left_out]
     if not features:
         raise DataError(f"{path} has no column for features, only {', '.join(names)}")
     return features, target, weights
@@ -390,12 +396,17 @@ def _columns(
 
 def _position(what: str, column: str | int | None, names: Sequence[str]) -> int | None:
     """Return the index of a column, given by name or by number (1 the first, -1 the last)."""
-    return None if column is None else _known(what, column, names)
+    return None if column is None else _known(what, column, names, _places(names))
 
 
-def _known(what: str, column: str | int, names: Sequence[str]) -> int:
-    if isinstance(column, str) and column in names:
-        return names.index(column)
+def _places(names: Sequence[str]) -> dict[str, int]:
+    """Return the index of each name; the first one of several columns without a name."""
+    return {name: len(names) - 1 - i for i, name in enumerate(reversed(names))}
+
+
+def _known(what: str, column: str | int, names: Sequence[str], places: Mapping[str, int]) -> int:
+    if isinstance(column, str) and column in places:
+        return places[column]
     number = int(column) if re.fullmatch(r"-?[0-9]{1,9}", str(column)) else 0
     if 1 <= abs(number) <= len(names):
         return number - 1 if number > 0 else len(names) + number
