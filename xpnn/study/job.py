@@ -169,6 +169,10 @@ class Job:
         return " ".join(f"{k}={v}" for k, v in {**shown, **given}.items())
 
 
+# the files of parts that ran in this process, each with the SHA-256 that it had
+_loaded: dict[str, str] = {}
+
+
 def load_own_parts(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """Load files with the user's own parts; a file that was loaded before only if it has changed.
 
@@ -182,19 +186,27 @@ def load_own_parts(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
     ArgumentError
         As `load_parts` does.
     """
-    loaded = []
-    for path in paths:
-        # `load_parts` says what is wrong with a file that can't be read
-        content = Path(path).read_bytes() if Path(path).is_file() else b""
-        digest = hashlib.sha256(content).hexdigest()
-        _load_once(path, digest)
-        loaded.append((path, digest))
-    return tuple(loaded)
+    found = tuple((path, _digest(path)) for path in paths)
+    for path, digest in found:
+        if _loaded.get(path) != digest:
+            load_parts(path)
+            _loaded[path] = digest
+    return found
 
 
-@functools.cache
-def _load_once(path: str, digest: str) -> None:
-    load_parts(path)
+def loaded_parts(paths: Iterable[str]) -> tuple[tuple[str, str], ...] | None:
+    """Return what `load_own_parts` does if all files were loaded before; None if it would run one.
+
+    A study or a folder of results may come from anybody. What is only read runs nothing.
+    """
+    found = tuple((path, _digest(path)) for path in paths)
+    return found if all(_loaded.get(path) == digest for path, digest in found) else None
+
+
+def _digest(path: str) -> str:
+    # `load_parts` says what is wrong with a file that can't be read
+    content = Path(path).read_bytes() if Path(path).is_file() else b""
+    return hashlib.sha256(content).hexdigest()
 
 
 @functools.lru_cache(maxsize=1)

@@ -25,7 +25,7 @@ from xpnn.backends import get_backend
 from xpnn.callbacks import progress_bar
 from xpnn.errors import ArgumentError, BackendError, DataError, integer
 from xpnn.study.comparison import compare
-from xpnn.study.grid import Study, parse_study, source_of
+from xpnn.study.grid import Study, named_parts, parse_study, source_of
 from xpnn.study.job import Job, Progress, execute, load_data
 from xpnn.study.machine import cores
 from xpnn.study.results import read_folder, read_result, write_result, write_study
@@ -137,7 +137,8 @@ def run(
     }
     overrides = {name: value for name, value in overrides.items() if value is not None}
     source, name = source_of(study), str(study)
-    chosen = parse_study(source, name, **overrides).selected(only, long=long)
+    parts = named_parts(source, name)
+    chosen = parse_study(source, name, parts=parts, **overrides).selected(only, long=long)
     if repeats and not chosen.repeats:
         raise ArgumentError(f"{name}: repeats need a [[repeat]]")
     first = chosen.jobs[0]
@@ -160,7 +161,7 @@ def run(
             f"out must be a folder that can be written, got {str(folder)!r}: {error.strerror}"
         ) from None
     if chosen.parts:
-        # absolute paths, so that the report can be written again from any folder
+        # absolute paths, which the report's message shows
         overrides["parts"] = [path for path, _ in chosen.parts]
     described = {"name": name, "source": source, "overrides": overrides}
     write_study(folder, described, chosen, fingerprint)
