@@ -50,7 +50,7 @@ from xpnn.backends import get_backend
 from xpnn.datasets.columns import Columns
 from xpnn.datasets.dataset import Share
 from xpnn.datasets.labels import as_labels
-from xpnn.errors import ArgumentError, DataError, XpnnError
+from xpnn.errors import ArgumentError, DataError
 from xpnn.layers import LAYERS, Activation
 from xpnn.losses import LOSSES, Flooding, Loss
 from xpnn.model import Sequential
@@ -311,7 +311,7 @@ def _task(
     if columns is not None:
         width = len(columns)
         if len(columns.features) != inputs:
-            raise wrong("columns", f"those of {inputs} features", columns.features)
+            raise DataError(f"columns of {len(columns.features)} features for {inputs} inputs")
     if names is not None and len(names) != width:
         raise wrong("feature_names", f"the names of {width} columns", names)
     normalizers = {}

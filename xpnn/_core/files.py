@@ -183,7 +183,7 @@ def arrays_in(raw: bytes, path: PathLike) -> dict[str, np.ndarray]:
     from safetensors.numpy import load
 
     try:
-        return load(raw)  # type: ignore[no-any-return]
+        return load(raw)
     except SafetensorError as error:
         raise DataError(f"can't read the arrays of {path}: {error}") from None
     except (AttributeError, ImportError, LookupError, TypeError, ValueError) as error:

@@ -93,10 +93,14 @@ def check(path: object, size: int, usual: int) -> None:
     DataError
         With the size, the limit, and the option that raises it.
     """
-    limit = usual if _asked.get() is None else _asked.get()
-    assert limit is not None
+    limit = _allowed(usual)
     if size > limit:
         raise DataError(_too_large(path, f"{_in_words(size)} of memory", limit))
+
+
+def _allowed(usual: int) -> int:
+    found = asked()
+    return usual if found is None else found
 
 
 def _too_large(path: object, size: str, limit: int) -> str:
@@ -116,9 +120,8 @@ def _in_words(size: int) -> str:
 
 
 def read(file: Any, path: object, usual: int) -> bytes:
-    """Return all bytes of a file that is open for reading, unless they are too many: see `check`."""
-    limit = usual if _asked.get() is None else _asked.get()
-    assert limit is not None
+    """Return all bytes of a file that is open for reading; raise if they are too many."""
+    limit = _allowed(usual)
     raw = taken(file, limit + 1)
     if len(raw) > limit:
         raise DataError(_too_large(path, f"more than {_in_words(limit)} of memory", limit))
@@ -161,8 +164,7 @@ class Limited(io.RawIOBase):
     """
 
     def __init__(self, file: Any, path: object, usual: int) -> None:
-        self._file, self._path, self._at = file, path, 0
-        self._limit = usual if asked() is None else asked()
+        self._file, self._path, self._at, self._limit = file, path, 0, _allowed(usual)
 
     def readable(self) -> bool:
         return True
@@ -177,7 +179,6 @@ class Limited(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         count: int = self._file.readinto(buffer)
         self._at += count
-        assert self._limit is not None
         if self._at > self._limit:
             size = f"more than {_in_words(self._limit)} of memory"
             raise DataError(_too_large(self._path, size, self._limit))

@@ -17,12 +17,10 @@ import reprlib
 import types
 import typing
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple
 
 from xpnn._core.registry import WANTED
 from xpnn.errors import ArgumentError, DataError
-
-Kind = TypeVar("Kind")
 
 _SHOWN = reprlib.Repr()
 _SHOWN.maxlevel, _SHOWN.maxstring, _SHOWN.maxother = 3, 60, 60
@@ -68,11 +66,6 @@ class PartEntry:
 
     name: str
     parameters: dict[str, Any]
-
-
-def parsed(kind: type[Kind], text: str | bytes) -> Kind:
-    """Return what a JSON text holds, as `checked` does."""
-    return checked(kind, as_json(text))
 
 
 def as_json(text: str | bytes) -> Any:

@@ -120,8 +120,8 @@ class EarlyStopping(Callback):
         )
         if was != now or not 0 <= (self._epoch or 0) < len(run.history):
             raise DataError(
-                f"{run.resumed or 'resume'} has damaged metadata: the best parameters must be those "
-                f"of the model at an epoch up to {len(run.history) - 1}"
+                f"{run.resumed or 'resume'} has damaged metadata: the best parameters must be "
+                f"those of the model at an epoch up to {len(run.history) - 1}"
             )
 
     def _begin(self, run: Run) -> None:

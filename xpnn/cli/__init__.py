@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from xpnn import backends
+from xpnn._core import limits
 from xpnn._core.registry import error_text, load_parts, position_in
 from xpnn._core.tables import table
 from xpnn._version import __version__
 from xpnn.cli import models, pictures, studies, train, verify
-from xpnn.cli.options import unrecognized
+from xpnn.cli.options import number, unrecognized
 from xpnn.cli.output import INTERRUPTED, USAGE_ERROR
 from xpnn.errors import XpnnError
 
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         description="List each backend: version, devices, BLAS; or what to install.",
     )
     listing.set_defaults(run=_backends)
+    _add_limit(parser)
     for name, command in commands.choices.items():
         if name not in ("backends", "study"):
             command.add_argument(
@@ -77,6 +79,23 @@ def _parser() -> argparse.ArgumentParser:
                 help="before the line of an error, print where in the code it was raised",
             )
     return parser
+
+
+def _add_limit(parser: argparse.ArgumentParser) -> None:
+    """Add the option that every command has which reads a file."""
+    kinds = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    for kind in kinds:
+        for name, command in kind.choices.items():
+            if name not in ("backends", "activations"):
+                _add_limit(command)
+    if not kinds:
+        parser.add_argument(
+            "--max-bytes",
+            metavar="N",
+            type=number(int),
+            help="how many bytes of memory a file may take once it is decompressed, if you trust "
+            "it with more than a hundred times its size",
+        )
 
 
 def _backends(args: argparse.Namespace) -> int:
@@ -103,7 +122,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         for path in getattr(args, "parts", ()):
             parts[str(load_parts(path).__file__)] = path
-        status: int = args.run(args)
+        with limits.at_most(getattr(args, "max_bytes", None)):
+            status: int = args.run(args)
         # unlike sys.stdout.flush(), this works if standard output is closed and sys.stdout is None
         print(end="", flush=True)
     except KeyboardInterrupt:

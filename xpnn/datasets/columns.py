@@ -83,7 +83,7 @@ class Column:
     def __post_init__(self) -> None:
         # what a file may hold that no `Encoding` makes
         if self.kind not in _KINDS:
-            raise unknown("kind of column", self.kind, _KINDS)
+            raise unknown("kind", self.kind, _KINDS)
         listed = self.kind in ("onehot", "ordinal")
         kinds = set(map(type, self.categories))
         if not (kinds == {str} or (kinds and kinds <= {int, float})) if listed else kinds:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnn._core import limits
 from xpnn._core.registry import error_text, load_parts, position_in
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import Backend, get_backend
@@ -228,7 +229,13 @@ class _Reporter(Callback):
         self.progress(epoch.epoch)
 
 
-def execute(job: Job, fingerprint: str, progress: Progress | None = None) -> dict[str, Any]:
+def execute(
+    job: Job,
+    fingerprint: str,
+    progress: Progress | None = None,
+    *,
+    max_bytes: int | None = None,
+) -> dict[str, Any]:
     """Do a job and return its result, in the form in which `write_result` takes it.
 
     The function depends only on its arguments, so that any executor can call it; the worker needs
@@ -242,6 +249,8 @@ def execute(job: Job, fingerprint: str, progress: Progress | None = None) -> dic
         The fingerprint of the data that the job is meant for.
     progress
         Called with the number of each finished epoch.
+    max_bytes
+        How many bytes the data may have: see `xpnn.datasets.load`.
 
     Raises
     ------
@@ -252,7 +261,8 @@ def execute(job: Job, fingerprint: str, progress: Progress | None = None) -> dic
     paths = [path for path, _ in job.parts]
     if load_own_parts(paths) != job.parts:
         raise DataError(f"{', '.join(paths)} changed after the study was started")
-    data, other, found = load_data(job.source)
+    with limits.at_most(max_bytes):
+        data, other, found = load_data(job.source)
     if found != fingerprint:
         raise DataError(f"the data in {job.source.data} are not those of the study")
     train, test = job.source.divided(data, other, job.settings.seed)

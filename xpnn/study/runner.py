@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xpnn._core import limits
 from xpnn._core.files import PathLike, as_path
 from xpnn.backends import get_backend
 from xpnn.callbacks import progress_bar
@@ -256,12 +257,16 @@ class _Work:
 
             def remote(job: Job, progress: Progress) -> Future[dict[str, Any]]:
                 # the executor's process is running already: too late to set an environment
-                function = Processes().execute if job.environment else execute
-                return executor.submit(function, job, fingerprint)
+                max_bytes = limits.asked()
+                if job.environment:
+                    work = Processes(max_bytes=max_bytes).execute
+                    return executor.submit(work, job, fingerprint)
+                return executor.submit(execute, job, fingerprint, max_bytes=max_bytes)
 
             yield remote
             return
-        processes = Processes(threads_for(self.at_a_time, cores()))
+        # the pool's threads don't have this one's limit
+        processes = Processes(threads_for(self.at_a_time, cores()), limits.asked())
         pool = ThreadPoolExecutor(self.at_a_time)
         try:
             yield lambda job, progress: pool.submit(processes.execute, job, fingerprint, progress)

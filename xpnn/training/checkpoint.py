@@ -594,7 +594,7 @@ def _read(path: PathLike) -> SavedRun:
     with schema.reading(path):
         own: _Description = schema.checked(_Description, description)
         key = arrays.pop("random_state", None)
-        if key is None or (key.dtype, key.shape) != (np.uint32, (_KEY_LENGTH,)):
+        if key is None or key.dtype != np.uint32 or key.shape != (_KEY_LENGTH,):
             got = None if key is None else f"{key.dtype} of shape {key.shape}"
             raise schema.wrong("random_state", f"uint32 of shape ({_KEY_LENGTH},)", got)
         state = dataclasses.asdict(own.random_state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import operator
 import re
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from xpnn._core import limits
 from xpnn.datasets.cells import (
     as_column,
     as_target,
@@ -24,7 +26,15 @@ from xpnn.datasets.cells import (
     numbers_in,
 )
 from xpnn.datasets.dataset import NamedDataset, located, place
-from xpnn.datasets.readers.reader import Reader, Request, check_weights, reading, ungzipped
+from xpnn.datasets.readers.reader import (
+    Reader,
+    Request,
+    check_gzip,
+    check_weights,
+    is_gzip,
+    reading,
+    ungzipped,
+)
 from xpnn.errors import ArgumentError, DataError, counted, unknown
 
 # how the error handler "surrogateescape" shows bytes that aren't UTF-8
@@ -68,6 +78,7 @@ def read_csv(path: Path, request: Request) -> NamedDataset:
     ArgumentError
         If the request names a column that isn't there, or one column for two purposes.
     """
+    _check_size(path)
     head = _head(path, request)
     names, features = head.names, tuple(head.names[i] for i in head.features)
     encoding = request.encoding
@@ -101,6 +112,18 @@ def read_csv(path: Path, request: Request) -> NamedDataset:
         return data
     with located(data):
         return data._replace(y=as_target(body.target, request.task))
+
+
+def _check_size(path: Path) -> None:
+    with reading(path):
+        if not path.is_file():
+            return
+        with path.open("rb") as raw:
+            gzipped = is_gzip(raw.read(2))
+        if gzipped:
+            check_gzip(path)
+        else:
+            limits.check(path, path.stat().st_size, limits.memory())
 
 
 def _head(path: Path, request: Request) -> _Head:
@@ -212,7 +235,7 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
         with path.open("rb") as raw:
             begin = raw.read(8)
         opened: Any = open
-        if begin[:2] == b"\x1f\x8b":
+        if is_gzip(begin):
             import gzip
 
             opened = gzip.open
@@ -226,7 +249,7 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
             raise DataError(f"{path} is not a text file: it begins with {begin.hex(' ')}")
         # utf-8-sig drops a BOM
         decoded = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
-        with ungzipped(path), opened(path, "rt", **decoded) as file:
+        with ungzipped(path), _text_file(path, opened, **decoded) as file:
             delimiter = _delimiter(file)
             file.seek(0)
             text = _text(path, file, delimiter)
@@ -240,6 +263,14 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
                     line = reader.line_num + 1
             except csv.Error as error:
                 raise DataError(str(error), place=place(path, reader.line_num)) from None
+
+
+def _text_file(path: Path, opened: Any, **decoded: Any) -> Any:
+    """Open a file as text; what isn't a file on the disk may have no end, and is limited."""
+    if path.is_file():
+        return opened(path, "rt", **decoded)
+    limited = limits.Limited(opened(path, "rb"), path, limits.memory() // 4)
+    return io.TextIOWrapper(io.BufferedReader(limited), **decoded)
 
 
 def _delimiter(lines: Iterable[str]) -> str:
