@@ -71,6 +71,11 @@ class _Version:
     format: Annotated[int, Rule(f"a number from 1 to {FORMAT}", lambda version: version >= 1)]
 
 
+def _are_labels(labels: list[Any]) -> bool:
+    kinds = set(map(type, labels))
+    return kinds == {str} or (kinds == {int} and all(-(2**63) <= own < 2**63 for own in labels))
+
+
 @dataclass(frozen=True)
 class _Share:
     fraction: Annotated[float, Rule("a number > 0 and < 1", lambda value: 0 < value < 1)]
@@ -89,7 +94,7 @@ class _Description:
     layers: Annotated[list[PartEntry], Rule("a list of layers", bool)]
     xpnn: str = ""
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
-    labels: list[Annotated[int, between(-(2**63), 2**63 - 1)]] | list[str] | None = None
+    labels: Annotated[list[Any], Rule("texts, or integers of 64 bits", _are_labels)] | None = None
     feature_names: list[str] | None = None
     target_name: str | None = None
     image_shape: tuple[Count, Count, Count] | None = None

@@ -1,15 +1,15 @@
 """Change the files that xpnn reads, and its commands' arguments, and see that it never breaks.
 
-    python scripts/checks/fuzz_files.py [--count 2000] [--seed 0] [--only model,npz] [--megabytes 1536]
-        [--seconds 10] [--batch 100] [--keep FOLDER]
+    python scripts/checks/fuzz_files.py [--count 2000] [--seed 0] [--only model,npz]
+        [--megabytes 1536] [--seconds 10] [--batch 100] [--keep FOLDER]
 
 Each format has a few small valid files. A case changes one of them: bytes, cells, lines, members,
 or the fields of its JSON and the arrays beside it; what is below a hash or a checksum is changed
-first, and the hash computed anew, so that it is the checks of the content that are tried. A command
-then reads the file, in a process that has limits of memory and of time. A case passes if the command
-exits with 0 or 1, or with 2 and one line on standard error, and doesn't raise. Each format's cases
-come from the seed. Exit status 1 unless all pass; each that doesn't is printed, and with `--keep` its
-files are kept.
+first, and the hash computed anew, so that it is the checks of the content that are tried. A
+command then reads the file, in a process that has limits of memory and of processor time. A case
+passes if the command exits with 0 or 1, or with 2 and one line on standard error, and doesn't
+raise. The seed determines the cases. Exit status 1 unless all pass; each that doesn't is printed,
+and with `--keep` its files are kept.
 """
 
 import argparse
@@ -40,17 +40,17 @@ from pathlib import Path
 VALUES = [
     None, True, False, 0, -1, 1, 2, 624, 625, 255, 2**31, 2**32, 2**53, 2**63, -(2**63), 2**64,
     10**30, 10**400, 0.0, -0.0, 0.5, 1e-320, 1e308, -1e308, float("nan"), float("inf"),
-    -float("inf"), "", "a", "0", "relu", "None", "\0", "日本語", "x" * 5000, "../../etc/passwd", "/dev/zero",
-    [], [[]], {}, [None], [0], ["a"], {"a": 1}, {"name": "Dense", "parameters": {"units": 10**12}},
-    [1] * 3, [0, 1, 2, 3], {"name": "flooding", "parameters": {}},
+    -float("inf"), "", "a", "0", "relu", "None", "\0", "日本語", "x" * 5000, "../../etc/passwd",
+    "/dev/zero", [], [[]], {}, [None], [0], ["a"], {"a": 1}, [1] * 3, [0, 1, 2, 3],
+    {"name": "Dense", "parameters": {"units": 10**12}}, {"name": "flooding", "parameters": {}},
 ]  # fmt: skip
 
 # texts for CSV, TOML and arguments
 TEXTS = [
-    "", " ", ",", ";", "\t", '"', '""', "\0", "nan", "NaN", "inf", "-inf", "1e400", "9" * 400, "-", "--", "=",
-    "-1", "0", "1", "1e-320", "0x10", "1_000", "true", "日本語", "\u202e", "a" * 3000, "\r", "\n", "[", "]",
-    "{", "}", "[[", "]]", "'", "\\", "#", "1:2", "relu:n=1", "99999999999999999999", "/dev/zero", "/dev/null",
-    ".", "..", "/", "%s", "{0}", "\x1b[31m",
+    "", " ", ",", ";", "\t", '"', '""', "\0", "nan", "NaN", "inf", "-inf", "1e400", "9" * 400, "-",
+    "--", "=", "-1", "0", "1", "1e-320", "0x10", "1_000", "true", "日本語", "\u202e", "a" * 3000,
+    "\r", "\n", "[", "]", "{", "}", "[[", "]]", "'", "\\", "#", "1:2", "relu:n=1", "9" * 20,
+    "/dev/zero", "/dev/null", ".", "..", "/", "%s", "{0}", "\x1b[31m",
 ]  # fmt: skip
 
 
@@ -286,8 +286,20 @@ def npy_change(rng, raw):
         return changed_bytes(rng, raw)
     size = int.from_bytes(raw[8:10], "little")
     header, body = raw[10 : 10 + size].decode("latin1"), raw[10 + size :]
-    shapes = ("(10**15,)", "(1000000000000000,)", "(-1, 4)", "(2, 1000000000000)", "()", "(0,)", "(0, 0)",
-              "(1000000000000000, 0)", "('a',)", "(True, 2)", "(3.0,)", "None")  # fmt: skip
+    shapes = (
+        "(10**15,)",
+        "(1000000000000000,)",
+        "(-1, 4)",
+        "(2, 1000000000000)",
+        "()",
+        "(0,)",
+        "(0, 0)",
+        "(1000000000000000, 0)",
+        "('a',)",
+        "(True, 2)",
+        "(3.0,)",
+        "None",
+    )
     dtypes = (
         "<f8",
         ">f4",
@@ -458,17 +470,29 @@ def seeds(folder):
     for name, data, hidden in (("rows", "rows.csv", 5), ("texts", "texts.csv", 4)):
         read = xpnn.datasets.load(folder / data)
         model = xpnn.Sequential(
-            xpnn.Dense(hidden), xpnn.BatchNorm(), xpnn.Activation("elu", alpha=0.5), xpnn.Dropout(0.25),
+            xpnn.Dense(hidden),
+            xpnn.BatchNorm(),
+            xpnn.Activation("elu", alpha=0.5),
+            xpnn.Dropout(0.25),
             xpnn.Dense(len(set(read.y.tolist()))),
-        )  # fmt: skip
+        )
         xpnn.fit(
-            model, read, validation=0.2, epochs=3, batch_size=10, seed=1, verbose=False, normalizer="standard",
-            loss=xpnn.Flooding(xpnn.CrossEntropy(), b=0.01), metrics="f1",
+            model,
+            read,
+            validation=0.2,
+            epochs=3,
+            batch_size=10,
+            seed=1,
+            verbose=False,
+            normalizer="standard",
+            loss=xpnn.Flooding(xpnn.CrossEntropy(), b=0.01),
+            metrics="f1",
             callbacks=[
-                xpnn.Checkpoint(folder / f"{name}.ckpt"), xpnn.CSVLogger(folder / f"{name}.log.csv", hashes=True),
+                xpnn.Checkpoint(folder / f"{name}.ckpt"),
+                xpnn.CSVLogger(folder / f"{name}.log.csv", hashes=True),
                 xpnn.EarlyStopping("test_loss", patience=9),
             ],
-        )  # fmt: skip
+        )
         xpnn.save(model, folder / f"{name}.safetensors")
         (folder / f"{name}.ckpt.previous").unlink()
     study = f"""
@@ -615,15 +639,90 @@ def argument_commands(folder):
     """Return commands whose arguments are changed."""
     rows, model = f"{folder}/rows.csv", f"{folder}/rows.safetensors"
     return [
-        ["train", rows, "--hidden", "4,3", "--epochs", "1", "--activation", "h_swish:n=5", "--optimizer", "sgd:lr=0.1",
-         "--validation", "0.2", "--target", "kind", "--class-weight", "balanced", "--schedule", "cosine",
-         "--batch-size", "16", "--seed", "3", "--normalize", "standard", "--dropout", "0.2", "--metrics", "f1"],
-        ["train", rows, "--resume", f"{folder}/rows.ckpt", "--digits", "all", "--epochs", "2", "--warmup", "1"],
-        ["train", f"{folder}/texts.csv", "--encode", "town=ordinal", "--missing", "age=30", "--epochs", "1",
-         "--patience", "2", "--monitor", "test_loss", "--min-delta", "0.1", "--validation", "0.3", "--flood", "0.1"],
+        [
+            "train",
+            rows,
+            "--hidden",
+            "4,3",
+            "--epochs",
+            "1",
+            "--activation",
+            "h_swish:n=5",
+            "--optimizer",
+            "sgd:lr=0.1",
+            "--validation",
+            "0.2",
+            "--target",
+            "kind",
+            "--class-weight",
+            "balanced",
+            "--schedule",
+            "cosine",
+            "--batch-size",
+            "16",
+            "--seed",
+            "3",
+            "--normalize",
+            "standard",
+            "--dropout",
+            "0.2",
+            "--metrics",
+            "f1",
+        ],
+        [
+            "train",
+            rows,
+            "--resume",
+            f"{folder}/rows.ckpt",
+            "--digits",
+            "all",
+            "--epochs",
+            "2",
+            "--warmup",
+            "1",
+        ],
+        [
+            "train",
+            f"{folder}/texts.csv",
+            "--encode",
+            "town=ordinal",
+            "--missing",
+            "age=30",
+            "--epochs",
+            "1",
+            "--patience",
+            "2",
+            "--monitor",
+            "test_loss",
+            "--min-delta",
+            "0.1",
+            "--validation",
+            "0.3",
+            "--flood",
+            "0.1",
+        ],
         ["show", model],
-        ["evaluate", model, rows, "--metrics", "f1,accuracy", "--held-out", "--header", "yes", "--json"],
-        ["predict", model, f"{folder}/few.csv", "--proba", "--dtype", "float64", "--max-bytes", "100000"],
+        [
+            "evaluate",
+            model,
+            rows,
+            "--metrics",
+            "f1,accuracy",
+            "--held-out",
+            "--header",
+            "yes",
+            "--json",
+        ],
+        [
+            "predict",
+            model,
+            f"{folder}/few.csv",
+            "--proba",
+            "--dtype",
+            "float64",
+            "--max-bytes",
+            "100000",
+        ],
         ["plot", "history", f"{folder}/rows.log.csv", "--out", "h.png"],
         ["plot", "activations", "relu,elu:alpha=2", "--range", "-4,4", "--out", "a.png"],
         ["plot", "confusion", model, rows, "--out", "c.png"],
@@ -633,7 +732,7 @@ def argument_commands(folder):
         ["study", "report", f"{folder}/runs"],
         ["verify", model, rows, "--backends", "numpy,strict", "--dtype", "float32"],
         ["backends"],
-    ]  # fmt: skip
+    ]
 
 
 def changed_arguments(rng, argv):
@@ -664,7 +763,7 @@ def changed_arguments(rng, argv):
 
 
 def outcome(argv):
-    """Run a command in this process; return its status, and None if it behaves, else what is wrong."""
+    """Run a command in this process; return its status, and what is wrong or None."""
     from xpnn.cli import main
 
     out, err = io.StringIO(), io.StringIO()
@@ -713,10 +812,19 @@ def special(argv):
             xpnn.Dense(3),
         )
         xpnn.fit(
-            model, read, validation=0.2, epochs=4, batch_size=10, seed=1, verbose=False, normalizer="standard",
-            loss=xpnn.Flooding(xpnn.CrossEntropy(), b=0.01), metrics="f1", resume=argv[1],
+            model,
+            read,
+            validation=0.2,
+            epochs=4,
+            batch_size=10,
+            seed=1,
+            verbose=False,
+            normalizer="standard",
+            loss=xpnn.Flooding(xpnn.CrossEntropy(), b=0.01),
+            metrics="f1",
+            resume=argv[1],
             callbacks=[xpnn.EarlyStopping("test_loss", patience=9)],
-        )  # fmt: skip
+        )
     except xpnn.XpnnError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -283,6 +283,16 @@ def test_a_study_takes_parts(study, folder, tmp_path_factory, capsys):
     # what is there isn't done again, and the report can be had from anywhere
     assert main(start) == 0
     assert {path: path.stat().st_mtime_ns for path in results} == results
+    # what is only read runs nothing
+    for argv in (("report", folder / "runs"), ("list", study)):
+        done = command("study", *argv)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert re.fullmatch(
+            r"xpnn: error: .*: it needs parts, which are Python code .*: "
+            r"--parts \S*/grid/my_parts\.py, or in Python parts=\[…\]\n",
+            done.stderr,
+        )
     elsewhere, parts = tmp_path_factory.mktemp("else"), study.parent / "my_parts.py"
     done = command("study", "report", folder / "runs", "--parts", parts, cwd=elsewhere)
     assert (done.returncode, done.stderr) == (0, "")

@@ -77,11 +77,23 @@ def as_json(text: str | bytes) -> Any:
         If it isn't JSON, a number in it has too many digits, or it is nested too deeply.
     """
     try:
-        return json.loads(text)
+        content = json.loads(text)
+        if not _is_flat(content, _MOST_LEVELS):
+            raise RecursionError
+        return content
     except RecursionError:
         raise DataError("its JSON is nested too deeply") from None
     except ValueError as error:
         raise DataError(f"its JSON can't be read: {error}") from None
+
+
+def _is_flat(content: Any, levels: int) -> bool:
+    """Return whether lists and tables are nested in so few levels that any code can follow."""
+    if not isinstance(content, list | dict):
+        return True
+    items = content if isinstance(content, list) else content.values()
+    within = [item for item in items if isinstance(item, list | dict)]
+    return levels > 0 and all(_is_flat(item, levels - 1) for item in within)
 
 
 def checked(kind: Any, value: Any, name: str = "") -> Any:
@@ -151,6 +163,9 @@ def reading(path: str | os.PathLike[str], name: str = "") -> Iterator[None]:
     except DataError as error:
         raise DataError(f"{path} has damaged metadata: {error}") from None
 
+
+# lists and tables within each other; no file of ours has more than ten
+_MOST_LEVELS = 100
 
 _MISSING: Any = object()
 _WRONG: Any = object()
