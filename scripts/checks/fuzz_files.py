@@ -372,8 +372,10 @@ def gzip_change(rng, raw):
     if kind == 0:
         return changed_bytes(rng, raw)
     if kind == 1:
-        piece = rng.choice((b"0", b"1,2,3\n", b"a" * 1000, b"\n", b'"', b","))
-        return gzip.compress(gzip.decompress(raw) + piece * rng.choice((10, 10_000, 10**6)), 1)
+        piece = rng.choice((b"0", b"1,2,3\n", b"a" * 1000, b'"', b","))
+        # the last one grows beyond what is allowed
+        size = rng.choice((10, 10**4, 10**6, 10**6, 10**6, 3 * 10**8))
+        return gzip.compress(gzip.decompress(raw) + piece * (size // len(piece) + 1), 1)
     content = text_change(rng, gzip.decompress(raw))
     return gzip.compress(content, 1) + rng.choice((b"", b"", b"x", gzip.compress(b"1,2\n")))
 
@@ -961,7 +963,7 @@ def fuzzed(name, source, options):
             elif message[0] == "end":
                 _, number, argv, status, wrong, taken, kept = message
                 refused += status == 2
-                done, longest = done + 1, max(longest, taken)
+                current, done, longest = None, done + 1, max(longest, taken)
                 if wrong is not None:
                     failures.append((name, number, argv, wrong, kept))
             else:
