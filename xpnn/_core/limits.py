@@ -177,6 +177,7 @@ class Limited(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
+        """Read bytes into `buffer` and return their number; raise beyond the limit."""
         count: int = self._file.readinto(buffer)
         self._at += count
         if self._at > self._limit:
