@@ -93,7 +93,7 @@ def test_a_list_runs_no_file_that_a_study_names(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c["log"].pop("seconds"), "log.seconds must be 3 numbers, of the epochs from 0"),
+        (lambda c: c["log"].pop("seconds"), "log.seconds must be 3 numbers, of epochs from 0"),
         (lambda c: c["log"]["test_loss"].pop(), "log.test_loss must be 3 .*, got '2 numbers'"),
         (lambda c: c["log"].update(test_loss=[1, "2", 3]), r"log.test_loss\[1\] must be a number"),
         (lambda c: c["log"].update(test_accuracy=[0, 1, 1.5]), r"accuracy\[2\] must be .* 0 to 1"),
@@ -104,10 +104,10 @@ def test_a_list_runs_no_file_that_a_study_names(tmp_path, capsys):
         (lambda c: c.update(log=[]), "log must be a table"),
         (lambda c: c.update(machine="PC"), "machine must be a table"),
         (lambda c: c.update(data="x"), "data must be a SHA-256 of 64 hexadecimal digits, got 'x'"),
-        (lambda c: c.pop("weights_sha256"), "weights_sha256 must be a SHA-256 .* and is missing"),
+        (lambda c: c.pop("weights_sha256"), "weights_sha256 must be text, and is missing"),
         (lambda c: c["run"].update(hidden=5), "doesn't know: hidden must be text, got 5"),
         (lambda c: c["run"].update(hidden=None), "doesn't know: hidden must be text, got None"),
-        (lambda c: c["run"].update(epochs=10**9), "log.train_accuracy must be 1000000001 numbers"),
+        (lambda c: c["run"].update(epochs=1), "must be 3 numbers, of epochs from 0 to 1 at most"),
         (lambda c: c["run"].update(epochs=True), "doesn't know: epochs must be a whole number"),
         (lambda c: c["run"].update(parts=["a"]), "doesn't know: parts must be text"),
         (lambda c: c["run"].update(environment={"A": 1}), "environment variable A must be text"),

@@ -57,15 +57,16 @@ class _Content:
     run: dict[str, Any]
     log: dict[str, list[float]]
     machine: dict[str, Any]
-    weights_sha256: schema.Sha256
+    weights_sha256: str
     data: schema.Sha256
 
     def checked_log(self, epochs: int) -> dict[str, list[float]]:
-        """Return the columns of the log if they have a row for each epoch, and 0."""
+        """Return the columns of the log if they have the rows of epochs from 0 on."""
+        rows = len(self.log.get(FIGURES[0], ()))
         for name in FIGURES:
             column = self.log.get(name)
-            if column is None or len(column) != epochs + 1:
-                wanted = f"{epochs + 1} numbers, of the epochs from 0 to {epochs}"
+            if column is None or len(column) != rows or not 1 <= rows <= epochs + 1:
+                wanted = f"{rows or 1} numbers, of epochs from 0 to {epochs} at most"
                 got = None if column is None else f"{len(column)} numbers"
                 raise schema.wrong(f"log.{name}", wanted, got)
             low, high = (0.0, 1.0) if name.endswith("accuracy") else (-math.inf, math.inf)
@@ -223,15 +224,16 @@ def read_study(folder: PathLike, parts: Sequence[PathLike] = ()) -> tuple[Study,
         If there is no study in the folder, it can't be read, or it needs `parts`.
     """
     path = Path(folder) / STUDY_FILE
-    if not path.exists():
-        raise DataError(f"no study in {folder}: can't read {path}: No such file or directory")
-    content = _read_json(path)
-    with schema.reading(path):
-        own = schema.checked(_StudyFile, content)
+    try:
+        own = schema.checked(_StudyFile, schema.as_json(limits.read_text(path)))
         named = schema.checked(list[str], own.overrides.pop("parts", []), "overrides.parts")
         unknown = own.overrides.keys() - KINDS.keys()
         if unknown:
             raise schema.wrong("overrides", "settings of the jobs", sorted(unknown))
+    except OSError as error:
+        raise DataError(f"no study in {folder}: can't read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise DataError(f"{path} is damaged; run the study again: {error}") from None
     files = [str(as_path("parts", part).resolve()) for part in parts]
     if not files and named:
         if loaded_parts(named) is None:
