@@ -397,6 +397,8 @@ def newer(arrays, description):
         (lambda arrays, d: d["history"]["seconds"].__setitem__(0, "1"), "history.seconds.0. must"),
         (lambda arrays, d: d.update(settings=[]), "settings must be a table .* or none, got"),
         (lambda arrays, d: d.update(loss=[]), "loss must be a table .* or none, got"),
+        (lambda arrays, d: d["layers"][1]["parameters"].update(name=[]), "name must be text, got"),
+        (lambda arrays, d: d.pop("xpnn"), "xpnn must be text, and is missing"),
         ("[" * 5000 + "]" * 5000, "its JSON is nested too deeply"),
     ],
 )

@@ -92,7 +92,7 @@ class _Description:
     classes: Annotated[int, at_least(2)] | None
     loss: PartEntry | None
     layers: Annotated[list[PartEntry], Rule("a list of layers", bool)]
-    xpnn: str = ""
+    xpnn: str
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
     labels: Annotated[list[Any], Rule("texts, or integers of 64 bits", _are_labels)] | None = None
     feature_names: list[str] | None = None
@@ -374,10 +374,12 @@ def _columns(history: History) -> dict[str, list[Any]]:
 def _check_parts(path: PathLike, described: _Description) -> None:
     """Raise if a part that the file names is neither xpnn's own nor registered."""
     needed: list[tuple[Registry[Any], Any]] = []
-    for layer in described.layers:
+    for i, layer in enumerate(described.layers):
         needed.append((LAYERS, layer.name))
         if layer.name == Activation.__name__:
-            needed.append((ACTIVATIONS, layer.parameters.get("name")))
+            with reading(path):
+                name = checked(str, layer.parameters.get("name"), f"layers[{i}].parameters.name")
+            needed.append((ACTIVATIONS, name))
     loss = described.loss
     with reading(path, "loss"):
         while loss is not None and loss.name == Flooding.name:
