@@ -12,13 +12,17 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from xpnn._core import limits
 from xpnn._core.files import (
     SEAL,
     PathLike,
+    arrays_in,
     as_path,
     check_writable,
     replacing,
@@ -28,6 +32,19 @@ from xpnn._core.files import (
 )
 from xpnn._core.interrupts import held
 from xpnn._core.registry import Registry
+from xpnn._core.schema import (
+    Count,
+    PartEntry,
+    Rule,
+    Sha256,
+    as_json,
+    at_least,
+    between,
+    checked,
+    field,
+    reading,
+    wrong,
+)
 from xpnn._core.tree import flatten
 from xpnn._version import __version__
 from xpnn.activations import ACTIVATIONS
@@ -35,7 +52,7 @@ from xpnn.backends import get_backend
 from xpnn.datasets.columns import Columns
 from xpnn.datasets.dataset import Share
 from xpnn.datasets.labels import as_labels
-from xpnn.errors import ArgumentError, DataError, XpnnError
+from xpnn.errors import ArgumentError, DataError
 from xpnn.layers import LAYERS, Activation
 from xpnn.losses import LOSSES, Flooding, Loss
 from xpnn.model import Sequential
@@ -49,6 +66,48 @@ FORMAT = 5
 
 _NORMALIZERS = ("normalizer", "target_normalizer")
 _ARRAYS = ("offset", "scale")
+
+
+@dataclass(frozen=True)
+class _Version:
+    format: Annotated[int, Rule(f"a number from 1 to {FORMAT}", lambda version: version >= 1)]
+
+
+def _are_labels(labels: list[Any]) -> bool:
+    kinds = set(map(type, labels))
+    return kinds == {str} or (kinds == {int} and all(-(2**63) <= own < 2**63 for own in labels))
+
+
+@dataclass(frozen=True)
+class _Share:
+    fraction: Annotated[float, Rule("a number > 0 and < 1", lambda value: 0 < value < 1)]
+    seed: Annotated[int, between(0, 2**32 - 1)]
+    sha256: Sha256
+
+
+@dataclass(frozen=True)
+class _Description:
+    """The fields of a model's file: what isn't an array."""
+
+    inputs: Count
+    dtype: Literal["float32", "float64"]
+    classes: Annotated[int, at_least(2)] | None
+    loss: PartEntry | None
+    layers: Annotated[list[PartEntry], Rule("a list of layers", bool)]
+    xpnn: str
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    labels: Annotated[list[Any], Rule("texts, or integers of 64 bits", _are_labels)] | None = None
+    feature_names: list[str] | None = None
+    target_name: str | None = None
+    image_shape: tuple[Count, Count, Count] | None = None
+    columns: list[dict[str, Any]] | None = None
+    flat: bool = False
+    share: _Share | None = None
+    input_kind: Literal["bytes", "integers", "floats"] | None = None
+    normalizer: str | None = None
+    target_normalizer: str | None = None
+    settings: dict[str, Any] | None = None
+    history: dict[str, list[float | None]] | None = None
 
 
 def save(model: Sequential, path: PathLike) -> None:
@@ -124,6 +183,7 @@ def load(
     device: str | None = None,
     dtype: str | None = None,
     reproducible: bool = False,
+    max_bytes: int | None = None,
 ) -> Sequential:
     """Read a model that `save` wrote, on any backend, whichever it was trained on.
 
@@ -139,142 +199,182 @@ def load(
         The dtype of the parameters; the one that they were saved in if None.
     reproducible
         Whether the model gives the same bits as on every other backend; see `get_backend`.
+    max_bytes
+        How many bytes of memory the file may take; what is free if None.
 
     Raises
     ------
     DataError
-        If the file doesn't exist, is damaged, isn't a model of xpnn, or has a newer format.
+        If the file doesn't exist, is damaged, isn't a model of xpnn, or has a newer format; or if
+        it holds something that no model has, whatever its hash says.
     ArgumentError
         If `path` isn't a path, or if a layer, an activation, a normalizer or the loss isn't
         registered.
     """
-    description, arrays = _read(path)
-    try:
-        _check_parts(path, description)
-        model = Sequential(
-            *(LAYERS[own["name"]].from_config(own["parameters"]) for own in description["layers"])
-        )
-        inputs = description["inputs"]
-        shapes = model.shapes(inputs)
-        expected = flatten(shapes)
-        loss = None if description["loss"] is None else _made_loss(description["loss"])
-        columns = model.outputs(inputs) // (1 if loss is None else loss.outputs_per_target)
-        for name, width in zip(_NORMALIZERS, (inputs, columns), strict=True):
-            if description.get(name) is not None:
-                expected.update({f"{name}.{array}": (width,) for array in _ARRAYS})
-        if {name: array.shape for name, array in arrays.items()} != expected:
-            raise DataError(f"{path} holds other arrays than its architecture asks for")
-        dtype = description["dtype"] if dtype is None else dtype
-        model.task = _task(description, arrays, loss)
-        model.history = _history(description)
-    except XpnnError:
-        raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} has damaged metadata: {error!r}") from None
+    path = as_path("path", path)
+    with limits.at_most(max_bytes):
+        described, _, arrays = _read(path)
+    _check_parts(path, described)
+    with reading(path):
+        model = Sequential(*(_layer(i, own) for i, own in enumerate(described.layers)))
+        loss = None if described.loss is None else _made_loss(described.loss)
+        if loss is not None:
+            loss.check(model.outputs(described.inputs))
+    shapes = _checked_shapes(path, described, model, loss, arrays)
+    with reading(path):
+        model.task = _task(described, arrays, model.outputs(described.inputs), loss)
+        model.history = _history(described)
     parameters = [{name: arrays[f"{i}.{name}"] for name in layer} for i, layer in enumerate(shapes)]
-    target = get_backend(backend, device=device, dtype=dtype, reproducible=reproducible)
-    model.place(parameters, inputs=inputs, backend=target)
+    target = get_backend(
+        backend,
+        device=device,
+        dtype=described.dtype if dtype is None else dtype,
+        reproducible=reproducible,
+    )
+    model.place(parameters, inputs=described.inputs, backend=target)
     return model
 
 
 def describe(path: PathLike) -> dict[str, Any]:
     """Return the metadata of a model's file, checked as `load` does, without building the model."""
-    return _read(path)[0]
+    return _read(as_path("path", path))[1]
 
 
-def _read(path: PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return the metadata and the arrays of a file, checked to be as it was written."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as from_bytes
-
-    path = as_path("path", path)
+def _read(path: Path) -> tuple[_Description, dict[str, Any], dict[str, np.ndarray]]:
+    """Return the metadata, checked and as they are, and the arrays of a file."""
     metadata, raw = unsealed(path, "model")
     if "checkpoint" in metadata:
         raise DataError(f"{path} is a checkpoint, and not a model: resume a run from it")
     if "xpnn" not in metadata:
         raise DataError(f"{path} is a safetensors file, but not one of xpnn's, or a damaged one")
-    try:
-        description = json.loads(metadata["xpnn"])
-        version = description["format"]
-        if type(version) is not int or version < 1:
-            raise DataError(
-                f"{path} has damaged metadata: its format must be a number from 1 to {FORMAT}, "
-                f"got {version!r}"
-            )
-        if version > FORMAT:
-            raise DataError(
-                f"{path} was written by xpnn {description['xpnn']}, whose format {version} is "
-                f"newer than this one's ({FORMAT})"
-            )
-        if version > 2 and SEAL not in metadata:
-            raise DataError(f"{path} is damaged: it must hold its SHA-256, and doesn't")
+    with reading(path):
+        content = as_json(metadata["xpnn"])
+        version = checked(_Version, content).format
+    if version > FORMAT:
+        raise DataError(
+            f"{path} was written by xpnn {content.get('xpnn')!s:.20}, whose format {version} is "
+            f"newer than this one's ({FORMAT})"
+        )
+    if version > 2 and SEAL not in metadata:
+        raise DataError(f"{path} is damaged: it must hold its SHA-256, and doesn't")
+    with reading(path):
         if version < 4:
-            description = _nested(description)
-        arrays = from_bytes(raw)
-    except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path} has damaged metadata: {error!r}") from None
-    except SafetensorError as error:
-        raise DataError(f"can't read a model from {path}: {error}") from None
-    return description, arrays
+            content = _nested(content)
+        return checked(_Description, content), content, arrays_in(raw, path)
+
+
+def _layer(i: int, own: PartEntry) -> Any:
+    with field(f"layers[{i}]"):
+        return LAYERS[own.name].from_config(own.parameters)
+
+
+def _checked_shapes(
+    path: Path,
+    described: _Description,
+    model: Sequential,
+    loss: Loss | None,
+    arrays: Mapping[str, np.ndarray],
+) -> list[dict[str, tuple[int, ...]]]:
+    """Return the shapes of each layer's arrays, which the file's arrays have.
+
+    Raises
+    ------
+    DataError
+        If the file has other arrays, or their dtype isn't the model's.
+    """
+    expected: dict[str, tuple[tuple[int, ...], str]] = {}
+
+    def add(i: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        for name, shape in shapes.items():
+            expected[f"{i}.{name}"] = shape, described.dtype
+
+    def missing() -> DataError:
+        return DataError(f"{path} holds other arrays than its architecture asks for")
+
+    def found(name: str) -> tuple[tuple[int, ...], str] | None:
+        return (arrays[name].shape, arrays[name].dtype.name) if name in arrays else None
+
+    with reading(path):
+        for i, (layer, width) in enumerate(model.widths(described.inputs)):
+            add(i, layer.shapes(width))
+            # buffers are made to know their shapes: first it must be sure that they aren't huge
+            if any(found(name) != own for name, own in expected.items()):
+                raise missing()
+            add(i, {name: array.shape for name, array in layer.buffers(width).items()})
+        columns = model.outputs(described.inputs) // (
+            1 if loss is None else loss.outputs_per_target
+        )
+    for name, width in zip(_NORMALIZERS, (described.inputs, columns), strict=True):
+        if getattr(described, name) is not None:
+            expected.update({f"{name}.{array}": ((width,), "float64") for array in _ARRAYS})
+    if {name: found(name) for name in arrays} != expected:
+        raise missing()
+    return model.shapes(described.inputs)
 
 
 def _task(
-    description: Mapping[str, Any], arrays: Mapping[str, np.ndarray], loss: Loss | None
+    described: _Description, arrays: Mapping[str, np.ndarray], outputs: int, loss: Loss | None
 ) -> Task:
     """Return what a model's file knows of the data."""
-    classes = description["classes"]
-    labels = description.get("labels")
-    known = None if labels is None else as_labels(labels)
-    if labels is not None and (known is None or len(set(labels)) != classes):
-        raise ValueError(f"labels {labels} for {classes} classes")
-    names, columns = description.get("feature_names"), description.get("columns")
-    shape = description.get("image_shape")
-    if shape is not None:
-        height, width, channels = map(int, shape)
-        if height * width * channels != description["inputs"]:
-            raise ValueError(f"images of {shape} for {description['inputs']} features")
-        shape = (height, width, channels)
-    share = description.get("share")
-    normalizers = {
-        name: NORMALIZERS[kind](*(arrays[f"{name}.{array}"] for array in _ARRAYS))
-        for name in _NORMALIZERS
-        if (kind := description.get(name)) is not None
-    }
+    classes, labels = described.classes, described.labels
+    if classes is not None and classes != max(outputs, 2):
+        raise wrong("classes", f"{max(outputs, 2)}, as the network's outputs are", classes)
+    if labels is not None and (classes != len(labels) or len(set(labels)) < len(labels)):
+        raise wrong("labels", f"{classes} different integers or strings", labels)
+    shape, inputs = described.image_shape, described.inputs
+    if shape is not None and math.prod(shape) != inputs:
+        raise wrong("image_shape", f"height, width and channels of {inputs} features", shape)
+    columns = None if described.columns is None else Columns.from_config(described.columns)
+    width, names = inputs, described.feature_names
+    if columns is not None:
+        width = len(columns)
+        if len(columns.features) != inputs:
+            raise DataError(f"columns of {len(columns.features)} features for {inputs} inputs")
+    if names is not None and len(names) != width:
+        raise wrong("feature_names", f"the names of {width} columns", names)
+    normalizers = {}
+    for name in _NORMALIZERS:
+        kind = getattr(described, name)
+        if kind is not None:
+            with field(name):
+                own = (arrays[f"{name}.{array}"] for array in _ARRAYS)
+                normalizers[name] = NORMALIZERS[kind](*own)
     return Task(
         loss=loss,
         classes=classes,
-        labels=known,
+        labels=None if labels is None else as_labels(labels),
         feature_names=None if names is None else tuple(names),
-        target_name=description.get("target_name"),
+        target_name=described.target_name,
         image_shape=shape,
-        columns=None if columns is None else _columns_for(description["inputs"], columns),
-        flat=bool(description.get("flat", False)),
-        share=None if share is None else Share(**share),
-        input_kind=description.get("input_kind"),
+        columns=columns,
+        flat=described.flat,
+        share=None if described.share is None else Share(**vars(described.share)),
+        input_kind=described.input_kind,
         **normalizers,
     )
 
 
-def _columns_for(inputs: int, described: Any) -> Columns:
-    columns = Columns.from_config(described)
-    if len(columns.features) != inputs:
-        raise ValueError(f"columns of {len(columns.features)} features for {inputs} inputs")
-    return columns
-
-
-def _history(description: Mapping[str, Any]) -> History | None:
+def _history(described: _Description) -> History | None:
     """Return the log of the last run in a model's file, if it holds one."""
-    columns = description.get("history")
+    columns = described.history
     if columns is None:
         return None
-    history = History(description["settings"])
+    for name in Epoch._fields:
+        if name not in columns:
+            raise wrong("history", f"columns, {name} among them", list(columns))
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise wrong("history", "columns of one length", lengths)
+    if columns["epoch"] != list(range(lengths["epoch"])):
+        raise wrong("history.epoch", "the epochs in order, 0 first", columns["epoch"])
+    history = History(described.settings or {})
     count = len(Epoch._fields)
     # what follows the columns that every log has are metrics
     names = sorted(columns, key=lambda name: name not in Epoch._fields)[count:]
     for row in zip(*(columns[name] for name in (*Epoch._fields, *names)), strict=True):
-        cells = [math.nan if cell is None else cell for cell in row]
-        metrics = dict(zip(names, cells[count:], strict=True))
-        history.append(Epoch._make(cells[:count]).measured(metrics))
+        epoch, *cells = [math.nan if cell is None else cell for cell in row]
+        metrics = dict(zip(names, cells[count - 1 :], strict=True))
+        history.append(Epoch(int(epoch), *cells[: count - 1]).measured(metrics))
     return history
 
 
@@ -286,18 +386,21 @@ def _columns(history: History) -> dict[str, list[Any]]:
     }
 
 
-def _check_parts(path: PathLike, description: dict[str, Any]) -> None:
+def _check_parts(path: PathLike, described: _Description) -> None:
     """Raise if a part that the file names is neither xpnn's own nor registered."""
     needed: list[tuple[Registry[Any], Any]] = []
-    for layer in description["layers"]:
-        needed.append((LAYERS, layer["name"]))
-        if layer["name"] == Activation.__name__:
-            needed.append((ACTIVATIONS, layer["parameters"]["name"]))
-    loss = description["loss"]
-    while loss is not None and loss["name"] == Flooding.name:
-        loss = loss["parameters"]["loss"]
-    needed.append((LOSSES, loss and loss["name"]))
-    needed += [(NORMALIZERS, description.get(name)) for name in _NORMALIZERS]
+    for i, layer in enumerate(described.layers):
+        needed.append((LAYERS, layer.name))
+        if layer.name == Activation.__name__:
+            with reading(path):
+                name = checked(str, layer.parameters.get("name"), f"layers[{i}].parameters.name")
+            needed.append((ACTIVATIONS, name))
+    loss = described.loss
+    with reading(path, "loss"):
+        while loss is not None and loss.name == Flooding.name:
+            loss = checked(PartEntry, loss.parameters.get("loss"), "parameters.loss")
+    needed.append((LOSSES, loss and loss.name))
+    needed += [(NORMALIZERS, getattr(described, name)) for name in _NORMALIZERS]
     for registry, name in needed:
         if name is not None and name not in registry:
             raise ArgumentError(
@@ -318,13 +421,14 @@ def _described_loss(loss: Loss) -> dict[str, Any]:
     return {"name": loss.name, "parameters": parameters}
 
 
-def _made_loss(described: Mapping[str, Any]) -> Any:
-    name = described["name"]
-    parameters = {
-        key: _made_loss(value) if isinstance(value, dict) else value
-        for key, value in described["parameters"].items()
-    }
-    return (Flooding if name == Flooding.name else LOSSES[name]).from_config(parameters)
+def _made_loss(described: PartEntry) -> Any:
+    with field("loss"):
+        parameters = {
+            key: _made_loss(checked(PartEntry, value)) if isinstance(value, dict) else value
+            for key, value in described.parameters.items()
+        }
+        kind = Flooding if described.name == Flooding.name else LOSSES[described.name]
+        return kind.from_config(parameters)
 
 
 def _nested(description: dict[str, Any]) -> dict[str, Any]:

@@ -283,12 +283,22 @@ def test_a_study_takes_parts(study, folder, tmp_path_factory, capsys):
     # what is there isn't done again, and the report can be had from anywhere
     assert main(start) == 0
     assert {path: path.stat().st_mtime_ns for path in results} == results
-    done = command("study", "report", folder / "runs", cwd=tmp_path_factory.mktemp("else"))
+    # what is only read runs nothing
+    for argv in (("report", folder / "runs"), ("list", study)):
+        done = command("study", *argv)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert re.fullmatch(
+            r"xpnn: error: .*: it needs parts, which are Python code .*: "
+            r"--parts \S*/grid/my_parts\.py, or in Python parts=\[…\]\n",
+            done.stderr,
+        )
+    elsewhere, parts = tmp_path_factory.mktemp("else"), study.parent / "my_parts.py"
+    done = command("study", "report", folder / "runs", "--parts", parts, cwd=elsewhere)
     assert (done.returncode, done.stderr) == (0, "")
     assert "squareplus:b=2" in (folder / "runs" / "report.md").read_text(encoding="utf-8")
 
     # another part is another run, and what is wrong with it is one line a run
-    parts = study.parent / "my_parts.py"
     wrong = parts.read_text(encoding="utf-8").replace("root = xp.sqrt(u * u + b)", "root = 1 / 0")
     parts.write_text(wrong, encoding="utf-8")
     line = 1 + wrong.splitlines().index("    root = 1 / 0")

@@ -326,3 +326,94 @@ def test_a_state_that_a_file_cannot_hold(state, message, path):
     again, resumed = train_small(resume=path)
     assert (resumed.resumed, again.sha256()) == (0, model.sha256())
     assert figures(resumed) == figures(history)
+
+
+def crafted(path, change):
+    """Change what a checkpoint holds, and compute its hash anew, as whoever wrote it could."""
+    raw = path.read_bytes()
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    description, arrays = json.loads(header["__metadata__"]["checkpoint"]), load(raw)
+    change(description, arrays)
+    path.write_bytes(sealed(arrays, {"checkpoint": json.dumps(description)}))
+
+
+def with_position(position):
+    return lambda d, arrays: d["random_state"]["state"].update(pos=position)
+
+
+def with_row(number, row):
+    return lambda d, arrays: d["history"].__setitem__(number, row)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        # beyond the 624 words of the key the interpreter would read, and end
+        (with_position(625), r"random_state.state.pos must be a number from 0 to 624, got 625"),
+        (with_position(10**9), "random_state.state.pos must be a number from 0 to 624"),
+        (with_position(-1), "random_state.state.pos must be a number from 0 to 624, got -1"),
+        (with_position(3.0), "random_state.state.pos must be"),
+        (lambda d, a: a.update(random_state=a["random_state"][:-1]), r"shape \(624,\), got .*623"),
+        (lambda d, a: a.update(random_state=a["random_state"].astype("i8")), "got 'int64 of shape"),
+        (lambda d, a: a.pop("random_state"), r"random_state must be uint32 .*, got None"),
+        (lambda d, a: d["random_state"].update(has_gauss=2), "has_gauss must be 0 or 1, got 2"),
+        (
+            lambda d, a: d["random_state"].update(gauss=float("nan")),
+            "gauss must be a finite number",
+        ),
+        (lambda d, a: d["random_state"].update(bit_generator="PCG64"), "must be 'MT19937', got"),
+        (lambda d, a: d.update(history=[]), "history must be the rows of the epochs in order"),
+        (lambda d, a: d["history"].reverse(), r"history must be .* in order, from 0 to 1 at most"),
+        (lambda d, a: d["history"].append([7, *[0.5] * 5]), r"in order.* got \[0, 1, 7\]"),
+        (with_row(1, [1, 0.5]), r"history\[1\] must be a list of 6 figures"),
+        (with_row(1, [1, "0.5", 0.5, 0.5, 0.5, 0.5]), r"history\[1\]\[1\] must be a number"),
+        (
+            with_row(0, [0, *[0.5] * 5, {"f1": "a"}]),
+            r"metrics of history\[0\]\[0\].f1 must be a num",
+        ),
+        (lambda d, a: d["settings"].update(epochs=0), r"in order, from 0 to 0 at most"),
+        (lambda d, a: d["settings"].pop("epochs"), "settings.epochs must be .* is missing"),
+        (lambda d, a: d["parts"].update(layers=3), "parts.layers must be a list, got 3"),
+        (lambda d, a: d["parts"]["layers"][0].pop("parameters"), r"layers\[0\].parameters must be"),
+        (lambda d, a: d["data"]["train"].update(sha256="0"), "train.sha256 must be a SHA-256"),
+        (lambda d, a: d["data"]["train"].update(x=[4]), "train.x must be a dtype and a shape"),
+        (lambda d, a: d["data"].pop("validation"), "data.validation must be .* is missing"),
+        (lambda d, a: d.update(callbacks={"A-1": {"n": None}}), "callbacks.A-1.n must be text or"),
+        (
+            lambda d, a: a.update({"callbacks.B-1.n": np.ones(2)}),
+            "arrays must be those of the carry",
+        ),
+        (lambda d, a: a.update(other=np.ones(2)), "arrays must be those of the carry"),
+        (lambda d, a: d.update(format=0), "format must be a whole number >= 1, got 0"),
+        (lambda d, a: d.update(format="2"), "format must be a whole number >= 1, got '2'"),
+    ],
+)
+def test_a_whole_file_that_is_not_sound(change, message, tiny):
+    _, path = tiny
+    crafted(path, lambda d, arrays: None)
+    checkpoint.read(path)
+    crafted(path, change)
+    with pytest.raises(xpnn.DataError, match=rf"run\.ckpt has damaged metadata: .*{message}"):
+        checkpoint.read(path)
+
+
+def test_the_best_parameters_must_fit_the_model(path):
+    """They enter the model at the end of the run, when all else is done."""
+    options = {"epochs": 2, "batch_size": 4, "seed": 1}
+    data = SAMPLES[:8, :1], CLASSES[:8] % 2
+
+    def go(*callbacks, **more):
+        stopping = xpnn.EarlyStopping("train_loss", patience=9)
+        xpnn.fit(xpnn.Sequential(xpnn.Dense(2)), data, callbacks=[stopping, *callbacks],
+                 **{**options, **more})  # fmt: skip
+
+    go(xpnn.Checkpoint(path))
+    name = "callbacks.EarlyStopping-1.0.weight"
+    go(resume=path, epochs=3)
+    for wrong in (np.ones((5, 2), np.float32), np.ones((1, 2), np.float64)):
+        crafted(path, lambda d, arrays, wrong=wrong: arrays.update({name: wrong}))
+        with pytest.raises(xpnn.DataError, match="the best parameters must be those of the model"):
+            go(resume=path, epochs=3)
+    crafted(path, lambda d, arrays: d["callbacks"]["EarlyStopping-1"].update(epoch=99))
+    with pytest.raises(xpnn.DataError, match="at an epoch up to 2"):
+        go(resume=path, epochs=3)

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from xpnn._core import limits
 from xpnn._core.interrupts import held
 from xpnn._core.locks import Lock, try_lock
 from xpnn.errors import ArgumentError, DataError, WriteError
@@ -33,6 +34,9 @@ _PATIENCE = 20
 # the key of a safetensors file's SHA-256 in its metadata, and its value while that is computed
 SEAL = "file_sha256"
 _NO_SEAL = "0" * 64
+
+# the longest header that safetensors allows
+_HEADER_BYTES = 100_000_000
 
 
 def as_path(name: str, path: object) -> Path:
@@ -348,20 +352,52 @@ def unsealed(path: PathLike, kind: str) -> tuple[dict[str, str], bytes]:
     import json
 
     unread = f"can't read a {kind} from {path}"
+    foreign = DataError(f"{unread}: it is no safetensors file, or a damaged one")
     try:
-        raw = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            begin = file.read(8)
+            size = int.from_bytes(begin, "little")
+            if size > _HEADER_BYTES:
+                raise foreign
+            begin += limits.taken(file, size)
+            header = json.loads(begin[8:])
+            metadata = dict(header.pop("__metadata__", {}))
+            if not all(isinstance(text, str) for text in metadata.values()):
+                raise foreign
+            # a device has no end: its header must say how long the file is
+            end = max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
+            limits.check(path, end, limits.memory())
+            raw = begin + limits.taken(file, max(end, 0) + 1)
     except OSError as error:
         raise DataError(f"{unread}: {error.strerror}") from None
-    size = 8 + int.from_bytes(raw[:8], "little")
-    try:
-        metadata = dict(json.loads(raw[8:size]).get("__metadata__", {}))
-    except (AttributeError, RecursionError, TypeError, ValueError):
-        raise DataError(f"{unread}: it is no safetensors file, or a damaged one") from None
+    except DataError:
+        raise
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        raise foreign from None
     if SEAL in metadata:
         zeroed = _resealed(raw, metadata[SEAL], _NO_SEAL)
         if hashlib.sha256(zeroed).hexdigest() != metadata[SEAL]:
             raise DataError(f"{path} is damaged: its bytes don't have the SHA-256 that it holds")
     return metadata, raw
+
+
+def arrays_in(raw: bytes, path: PathLike) -> dict[str, np.ndarray]:
+    """Return the arrays of a safetensors file, given the bytes that `unsealed` returned.
+
+    Raises
+    ------
+    DataError
+        If the bytes of an array aren't there, or have a dtype that NumPy doesn't have.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return load(raw)
+    except SafetensorError as error:
+        raise DataError(f"can't read the arrays of {path}: {error}") from None
+    except (AttributeError, ImportError, LookupError, TypeError, ValueError) as error:
+        raise DataError(f"can't read the arrays of {path}: {error!r}") from None
 
 
 def _resealed(raw: bytes, old: str, new: str) -> bytes:

@@ -102,7 +102,7 @@ def part_text(identified: Any) -> str:
         case {"name": str(name), "parameters": dict(parameters)}:
             given = (f"{key}={part_text(own)}" for key, own in parameters.items())
             return f"{name}({', '.join(given)})"
-        case {"sha256": str(digest), "shape": shape, "dtype": dtype}:
+        case {"sha256": str(digest), "shape": list(shape), "dtype": dtype}:
             return f"{dtype} of shape {tuple(shape)} with SHA-256 {digest[:16]}…"
         case list():
             return f"[{', '.join(map(part_text, identified))}]"

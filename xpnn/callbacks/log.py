@@ -6,9 +6,9 @@ import contextlib
 import io
 import math
 from collections.abc import Iterable
-from pathlib import Path
 from typing import IO, Any
 
+from xpnn._core import limits
 from xpnn._core.files import (
     PathLike,
     check_writable,
@@ -18,6 +18,7 @@ from xpnn._core.files import (
     replacing,
     writing,
 )
+from xpnn._core.mapped import EXACT
 from xpnn.errors import ArgumentError, DataError, counted
 from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
@@ -172,14 +173,13 @@ def read_log(path: PathLike) -> list[Epoch]:
     Raises
     ------
     DataError
-        If the file can't be read, lacks the column "epoch" or has no other column of `Epoch`, or a
-        cell isn't a number.
+        If the file can't be read, lacks the column "epoch" or has no other column of `Epoch`, a
+        cell isn't a number, or the epochs aren't in order.
     """
     import csv
 
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            text = file.read()
+        text = limits.read_text(path).removeprefix("\ufeff")
     except OSError as error:
         raise DataError(f"can't read log {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -199,7 +199,7 @@ def read_log(path: PathLike) -> list[Epoch]:
         raise DataError(
             f"{path} is not a log: its first line must name the columns {', '.join(Epoch._fields)}"
         )
-    rows = []
+    rows: list[Epoch] = []
     for number, line in enumerate(lines[1:], 2):
         if len(line) != len(header):
             raise DataError(
@@ -216,6 +216,11 @@ def read_log(path: PathLike) -> list[Epoch]:
                     f"{path} must hold numbers, got {line[column]!r} in line {number}, "
                     f"column {name}"
                 ) from None
+        if not (rows[-1].epoch if rows else -1) < cells["epoch"] < EXACT:
+            raise DataError(
+                f"{path} must hold epochs in order, from 0 on, got {line[columns['epoch']]!r:.40} "
+                f"in line {number}"
+            )
         own = [cells.pop(name) for name in Epoch._fields]
         rows.append(Epoch(*own).measured(cells))
     return rows

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from xpnn import backends
+from xpnn._core import limits
 from xpnn._core.registry import load_parts
 from xpnn._core.tables import table
 from xpnn._version import __version__
 from xpnn.cli import files, models, pictures, studies, train, verify
 from xpnn.cli.faults import ended_by, warnings_in_a_line
-from xpnn.cli.options import unrecognized
+from xpnn.cli.options import number, unrecognized
 from xpnn.cli.output import USAGE_ERROR, any_text, flush, one_line
 from xpnn.errors import Door, entered
 
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         description="List each backend: version, devices, BLAS; or what to install.",
     )
     listing.set_defaults(run=_backends)
+    _add_limit(parser)
     for name, command in commands.choices.items():
         if name not in ("backends", "study"):
             command.add_argument(
@@ -79,6 +81,23 @@ def _parser() -> argparse.ArgumentParser:
                 help="before the line of an error, print where in the code it was raised",
             )
     return parser
+
+
+def _add_limit(parser: argparse.ArgumentParser) -> None:
+    """Add the option that every command has which reads a file."""
+    kinds = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    for kind in kinds:
+        for name, command in kind.choices.items():
+            if name not in ("backends", "activations"):
+                _add_limit(command)
+    if not kinds:
+        parser.add_argument(
+            "--max-bytes",
+            metavar="N",
+            type=number(int),
+            help="how many bytes of memory a file may take once it is decompressed, if you trust "
+            "it with more than a hundred times its size",
+        )
 
 
 def _backends(args: argparse.Namespace) -> int:
@@ -106,10 +125,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             args, rest = parser.parse_known_args(argv)
             if rest:
                 parser.error(unrecognized(rest, args, parser))
-            files.prepare(args)
-            for path in getattr(args, "parts", ()):
-                parts[str(load_parts(path).__file__)] = path
-            with entered(Door.COMMAND):
+            with entered(Door.COMMAND), limits.at_most(getattr(args, "max_bytes", None)):
+                files.prepare(args)
+                for path in getattr(args, "parts", ()):
+                    parts[str(load_parts(path).__file__)] = path
                 status: int = args.run(args)
             flush()
         except BaseException as error:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from xpnn._core import limits
 from xpnn._core.files import (
     check_folder,
     check_writable,
@@ -169,7 +170,8 @@ def _spooled(name: str, path: str, *, kept: bool) -> str:
         kind = tempfile.TemporaryFile if linux else tempfile.NamedTemporaryFile
         copy = _COPIES.enter_context(kind())
         with writing("the content of the pipe", path):
-            shutil.copyfileobj(pipe, copy)
+            # it may have no end
+            shutil.copyfileobj(limits.Limited(pipe, path, limits.memory() // 4), copy)
             copy.flush()
     if not linux:
         return copy.name

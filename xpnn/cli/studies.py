@@ -64,6 +64,16 @@ def add(commands: Any) -> None:
     )
     listing.set_defaults(run=_study_list)
     listing.add_argument("study", metavar="STUDY", help=what)
+    for command in (report, listing):
+        command.add_argument(
+            "--parts",
+            dest="own_parts",
+            metavar="FILE",
+            action="append",
+            default=[],
+            help="a Python file with parts of your own that the study needs; it is run, and no "
+            "file that only the study names; may be repeated",
+        )
 
 
 def _study_run(args: argparse.Namespace) -> int:
@@ -92,12 +102,12 @@ def _study_run(args: argparse.Namespace) -> int:
 
 
 def _study_report(args: argparse.Namespace) -> int:
-    print(write_report(args.out, say=complain))
+    print(write_report(args.out, parts=args.own_parts, say=complain))
     return 0
 
 
 def _study_list(args: argparse.Namespace) -> int:
-    study = load_study(args.study)
+    study = load_study(args.study, parts=args.own_parts)
     print(f"{study.title}: {counted(len(study.selected().jobs), 'run')}")
     for experiment in study.experiments:
         long = ", with --long" if experiment.long else ""

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from xpnn._core import schema
 from xpnn.backends import device, namespace
 from xpnn.datasets.cells import (
     absent_in,
@@ -44,6 +45,9 @@ _TRUTH = {"false": 0.0, "true": 1.0}
 _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0")
 # the code of a category that the training part didn't have
 _UNSEEN = math.inf
+
+
+_KINDS = ("number", "truth", "onehot", "ordinal")
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,26 @@ class Column:
     other: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in ("number", "truth", "onehot", "ordinal"):
-            raise ValueError(f"kind {self.kind!r}")
+        # what a file may hold that no `Encoding` makes
+        if self.kind not in _KINDS:
+            raise unknown("kind", self.kind, _KINDS)
+        listed = self.kind in ("onehot", "ordinal")
+        kinds = set(map(type, self.categories))
+        if not (kinds == {str} or (kinds and kinds <= {int, float})) if listed else kinds:
+            raise ArgumentError(
+                f"categories of a column of kind {self.kind!r} must be "
+                f"{'texts, or numbers' if listed else 'none'}, got {list(self.categories)!r:.80}"
+            )
+        if len(set(self.categories)) < len(self.categories):
+            raise ArgumentError(f"categories must differ, got {list(self.categories)!r:.80}")
+        codes = self.codes_of_categories
+        if self.fill is not None and (
+            self.fill not in codes if self.kind == "onehot" else not math.isfinite(self.fill)
+        ):
+            raise ArgumentError(
+                f"fill of a column of kind {self.kind!r} must be "
+                f"{'the code of a category' if listed else 'a finite number'}, got {self.fill!r}"
+            )
 
     def __str__(self) -> str:
         listed = ", ".join(map(_label, self.categories))
@@ -239,7 +261,7 @@ class Columns:
     @classmethod
     def from_config(cls, config: Sequence[Mapping[str, Any]]) -> Self:
         """Return the columns that `config` returned."""
-        return cls(tuple(Column(**{**c, "categories": tuple(c["categories"])}) for c in config))
+        return cls(schema.checked(tuple[Column, ...], config, "columns"))
 
 
 @dataclass(frozen=True)

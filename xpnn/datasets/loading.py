@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnn._core import limits
 from xpnn._core.files import as_path
 from xpnn.datasets.checks import check_images
 from xpnn.datasets.columns import Columns, as_encoding, fitted, listed
@@ -34,6 +35,7 @@ def load(
     missing: Any = None,
     columns: Columns | None = None,
     part: str = "train",
+    max_bytes: int | None = None,
 ) -> NamedDataset:
     """Read a data set from a file or folder of any known format.
 
@@ -86,6 +88,11 @@ def load(
         texts also where they look like numbers.
     part
         "train" or "test", for a folder of IDX files, or an NPZ file that has both.
+    max_bytes
+        How many bytes the data may have in memory or as text, once they are decompressed. If None,
+        compressed data may have 256 MiB, or 100 times the size of their files if that is more; and
+        all only what memory is free. A quarter of it if they aren't on the disk, as those of a
+        pipe.
 
     Returns
     -------
@@ -97,7 +104,7 @@ def load(
     Raises
     ------
     DataError
-        If the data can't be used, with file, line and column.
+        If the data can't be used, with file, line and column, or are larger than `max_bytes`.
     ArgumentError
         If an argument can't be used, such as a target that the file doesn't have, or if weights
         are asked for in other files than CSV and NPZ.
@@ -121,7 +128,7 @@ def load(
     )
     if features is not None and not request.features:
         raise ArgumentError("features must name at least one column, got none")
-    with reading(path):
+    with limits.at_most(max_bytes), reading(path):
         reader = reader_of(path)
         if weights is not None and not reader.weights:
             allowed = " or ".join(reader.weights for reader in reversed(READERS) if reader.weights)
@@ -153,12 +160,13 @@ def load_training(
     weights: str | int | None = None,
     encode: Any = None,
     missing: Any = None,
+    max_bytes: int | None = None,
 ) -> tuple[Dataset, Dataset | None]:
     """Read the data to train a network on and the data to validate it on.
 
     Parameters
     ----------
-    path, target, task, header, ignore, features, weights, encode, missing
+    path, target, task, header, ignore, features, weights, encode, missing, max_bytes
         As for `load`. The weights are those of the training part, `NamedDataset.weights`; another
         file for validation needs none.
     validation
@@ -183,7 +191,7 @@ def load_training(
     other = None if validation is None or share is not None else as_path("validation", validation)
     data = load(
         path, target=target, task=task, header=header, ignore=ignore, features=features,
-        weights=weights, encode=encode, missing=missing,
+        weights=weights, encode=encode, missing=missing, max_bytes=max_bytes,
     )  # fmt: skip
     with reading(path):
         reader = reader_of(path)
@@ -204,6 +212,7 @@ def load_training(
         header=header if reader_of(test_path).columns else None,
         features=data.feature_names,
         columns=fitted(data) if data.x.dtype.kind == "O" else None,
+        max_bytes=max_bytes,
     )
     check_images(test, data.image_shape)
     if test.x.shape[1] != data.x.shape[1]:

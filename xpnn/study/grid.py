@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
+import shlex
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xpnn._core import limits
 from xpnn._core.files import PathLike, as_path, real
 from xpnn._core.registry import WANTED
 from xpnn.errors import ArgumentError, finite, integer, unknown
@@ -18,7 +21,7 @@ from xpnn.metrics import METRICS, as_metric
 from xpnn.settings import FOR_TABLES, Settings, types_of
 from xpnn.source import READING, SHARED, Source
 from xpnn.study.article import published
-from xpnn.study.job import Job, load_own_parts
+from xpnn.study.job import Job, load_own_parts, loaded_parts
 from xpnn.study.quantities import QUANTITIES
 from xpnn.training.defaults import TABLE
 
@@ -26,11 +29,20 @@ Entries = dict[str, Any]
 
 ARTICLE = "article"
 
+# the runs of a grid: a few short lists make more than memory holds
+_MOST_JOBS = 100_000
+
 # each setting with its type or types: those of `Settings`, `Source` and `Job`
 KINDS: dict[str, Any] = {**types_of(Settings), **types_of(Source), **types_of(Job)}
 KINDS |= {"environment": dict, "validation": (float, str), "target": (int, str)}
 del KINDS["settings"], KINDS["source"], KINDS["parts"]
 _WANTED = {**WANTED, dict: "a table"}
+_OPTIONAL = {
+    field.name
+    for kind in (Settings, Source, Job)
+    for field in dataclasses.fields(kind)
+    if field.default is None
+}
 
 # the other keys of each table in the file with their types; [str] is a list of texts
 _TABLES = [[dict]]
@@ -210,7 +222,7 @@ def source_of(study: PathLike) -> str:
         return published.text("article.toml")
     path = as_path("study", study)
     try:
-        return path.read_text(encoding="utf-8")
+        return limits.read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it isn't text"
         raise ArgumentError(
@@ -218,13 +230,16 @@ def source_of(study: PathLike) -> str:
         ) from None
 
 
-def load_study(study: PathLike, **overrides: Any) -> Study:
+def load_study(study: PathLike, *, parts: Sequence[PathLike] = (), **overrides: Any) -> Study:
     """Read the definition of a study.
 
     Parameters
     ----------
     study
         "article", or the path of a TOML file.
+    parts
+        The files of your own parts that the study needs. They are run; those that only the file
+        names aren't.
     overrides
         Settings of every job, which replace those in the file. `epochs` doesn't change the long
         experiments.
@@ -238,40 +253,67 @@ def load_study(study: PathLike, **overrides: Any) -> Study:
     ------
     ArgumentError
         If the file can't be read or isn't TOML; a key is unknown; a value has the wrong type or
-        isn't allowed; a list is empty; or two jobs are the same.
+        isn't allowed; a list is empty; two jobs are the same; or it needs `parts`.
     """
-    return parse_study(source_of(study), str(study), **overrides)
+    paths = [str(as_path("parts", path).resolve()) for path in parts]
+    return parse_study(source_of(study), str(study), parts=paths, **overrides)
 
 
-def parse_study(
-    text: str, name: str, *, parts: Sequence[str] | None = None, **overrides: Any
-) -> Study:
-    """Return the study that a text in TOML describes, and load the parts that it names.
+def named_parts(text: str, name: str) -> list[str]:
+    """Return the absolute paths of the parts that the text of a study names; nothing is run."""
+    content = _content(text, name)
+    try:
+        given = _typed("parts", content["parts"], [str]) if "parts" in content else []
+    except ArgumentError as error:
+        raise ArgumentError(f"{name}: {error}") from None
+    return [str(real(Path(name).parent / path)) for path in given]
+
+
+def parse_study(text: str, name: str, *, parts: Sequence[str] = (), **overrides: Any) -> Study:
+    """Return the study that a text in TOML describes.
 
     Parameters
     ----------
     text
         The content of the file.
     name
-        The path of the file: messages begin with it, and the study's `parts` are relative to it.
+        The path of the file, with which messages begin.
     parts
-        The files to load instead of those that the study names.
+        The files of parts to load. If the study names some and none are given, they must have
+        been loaded before: whoever only reads a study runs nothing.
     overrides
         As for `load_study`.
     """
+    content, named = _content(text, name), named_parts(text, name)
     try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ArgumentError(f"{name}: not TOML: {error}") from None
-    try:
-        if parts is None:
-            given = _typed("parts", content["parts"], [str]) if "parts" in content else []
-            parts = [str(real(Path(name).parent / path)) for path in given]
-        loaded = load_own_parts(parts)
         fixed = {k: _checked(k, v) for k, v in overrides.items() if v is not None}
+        loaded = loaded_parts(named) if named and not parts else load_own_parts(parts)
+        if loaded is None:
+            raise unnamed_parts(named)
         return _study(content, fixed, loaded)
     except ArgumentError as error:
         raise ArgumentError(f"{name}: {error}") from None
+    except RecursionError:
+        raise ArgumentError(f"{name}: it is nested too deeply") from None
+
+
+def unnamed_parts(paths: Sequence[str]) -> ArgumentError:
+    """Return the error about parts that a file names, and the user doesn't."""
+    options = " ".join(f"--parts {shlex.quote(path)}" for path in paths)
+    return ArgumentError(
+        "it needs parts, which are Python code and don't run because a file names them; if you "
+        f"trust them, name them yourself: {options}, or in Python parts=[…]"
+    )
+
+
+def _content(text: str, name: str) -> Entries:
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ArgumentError(f"{name}: not TOML: it is nested too deeply") from None
+    # a number may have too many digits
+    except ValueError as error:
+        raise ArgumentError(f"{name}: not TOML: {error}") from None
 
 
 def _study(content: Entries, fixed: Entries, parts: tuple[tuple[str, str], ...]) -> Study:
@@ -429,6 +471,8 @@ def _grid(settings: Entries, fixed: Entries) -> tuple[Job, ...]:
             raise ArgumentError(f"{name} must be the same for all runs, got a list")
     listed = ((name, v if isinstance(v, list) else [v]) for name, v in free.items())
     lists = [_typed(name, values, [KINDS[name]]) for name, values in listed]
+    if (count := math.prod(map(len, lists))) > _MOST_JOBS:
+        raise ArgumentError(f"the lists must make {_MOST_JOBS} runs at most, got {count:.3g}")
     combined = itertools.product(*lists)
     return _jobs([dict(zip(free, values, strict=True)) for values in combined], fixed)
 
@@ -475,6 +519,20 @@ def _whole(name: str, value: Any) -> Any:
     if name == "metrics" and isinstance(value, list):
         return ",".join(_typed(name, value, [str]))
     return value
+
+
+def checked_settings(given: Mapping[str, Any]) -> Entries:
+    """Return the settings of a saved job, of which those without a value are None."""
+    settings: Entries = {}
+    for name, value in given.items():
+        if name == "parts":
+            files = value.items() if isinstance(value, dict) else [(value, value)]
+            settings[name] = {_typed(name, k, str): _typed(name, v, str) for k, v in files}
+        elif value is None and name in _OPTIONAL:
+            settings[name] = None
+        else:
+            settings[name] = _checked(name, value)
+    return settings
 
 
 def _typed(name: str, value: Any, kind: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnn._core import limits
 from xpnn._core.registry import error_text, load_parts, position_in
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import Backend, get_backend
@@ -188,6 +189,10 @@ class Job:
         return " ".join(f"{k}={v}" for k, v in {**shown, **given}.items())
 
 
+# the files of parts that ran in this process, each with the SHA-256 that it had
+_loaded: dict[str, str] = {}
+
+
 def load_own_parts(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """Load files with the user's own parts; a file that was loaded before only if it has changed.
 
@@ -201,19 +206,27 @@ def load_own_parts(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
     ArgumentError
         As `load_parts` does.
     """
-    loaded = []
-    for path in paths:
-        # `load_parts` says what is wrong with a file that can't be read
-        content = Path(path).read_bytes() if Path(path).is_file() else b""
-        digest = hashlib.sha256(content).hexdigest()
-        _load_once(path, digest)
-        loaded.append((path, digest))
-    return tuple(loaded)
+    found = tuple((path, _digest(path)) for path in paths)
+    for path, digest in found:
+        if _loaded.get(path) != digest:
+            load_parts(path)
+            _loaded[path] = digest
+    return found
 
 
-@functools.cache
-def _load_once(path: str, digest: str) -> None:
-    load_parts(path)
+def loaded_parts(paths: Iterable[str]) -> tuple[tuple[str, str], ...] | None:
+    """Return what `load_own_parts` does if all files were loaded before; None if it would run one.
+
+    A study or a folder of results may come from anybody. What is only read runs nothing.
+    """
+    found = tuple((path, _digest(path)) for path in paths)
+    return found if all(_loaded.get(path) == digest for path, digest in found) else None
+
+
+def _digest(path: str) -> str:
+    # `load_parts` says what is wrong with a file that can't be read
+    content = Path(path).read_bytes() if Path(path).is_file() else b""
+    return hashlib.sha256(content).hexdigest()
 
 
 @functools.lru_cache(maxsize=1)
@@ -237,7 +250,13 @@ class _Reporter(Callback):
 
 
 @entered(Door.STUDY)
-def execute(job: Job, fingerprint: str, progress: Progress | None = None) -> dict[str, Any]:
+def execute(
+    job: Job,
+    fingerprint: str,
+    progress: Progress | None = None,
+    *,
+    max_bytes: int | None = None,
+) -> dict[str, Any]:
     """Do a job and return its result, in the form in which `write_result` takes it.
 
     The function depends only on its arguments, so that any executor can call it; the worker needs
@@ -251,6 +270,8 @@ def execute(job: Job, fingerprint: str, progress: Progress | None = None) -> dic
         The fingerprint of the data that the job is meant for.
     progress
         Called with the number of each finished epoch.
+    max_bytes
+        How many bytes the data may have: see `xpnn.datasets.load`.
 
     Raises
     ------
@@ -261,7 +282,8 @@ def execute(job: Job, fingerprint: str, progress: Progress | None = None) -> dic
     paths = [path for path, _ in job.parts]
     if load_own_parts(paths) != job.parts:
         raise DataError(f"{', '.join(paths)} changed after the study was started")
-    data, other, found = load_data(job.source)
+    with limits.at_most(max_bytes):
+        data, other, found = load_data(job.source)
     if found != fingerprint:
         raise DataError(f"the data in {job.source.data} are not those of the study")
     train, test = job.source.divided(data, other, job.settings.seed)

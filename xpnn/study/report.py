@@ -57,8 +57,15 @@ class Section:
     pictures: Sequence[Picture]
 
 
-def write_report(folder: PathLike, *, say: Callable[[str], None] = lambda message: None) -> str:
+def write_report(
+    folder: PathLike,
+    *,
+    parts: Sequence[PathLike] = (),
+    say: Callable[[str], None] = lambda message: None,
+) -> str:
     """Write the report of the study that was last run into a folder.
+
+    The folder is only read: Python files that it names aren't run.
 
     ``tables.csv`` has a line for each cell. ``report.html``, a single file, and ``report.md`` are
     written if Jinja2 is installed, ``figures/*.svg`` if matplotlib is.
@@ -67,6 +74,9 @@ def write_report(folder: PathLike, *, say: Callable[[str], None] = lambda messag
     ----------
     folder
         The folder of the results, where the report goes too.
+    parts
+        The files of your own parts, if the study has some and they weren't loaded before. They are
+        run.
     say
         Called with a line for each thing that is wrong or missing.
 
@@ -79,9 +89,11 @@ def write_report(folder: PathLike, *, say: Callable[[str], None] = lambda messag
     ------
     DataError
         If there is no study in the folder, or no result.
+    ArgumentError
+        If the study needs `parts`.
     """
     folder = Path(folder)
-    study, fingerprint = read_study(folder)
+    study, fingerprint = read_study(folder, parts)
     results, damaged = read_folder(folder, fingerprint)
     for message in damaged:
         say(message)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from xpnn._core.files import PathLike, replacing
+from xpnn._core import limits, schema
+from xpnn._core.files import PathLike, as_path, replacing
 from xpnn.errors import ArgumentError, DataError
-from xpnn.study.grid import Study, parse_study
-from xpnn.study.job import EARLIER_INIT, FORMAT, Job
+from xpnn.study.grid import KINDS, Study, checked_settings, parse_study, unnamed_parts
+from xpnn.study.job import EARLIER_INIT, FIGURES, FORMAT, Job, loaded_parts
 
 STUDY_FILE = "study.json"
 # what a study writes beside its results, under names that others' files may have
@@ -50,6 +52,47 @@ class Result:
         return sum(self.log["seconds"])
 
 
+@dataclass(frozen=True)
+class _Content:
+    """The fields of a result's file, but for its hash and its format."""
+
+    run: dict[str, Any]
+    log: dict[str, list[float]]
+    machine: dict[str, Any]
+    weights_sha256: str
+    data: schema.Sha256
+
+    def checked_log(self, epochs: int) -> dict[str, list[float]]:
+        """Return the columns of the log if they have the rows of epochs from 0 on."""
+        rows = len(self.log.get(FIGURES[0], ()))
+        for name in FIGURES:
+            column = self.log.get(name)
+            if column is None or len(column) != rows or not 1 <= rows <= epochs + 1:
+                wanted = f"{rows or 1} numbers, of epochs from 0 to {epochs} at most"
+                got = None if column is None else f"{len(column)} numbers"
+                raise schema.wrong(f"log.{name}", wanted, got)
+            low, high = (0.0, 1.0) if name.endswith("accuracy") else (-math.inf, math.inf)
+            for epoch, value in enumerate(column):
+                usual = math.isfinite(value) and low <= value <= high
+                if not usual and not (math.isnan(value) and name != "seconds"):
+                    wanted = f"from {low:g} to {high:g}" if high == 1.0 else "finite"
+                    raise schema.wrong(f"log.{name}[{epoch}]", f"a number, {wanted}", value)
+        return self.log
+
+
+@dataclass(frozen=True)
+class _StudyFile:
+    """The fields of the file with the study to which results belong."""
+
+    name: str
+    source: str
+    overrides: dict[str, Any]
+    data: schema.Sha256
+    experiments: list[str]
+    # there was none when the rule for initial parameters wasn't a setting
+    format: Literal[1] | None = None
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file, which is replaced only once the new one is complete."""
     with replacing(path) as file:
@@ -70,23 +113,36 @@ def read_result(path: PathLike) -> Result:
     DataError
         If the file is damaged, or holds a format or settings that this xpnn doesn't know.
     """
+    content = _read_json(path)
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
         digest = content.pop("sha256")
-    except OSError as error:
-        raise DataError(f"can't read {path}: {error.strerror}") from None
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (KeyError, AttributeError, TypeError):
         raise DataError(f"{path} is damaged: not a whole result") from None
     if digest != _digest(content):
         raise DataError(f"{path} is damaged: its content doesn't match its SHA-256")
     if content.get("format") != FORMAT:
-        raise DataError(f"{path} has format {content.get('format')!r}, not {FORMAT}")
+        raise DataError(f"{path} has format {schema.shown(content.get('format'))}, not {FORMAT}")
+    with schema.reading(path):
+        own = schema.checked(_Content, content)
     try:
-        job = Job.from_dict({"init": EARLIER_INIT, **content["run"]})
-    except (ArgumentError, TypeError) as error:
+        job = Job.from_dict({"init": EARLIER_INIT, **checked_settings(own.run)})
+        # what depends on several settings shows only here
+        job.file_name(own.data)
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
         raise DataError(f"{path} holds a run that this xpnn doesn't know: {error}") from None
-    own = ("log", "machine", "weights_sha256", "data")
-    return Result(job, **{name: content[name] for name in own})
+    with schema.reading(path):
+        log = own.checked_log(job.settings.epochs)
+    return Result(job, log, own.machine, own.weights_sha256, own.data)
+
+
+def _read_json(path: PathLike) -> Any:
+    """Return what a file of JSON holds, with errors that name it."""
+    try:
+        return schema.as_json(limits.read_text(path))
+    except OSError as error:
+        raise DataError(f"can't read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: not a whole result: {error}") from None
 
 
 def _digest(content: Mapping[str, Any]) -> str:
@@ -166,34 +222,48 @@ def write_study(folder: Path, described: dict[str, Any], study: Study, fingerpri
     """
     path = folder / STUDY_FILE
     names = [experiment.name for experiment in study.experiments]
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if described.items() <= before.items():
-            names = list(dict.fromkeys([*before["experiments"], *names]))
+    with contextlib.suppress(DataError):
+        before = schema.checked(_StudyFile, _read_json(path))
+        if all(getattr(before, name) == own for name, own in described.items()):
+            names = list(dict.fromkeys([*before.experiments, *names]))
     content = {"format": FORMAT, **described, "data": fingerprint, "experiments": names}
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
-def read_study(folder: PathLike) -> tuple[Study, str]:
+def read_study(folder: PathLike, parts: Sequence[PathLike] = ()) -> tuple[Study, str]:
     """Return the study that was last run into a folder, and the fingerprint of its data.
 
-    The study holds only the experiments that were run there.
+    The study holds only the experiments that were run there. Nothing that the folder names is run.
+
+    Parameters
+    ----------
+    folder
+        The folder of the results.
+    parts
+        The files of your own parts that the study needs, which are run.
 
     Raises
     ------
     ArgumentError, DataError
-        If there is no study in the folder, or it can't be read.
+        If there is no study in the folder, it can't be read, or it needs `parts`.
     """
     path = Path(folder) / STUDY_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        # a study without a format is from when the rule for initial parameters wasn't a setting
-        earlier = "" if "format" in content else f'init = "{EARLIER_INIT}"\n'
-        study = parse_study(earlier + content["source"], content["name"], **content["overrides"])
-        return study.selected(content["experiments"]), content["data"]
+        own = schema.checked(_StudyFile, schema.as_json(limits.read_text(path)))
+        named = schema.checked(list[str], own.overrides.pop("parts", []), "overrides.parts")
+        unknown = own.overrides.keys() - KINDS.keys()
+        if unknown:
+            raise schema.wrong("overrides", "settings of the jobs", sorted(unknown))
     except OSError as error:
         raise DataError(f"no study in {folder}: can't read {path}: {error.strerror}") from None
-    except ArgumentError:
-        raise
-    except (ValueError, KeyError, TypeError):
-        raise DataError(f"{path} is damaged; run the study again") from None
+    except ValueError as error:
+        raise DataError(f"{path} is damaged; run the study again: {error}") from None
+    files = [str(as_path("parts", part).resolve()) for part in parts]
+    if not files and named:
+        if loaded_parts(named) is None:
+            raise ArgumentError(f"{path}: {unnamed_parts(named)}")
+        files = named
+    # a study without a format is from when the rule for initial parameters wasn't a setting
+    earlier = f'init = "{EARLIER_INIT}"\n' if own.format is None else ""
+    study = parse_study(earlier + own.source, own.name, parts=files, **own.overrides)
+    return study.selected(own.experiments), own.data

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xpnn._core import limits
 from xpnn._core.files import PathLike, as_path, check_folder, locked
 from xpnn.backends import get_backend
 from xpnn.callbacks import progress_bar
@@ -27,7 +28,7 @@ from xpnn.datasets import Dataset
 from xpnn.errors import ArgumentError, BackendError, DataError, integer
 from xpnn.study.comparison import compare
 from xpnn.study.dask import ClusterError
-from xpnn.study.grid import Study, parse_study, source_of
+from xpnn.study.grid import Study, named_parts, parse_study, source_of
 from xpnn.study.job import Job, Progress, execute, load_data
 from xpnn.study.machine import cores
 from xpnn.study.results import check_own, read_folder, read_result, write_result, write_study
@@ -147,7 +148,8 @@ def run(
     }
     overrides = {name: value for name, value in overrides.items() if value is not None}
     source, name = source_of(study), str(study)
-    chosen = parse_study(source, name, **overrides).selected(only, long=long)
+    parts = named_parts(source, name)
+    chosen = parse_study(source, name, parts=parts, **overrides).selected(only, long=long)
     if repeats and not chosen.repeats:
         raise ArgumentError(f"{name}: repeats need a [[repeat]]")
     check_own(folder)
@@ -176,7 +178,7 @@ def run(
         ) from None
     check_folder("out", folder)
     if chosen.parts:
-        # absolute paths, so that the report can be written again from any folder
+        # absolute paths, which the report's message shows
         overrides["parts"] = [path for path, _ in chosen.parts]
     described = {"name": name, "source": source, "overrides": overrides}
     with locked("out", folder):
@@ -283,12 +285,16 @@ class _Work:
 
             def remote(job: Job, progress: Progress) -> Future[dict[str, Any]]:
                 # the executor's process is running already: too late to set an environment
-                function = Processes().execute if job.environment else execute
-                return executor.submit(function, job, fingerprint)
+                max_bytes = limits.asked()
+                if job.environment:
+                    work = Processes(max_bytes=max_bytes).execute
+                    return executor.submit(work, job, fingerprint)
+                return executor.submit(execute, job, fingerprint, max_bytes=max_bytes)
 
             yield remote
             return
-        processes = Processes(threads_for(self.at_a_time, cores()))
+        # the pool's threads don't have this one's limit
+        processes = Processes(threads_for(self.at_a_time, cores()), limits.asked())
         pool = ThreadPoolExecutor(self.at_a_time)
         try:
             yield lambda job, progress: pool.submit(processes.execute, job, fingerprint, progress)

@@ -42,10 +42,14 @@ class Processes:
     ----------
     environment
         Environment variables of every process; those of a job take precedence.
+    max_bytes
+        As for `execute`.
     """
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
-        self.environment = dict(environment or {})
+    def __init__(
+        self, environment: Mapping[str, str] | None = None, max_bytes: int | None = None
+    ) -> None:
+        self.environment, self.max_bytes = dict(environment or {}), max_bytes
         self._alive: set[subprocess.Popen[bytes]] = set()
         self._ended = False
 
@@ -103,7 +107,9 @@ class Processes:
             assert process.stdin is not None
             assert process.stdout is not None
             try:
-                order = {"job": job.as_dict(), "fingerprint": fingerprint}
+                order = {
+                    "job": job.as_dict(), "fingerprint": fingerprint, "max_bytes": self.max_bytes
+                }  # fmt: skip
                 # left open: the process ends when its standard input does
                 process.stdin.write(json.dumps(order).encode() + b"\n")
                 process.stdin.flush()
@@ -149,7 +155,12 @@ def main() -> None:
             # first the parts, whose names a job's settings may hold
             load_own_parts(order["job"]["parts"])
             job = Job.from_dict(order["job"])
-            result = execute(job, order["fingerprint"], lambda epoch: write({"epoch": epoch}))
+            result = execute(
+                job,
+                order["fingerprint"],
+                lambda epoch: write({"epoch": epoch}),
+                max_bytes=order["max_bytes"],
+            )
         except Exception as error:
             write({"error": reason(error)})
         else:

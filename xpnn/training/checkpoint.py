@@ -9,15 +9,29 @@ SHA-256 of the whole file: see `xpnn._core.files.sealed`. The previous file is k
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
-from xpnn._core.files import SEAL, PathLike, as_path, real, replacing, sealed, unsealed, writing
+from xpnn._core import schema
+from xpnn._core.files import (
+    SEAL,
+    PathLike,
+    arrays_in,
+    as_path,
+    real,
+    replacing,
+    sealed,
+    unsealed,
+    writing,
+)
 from xpnn._core.mapped import blocks
 from xpnn._core.parts import as_plain, identity, is_plain, part_text, public_attributes
 from xpnn._core.tree import paths, rebuilt
@@ -41,6 +55,124 @@ _DTYPES = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
     "float16", "float32", "float64", "complex64",
 )  # fmt: skip
+
+
+# the words of the Mersenne twister's state
+_KEY_LENGTH = 624
+
+
+@dataclass(frozen=True)
+class _Version:
+    format: schema.Count
+
+
+@dataclass(frozen=True)
+class _Position:
+    pos: Annotated[int, schema.between(0, _KEY_LENGTH)]
+
+
+@dataclass(frozen=True)
+class _RandomState:
+    """A state of `numpy.random.RandomState` but for its key, which NumPy doesn't check."""
+
+    bit_generator: Literal["MT19937"]
+    state: _Position
+    has_gauss: Literal[0, 1]
+    gauss: Annotated[float, schema.FINITE]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """The settings that code uses; all others are compared with the run's."""
+
+    epochs: Annotated[int, schema.at_least(0)]
+
+
+@dataclass(frozen=True)
+class _FirstSettings(_Settings):
+    """Those of format 1, which described the parts."""
+
+    layers: list[str]
+    loss: str | None
+    optimizer: str | None
+    schedule: str | None
+    normalizer: str | None
+    target_normalizer: str | None
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The parts that code uses."""
+
+    layers: list[schema.PartEntry]
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The fingerprint of each data set."""
+
+    train: dict[str, Any]
+    validation: dict[str, Any] | None
+
+    def __post_init__(self) -> None:
+        for part, arrays in vars(self).items():
+            schema.checked(_Fingerprint | None, arrays, part)
+            for name, array in (arrays or {}).items():
+                if name != "sha256":
+                    schema.checked(_DESCRIBED_ARRAY, array, f"{part}.{name}")
+
+
+@dataclass(frozen=True)
+class _Fingerprint:
+    sha256: schema.Sha256
+
+
+def _is_array(described: list[Any]) -> bool:
+    """Return whether a list is the dtype and the shape of an array."""
+    sizes = [type(size) is int and size >= 0 for size in described[1:]]
+    return bool(described) and isinstance(described[0], str) and all(sizes)
+
+
+_DESCRIBED_ARRAY = Annotated[list[Any], schema.Rule("a dtype and a shape", _is_array)]
+
+
+@dataclass(frozen=True)
+class _Description:
+    """The fields of a checkpoint: what isn't an array."""
+
+    settings: dict[str, Any]
+    history: list[list[Any]]
+    data: _Data
+    random_state: _RandomState
+    callbacks: dict[str, dict[str, str | bool | int | float]]
+    xpnn: str = ""
+    # format 1 has neither
+    parts: dict[str, Any] | None = None
+    identities: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        first = self.parts is None
+        settings = schema.checked(_FirstSettings if first else _Settings, self.settings, "settings")
+        if not first:
+            schema.checked(_Parts, self.parts, "parts")
+        for number, row in enumerate(self.history):
+            self._check_row(row, f"history[{number}]")
+        numbers = [row[0] for row in self.history]
+        if (
+            not numbers
+            or numbers != list(range(len(numbers)))
+            or len(numbers) > settings.epochs + 1
+        ):
+            wanted = f"the rows of the epochs in order, from 0 to {settings.epochs} at most"
+            raise schema.wrong("history", wanted, numbers)
+
+    def _check_row(self, row: list[Any], name: str) -> None:
+        size = len(Epoch._fields)
+        figures, metrics = row[:size], row[size:]
+        if len(figures) != size or len(metrics) > 1:
+            raise schema.wrong(name, f"a list of {size} figures, and metrics if it has any", row)
+        schema.checked(list[float], figures, name)
+        schema.checked(list[dict[str, float]], metrics, f"metrics of {name}")
 
 
 class SavedRun(NamedTuple):
@@ -381,8 +513,6 @@ def write(saved: SavedRun, path: PathLike) -> None:
     WriteError
         If the file can't be written; the old one is unchanged.
     """
-    import json
-
     twister = saved.random_state["state"]
     arrays = {f"carry.{name}": array for name, array in saved.carry.items()}
     plain: dict[str, dict[str, Any]] = {}
@@ -445,10 +575,8 @@ def read(path: PathLike) -> tuple[SavedRun, str | None]:
         return saved, f"{error}; going on from {older}, epoch {len(saved.history) - 1}"
 
 
-def _whole(path: PathLike) -> tuple[bytes, dict[str, Any]]:
-    """Return the bytes of an undamaged file, and its description."""
-    import json
-
+def _whole(path: PathLike) -> tuple[bytes, Any]:
+    """Return the bytes of an undamaged file, and its description, which isn't checked yet."""
     metadata, raw = unsealed(path, "checkpoint")
     if "checkpoint" not in metadata and "xpnn" in metadata:
         raise DataError(
@@ -457,34 +585,50 @@ def _whole(path: PathLike) -> tuple[bytes, dict[str, Any]]:
         )
     if "checkpoint" not in metadata or SEAL not in metadata:
         raise DataError(f"{path} is no checkpoint, a damaged one, or one of an older xpnn")
-    description = json.loads(metadata["checkpoint"])
-    if description["format"] > FORMAT:
+    with schema.reading(path):
+        description = schema.as_json(metadata["checkpoint"])
+        version = schema.checked(_Version, description).format
+    if version > FORMAT:
         raise DataError(
-            f"{path} was written by xpnn {description['xpnn']}, whose checkpoint format "
-            f"{description['format']} is newer than this one's ({FORMAT})"
+            f"{path} was written by xpnn {description.get('xpnn')!s:.20}, whose checkpoint format "
+            f"{version} is newer than this one's ({FORMAT})"
         )
     return raw, description
 
 
 def _read(path: PathLike) -> SavedRun:
-    from safetensors.numpy import load
-
     raw, description = _whole(path)
-    arrays = load(raw)
-    state = description["random_state"]
-    state["state"]["key"] = arrays.pop("random_state")
-    carry: dict[str, np.ndarray] = {}
-    callbacks: dict[str, dict[str, Any]] = description["callbacks"]
-    for name, array in arrays.items():
-        kind, _, rest = name.partition(".")
-        if kind == "carry":
-            carry[rest] = array
-        else:
-            callback, _, rest = rest.partition(".")
-            callbacks[callback][rest] = array
-    # format 1 has neither parts nor identities
-    saved = {"parts": None, "identities": {}, **description, "carry": carry}
-    return SavedRun(**{name: saved[name] for name in SavedRun._fields})
+    arrays = arrays_in(raw, path)
+    with schema.reading(path):
+        own: _Description = schema.checked(_Description, description)
+        key = arrays.pop("random_state", None)
+        if key is None or key.dtype != np.uint32 or key.shape != (_KEY_LENGTH,):
+            got = None if key is None else f"{key.dtype} of shape {key.shape}"
+            raise schema.wrong("random_state", f"uint32 of shape ({_KEY_LENGTH},)", got)
+        state = dataclasses.asdict(own.random_state)
+        state["state"]["key"] = key
+        carry: dict[str, np.ndarray] = {}
+        callbacks: dict[str, dict[str, Any]] = own.callbacks
+        for name, array in arrays.items():
+            kind, _, rest = name.partition(".")
+            callback, _, inner = rest.partition(".")
+            if kind == "carry":
+                carry[rest] = array
+            elif kind == "callbacks" and callback in callbacks:
+                callbacks[callback][inner] = array
+            else:
+                wanted = "those of the carry, or of a callback that the file names"
+                raise schema.wrong("arrays", wanted, name)
+    return SavedRun(
+        settings=own.settings,
+        parts=own.parts,
+        history=own.history,
+        data=dict(vars(own.data)),
+        random_state=state,
+        carry=carry,
+        callbacks=callbacks,
+        identities=own.identities,
+    )
 
 
 def _checked_state(callback: Callback) -> dict[str, Any]:

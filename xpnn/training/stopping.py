@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from xpnn.errors import ArgumentError, counted, integer, nonnegative, unknown
+from xpnn.errors import ArgumentError, DataError, counted, integer, nonnegative, unknown
 from xpnn.metrics import monitored
 from xpnn.training.callback import Callback
 from xpnn.training.history import Epoch
@@ -79,6 +79,8 @@ class EarlyStopping(Callback):
         for row in run.history:
             self._note(row)
         self._stop()
+        if self._best:
+            self._check(run)
         if self.best is None or not self.restore_best:
             return
         if self.best == run.history[-1].epoch:
@@ -106,8 +108,21 @@ class EarlyStopping(Callback):
         return {**self._best, "epoch": self._epoch} if self._best else {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._epoch = state.get("epoch")
-        self._best = {name: array for name, array in state.items() if name != "epoch"}
+        epoch = state.get("epoch")
+        self._epoch = epoch if isinstance(epoch, int) else None
+        self._best = {n: array for n, array in state.items() if isinstance(array, np.ndarray)}
+
+    def _check(self, run: Run) -> None:
+        """Raise unless the parameters that a checkpoint holds can be those of the model."""
+        was, now = (
+            {name: (array.shape, array.dtype) for name, array in arrays.items()}
+            for arrays in (self._best, run.learned())
+        )
+        if was != now or not 0 <= (self._epoch or 0) < len(run.history):
+            raise DataError(
+                f"{run.resumed or 'resume'} has damaged metadata: the best parameters must be "
+                f"those of the model at an epoch up to {len(run.history) - 1}"
+            )
 
     def _begin(self, run: Run) -> None:
         self._run, self._figure, self.best = run, math.nan, None

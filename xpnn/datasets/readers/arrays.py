@@ -7,14 +7,19 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from xpnn._core import limits
 from xpnn._core.mapped import EXACT
 from xpnn.datasets.dataset import NamedDataset, located
 from xpnn.datasets.labels import as_labels, check_count
 from xpnn.datasets.readers.reader import Reader, Request, check_weights, reading
 from xpnn.errors import ArgumentError, DataError, XpnnError, counted, position
+
+if TYPE_CHECKING:
+    import zipfile
 
 # larger NPY files are mapped
 _READ_BYTES = 1 << 26
@@ -49,7 +54,8 @@ def _read_archive(path: Path, request: Request) -> NamedDataset:
     name = None if request.weights is None else str(request.weights)
     with reading(path), path.open("rb") as file, _parsing(path, "NPZ"):
         # checked first, because NumPy doesn't close a file that turns out to be no archive
-        with zipfile.ZipFile(file):
+        with zipfile.ZipFile(file) as members:
+            sizes = _declared(path, members)
             file.seek(0)
             archive = np.load(file, allow_pickle=False)
         x, y = (_spelled(path, archive.files, letter, request.part) for letter in "xy")
@@ -62,7 +68,13 @@ def _read_archive(path: Path, request: Request) -> NamedDataset:
             raise DataError(
                 f"{path} must hold arrays {', '.join(names[:-1])} and {names[-1]}, got {has}"
             )
-        arrays = {each: archive[each] for each in names if each not in missing}
+        wanted = [each for each in names if each not in missing]
+        # NumPy calls a member by its name without ".npy"
+        total = sum(sizes.get(f"{each}.npy", sizes.get(each, 0)) for each in wanted)
+        limits.check(path, total, limits.expanded(path.stat().st_size))
+        for each in wanted:
+            _check_member(archive.zip, each)
+        arrays = {each: archive[each] for each in wanted}
         for each, array in arrays.items():
             if not isinstance(array, np.ndarray):
                 raise ValueError(f"{each} isn't an array")
@@ -72,6 +84,56 @@ def _read_archive(path: Path, request: Request) -> NamedDataset:
     if name is not None:
         data.weights = _weights(path, name, arrays[name], len(data.x))
     return data
+
+
+def _declared(path: Path, archive: zipfile.ZipFile) -> dict[str, int]:
+    """Return the size that each member of an archive says it has; it gives no more bytes.
+
+    Only the two methods that NumPy writes are read: others may grow by more than a thousand times,
+    and their decompressors give all of it at once.
+    """
+    import zipfile
+
+    for member in archive.infolist():
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise DataError(
+                f"{path}: its member {member.filename!r} must be stored or deflated, as NumPy "
+                f"writes it, got the ZIP compression {member.compress_type}"
+            )
+    return {member.filename: member.file_size for member in archive.infolist()}
+
+
+def _check_member(archive: zipfile.ZipFile, name: str) -> None:
+    """Raise unless a member holds as many bytes as the header of its array asks for."""
+    member = f"{name}.npy" if f"{name}.npy" in archive.namelist() else name
+    with archive.open(member) as file:
+        _check_header(name, file, archive.getinfo(member).file_size)
+
+
+def _check_header(name: str, file: IO[bytes], size: int) -> None:
+    """Raise a ValueError unless a file of `size` bytes holds what its array's header asks for.
+
+    NumPy takes the memory before it reads, also where a header asks for terabytes.
+    """
+    version = np.lib.format.read_magic(file)
+    readers: Any = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    # NumPy has no public function for version 3, which differs from 2 in the header's encoding
+    reader = readers.get(version, np.lib.format.read_array_header_2_0)
+    shape, _, dtype = reader(file)
+    if dtype.hasobject:
+        # pickled; NumPy refuses it with the reason
+        return
+    asked, held = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if min(shape, default=0) < 0 or asked > held:
+        raise ValueError(
+            f"{name} holds {max(held, 0)} bytes, and its header asks for {asked}: {dtype} of "
+            f"shape {shape}"
+        )
+    if not dtype.itemsize or not all(shape[1:]):
+        raise ValueError(f"{name} must hold values, got {dtype} of shape {shape}")
 
 
 def _spelled(path: Path, names: Sequence[str], letter: str, part: str) -> str:
@@ -132,8 +194,11 @@ def _read_npy(path: str | os.PathLike[str]) -> np.ndarray:
     with reading(path), open(path, "rb") as file, _parsing(path, "NPY"):
         if file.read(6) != b"\x93NUMPY":
             raise DataError(f"{path} is not an NPY file")
+        size = os.path.getsize(path)
         file.seek(0)
-        large = os.path.getsize(path) > _READ_BYTES
+        _check_header("it", file, size)
+        file.seek(0)
+        large = size > _READ_BYTES
         array: np.ndarray = np.load(
             path if large else file, mmap_mode="r" if large else None, allow_pickle=False
         )

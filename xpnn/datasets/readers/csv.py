@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
+from xpnn._core import limits
 from xpnn.datasets.cells import (
     as_column,
     as_target,
@@ -26,7 +27,15 @@ from xpnn.datasets.cells import (
     numbers_in,
 )
 from xpnn.datasets.dataset import NamedDataset, located, place
-from xpnn.datasets.readers.reader import Reader, Request, check_weights, reading, ungzipped
+from xpnn.datasets.readers.reader import (
+    Reader,
+    Request,
+    check_gzip,
+    check_weights,
+    is_gzip,
+    reading,
+    ungzipped,
+)
 from xpnn.errors import ArgumentError, DataError, counted, unknown, written
 
 # how the error handler "surrogateescape" shows bytes that aren't UTF-8
@@ -73,6 +82,7 @@ def read_csv(path: Path, request: Request) -> NamedDataset:
     ArgumentError
         If the request names a column that isn't there, or one column for two purposes.
     """
+    _check_size(path)
     try:
         return _read(path, request)
     finally:
@@ -117,6 +127,18 @@ def _read(path: Path, request: Request) -> NamedDataset:
         return data
     with located(data):
         return data._replace(y=as_target(names[head.target], body.target, request.task))
+
+
+def _check_size(path: Path) -> None:
+    with reading(path):
+        if not path.is_file():
+            return
+        with path.open("rb") as raw:
+            gzipped = is_gzip(raw.read(2))
+        if gzipped:
+            check_gzip(path)
+        else:
+            limits.check(path, path.stat().st_size, limits.memory())
 
 
 def _head(path: Path, request: Request) -> _Head:
@@ -237,7 +259,9 @@ def _opened(path: Path) -> BinaryIO:
     if path.is_file():
         return path.open("rb")
     if path not in _given:
-        _given[path] = path.read_bytes()
+        # a pipe may have no end
+        with path.open("rb") as pipe:
+            _given[path] = limits.read(pipe, path, limits.memory() // 4)
     return io.BytesIO(_given[path])
 
 
@@ -247,7 +271,7 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
         file: Any = stack.enter_context(_opened(path))
         begin = file.read(8)
         file.seek(0)
-        if begin[:2] == b"\x1f\x8b":
+        if is_gzip(begin):
             import gzip
 
             file = stack.enter_context(gzip.open(file))

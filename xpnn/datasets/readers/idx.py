@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from xpnn._core import limits
 from xpnn._core.files import as_path
 from xpnn._core.mapped import pixels_as_floats
 from xpnn.datasets.dataset import Dataset, NamedDataset
-from xpnn.datasets.readers.reader import Reader, reading, ungzipped
+from xpnn.datasets.readers.reader import Reader, is_gzip, reading, ungzipped
 from xpnn.errors import DataError
 
 _DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
@@ -50,28 +53,42 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
         If there is no such file, or it is not a whole IDX file.
     """
     path = as_path("path", path)
-    with reading(path):
-        raw = path.read_bytes()
-    if raw[:2] == b"\x1f\x8b":
-        import gzip
-
-        with ungzipped(path):
-            raw = gzip.decompress(raw)
-    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in _DTYPES:
-        begin = raw[:4].hex(" ") or "nothing"
-        raise DataError(f"{path} is not an IDX file: it begins with {begin}")
-    ndim = raw[3]
-    if ndim > _MOST_DIMENSIONS:
-        raise DataError(f"{path} has {ndim} dimensions, more than NumPy's {_MOST_DIMENSIONS}")
-    start = 4 + 4 * ndim
-    if len(raw) < start:
-        raise DataError(f"{path} is cut off in its header: {len(raw)} of {start} bytes")
-    shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", ndim, 4))
-    dtype = np.dtype(_DTYPES[raw[2]])
-    size = start + math.prod(shape) * dtype.itemsize
-    if len(raw) != size:
-        raise DataError(f"{path} must have {size} bytes for shape {shape}, got {len(raw)}")
+    with reading(path), path.open("rb") as file:
+        gzipped = is_gzip(file.read(2))
+    with reading(path), ungzipped(path), (gzip.open if gzipped else open)(path, "rb") as file:
+        raw = file.read(4)
+        if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in _DTYPES:
+            begin = raw[:4].hex(" ") or "nothing"
+            raise DataError(f"{path} is not an IDX file: it begins with {begin}")
+        ndim = raw[3]
+        if ndim > _MOST_DIMENSIONS:
+            raise DataError(f"{path} has {ndim} dimensions, more than NumPy's {_MOST_DIMENSIONS}")
+        start = 4 + 4 * ndim
+        raw += file.read(4 * ndim)
+        if len(raw) < start:
+            raise DataError(f"{path} is cut off in its header: {len(raw)} of {start} bytes")
+        shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", ndim, 4))
+        dtype = np.dtype(_DTYPES[raw[2]])
+        size = start + math.prod(shape) * dtype.itemsize
+        held = path.stat().st_size
+        if gzipped:
+            most = limits.expanded(held)
+            limits.check(path, size, most)
+            raw += file.read(size - start)
+            held = len(raw) + _rest(file, most)
+        elif held == size:
+            raw += file.read(size - start)
+    if held != size:
+        raise DataError(f"{path} must have {size} bytes for shape {shape}, got {held}")
     return np.frombuffer(raw, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def _rest(file: Any, most: int) -> int:
+    """Return how many bytes follow in a file, which aren't kept; counted up to about `most`."""
+    count = 0
+    while count < most and (found := len(file.read(1 << 20))):
+        count += found
+    return count
 
 
 def read_idx_folder(folder: str | os.PathLike[str]) -> tuple[NamedDataset, NamedDataset]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from xpnn._core import limits
 from xpnn.datasets.checks import size_of
 from xpnn.datasets.dataset import NamedDataset
 from xpnn.datasets.readers.reader import Reader, Request
@@ -68,9 +70,12 @@ def _read(where: Path, paths: Sequence[Path]) -> NamedDataset:
             f"{where} holds images, and reading them needs Pillow: pip install 'xpnn[images]'"
         ) from None
     pixels = np.empty(0, np.uint8)
+    usual = limits.expanded(sum(path.stat().st_size for path in paths))
     for i, path in enumerate(paths):
         try:
-            with Image.open(path, formats=["PNG", "JPEG"]) as image:
+            with _unlimited(Image), Image.open(path, formats=["PNG", "JPEG"]) as image:
+                # as if all were like the first, as they must be; the channels are at most 3
+                limits.check(path, image.width * image.height * 3 * len(paths), usual)
                 array = _bytes(path, image)
         except DataError:
             raise
@@ -91,6 +96,16 @@ def _read(where: Path, paths: Sequence[Path]) -> NamedDataset:
         rows=np.array([str(path) for path in paths]),
         image_shape=shape,
     )
+
+
+@contextlib.contextmanager
+def _unlimited(image: Any) -> Iterator[None]:
+    """Leave out Pillow's own limit of pixels, which no option raises, for a ``with`` block."""
+    before, image.MAX_IMAGE_PIXELS = image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        image.MAX_IMAGE_PIXELS = before
 
 
 def stray_image(folder: Path) -> Path | None:

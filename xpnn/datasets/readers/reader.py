@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from xpnn._core import limits
 from xpnn.datasets.dataset import NamedDataset
 from xpnn.errors import DataError
 
@@ -98,6 +99,26 @@ def ungzipped(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} is a damaged gzip file: {error}") from None
+
+
+def is_gzip(begin: bytes) -> bool:
+    """Return whether a file that begins with these bytes is gzipped."""
+    return begin[:2] == b"\x1f\x8b"
+
+
+def check_gzip(path: str | os.PathLike[str]) -> None:
+    """Raise if a gzipped file holds more than it may: see `xpnn._core.limits`.
+
+    It is decompressed once for that, and nothing is kept: the cells of a table take more memory
+    than its text, so that the limit must be known before they are read.
+    """
+    import gzip
+
+    with ungzipped(path), gzip.open(path) as raw:
+        limited = limits.Limited(raw, path, limits.expanded(os.path.getsize(path)))
+        buffer = bytearray(1 << 18)
+        while limited.readinto(buffer):
+            pass
 
 
 @contextlib.contextmanager
