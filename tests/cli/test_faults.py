@@ -270,7 +270,7 @@ runpy.run_module("xpnn", run_name="__main__", alter_sys=True)
 
 
 @posix
-@pytest.mark.parametrize("name", ["numpy", "xpnn.cli", "xpnn.cli.train", "safetensors"])
+@pytest.mark.parametrize("name", ["numpy", "xpnn.cli", "xpnn.cli.train", "xpnn.saving"])
 def test_ctrl_c_during_an_import(name):
     code = INTERRUPTING.format(name=name, handler="default_int_handler")
     line = [sys.executable, "-c", code]

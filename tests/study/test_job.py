@@ -293,7 +293,8 @@ def test_a_process_ends_with_its_parent(small):
         stderr=subprocess.DEVNULL,
         env=environment(),
     )
-    order = {"job": small.replaced(epochs=10_000_000).as_dict(), "fingerprint": fingerprint(small)}
+    job = small.replaced(epochs=10_000_000).as_dict()
+    order = {"job": job, "fingerprint": fingerprint(small), "max_bytes": None}
     process.stdin.write(json.dumps(order).encode() + b"\n")
     process.stdin.flush()
     assert process.stdout.readline() == b'{"epoch": 0}\n'

@@ -187,8 +187,8 @@ def _train(args: argparse.Namespace) -> int:
         complain(_interrupted(args, history, kept))
         return INTERRUPTED
     if ended:
-        for note in getattr(ended, "__notes__", ()):
-            complain(f"error: {note}")
+        for other in getattr(ended, "others", ()):
+            complain(f"error: {other}")
         raise ended
     if kept.failed:
         return USAGE_ERROR

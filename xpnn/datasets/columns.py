@@ -84,8 +84,9 @@ class Column:
         if self.kind not in _KINDS:
             raise unknown("kind", self.kind, _KINDS)
         listed = self.kind in ("onehot", "ordinal")
-        kinds = set(map(type, self.categories))
-        if not (kinds == {str} or (kinds and kinds <= {int, float})) if listed else kinds:
+        texts = all(isinstance(category, str) for category in self.categories)
+        alike = texts or set(map(type, self.categories)) <= {int, float}
+        if bool(self.categories) != listed or not alike:
             raise ArgumentError(
                 f"categories of a column of kind {self.kind!r} must be "
                 f"{'texts, or numbers' if listed else 'none'}, got {list(self.categories)!r:.80}"

@@ -255,7 +255,7 @@ def load_study(study: PathLike, *, parts: Sequence[PathLike] = (), **overrides: 
         If the file can't be read or isn't TOML; a key is unknown; a value has the wrong type or
         isn't allowed; a list is empty; two jobs are the same; or it needs `parts`.
     """
-    paths = [str(as_path("parts", path).resolve()) for path in parts]
+    paths = [str(real(as_path("parts", path))) for path in parts]
     return parse_study(source_of(study), str(study), parts=paths, **overrides)
 
 

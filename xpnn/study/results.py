@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xpnn._core import limits, schema
-from xpnn._core.files import PathLike, as_path, replacing
+from xpnn._core.files import PathLike, as_path, real, replacing
 from xpnn.errors import ArgumentError, DataError
 from xpnn.study.grid import KINDS, Study, checked_settings, parse_study, unnamed_parts
 from xpnn.study.job import EARLIER_INIT, FIGURES, FORMAT, Job, loaded_parts
@@ -258,7 +258,7 @@ def read_study(folder: PathLike, parts: Sequence[PathLike] = ()) -> tuple[Study,
         raise DataError(f"no study in {folder}: can't read {path}: {error.strerror}") from None
     except ValueError as error:
         raise DataError(f"{path} is damaged; run the study again: {error}") from None
-    files = [str(as_path("parts", part).resolve()) for part in parts]
+    files = [str(real(as_path("parts", part))) for part in parts]
     if not files and named:
         if loaded_parts(named) is None:
             raise ArgumentError(f"{path}: {unnamed_parts(named)}")

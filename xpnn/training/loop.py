@@ -327,7 +327,7 @@ def _hear(row: Epoch, callbacks: Sequence[Callback]) -> None:
     Raises
     ------
     OSError
-        The first such error, with the others as its notes. Any other error is raised at once.
+        The first such error, with the others as its `others`. Any other error is raised at once.
     """
     failed: list[OSError] = []
     for callback in callbacks:
@@ -336,8 +336,7 @@ def _hear(row: Epoch, callbacks: Sequence[Callback]) -> None:
         except OSError as error:
             failed.append(error)
     if failed:
-        for other in failed[1:]:
-            failed[0].add_note(str(other))
+        vars(failed[0])["others"] = failed[1:]
         raise failed[0]
 
 

@@ -347,11 +347,11 @@ def _has_names(first: Sequence[str], request: Request) -> bool:
     Numbers are names there if they are those of all features that are asked for, and aren't just
     what columns without names are called.
     """
-    features = request.features or ()
+    features = [name for name in request.features or () if isinstance(name, str)]
     asked = [request.target, request.weights, *request.ignore, *features]
-    if any(isinstance(name, str) and name in first and is_text(name) for name in asked):
-        return True
     found = set(first)
+    if any(isinstance(name, str) and name in found and is_text(name) for name in asked):
+        return True
     numbered = {str(i + 1) for i in range(len(first))}
     return bool(features) and found.issuperset(features) and not numbered.issuperset(features)
 
@@ -403,7 +403,7 @@ def _columns(
         if not header and target is None and len(request.features) == len(names):
             return range(len(names)), None, weights
         for name in request.features:
-            if name not in places:
+            if not isinstance(name, str) or name not in places:
                 raise DataError(f"{path} has no column {name!r}, which is one of the features")
             if places[name] in ignored:
                 raise ArgumentError(f"ignored column {name!r} of {path} is one of the features")
