@@ -155,7 +155,10 @@ def test_arguments_of_the_wrong_type(call, message):
         (["article", "--only", "h_swich"], "unknown experiment 'h_swich'; did you mean 'h_swish'?"),
         (["mine.toml", "--jobs", "0"], "jobs must be a whole number >= 1, got 0"),
         (["mine.toml", "--backend", "nunpy"], "unknown backend 'nunpy'; did you mean 'numpy'?"),
-        (["mine.toml", "--epochs", "-1"], "epochs must be a whole number >= 0 and <= 9007199254740992, got -1"),
+        (
+            ["mine.toml", "--epochs", "-1"],
+            r"epochs must be a whole number >= 0 and <= 9\d+, got -1",
+        ),
         (["mine.toml", "--repeats"], "repeats need a [[repeat]]"),
         (["mine.toml", "--out", "mine.toml"], "out must be a folder that can be written"),
     ],

@@ -286,10 +286,11 @@ def parse_study(text: str, name: str, *, parts: Sequence[str] = (), **overrides:
     """
     content, named = _content(text, name), named_parts(text, name)
     try:
-        fixed = {k: _checked(k, v) for k, v in overrides.items() if v is not None}
+        # a setting may name a part of the user's
         loaded = loaded_parts(named) if named and not parts else load_own_parts(parts)
         if loaded is None:
             raise unnamed_parts(named)
+        fixed = {k: _checked(k, v) for k, v in overrides.items() if v is not None}
         return _study(content, fixed, loaded)
     except ArgumentError as error:
         raise ArgumentError(f"{name}: {error}") from None
