@@ -311,6 +311,7 @@ def test_many_classes_have_no_numbers(drawn, tmp_path):
     ("matrix", "options", "message"),
     [
         ([[1, 2]], {}, r"matrix must have shape \(n, n\) with n > 0, got \(1, 2\)"),
+        (xpnn.Sequential(xpnn.Dense(2)), {}, r"got Sequential; xpnn.inference.confusion\(model, "),
         (np.zeros((0, 0), int), {}, "matrix must have shape"),
         ([[0.5]], {}, "matrix must hold counts, integers >= 0, got float64"),
         ([[-1]], {}, "matrix must hold counts"),

@@ -407,7 +407,11 @@ def plot_confusion(
     """
     counts = np.asarray(matrix)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
-        raise ArgumentError(f"matrix must have shape (n, n) with n > 0, got {counts.shape}")
+        raise ArgumentError(
+            "matrix must have shape (n, n) with n > 0, got "
+            f"{counts.shape if counts.ndim else type(matrix).__name__}; "
+            "xpnn.inference.confusion(model, data) counts one"
+        )
     if counts.dtype.kind not in "iu" or counts.min() < 0:
         raise ArgumentError(f"matrix must hold counts, integers >= 0, got {counts.dtype}")
     classes = len(counts)

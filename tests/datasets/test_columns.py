@@ -617,9 +617,10 @@ def test_frames_that_can_not_be_used(options, error, message):
 
 def test_columns_of_one_name_are_refused():
     twice = pandas.concat([TABLE, TABLE[["town"]]], axis=1)
-    with pytest.raises(DataError, match="columns of the DataFrame must have different names"):
+    told = r"columns of the DataFrame must have different names, got 'town' twice \(in pandas, "
+    with pytest.raises(DataError, match=told):
         from_table(twice, target="warm")
-    with pytest.raises(DataError, match="columns of the DataFrame must have different names"):
+    with pytest.raises(DataError, match=told):
         xpnn.fit(xpnn.Sequential(xpnn.Dense(2)), twice, np.arange(len(TABLE)) % 2, epochs=1)
 
 
@@ -677,3 +678,23 @@ def test_columns_of_a_table_are_found_by_their_names(text):
     renamed = xpnn.datasets.from_table(frame.rename(columns={"b": "bb"}), target="y")
     with pytest.raises(DataError, match="have no column 'b', which is one of the features"):
         xpnn.evaluate(model, renamed)
+
+
+@pytest.mark.parametrize("library", [pandas, polars])
+def test_targets_beside_a_frame_may_be_of_any_kind(library):
+    x = library.DataFrame({"size": np.linspace(0, 1, 40), "town": ["Rome", "Oslo"] * 20})
+    answers = ["yes", "no"] * 20
+    frame = library.DataFrame({"warm": answers})
+    hashes, targets = set(), (answers, tuple(answers), np.array(answers), frame, frame["warm"])
+    for y in targets:
+        model = xpnn.Sequential(xpnn.Dense(2))
+        xpnn.fit(model, x, y, validation=(x, y), epochs=1, seed=0)
+        assert model.task.labels.tolist() == ["no", "yes"]
+        assert xpnn.evaluate(model, x, y) == xpnn.evaluate(model, (x, answers))
+        hashes.add(model.sha256())
+    assert len(hashes) == 1
+    model = xpnn.Sequential(xpnn.Dense(2))
+    xpnn.fit(model, x, library.DataFrame({"a": [0.0] * 40, "b": [0.5] * 40}), epochs=1)
+    assert model.task.loss == xpnn.MeanSquaredError()
+    with pytest.raises(ArgumentError, match=r"the text 'warm'; xpnn\.datasets\.from_table"):
+        xpnn.fit(xpnn.Sequential(xpnn.Dense(2)), x, "warm")

@@ -203,12 +203,20 @@ HEAD = "a,b,y\n1,2,u\n"
         (
             HEAD + "9007199254740993,4,v\n",
             ", line 3, column 'a': '9007199254740993' is an integer beyond 2**53 that float64 "
-            "can't hold exactly",
+            "can't hold exactly; leave an id out with ignore=['a']",
         ),
         (HEAD + "3,4\n", ", line 3: 2 cells, where the first row has 3"),
         (HEAD + "3\n", ", line 3: 1 cell, where the first row has 3"),
         (HEAD + "3,4,v,w\n", ", line 3: 4 cells, where the first row has 3"),
-        ("a,b,a\n1,2,u\n", ", line 1: columns 1 and 3 are both called 'a'"),
+        (
+            "a,b,a\n1,2,u\n",
+            ", line 1: columns 1 and 3 are both called 'a': rename one, or leave it out with "
+            "ignore=[3]",
+        ),
+        (
+            HEAD + "3,4,v\n,,\n",
+            ", line 4: an empty row: delete such rows (in pandas, df = df.dropna(how='all'))",
+        ),
         (
             ",b,y\n1,2,u\n",
             ", line 1: column 1 has no name, as the index of a DataFrame that was written with it: "
@@ -450,3 +458,11 @@ def test_a_pipe_is_read_once(tmp_path):
             done.result()
         assert table.x.tolist() == [[1.0, "Rome"], [3.0, None]]
         assert table.y.tolist() == ["u", "v"]
+
+
+def test_a_column_may_have_the_name_of_one_that_is_ignored(tmp_path):
+    path = tmp_path / "twice.csv"
+    path.write_text("a,b,a,y\n1,2,x,u\n3,4,x,v\n")
+    data = load(path, ignore=[3])
+    assert data.feature_names == ("a", "b")
+    np.testing.assert_array_equal(data.x, [[1, 2], [3, 4]])

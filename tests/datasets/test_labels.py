@@ -54,8 +54,34 @@ def test_integers_are_labels_when_they_are_said_to_be(library):
         found = xpnn.predict(model, own)
     assert place.owns(found)
     np.testing.assert_array_equal(to_numpy(found), expected, strict=True)
-    with pytest.raises(DataError, match=r"train\.y must hold labels from 0 to 2"):
-        xpnn.fit(flower_network(), (FLOWERS, labels[CODES]))
+
+
+def test_integers_that_do_not_number_the_outputs_are_labels():
+    labels = np.array([-2, 5, 7])
+    model, asked = flower_network(), flower_network()
+    xpnn.fit(model, (FLOWERS, labels[CODES]), validation=0.2, **SETTINGS)
+    xpnn.fit(asked, (FLOWERS, labels[CODES]), validation=0.2, labels=labels, **SETTINGS)
+    assert model.sha256() == asked.sha256()
+    np.testing.assert_array_equal(model.task.labels, labels, strict=True)
+    assert set(xpnn.predict(model, FLOWERS)) <= set(labels.tolist())
+    # a single output has two classes
+    binary = xpnn.Sequential(xpnn.Dense(1))
+    xpnn.fit(binary, (FLOWERS, labels[CODES // 2]), **SETTINGS)
+    np.testing.assert_array_equal(binary.task.labels, [-2, 5])
+    assert isinstance(binary.task.loss, xpnn.BinaryCrossEntropy)
+
+
+def test_integers_that_number_the_outputs_stay_numbers():
+    model = flower_network()
+    xpnn.fit(model, (FLOWERS, np.array([0, 2, 2])[CODES]), **SETTINGS)
+    assert model.task.labels is None
+    for labels in ([1, 2, 9], [-1, 0, 0]):
+        wide = xpnn.Sequential(xpnn.Dense(4))
+        with pytest.raises(DataError, match=r"train\.y must hold labels from 0 to 3"):
+            xpnn.fit(wide, (FLOWERS, np.array(labels)[CODES]), **SETTINGS)
+    values = xpnn.Sequential(xpnn.Dense(1))
+    xpnn.fit(values, (FLOWERS, np.array([5, 7, 7])[CODES]), loss="mse", epochs=0)
+    assert values.task.classes is None
 
 
 def test_numpys_strings_of_any_length_are_labels():

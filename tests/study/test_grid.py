@@ -86,6 +86,10 @@ FUNCTIONS = f"{EXPERIMENT}[[experiment.figure]]\nfunctions=['relu']\n"
         ('data = ["a", "b"]', "data must be the same for all runs, got a list"),
         ("validation = [0.1, 0.2]", "validation must be the same for all runs, got a list"),
         (
+            'ignore = ["id", "name"]',
+            "ignore must be the same for all runs, got a list; several columns are one text: ",
+        ),
+        (
             "[[experiment]]\nname='a'\ntarget='x'\n[[experiment]]\nname='b'\ntarget=3",
             "target must be the same for all runs, got 3, x",
         ),

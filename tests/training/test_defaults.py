@@ -165,6 +165,15 @@ def test_what_is_odd_is_said_loudly(columns, kinds, told, capsys):
     assert said(capsys, data, outputs=len(set(kinds)))[2:] == [f"CAREFUL: {told}"]
 
 
+def test_a_target_of_two_values_is_odd(capsys):
+    two = pandas.Series(np.arange(60) % 2 + 0.5, name="price")
+    assert said(capsys, FRAME, two)[2:] == [
+        "CAREFUL: the target has no other values than 0.5 and 1.5; if they are classes, make them "
+        "integers or say task='classification'"
+    ]
+    assert len(said(capsys, FRAME, two.where(two.index > 0, 1.0))) == 2
+
+
 def test_values_that_are_a_feature_are_odd(capsys):
     lines = said(capsys, FRAME.assign(c=VALUES), VALUES)
     assert lines[2:] == [

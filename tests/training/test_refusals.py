@@ -42,8 +42,9 @@ WRONG = [
      "train.x and train.y must have the same length, got 23 and 22"),
     ({"y": np.where(np.arange(23) == 9, 3, Y)}, DataError,
      "train.y must hold labels from 0 to 2 for the model's outputs, got 3 in row 9"),
-    ({"y": Y - 5}, DataError,
-     f"train.y must hold labels from 0 to 2 for the model's outputs, got {Y[0] - 5} in row 0"),
+    ({"y": np.minimum(Y, 1) - 5}, DataError,
+     "train.y must hold labels from 0 to 2 for the model's outputs, "
+     f"got {min(Y[0], 1) - 5} in row 0"),
     ({"y": ONE_HOT[:, :2]}, DataError,
      "train.y must have shape (n, 3) for 3 outputs of the model, "
      "or hold integer class labels of shape (n,), got float64 of shape (23, 2)"),

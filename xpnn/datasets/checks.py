@@ -15,7 +15,7 @@ from xpnn.backends import to_numpy
 from xpnn.datasets.cells import is_absent, shown
 from xpnn.datasets.columns import Columns
 from xpnn.datasets.dataset import Dataset, NamedDataset, located
-from xpnn.datasets.frames import as_cells, is_frame
+from xpnn.datasets.frames import as_cells, as_targets, is_frame
 from xpnn.datasets.labels import label_indices, truth_values
 from xpnn.errors import ArgumentError, DataError
 
@@ -33,7 +33,7 @@ def as_pair(name: str, data: Any) -> tuple[Any, Any]:
         raise ArgumentError(
             f"{name} must be a pair of arrays (x, y), got {type(data).__name__}"
         ) from None
-    return x, y
+    return x, as_targets(y)
 
 
 def as_dataset(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnn.backends import to_numpy
 from xpnn.datasets.dataset import Dataset, NamedDataset
 from xpnn.errors import ArgumentError, DataError
 
@@ -51,7 +52,7 @@ def as_cells(frame: Any, names: Sequence[Any] | None = None) -> np.ndarray:
         frame = frame[[found[str(name)] for name in names]]
     whole = np.asarray(frame)
     if len(found) < len(frame.columns) and whole.dtype.kind not in "biuf":
-        raise DataError("the columns of the DataFrame must have different names")
+        raise same_names(frame)
     if whole.dtype == np.uint8:
         # columns are no pixels
         return whole.astype(np.int16)
@@ -69,6 +70,16 @@ def as_cells(frame: Any, names: Sequence[Any] | None = None) -> np.ndarray:
         # one by one, because a cell may be a list
         cells[:, i] = np.fromiter(listed, object, len(listed))
     return cells
+
+
+def same_names(frame: Any) -> DataError:
+    """Return the error about a DataFrame in which two columns have the same name."""
+    names = list(map(str, frame.columns))
+    twice = next(name for i, name in enumerate(names) if name in names[:i])
+    return DataError(
+        f"the columns of the DataFrame must have different names, got {twice!r} twice (in pandas, "
+        "df = df.loc[:, ~df.columns.duplicated()] keeps the first)"
+    )
 
 
 def _are_there(names: Sequence[Any], found: Collection[str], those: str) -> bool:
@@ -107,15 +118,34 @@ def named(data: Any, names: tuple[str, ...] | None = None) -> Any:
     """
     if not (isinstance(data, Sequence) and len(data) == 2 and is_frame(data[0])):
         return data
-    x = as_cells(data[0], names)
+    x, y = as_cells(data[0], names), as_targets(data[1])
     if names is None:
         found = tuple(map(str, data[0].columns))
         names = found if len(set(found)) == len(found) else None
     if names is None:
-        return Dataset(x, data[1])
-    target = getattr(data[1], "name", None)
+        return Dataset(x, y)
+    target = getattr(y, "name", None)
     target = None if target in (None, "") else str(target)
-    return NamedDataset(x, data[1], feature_names=names, target_name=target)
+    return NamedDataset(x, to_numpy(y, "y"), feature_names=names, target_name=target)
+
+
+def as_targets(y: Any) -> Any:
+    """Return the targets of a DataFrame: its only column, or all as an array; others as they are.
+
+    Raises
+    ------
+    ArgumentError
+        If `y` is a text, such as the name of a column.
+    """
+    if isinstance(y, str):
+        raise ArgumentError(
+            f"y must hold the targets, got the text {y!r}; xpnn.datasets.from_table(frame, "
+            f"target={y!r}) takes them from a column of a DataFrame"
+        )
+    if not is_frame(y):
+        return y
+    columns = list(y.columns)
+    return y[columns[0]] if len(columns) == 1 else as_cells(y)
 
 
 def in_order(data: Any, names: tuple[str, ...] | None) -> Any:

@@ -11,7 +11,7 @@ from xpnn.backends import to_numpy
 from xpnn.datasets.cells import check_dates, no_target
 from xpnn.datasets.columns import as_encoding, listed
 from xpnn.datasets.dataset import NamedDataset, located
-from xpnn.datasets.frames import as_cells, is_frame
+from xpnn.datasets.frames import as_cells, is_frame, same_names
 from xpnn.datasets.labels import TASKS
 from xpnn.datasets.readers.arrays import as_target
 from xpnn.datasets.readers.reader import check_weights
@@ -85,7 +85,7 @@ def from_table(
         raise unknown("task", task, TASKS)
     ignore = listed("ignore", ignore)
     if len(set(map(str, frame.columns))) < len(frame.columns):
-        raise DataError("the columns of the DataFrame must have different names")
+        raise same_names(frame)
     encoding = None if encode is None and missing is None else as_encoding(encode, missing)
     found = list(frame.columns)
     known = set(found)

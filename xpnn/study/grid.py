@@ -469,7 +469,10 @@ def _grid(settings: Entries, fixed: Entries) -> tuple[Job, ...]:
     free = {name: _whole(name, v) for name, v in settings.items() if name not in fixed}
     for name in SHARED:
         if isinstance(free.get(name), list):
-            raise ArgumentError(f"{name} must be the same for all runs, got a list")
+            raise ArgumentError(
+                f"{name} must be the same for all runs, got a list"
+                + '; several columns are one text: ignore = "1,name"' * (name == "ignore")
+            )
     listed = ((name, v if isinstance(v, list) else [v]) for name, v in free.items())
     lists = [_typed(name, values, [KINDS[name]]) for name, values in listed]
     if (count := math.prod(map(len, lists))) > _MOST_JOBS:

@@ -121,7 +121,9 @@ def fit(
     labels
         The label of each class in y, in the order of the model's outputs: distinct integers or
         strings. If None, a trained model keeps its own; otherwise they are the sorted distinct
-        strings in train.y, or the integers from 0 on. `predict` returns these labels afterwards.
+        strings in train.y; its sorted distinct integers, if there is one for each output and not
+        all number the outputs; or the integers from 0 on. `predict` returns these labels
+        afterwards.
     normalizer
         "standard", "minmax", a `Normalizer`, or "none". Unless it is fitted already, it is fitted
         to train.x in float64 on the host. It then belongs to the model; a trained model keeps its

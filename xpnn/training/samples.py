@@ -116,7 +116,7 @@ def as_samples(
     for name, data in (("train", train), ("validation", validation)):
         check_images(data, shape, name)
         shape = shape or image_shape(data)
-    names = _find_labels(model, train, labels)
+    names = _find_labels(model, train, labels, loss)
     columns = _find_columns(model, train, validation)
     known = model.task.input_kind if trained else None
     given, train = train, as_dataset("train", train, names, columns, kind=known)
@@ -235,8 +235,10 @@ def as_test_set(model: Sequential, loss: Loss, data: Any) -> Dataset:
     return test
 
 
-def _find_labels(model: Sequential, train: Any, labels: Any) -> np.ndarray | None:
-    """Return the labels of the classes; None for integers from 0 on, or if there are no classes."""
+def _find_labels(
+    model: Sequential, train: Any, labels: Any, loss: Loss | None
+) -> np.ndarray | None:
+    """Return the labels of the classes; None if there are none, or integers number the outputs."""
     if labels is not None:
         return check_labels(labels)
     if model.parameters is not None and model.task.labels is not None:
@@ -244,7 +246,20 @@ def _find_labels(model: Sequential, train: Any, labels: Any) -> np.ndarray | Non
     if not isinstance(train, Sequence) or len(train) != 2:
         return None
     found = as_labels(train[1], "train.y")
-    return distinct("train.y", found) if found is not None and found.dtype.kind == "U" else None
+    if found is None or found.dtype.kind == "U":
+        return None if found is None else distinct("train.y", found)
+    outputs = model.outputs(1)
+    # without a dense layer, the outputs depend on the features
+    if model.parameters is not None or not len(found) or outputs != model.outputs(2):
+        return None
+    if loss is not None and not loss.classifies(outputs):
+        return None
+    classes = max(outputs, 2)
+    if found.min() >= 0 and found.max() < classes:
+        return None
+    # other integers are labels if there is one for each output, as 1, 2 and 3 of three
+    different = np.unique(found)
+    return different if len(different) == classes else None
 
 
 def _find_columns(model: Sequential, train: Any, validation: Any) -> Columns | None:

@@ -108,6 +108,8 @@ def _odd(samples: Samples) -> Iterator[str]:
     names = train.feature_names if isinstance(train, NamedDataset) else None
     if task.classes is not None:
         yield from _odd_classes(samples, task.classes, names or ())
+    elif names is not None and train.y.ndim == 1:
+        yield from _odd_values(train.y)
     for column in task.columns.encoded if task.columns else ():
         # asked for by an encoding, or in a table of few rows
         if len(column.categories) >= max(_FEWEST_ROWS // 2, 0.9 * len(train.x)):
@@ -165,6 +167,18 @@ def _odd_classes(samples: Samples, classes: int, features: Sequence[str]) -> Ite
         yield (
             f"{one} {_listed(rare)}: a single row of the training part, from which nothing can be "
             "learned; find more, or leave it out"
+        )
+
+
+def _odd_values(y: np.ndarray) -> Iterator[str]:
+    """Yield what is odd about the values of a table's target: two different ones may be classes."""
+    if len(y) < _FEWEST_ROWS or len(np.unique(y[:_FIRST_ROWS])) > 2:
+        return
+    different = np.unique(y).tolist()
+    if len(different) == 2:
+        yield (
+            f"the target has no other values than {different[0]:.6g} and {different[1]:.6g}; if "
+            f"they are classes, make them integers or say {written('task', 'classification')}"
         )
 
 

@@ -20,6 +20,7 @@ from xpnn.datasets.cells import (
     as_column,
     as_target,
     as_texts,
+    is_absent,
     is_missing,
     is_number,
     is_text,
@@ -125,6 +126,11 @@ def _read(path: Path, request: Request) -> NamedDataset:
         )
     if head.target is None:
         return data
+    if "" in body.target and all(map(is_absent, body.x[row := body.target.index("")])):
+        raise DataError(
+            "an empty row: delete such rows (in pandas, df = df.dropna(how='all'))",
+            place=place(path, body.lines[row]),
+        )
     with located(data):
         return data._replace(y=as_target(names[head.target], body.target, request.task))
 
@@ -156,8 +162,8 @@ def _head(path: Path, request: Request) -> _Head:
                 f"or values; say {written('header', True)} or {written('header', False)}",
                 place=place(path, line),
             )
-    names = _names(path, line, cells) if header else [str(i + 1) for i in range(len(cells))]
-    features, target, weights = _columns(path, names, header, request)
+    names = cells if header else [str(i + 1) for i in range(len(cells))]
+    features, target, weights = _columns(path, line, names, header, request)
     for i in [*features, *([] if target is None else [target])]:
         if not names[i]:
             raise DataError(
@@ -225,8 +231,11 @@ def _cells(path: Path, head: _Head, kinds: Mapping[str, bool]) -> _Body:
                 x[:, at] = as_texts(columns[i])
                 continue
             row_at = cast("int", error.row)
-            where = place(path, lines[row_at], name)
-            raise DataError(error.problem, part="x", row=row_at, column=at, place=where) from None
+            where, problem = place(path, lines[row_at], name), error.problem
+            if columns[i][row_at].lstrip("+-").isdecimal():
+                # the only thing wrong with an integer is its size
+                problem += f"; leave an id out with {written('ignore', [name])}"
+            raise DataError(problem, part="x", row=row_at, column=at, place=where) from None
     weights: list[float] = []
     if head.weights is not None:
         try:
@@ -376,18 +385,20 @@ def _is_wordy(cell: str) -> bool:
     return is_text(cell) or is_missing(cell)
 
 
-def _names(path: Path, line: int, names: list[str]) -> list[str]:
-    """Return the names of the columns, "" for one without; raise if one occurs twice."""
+def _check_names(path: Path, line: int, names: Sequence[str], ignored: set[int]) -> None:
+    """Raise if two columns that aren't ignored have the same name; "" is none."""
     first: dict[str, int] = {}
     for i, name in enumerate(names):
-        if name and first.setdefault(name, i) != i:
-            problem = f"columns {first[name] + 1} and {i + 1} are both called {name!r}"
-            raise DataError(problem, place=place(path, line))
-    return names
+        if name and i not in ignored and first.setdefault(name, i) != i:
+            raise DataError(
+                f"columns {first[name] + 1} and {i + 1} are both called {name!r}: rename one, or "
+                f"leave it out with {written('ignore', [i + 1])}",
+                place=place(path, line),
+            )
 
 
 def _columns(
-    path: Path, names: Sequence[str], header: bool, request: Request
+    path: Path, line: int, names: Sequence[str], header: bool, request: Request
 ) -> tuple[Sequence[int], int | None, int | None]:
     """Return the columns of the features, the target and the weights, counted from 0."""
     target = _position(f"target of {path}", request.target, names)
@@ -399,6 +410,7 @@ def _columns(
         )
     places = _places(names)
     ignored = {_known(f"ignored column of {path}", n, names, places) for n in request.ignore}
+    _check_names(path, line, names, ignored)
     if request.features is not None:
         if not header and target is None and len(request.features) == len(names):
             return range(len(names)), None, weights
