@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+import importlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import array_api_compat
+import array_api_compat.numpy
 import numpy as np
 
-from xpnn.backends.base import Backend
+from xpnn.backends.base import Backend, Step
+
+if TYPE_CHECKING:
+    from xpnn.recording.card import Product
 
 Array = Any
 
@@ -54,3 +59,68 @@ class CupyBackend(Backend):
     def scope(self) -> Iterator[None]:
         with super().scope(), self.device:
             yield
+
+    def fold(self, step: Step) -> Step:
+        return self.recorded(step, super().fold(step))
+
+    def recorded(self, step: Step, eager: Step, leaf: Callable[[Any], Any] | None = None) -> Step:
+        from xpnn import recording
+        from xpnn.recording.card import CardFold
+
+        recorder = recording.recording_namespace(array_api_compat.numpy)
+        own = recording.PLAIN if leaf is None else leaf(recorder)
+        return CardFold(step, recorder, _Card(self.library), self.library.empty, eager, own)
+
+
+class _Card:
+    """The current device, as `xpnn.recording.card` needs it."""
+
+    # without contraction, so that each operation is rounded by itself
+    _OPTIONS = ("-fmad=false",)
+
+    def __init__(self, cupy: Any) -> None:
+        self._cupy = cupy
+        self._constants: dict[int, tuple[np.ndarray, Array]] = {}
+        # cuBLAS reads them on the host
+        self._one = {name: np.ones(1, name) for name in ("float32", "float64")}
+        self._zero = {name: np.zeros(1, name) for name in ("float32", "float64")}
+
+    def kernels(
+        self, text: str, blocks: dict[str, int], threads: int
+    ) -> list[Callable[[tuple[Any, ...]], None]]:
+        module = self._cupy.RawModule(code=text, options=self._OPTIONS)
+
+        def launcher(name: str, count: int) -> Callable[[tuple[Any, ...]], None]:
+            function = module.get_function(name).kernel
+            return lambda arguments: function((count,), (threads,), arguments)
+
+        return [launcher(name, count) for name, count in blocks.items()]
+
+    def product(self, product: Product, pointers: tuple[int, int, int]) -> Callable[[], object]:
+        cublas = importlib.import_module("cupy_backends.cuda.libs.cublas")
+        name = product.dtype.name
+        gemm = cublas.sgemm if name == "float32" else cublas.dgemm
+        left, right = (int(transposed) for transposed in product.transposed)
+        b, a, out = pointers
+        ldb, lda, ldc = product.leading
+        handle = self._cupy.cuda.device.get_cublas_handle()
+        one, zero = self._one[name].ctypes.data, self._zero[name].ctypes.data
+        arguments = (
+            *(handle, left, right, *product.sizes, one),
+            *(b, ldb, a, lda, zero, out, ldc),
+        )
+        return lambda: gemm(*arguments)
+
+    def memory(self, size: int) -> Array:
+        return self._cupy.empty(size, np.uint8)
+
+    def pointer(self, array: Array) -> int:
+        return array.data.ptr  # type: ignore[no-any-return]
+
+    def constant(self, host: np.ndarray) -> Array:
+        found = self._constants.get(id(host))
+        if found is None:
+            # by position in memory, as kernels read it; the host's is kept for the sake of its id
+            flat = host.ravel(order="K")
+            found = self._constants[id(host)] = host, self._cupy.asarray(flat)
+        return found[1]

@@ -9,8 +9,9 @@ the steps are done again from where they began, looking at each condition.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 Raw = Any
@@ -46,16 +47,70 @@ class Assumptions:
         """
 
         def assuming(*arguments: Any) -> Any:
-            before, _current.assumptions = _current.assumptions, self
             try:
-                return function(*arguments)
+                with self.made():
+                    return function(*arguments)
             except Exception:
                 self.check()
                 raise
-            finally:
-                _current.assumptions = before
 
         return assuming
+
+    @contextlib.contextmanager
+    def made(self) -> Iterator[None]:
+        """Assume conditions within a block instead of looking at them."""
+        before, _current.assumptions = _current.assumptions, self
+        try:
+            yield
+        finally:
+            _current.assumptions = before
+
+    def truth(self, like: Any) -> Any:
+        """Return whether all conditions hold, as an array of the kind and device of `like`."""
+        xp = like.__array_namespace__()
+        if self._all is None:
+            return xp.ones((), dtype=xp.bool, device=like.device)
+        return xp.wrap_canonical(self._all)
+
+
+def noting(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a step that assumes conditions, and returns whether they hold as one output more."""
+
+    def noting_step(carry: Any, row: Any, *context: Any) -> Any:
+        own = Assumptions()
+        with own.made():
+            carry, outputs = step(carry, row, *context)
+        return carry, (*outputs, own.truth(row))
+
+    noting_step.__qualname__ = getattr(step, "__qualname__", type(step).__name__)
+    return noting_step
+
+
+class AssumingFold:
+    """The fold of a step that is recorded with its assumptions.
+
+    Parameters
+    ----------
+    recorded
+        The fold of the `noting` step.
+    looking
+        That of the step itself, for a caller who assumes nothing.
+    """
+
+    def __init__(self, recorded: Callable[..., Any], looking: Callable[..., Any]) -> None:
+        self._recorded, self._looking = recorded, looking
+
+    def __call__(self, carry: Any, rows: Any, *context: Any) -> Any:
+        """Step through the rows, as `xpnn.backends.Backend.fold` says."""
+        assumptions = _current.assumptions
+        if assumptions is None:
+            return self._looking(carry, rows, *context)
+        carry, (*outputs, held) = self._recorded(carry, rows, *context)
+        assumptions.add(held.__array_namespace__().all(held).raw)
+        return carry, tuple(outputs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._recorded, name)
 
 
 class _Current(threading.local):

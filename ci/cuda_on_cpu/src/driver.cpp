@@ -84,7 +84,7 @@ struct Count {
 };
 
 std::mutex lock;
-long launches = 0, fibers = 0;
+long launches = 0, fibers = 0, products = 0;
 std::map<std::string, Count> counts;
 
 // With CUDA_ON_CPU_PROFILE=FILE, adds the seconds and launches of each kernel to FILE at the end.
@@ -385,8 +385,15 @@ int cuLaunchKernel(Function* f, unsigned grid_x, unsigned grid_y, unsigned grid_
   return ended ? SUCCESS : LAUNCH_FAILED;
 }
 
-// not CUDA's: kernels launched so far, and those of them that ran on fibers
+// not CUDA's: kernels launched so far, those of them that ran on fibers, and cuBLAS's products
 long coc_launches() { return launches; }
 long coc_fibers() { return fibers; }
+long coc_products() { return products; }
+
+// what cublas.cpp calls for each of them
+void coc_product() {
+  std::lock_guard<std::mutex> guard(lock);
+  products++;
+}
 
 }  // extern "C"
