@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,14 @@ Array = Any
 Run = Callable[..., tuple[Any, tuple[Array, ...]]]
 
 _LOG = logging.getLogger("xpnn.recording")
+
+
+class _Recorded(NamedTuple):
+    """A program and what a fold must know of it."""
+
+    program: CardProgram
+    facts: list[Any]  # what is known of the carry's arrays after the step
+    outputs: list[tuple[tuple[int, ...], Any]]  # the shapes and dtypes of the outputs
 
 
 class CardFold:
@@ -64,7 +72,7 @@ class CardFold:
     ) -> None:
         self._step, self._xp, self._card, self._leaf = step, xp, card, leaf
         self._empty, self._eager = empty, eager
-        self._programs: dict[Any, tuple[CardProgram, list[Any], list[Any]]] = {}
+        self._programs: dict[Any, _Recorded] = {}
         self.reason: str | None = None
 
     def __call__(self, carry: Any, rows: Any, *context: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -76,7 +84,7 @@ class CardFold:
         count, start = rows.shape[0], 0
         figures: list[Array] = []
         while start < count:
-            found = self._program(carry, rows, context)
+            found = self.program(carry, rows, context)
             if found is None:
                 carry, rest = self._eager(carry, rows[start:, ...], *context)
                 if not figures:
@@ -102,9 +110,7 @@ class CardFold:
         """What was recorded so far."""
         return [program for program, *_ in self._programs.values()]
 
-    def _program(
-        self, carry: Any, rows: Any, context: tuple[Any, ...]
-    ) -> tuple[CardProgram, list[Any], list[Any]] | None:
+    def program(self, carry: Any, rows: Any, context: tuple[Any, ...]) -> _Recorded | None:
         """Return the program of a step, what is known of its carry after it, and its outputs.
 
         A program belongs to a form of what the step is given: arrays may be others.
@@ -131,9 +137,7 @@ class CardFold:
             self._programs[form] = found
         return self._programs[form]
 
-    def _recorded(
-        self, carry: Any, rows: Any, context: tuple[Any, ...]
-    ) -> tuple[CardProgram, list[Any], list[Any]]:
+    def _recorded(self, carry: Any, rows: Any, context: tuple[Any, ...]) -> _Recorded:
         if self._xp.records():
             raise RecordingError("a step runs steps of its own")
         digests: list[list[bytes]] = []
@@ -147,7 +151,7 @@ class CardFold:
         else:
             raise RecordingError("recordings of the step differ")
         program = CardProgram(recording, row, pairs, around, outputs, self._card)
-        return program, facts, [(output.shape, output.dtype) for output in outputs]
+        return _Recorded(program, facts, [(output.shape, output.dtype) for output in outputs])
 
     def _traced(
         self, recording: Any, carry: Any, rows: Any, context: tuple[Any, ...]
@@ -158,6 +162,8 @@ class CardFold:
         raw, wrapped = self._leaf.raw, self._leaf.wrapped
         held = [raw(leaf) for leaf in leaves(carry)]
         around = [raw(leaf) for leaf in leaves(context)]
+        if not all(is_packed(_zeros(array)) for array, _ in held):
+            raise RecordingError("an array of the carry has gaps in memory")
         own = [recording.give(_zeros(array)) for array, _ in held]
         others = [recording.give(_zeros(array)) for array, _ in around]
         indices, known = raw(rows)
@@ -182,13 +188,12 @@ class CardFold:
 
 def _zeros(array: Array) -> np.ndarray:
     """Return zeros of the host in the layout of an array of the card."""
-    like = np.lib.stride_tricks.as_strided(
-        np.empty(1, array.dtype), array.shape, array.strides, writeable=False
-    )
-    if not is_packed(like) or not array.size:
-        raise RecordingError("an array is empty or has gaps in memory")
+    reach = sum((n - 1) * stride for n, stride in zip(array.shape, array.strides, strict=True))
+    if not array.size or min(array.strides, default=0) < 0:
+        raise RecordingError("an array is empty, or goes backwards in memory")
     # memory of zeros isn't there before it is written to: a data set takes none
-    return np.ndarray(array.shape, array.dtype, np.zeros(array.size, array.dtype), 0, array.strides)
+    memory = np.zeros(reach // array.itemsize + 1, array.dtype)
+    return np.ndarray(array.shape, array.dtype, memory, 0, array.strides)
 
 
 def _apart(arrays: Sequence[Array], card: Card) -> list[Array]:

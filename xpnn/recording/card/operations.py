@@ -110,6 +110,12 @@ class Reduction(NamedTuple):
     places: bool = False
 
 
+def _place_of(up: str) -> Reduction:
+    return Reduction(
+        "Place<{0}>{{0, -1}}", f"further({{0}}, {{1}}, {up})", "{0}.index", places=True
+    )
+
+
 REDUCTIONS = {
     "sum": Reduction("0", "{0} + {1}"),
     "mean": Reduction("0", "{0} + {1}", "{0} / {count}"),
@@ -117,8 +123,8 @@ REDUCTIONS = {
     "min": Reduction("highest<{0}>()", "smaller({0}, {1})"),
     "all": Reduction("true", "{0} && {1}"),
     "any": Reduction("false", "{0} || {1}"),
-    "argmax": Reduction("Place<{0}>()", "further({0}, {1}, true)", "{0}.index", places=True),
-    "argmin": Reduction("Place<{0}>()", "further({0}, {1}, false)", "{0}.index", places=True),
+    "argmax": _place_of("true"),
+    "argmin": _place_of("false"),
 }
 
 # what kernels begin with

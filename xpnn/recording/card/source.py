@@ -216,7 +216,7 @@ class _Task:
             reduction, dtype = REDUCTIONS[value.name], self._reduced(value)
             own = TYPES[dtype.name]
             types.append(f"Place<{own}>" if reduction.places else own)
-            first = f"{own}(0)" if reduction.first == "0" else reduction.first.format(own)
+            first = f"({own})0" if reduction.first == "0" else reduction.first.format(own)
             self._line(f"{types[k]} r{k} = {first};")
         self._open(f"if (o < {outer.size}) for (I i = lane; i < {inner.size}; i += {lanes})")
         at = dict(zip(kept, outer.indices(variable("o", outer.size), self._named), strict=True))
