@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
 import importlib
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import array_api_compat
 import array_api_compat.numpy
@@ -67,9 +70,37 @@ class CupyBackend(Backend):
         from xpnn import recording
         from xpnn.recording.card import CardFold
 
-        recorder = recording.recording_namespace(array_api_compat.numpy)
-        own = recording.PLAIN if leaf is None else leaf(recorder)
-        return CardFold(step, recorder, _Card(self.library), self.library.empty, eager, own)
+        def made(own: Step) -> CardFold:
+            recorder = recording.recording_namespace(array_api_compat.numpy)
+            held = recording.PLAIN if leaf is None else leaf(recorder)
+            return CardFold(own, recorder, _Card(self.library), self.library.empty, eager, held)
+
+        key = getattr(step, "key", None)
+        if key is None:
+            return made(step)
+        # A program has memory of its own, which no other thread may use meanwhile. The step is
+        # copied, because it is recorded again for other shapes, and a layer may change until then.
+        own = _Key((key, self.device.id, threading.get_ident()), lambda: made(copy.deepcopy(step)))
+        return _kept(own)  # type: ignore[no-any-return]
+
+
+class _Key(NamedTuple):
+    """What belongs to a key, and is made if it isn't there; equal if the keys are."""
+
+    key: Hashable
+    made: Callable[[], Any]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+# runs of equal networks share their programs, which take memory: the least recently used is dropped
+@functools.lru_cache(maxsize=32)
+def _kept(key: _Key) -> Any:
+    return key.made()
 
 
 class _Card:

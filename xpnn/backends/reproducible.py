@@ -135,7 +135,7 @@ class ReproducibleBackend(WrappedBackend):
             return eager
         if not self.inner.apart:
             return self.inner.recorded(step, eager, self._leaf)
-        noting = assumptions.noting(step)
+        noting = assumptions.NotingStep(step, self.xp.precision)
         eagerly = super().fold(noting)
         recorded = self.inner.recorded(noting, eagerly, self._leaf)
         return eager if recorded is eagerly else assumptions.AssumingFold(recorded, eager)

@@ -73,17 +73,29 @@ class Assumptions:
         return xp.wrap_canonical(self._all)
 
 
-def noting(step: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a step that assumes conditions, and returns whether they hold as one output more."""
+class NotingStep:
+    """A step that assumes conditions, and returns whether they hold as one output more.
 
-    def noting_step(carry: Any, row: Any, *context: Any) -> Any:
+    Parameters
+    ----------
+    step
+        The step, as `xpnn.backends.Backend.fold` says.
+    precision
+        That of its products and sums.
+    """
+
+    def __init__(self, step: Callable[..., Any], precision: str) -> None:
+        self._step = step
+        self.__qualname__ = getattr(step, "__qualname__", type(step).__name__)
+        own = getattr(step, "key", None)
+        # only steps with the same computation share it
+        self.key = None if own is None else (type(self), precision, own)
+
+    def __call__(self, carry: Any, row: Any, *context: Any) -> Any:
         own = Assumptions()
         with own.made():
-            carry, outputs = step(carry, row, *context)
+            carry, outputs = self._step(carry, row, *context)
         return carry, (*outputs, own.truth(row))
-
-    noting_step.__qualname__ = getattr(step, "__qualname__", type(step).__name__)
-    return noting_step
 
 
 class AssumingFold:
@@ -92,7 +104,7 @@ class AssumingFold:
     Parameters
     ----------
     recorded
-        The fold of the `noting` step.
+        The fold of the `NotingStep`.
     looking
         That of the step itself, for a caller who assumes nothing.
     """
