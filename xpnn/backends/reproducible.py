@@ -135,10 +135,16 @@ class ReproducibleBackend(WrappedBackend):
             return eager
         if not self.inner.apart:
             return self.inner.recorded(step, eager, self._leaf)
+
+        def noted(carry: Any, rows: Array, *context: Any) -> tuple[Any, tuple[Array, ...]]:
+            # what it assumes is noted by those whose steps these are
+            carry, outputs = eager(carry, rows, *context)
+            holds = self.xp.ones(rows.shape[:1], dtype=self.xp.bool, device=self.device)
+            return carry, (*outputs, holds)
+
         noting = assumptions.NotingStep(step, self.xp.precision)
-        eagerly = super().fold(noting)
-        recorded = self.inner.recorded(noting, eagerly, self._leaf)
-        return eager if recorded is eagerly else assumptions.AssumingFold(recorded, eager)
+        recorded = self.inner.recorded(noting, noted, self._leaf)
+        return eager if recorded is noted else assumptions.AssumingFold(recorded, eager)
 
     def _leaf(self, recorder: recording.RecordingNamespace) -> recording.Leaf:
         from xpnn import recording, reproducible

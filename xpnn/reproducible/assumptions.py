@@ -76,6 +76,8 @@ class Assumptions:
 class NotingStep:
     """A step that assumes conditions, and returns whether they hold as one output more.
 
+    It is for recording: the conditions of a step that is carried out have their own `Assumptions`.
+
     Parameters
     ----------
     step

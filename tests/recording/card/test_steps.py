@@ -9,8 +9,10 @@ import pytest
 
 import xpnn
 from tests.helpers import assert_same_bits, emulated_driver, open_backend, rng
+from xpnn import recording
 from xpnn._core.tree import leaves, rebuilt
 from xpnn.backends import Backend, get_backend
+from xpnn.recording.card import CardProgram
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 2.5, -2.5, 1e3, -1e3, np.inf, -np.inf, np.nan, 7.25]
 
@@ -24,7 +26,7 @@ def namespaced(step):
     """Return the step through the namespace of its arrays."""
 
     def inner(carry, row, *context):
-        if isinstance(row, xpnn.recording.Recorded):
+        if isinstance(row, recording.Recorded):
             xp = row.__array_namespace__()
         else:
             xp = open_backend("cupy").xp
@@ -313,13 +315,13 @@ def trained(backend, *, epochs=1, rows=400, optimizer=None, loss=None, activatio
 
 def test_equal_runs_share_their_programs(backend, monkeypatch):
     """In a thread; another one has its own, because a program has memory of its own."""
-    made, build = [], xpnn.recording.card.CardProgram.__init__
+    made, build = [], CardProgram.__init__
 
     def counted(self, *args):
         made.append(self)
         build(self, *args)
 
-    monkeypatch.setattr(xpnn.recording.card.CardProgram, "__init__", counted)
+    monkeypatch.setattr(CardProgram, "__init__", counted)
     counts, shas = [], set()
     for run in (trained, trained, ThreadPoolExecutor(1).submit):
         if run is trained:
@@ -369,13 +371,13 @@ def test_blocks_run_in_any_order(reproducible, backend):
 def test_cudas_own_compiler_takes_the_kernels(reproducible, backend, monkeypatch, tmp_path):
     texts = []
     own = get_backend(**{**backend.options(), "reproducible": reproducible})
-    play = xpnn.recording.card.CardProgram.play
+    play = CardProgram.play
 
     def noted(self, *args):
         texts.append(self.text)
         return play(self, *args)
 
-    monkeypatch.setattr(xpnn.recording.card.CardProgram, "play", noted)
+    monkeypatch.setattr(CardProgram, "play", noted)
     trained(own, optimizer=xpnn.Adam(), loss=xpnn.Focal())
     for i, text in enumerate(dict.fromkeys(texts)):
         path = tmp_path / f"{i}.cu"
