@@ -103,6 +103,10 @@ def _kept(key: _Key) -> Any:
     return key.made()
 
 
+# bytes of a constant that is known by its elements
+_SMALL = 1 << 16
+
+
 class _Card:
     """The current device, as `xpnn.recording.card` needs it."""
 
@@ -111,7 +115,7 @@ class _Card:
 
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy
-        self._constants: dict[int, tuple[np.ndarray, Array]] = {}
+        self._constants: dict[Hashable, tuple[np.ndarray | None, Array]] = {}
         # cuBLAS reads them on the host
         self._one = {name: np.ones(1, name) for name in ("float32", "float64")}
         self._zero = {name: np.zeros(1, name) for name in ("float32", "float64")}
@@ -149,9 +153,11 @@ class _Card:
         return array.data.ptr  # type: ignore[no-any-return]
 
     def constant(self, host: np.ndarray) -> Array:
-        found = self._constants.get(id(host))
-        if found is None:
-            # by position in memory, as kernels read it; the host's is kept for the sake of its id
-            flat = host.ravel(order="K")
-            found = self._constants[id(host)] = host, self._cupy.asarray(flat)
-        return found[1]
+        # small ones are made anew in each recording; large ones, the tables of functions, are not
+        small = host.nbytes <= _SMALL
+        key = (host.dtype.str, host.tobytes("A")) if small else id(host)
+        if key not in self._constants:
+            # as it lies in memory; the host's is kept because its id is a key
+            flat = self._cupy.asarray(host.ravel(order="K"))
+            self._constants[key] = None if small else host, flat
+        return self._constants[key][1]

@@ -26,13 +26,21 @@ class Assumptions:
 
     def __init__(self) -> None:
         self._all: Raw | None = None
+        self._later: list[Any] = []
 
     def add(self, condition: Raw) -> None:
         """Assume another condition, a raw array without dimensions."""
         self._all = condition if self._all is None else self._all & condition
 
+    def add_later(self, conditions: Any) -> None:
+        """Assume an array of conditions, which is looked at only in the end."""
+        self._later.append(conditions)
+
     def hold(self) -> bool:
         """Return whether all conditions hold. Synchronises."""
+        for conditions in self._later:
+            self.add(conditions.__array_namespace__().all(conditions).raw)
+        self._later.clear()
         return self._all is None or bool(self._all)
 
     def check(self) -> None:
@@ -120,7 +128,7 @@ class AssumingFold:
         if assumptions is None:
             return self._looking(carry, rows, *context)
         carry, (*outputs, held) = self._recorded(carry, rows, *context)
-        assumptions.add(held.__array_namespace__().all(held).raw)
+        assumptions.add_later(held)
         return carry, tuple(outputs)
 
     def __getattr__(self, name: str) -> Any:

@@ -63,7 +63,7 @@ def held_functions(functions, arrays, count=2):
     """Hold functions of arrays, as one step's, to CuPy's."""
 
     def step(xp, carry, row, *context):
-        return carry, tuple(f(xp, *context) for f in functions.values())
+        return (carry[0] + 1.0,), tuple(f(xp, *context) for f in functions.values())
 
     return held_to_cupy(step, (np.zeros(1),), np.zeros((count, 1), np.int64), *arrays)
 
@@ -311,6 +311,27 @@ def trained(backend, *, epochs=1, rows=400, optimizer=None, loss=None, activatio
     )  # fmt: skip
     assert "not_recorded" not in history.settings
     return model, history
+
+
+@pytest.mark.parametrize("count", [7, 8])
+def test_a_short_evaluation_is_not_compiled(count, backend):
+    """Its carry is as it was; data sets have many sizes, and a compilation takes a second."""
+
+    def evaluation(xp, carry, row, x):
+        return carry, (xp.sum(carry[0] * xp.take(x, row, axis=0)),)
+
+    step = namespaced(evaluation)
+    fold = backend.fold(step)
+    rows = rng(15).integers(0, 20, (count, 4))
+    with backend.scope():
+        launches = emulated_driver().coc_launches
+        carry, given = moved(backend, (np.ones(3),)), moved(backend, [rows, X])
+        expected = Backend.fold(backend, step)(carry, *given)
+        before = launches()
+        found = fold(carry, *given)
+        assert (launches() - before == 2 * count) == (count == 8)
+    for one, other in zip(leaves(found), leaves(expected), strict=True):
+        assert_same_bits(backend.to_numpy(one), backend.to_numpy(other))
 
 
 def test_equal_runs_share_their_programs(backend, monkeypatch):

@@ -28,6 +28,11 @@ Run = Callable[..., tuple[Any, tuple[Array, ...]]]
 
 _LOG = logging.getLogger("xpnn.recording")
 
+# A program is compiled in a second, in which a thousand mini-batches are evaluated one operation
+# after another. Evaluations of fewer mini-batches than this are carried out so, for data sets have
+# many sizes. Training steps never are: their bits must not depend on how many come at a time.
+_FEW = 8
+
 
 class _Recorded(NamedTuple):
     """A program and what a fold must know of it."""
@@ -82,9 +87,11 @@ class CardFold:
         """
         raw, restored = self._leaf.raw, self._leaf.restored
         count, start = rows.shape[0], 0
+        indices = raw(rows)[0]
+        indices = indices if indices.flags.c_contiguous else indices.copy()
         figures: list[Array] = []
         while start < count:
-            found = self.program(carry, rows, context)
+            found = self._loaded(carry, rows, context)
             if found is None:
                 carry, rest = self._eager(carry, rows[start:, ...], *context)
                 if not figures:
@@ -100,7 +107,7 @@ class CardFold:
             same = facts == [raw(leaf)[1] for leaf in leaves(carry)]
             end = count if same else start + 1
             around = [raw(leaf)[0] for leaf in leaves(context)]
-            program.play(arrays, around, raw(rows)[0], figures, range(start, end))
+            program.play(arrays, around, indices, figures, range(start, end))
             carry = rebuilt(carry, map(restored, arrays, facts))
             start = end
         return carry, tuple(restored(figure, None) for figure in figures)
@@ -127,15 +134,29 @@ class CardFold:
             try:
                 found = self._recorded(carry, rows, context)
             except Exception as error:  # an error of the step itself will be raised again eagerly
-                self.reason = reason_of(error)
-                name = getattr(self._step, "__qualname__", type(self._step).__name__)
-                text = "%s is carried out operation by operation: %s"
-                _LOG.warning(text, name, self.reason)
+                self._give_up(error)
                 return None
             if len(self._programs) == MOST_PROGRAMS:
                 del self._programs[next(iter(self._programs))]
             self._programs[form] = found
         return self._programs[form]
+
+    def _loaded(self, carry: Any, rows: Any, context: tuple[Any, ...]) -> _Recorded | None:
+        """Return the program of a step, compiled; None if it isn't played."""
+        found = self.program(carry, rows, context)
+        if found is None or (not found.program.changes and rows.shape[0] < _FEW):
+            return None
+        try:
+            found.program.load()
+        except Exception as error:  # such as one of the compiler
+            self._give_up(error)
+            return None
+        return found
+
+    def _give_up(self, error: Exception) -> None:
+        self.reason = reason_of(error)
+        name = getattr(self._step, "__qualname__", type(self._step).__name__)
+        _LOG.warning("%s is carried out operation by operation: %s", name, self.reason)
 
     def _recorded(self, carry: Any, rows: Any, context: tuple[Any, ...]) -> _Recorded:
         if self._xp.records():

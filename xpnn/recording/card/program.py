@@ -9,7 +9,7 @@ import numpy as np
 
 from xpnn.recording.card.launches import launches_of
 from xpnn.recording.card.positions import Layout, packed_layout
-from xpnn.recording.card.source import Kernel, Targets, kernel_of, module_of, text_of
+from xpnn.recording.card.source import THREADS, Kernel, Targets, kernel_of, module_of, text_of
 from xpnn.recording.card.values import Operand, Value, Values
 from xpnn.recording.nodes import RecordingError
 from xpnn.recording.program import carry_copies, live
@@ -82,6 +82,8 @@ class CardProgram:
         The kernels, in CUDA C++.
     launches
         How many kernels and products a step launches.
+    changes
+        Whether a step changes its carry.
 
     Raises
     ------
@@ -142,13 +144,23 @@ class CardProgram:
         largest = max((value.layout.size for value in values.all), default=0)
         self.text = module_of(texts, largest >= 1 << 31)
         self.launches = len(self._calls)
+        self.changes = bool(targets.carry)
+        self._blocks = blocks
+        self._kernels: list[Launch] = []
+        self._memory: Array = None
+        self._kept: dict[str, Array] = {}
+
+    def load(self) -> None:
+        """Compile the kernels and move the constants, the first time that it is called."""
+        if self._memory is not None:
+            return
         used = {name for call in self._calls for name in _pointers(call)}
         self._kept = {
             name: self._card.constant(host)
             for name, host in self._constants.items()
             if name in used and host is not None
         }
-        self._kernels = self._card.kernels(self.text, blocks, 256)
+        self._kernels = self._card.kernels(self.text, self._blocks, THREADS)
         self._memory = self._card.memory(self._size)
 
     def play(
@@ -159,7 +171,10 @@ class CardProgram:
         figures: Sequence[Array],
         steps: range,
     ) -> None:
-        """Do some steps: change the carry, and write each output of step i to ``figures[k][i]``."""
+        """Do some steps: change the carry, and write each output of step i to ``figures[k][i]``.
+
+        The program must have been loaded.
+        """
         arrays = {f"carry{i}": array for i, array in enumerate(carry)}
         arrays |= {f"context{i}": array for i, array in enumerate(context)}
         arrays |= {f"figure{i}": array for i, array in enumerate(figures)}
