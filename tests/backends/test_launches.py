@@ -10,7 +10,7 @@ import pytest
 
 import xpnn
 from tests.helpers import emulated_driver, open_backend
-from xpnn import recording, training
+from xpnn import recording
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import NumpyBackend, ReproducibleBackend, get_backend
 from xpnn.optimizers import OPTIMIZERS
@@ -18,8 +18,9 @@ from xpnn.recording.card import CardFold
 
 RNG = np.random.default_rng(0)
 # pixels, most of them black as MNIST's are; brighter ones saturate the network
-X = (RNG.integers(0, 256, (400, 784)) * (RNG.random((400, 784)) < 0.2) / 255).astype(np.float32)
-Y = RNG.integers(0, 10, 400)
+SHAPE = (1000, 784)
+X = (RNG.integers(0, 256, SHAPE) * (RNG.random(SHAPE) < 0.2) / 255).astype(np.float32)
+Y = RNG.integers(0, 10, 1000)
 TO_DEVICE, TO_HOST = 1, 2
 
 # Launches of a step of 784-100-50-10 with cross entropy, native in float32 and in float64, which
@@ -246,13 +247,12 @@ class Evaluation(xpnn.Callback):
 
 
 @NATIVELY_OR_NOT
-def test_an_evaluation(reproducible, dtype, monkeypatch):
-    """Of 20 mini-batches; fewer than 8 are evaluated without being compiled."""
-    monkeypatch.setattr(training.loop, "EVALUATION_ROWS", 20)
+def test_an_evaluation(reproducible, dtype):
+    """Of 1,000 rows at once; a smaller one isn't compiled."""
     counts = Evaluation(emulated_driver())
-    train(dtype=dtype, reproducible=reproducible, epochs=0, callbacks=[counts])
+    train(dtype=dtype, reproducible=reproducible, rows=1000, epochs=0, callbacks=[counts])
     # the six parameters are copied for a second try, and all that was assumed is looked at
-    assert 0 < counts.launches <= 20 * bound(EVALUATION, dtype, reproducible) + 7 * reproducible
+    assert 0 < counts.launches <= bound(EVALUATION, dtype, reproducible) + 7 * reproducible
 
 
 @pytest.mark.parametrize("validated", [False, True])

@@ -28,10 +28,10 @@ Run = Callable[..., tuple[Any, tuple[Array, ...]]]
 
 _LOG = logging.getLogger("xpnn.recording")
 
-# A program is compiled in a second, in which a thousand mini-batches are evaluated one operation
-# after another. Evaluations of fewer mini-batches than this are carried out so, for data sets have
-# many sizes. Training steps never are: their bits must not depend on how many come at a time.
-_FEW = 8
+# Evaluations of mini-batches with fewer rows are carried out operation by operation: data sets have
+# many sizes, and a program for each takes a second to be compiled. This depends on nothing but the
+# mini-batch, so that a set which is read in chunks has the same figures as in memory.
+_LEAST_ROWS = 1000
 
 
 class _Recorded(NamedTuple):
@@ -144,7 +144,7 @@ class CardFold:
     def _loaded(self, carry: Any, rows: Any, context: tuple[Any, ...]) -> _Recorded | None:
         """Return the program of a step, compiled; None if it isn't played."""
         found = self.program(carry, rows, context)
-        if found is None or (not found.program.changes and rows.shape[0] < _FEW):
+        if found is None or (not found.program.changes and rows.shape[1] < _LEAST_ROWS):
             return None
         try:
             found.program.load()
