@@ -123,7 +123,7 @@ class ReproducibleBackend(WrappedBackend):
     def _copied(self, array: Array) -> Array:
         if not self.owns(array):
             return array
-        raw = self.inner.xp.asarray(array.raw, copy=True)
+        raw = self.inner.xp.asarray(array.raw, dtype=array.raw.dtype, device=self.device, copy=True)
         return self.xp.wrap_canonical(raw, array.facts)
 
     def fold(self, step: Step) -> Step:
