@@ -68,8 +68,8 @@ def emulated_driver():
     if open_backend("cupy").card != "emulated GPU":
         pytest.skip("launches and copies are counted on the emulated card only")
     driver = ctypes.CDLL("libcuda.so.1")
-    for function in (driver.coc_launches, driver.coc_fibers, driver.coc_copies, driver.coc_bytes):
-        function.restype = ctypes.c_long
+    for name in ("launches", "products", "fibers", "copies", "bytes"):
+        getattr(driver, f"coc_{name}").restype = ctypes.c_long
     return driver
 
 

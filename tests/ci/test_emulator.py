@@ -26,6 +26,9 @@ def test_it_counts(cupy, driver):
     cupy.get(y)
     cupy.get(y)
     assert [driver.coc_copies(kind) for kind in (1, 2)] == [copies[0] + 1, copies[1] + 2]
+    products, a = driver.coc_products(), cupy.put(np.ones((3, 4)))
+    a @ cupy.xp.matrix_transpose(a)
+    assert driver.coc_products() - products == 1
 
 
 def test_float32_is_flushed_and_float64_is_not(cupy, driver):

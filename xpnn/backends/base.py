@@ -201,6 +201,22 @@ class Backend(ABC):
 
         return run
 
+    def recorded(self, step: Step, eager: Step, leaf: Callable[[Any], Any] | None = None) -> Step:
+        """Return the fold of a step, recorded where the backend plays recorded steps.
+
+        Parameters
+        ----------
+        step
+            As for `fold`.
+        eager
+            Its fold, operation by operation.
+        leaf
+            ``leaf(xp)`` returns how carry, rows and context hold the library's arrays, a
+            `recording.Leaf`, where `xp` is the namespace of arrays that record. If None, they are
+            these arrays themselves.
+        """
+        return eager
+
     def sweep(
         self,
         fold: Step,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import array_api_compat
@@ -40,6 +41,10 @@ class NumpyBackend(Backend):
         return np.asarray(host)
 
     def fold(self, step: Step) -> Step:
+        return self.recorded(step, super().fold(step))
+
+    def recorded(self, step: Step, eager: Step, leaf: Callable[[Any], Any] | None = None) -> Step:
         from xpnn import recording
 
-        return recording.Fold(step, recording.recording_namespace(self.xp))
+        recorder = recording.recording_namespace(self.xp)
+        return recording.Fold(step, recorder, recording.PLAIN if leaf is None else leaf(recorder))

@@ -11,7 +11,6 @@ import numpy as np
 
 from xpnn._core.tree import leaves, rebuilt
 from xpnn.backends.base import Backend, Step, WrappedBackend
-from xpnn.backends.numpy import NumpyBackend
 from xpnn.errors import unknown
 
 if TYPE_CHECKING:
@@ -95,9 +94,8 @@ class ReproducibleBackend(WrappedBackend):
 
         if self._looks:
             return super().sweep(fold, carry, pieces, context, told)
-        # kept for a second try: steps change the carry that they own, never what a view shows
-        views = (x.view(x.raw) if self.owns(x) else x for x in leaves(carry))
-        again = rebuilt(carry, views)
+        # for a second try: steps change the arrays of the carry
+        again = rebuilt(carry, map(self._copied, leaves(carry)))
         assumptions = Assumptions()
         told_already: list[int] = []
 
@@ -122,19 +120,38 @@ class ReproducibleBackend(WrappedBackend):
         )
         return super().sweep(fold, again, pieces, context, tell_the_rest)
 
-    def fold(self, step: Step) -> Step:
-        # at full precision the number of slices depends on values, so steps can't be recorded
-        if not isinstance(self.inner, NumpyBackend) or self.xp.precision == "full":
-            return super().fold(step)
-        from xpnn import recording
+    def _copied(self, array: Array) -> Array:
+        if not self.owns(array):
+            return array
+        raw = self.inner.xp.asarray(array.raw, dtype=array.raw.dtype, device=self.device, copy=True)
+        return self.xp.wrap_canonical(raw, array.facts)
 
-        recorder = recording.recording_namespace(self.inner.xp)
-        return recording.Fold(step, recorder, self._leaf(recorder))
+    def fold(self, step: Step) -> Step:
+        from xpnn.reproducible import assumptions
+
+        eager = super().fold(step)
+        # at full precision the number of slices depends on values, so steps can't be recorded
+        if self.xp.precision == "full":
+            return eager
+        if not self.inner.apart:
+            return self.inner.recorded(step, eager, self._leaf)
+
+        def noted(carry: Any, rows: Array, *context: Any) -> tuple[Any, tuple[Array, ...]]:
+            # what it assumes is noted by those whose steps these are
+            carry, outputs = eager(carry, rows, *context)
+            holds = self.xp.ones(rows.shape[:1], dtype=self.xp.bool, device=self.device)
+            return carry, (*outputs, holds)
+
+        noting = assumptions.NotingStep(step, self.xp.precision)
+        recorded = self.inner.recorded(noting, noted, self._leaf)
+        return eager if recorded is noted else assumptions.AssumingFold(recorded, eager)
 
     def _leaf(self, recorder: recording.RecordingNamespace) -> recording.Leaf:
         from xpnn import recording, reproducible
 
         recorded = reproducible.namespace(recorder, precision=self.xp.precision)
+        # it can't look itself while it records
+        recorded.know(self.xp, self.device)
 
         def raw(leaf: Any) -> tuple[Any, Any]:
             return leaf.raw, leaf.facts

@@ -17,6 +17,7 @@ Modules, each of which imports only from those before it: `layout` and `origin` 
 of code), `nodes` (an operation as a value), `recorder` (arrays that record), `digests` (what two
 recordings are compared by), `calls` (an operation as a call), `joining` (optimizers' operations on
 all parameters at once), `program`, `fold` (which recordings there are, and when one is played).
+`xpnn.recording.card` plays recordings on a CUDA card.
 """
 
 from __future__ import annotations

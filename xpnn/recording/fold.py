@@ -212,7 +212,7 @@ class Fold:
             with self._xp.record() as recording:
                 played, outputs = self._recorded(recording, given, start)
         except Exception as error:  # an error of the step itself will be raised again eagerly
-            self.reason = _reason(error)
+            self.reason = reason_of(error)
             return rebuilt(given.carry, map(self._leaf.restored, given.arrays, given.facts)), 0
         if before is not None:
             position = first_difference(before.digests, played.digests)
@@ -300,7 +300,7 @@ class Fold:
         return carry
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Return in a line why a step can't be recorded."""
     text = " ".join(str(error).split())
     what = text if isinstance(error, RecordingError) else f"{type(error).__name__}: {text}"

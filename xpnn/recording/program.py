@@ -3,8 +3,8 @@
 From the nodes of a recording to its calls:
 
 1. A step's new carry must end up where the next step looks for it: in the carry's own arrays.
-   Where the step made a new array instead, a node is added that copies it there (`_carry_copies`).
-2. Nodes that nothing depends on are left out (`_live`).
+   Where the step made a new array instead, a node is added that copies it there (`carry_copies`).
+2. Nodes that nothing depends on are left out (`live`).
 3. Equal chains at the end become one (`xpnn.recording.joining`).
 4. Nodes are split into those that are carried out in each step, and those whose result is the same
    in all steps of a call of `play`, which are carried out at its beginning (`_split`).
@@ -88,8 +88,8 @@ class Program:
             # outputs are read after the step, when the carry may hold the next step's values
             raise RecordingError("the step returns an array that it was given as an output")
         givens = [key(given) for given, _ in carried]
-        nodes = [*recording.nodes, *_carry_copies(recording, carried)]
-        nodes = _live(nodes, {*figures, *map(root, givens)}, root)
+        nodes = [*recording.nodes, *carry_copies(recording, carried)]
+        nodes = live(nodes, {*figures, *map(root, givens)}, root)
         nodes = join_chains(recording, nodes, set(givens), figures)
         once, each = _split(nodes, root(key(row)), root)
         arrays = list(recording.arrays)
@@ -166,7 +166,7 @@ class Program:
                 figure[i] = output
 
 
-def _carry_copies(recording: Recording, carried: Sequence[tuple[Recorded, Recorded]]) -> list[Node]:
+def carry_copies(recording: Recording, carried: Sequence[tuple[Recorded, Recorded]]) -> list[Node]:
     """Return nodes that copy the new carry into the given arrays, where it isn't there already."""
     key, root = recording.key, recording.root
     if len({root(key(after)) for _, after in carried}) < len(carried):
@@ -190,7 +190,7 @@ def _carry_copies(recording: Recording, carried: Sequence[tuple[Recorded, Record
     return nodes
 
 
-def _live(nodes: list[Node], wanted: set[int], root: Callable[[int], int]) -> list[Node]:
+def live(nodes: list[Node], wanted: set[int], root: Callable[[int], int]) -> list[Node]:
     """Return the nodes that `wanted` arrays and checks depend on.
 
     It goes backwards: a node is live if its result, or the array that it changes, is wanted by a

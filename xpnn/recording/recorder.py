@@ -95,7 +95,7 @@ class Recorded(NDArrayOperatorsMixin):
         return len(self.value)
 
     def __getitem__(self, key: Any) -> Recorded:
-        return self.xp.apply(_item, (self, key))  # type: ignore[no-any-return]
+        return self.xp.apply(item, (self, key))  # type: ignore[no-any-return]
 
     def __iter__(self) -> Iterator[Recorded]:
         return (self[i] for i in range(len(self)))
@@ -107,7 +107,8 @@ class Recorded(NDArrayOperatorsMixin):
     __complex__, __index__ = _refused("complex()"), _refused("an index")
 
 
-def _item(x: Array, key: Any) -> Array:
+def item(x: Array, key: Any) -> Array:
+    """Return ``x[key]``."""
     # an item of a 1-D array is a scalar, which doesn't know that it was a view
     keys = key if isinstance(key, tuple) else (key,)
     return x[key] if any(k is Ellipsis for k in keys) else np.asarray(x[key])
@@ -378,7 +379,7 @@ def _refuse(
     values = 1 if name in ("repeat", "tile") else 0  # arrays that don't determine the shape
     if name.startswith(("unique", "nonzero")) or (name in _BY_VALUE and len(refs) > values):
         raise RecordingError(f"the shape of what {name} returns depends on values")
-    if function is _item and any(arrays[k].dtype == bool for k in refs[1:]):
+    if function is item and any(arrays[k].dtype == bool for k in refs[1:]):
         raise RecordingError("the shape of what a mask selects depends on values")
     if function is np.power and all(arrays[k].ndim == 0 for k in refs):
         raise RecordingError("a power of scalars has other bits than one of arrays")

@@ -137,6 +137,10 @@ class Namespace:
         """Find out what must be known of a device, so that no step has to wait for it."""
         self._functions.roots_are_right(device)
 
+    def know(self, other: Namespace, device: Any) -> None:
+        """Take over what another namespace has found out of a device, for all devices."""
+        self._functions.rightness = other._functions.roots_are_right(device)
+
     # In and out
 
     def wrap(self, raw: Raw) -> Array:

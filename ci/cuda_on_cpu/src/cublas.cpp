@@ -7,7 +7,9 @@
 #include <cstdlib>
 #include <initializer_list>
 
-extern "C" int coc_is_here(const void* address);  // in libcuda.so.1
+// in libcuda.so.1
+extern "C" int coc_is_here(const void* address);
+extern "C" void coc_product();
 
 namespace {
 
@@ -100,31 +102,37 @@ int cublasGetPointerMode_v2(void*, int* mode) { return *mode = pointer_mode, SUC
 #define FOR_TYPE(X, T)                                                                             \
   int cublas##X##gemm_v2(void*, int ta, int tb, int m, int n, int k, const T* alpha, const T* a,   \
                          int lda, const T* b, int ldb, const T* beta, T* c, int ldc) {             \
+    coc_product();                                                                                 \
     return gemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);                             \
   }                                                                                                \
   int cublas##X##gemmStridedBatched(void*, int ta, int tb, int m, int n, int k, const T* alpha,    \
                                     const T* a, int lda, long long sa, const T* b, int ldb,        \
                                     long long sb, const T* beta, T* c, int ldc, long long sc,      \
                                     int count) {                                                   \
+    coc_product();                                                                                 \
     return gemm_strided(ta, tb, m, n, k, alpha, a, lda, sa, b, ldb, sb, beta, c, ldc, sc, count);  \
   }                                                                                                \
   int cublas##X##gemmBatched(void*, int ta, int tb, int m, int n, int k, const T* alpha,           \
                              const T* const* a, int lda, const T* const* b, int ldb,               \
                              const T* beta, T* const* c, int ldc, int count) {                     \
+    coc_product();                                                                                 \
     return gemm_batched(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, count);              \
   }                                                                                                \
   int cublas##X##gemv_v2(void*, int ta, int m, int n, const T* alpha, const T* a, int lda,         \
                          const T* x, int ix, const T* beta, T* y, int iy) {                        \
+    coc_product();                                                                                 \
     if (m && n && !(coc_is_here(a) && coc_is_here(x) && coc_is_here(y))) return INVALID_VALUE;     \
     return Blas<T>::gemv(COLUMN_MAJOR, transposed(ta), m, n, *alpha, a, lda, x, ix, *beta, y, iy), \
            SUCCESS;                                                                                \
   }                                                                                                \
   int cublas##X##dot_v2(void*, int n, const T* x, int ix, const T* y, int iy, T* result) {         \
+    coc_product();                                                                                 \
     if (n && !(coc_is_here(x) && coc_is_here(y))) return INVALID_VALUE;                            \
     return *result = Blas<T>::dot(n, x, ix, y, iy), SUCCESS;                                       \
   }                                                                                                \
   int cublas##X##ger_v2(void*, int m, int n, const T* alpha, const T* x, int ix, const T* y,       \
                         int iy, T* a, int lda) {                                                   \
+    coc_product();                                                                                 \
     return Blas<T>::ger(COLUMN_MAJOR, m, n, *alpha, x, ix, y, iy, a, lda), SUCCESS;                \
   }
 FOR_TYPE(S, float)
@@ -136,6 +144,7 @@ int cublasGemmStridedBatchedEx(void*, int ta, int tb, int m, int n, int k, const
                                int type_b, int ldb, long long sb, const void* beta, void* c,
                                int type_c, int ldc, long long sc, int count, int, int) {
   if (type_a != type_b || type_a != type_c) return NOT_SUPPORTED;
+  coc_product();
   auto call = [&](auto zero) {
     using T = decltype(zero);
     return gemm_strided(ta, tb, m, n, k, (const T*)alpha, (const T*)a, lda, sa, (const T*)b, ldb,

@@ -84,7 +84,7 @@ struct Count {
 };
 
 std::mutex lock;
-long launches = 0, fibers = 0;
+long launches = 0, fibers = 0, products = 0;
 std::map<std::string, Count> counts;
 
 // With CUDA_ON_CPU_PROFILE=FILE, adds the seconds and launches of each kernel to FILE at the end.
@@ -213,11 +213,18 @@ void wait_in_block(coc_wait what, unsigned lanes) { block.wait(what, lanes); }
 
 // ---------------------------------------------------------------------------------------------
 
+// whether blocks, and threads that don't wait, run from the last one to the first
+bool backwards = false;
+
 template <class F>
 void for_each(coc_index n, coc_index& index, F f) {
-  for (index.z = 0; index.z < n.z; index.z++)
-    for (index.y = 0; index.y < n.y; index.y++)
-      for (index.x = 0; index.x < n.x; index.x++) f();
+  auto at = [](unsigned i, unsigned count) { return backwards ? count - 1 - i : i; };
+  for (unsigned z = 0; z < n.z; z++)
+    for (unsigned y = 0; y < n.y; y++)
+      for (unsigned x = 0; x < n.x; x++) {
+        index = {at(x, n.x), at(y, n.y), at(z, n.z)};
+        f();
+      }
 }
 
 // Run all blocks of a launch, one after the other; return whether all threads came to their end.
@@ -385,8 +392,19 @@ int cuLaunchKernel(Function* f, unsigned grid_x, unsigned grid_y, unsigned grid_
   return ended ? SUCCESS : LAUNCH_FAILED;
 }
 
-// not CUDA's: kernels launched so far, and those of them that ran on fibers
+// not CUDA's: kernels launched so far, those of them that ran on fibers, and cuBLAS's products
 long coc_launches() { return launches; }
 long coc_fibers() { return fibers; }
+long coc_products() { return products; }
+
+// not CUDA's: run the blocks of a kernel in the other order. On a card they run in any, so what
+// depends on it is wrong.
+void coc_backwards(int yes) { backwards = yes; }
+
+// what cublas.cpp calls for each of them
+void coc_product() {
+  std::lock_guard<std::mutex> guard(lock);
+  products++;
+}
 
 }  // extern "C"
