@@ -8,6 +8,7 @@ from typing import Any
 
 import array_api_compat
 
+from xpnn.reproducible.dtypes import refusal
 from xpnn.reproducible.facts import Facts
 from xpnn.reproducible.operand import Operand
 
@@ -46,9 +47,14 @@ class Array(Operand):
     xp
         The `Namespace` whose functions are the operators.
     raw, facts
-        As for `Operand`.
+        As for `Operand`. The dtype is bool, an integer, float32 or float64.
     owned
         Whether nobody else can see the buffer of `raw`, so that it may be overwritten.
+
+    Raises
+    ------
+    TypeError
+        If the dtype can't be kept to the bit. Every array is made here, so none has another dtype.
     """
 
     __slots__ = ("_xp", "owned")
@@ -56,6 +62,8 @@ class Array(Operand):
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, xp: Any, raw: Raw, facts: Facts, *, owned: bool = False) -> None:
+        if raw.dtype not in xp.dtypes:
+            raise refusal(raw.dtype)
         super().__init__(raw, facts)
         self._xp = xp
         self.owned = owned
