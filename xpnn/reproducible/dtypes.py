@@ -87,7 +87,7 @@ class Dtypes:
         dtype = getattr(value, "dtype", None)
         if dtype is None:
             dtype = np.asarray(value).dtype
-        if dtype not in self and getattr(dtype, "name", None) not in KEPT:
+        if not (dtype.name in KEPT if isinstance(dtype, np.dtype) else dtype in self):
             raise refusal(dtype)
 
     def common(self, *dtypes: Any) -> Any:
