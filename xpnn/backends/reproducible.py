@@ -39,7 +39,7 @@ class ReproducibleBackend(WrappedBackend):
         if precision not in reproducible.PRECISIONS:
             raise unknown("precision", precision, reproducible.PRECISIONS)
         with inner.scope():
-            super().__init__(inner, reproducible.namespace(inner.xp, precision=precision))
+            super().__init__(inner, reproducible.arithmetic(inner.xp, precision=precision))
             self.xp.probe(inner.device)
         # whether steps look at the conditions of a product instead of assuming them
         self._looks = not inner.apart
@@ -134,7 +134,7 @@ class ReproducibleBackend(WrappedBackend):
     def _leaf(self, recorder: recording.RecordingNamespace) -> recording.Leaf:
         from xpnn import recording, reproducible
 
-        recorded = reproducible.namespace(recorder, precision=self.xp.precision)
+        recorded = reproducible.arithmetic(recorder, precision=self.xp.precision)
 
         def raw(leaf: Any) -> tuple[Any, Any]:
             return leaf.raw, leaf.facts

@@ -55,6 +55,10 @@ class Dtypes:
         except TypeError:  # what can't be hashed is no dtype
             return False
 
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the dtypes that the library has and that are kept."""
+        return tuple(self._own)
+
     def name(self, dtype: Any) -> str:
         """Return a dtype's name in the standard.
 
@@ -88,6 +92,13 @@ class Dtypes:
         if dtype is None:
             dtype = np.asarray(value).dtype
         if not (dtype.name in KEPT if isinstance(dtype, np.dtype) else dtype in self):
+            raise refusal(dtype)
+
+    def admit_foreign(self, value: Any) -> None:
+        """Raise unless another library's array has a dtype that is kept, by its name."""
+        dtype = getattr(value, "dtype", None)
+        name = str(getattr(dtype, "name", dtype)).rpartition(".")[2]
+        if dtype is not None and name not in KEPT:
             raise refusal(dtype)
 
     def common(self, *dtypes: Any) -> Any:

@@ -34,10 +34,20 @@ _COLLECTION = "concat stack"
 _CHOICE = "maximum minimum where"
 # truth values and indices, from one array or from two,
 _QUERY = "all any argmax argmin argsort count_nonzero isfinite isinf isnan logical_not nonzero"
-_COMPARISON = """
-equal greater greater_equal less less_equal logical_and logical_or logical_xor not_equal
-searchsorted
-"""
+_COMPARISON = "logical_and logical_or logical_xor searchsorted"
+# the operators that give truth values or bits
+_OPERATORS = {
+    "equal": operator.eq,
+    "not_equal": operator.ne,
+    "less": operator.lt,
+    "less_equal": operator.le,
+    "greater": operator.gt,
+    "greater_equal": operator.ge,
+    "bitwise_and": operator.and_,
+    "bitwise_or": operator.or_,
+    "bitwise_xor": operator.xor,
+    "bitwise_right_shift": operator.rshift,
+}
 # the whole number next to each element,
 _WHOLE = "ceil floor round trunc"
 # and new arrays, of small integers or of any numbers.
@@ -53,12 +63,29 @@ uint16 uint32 uint64 uint8
 
 # What can't be kept to the bit, and why.
 _COMPLEX = "complex numbers can't be kept to the bit, because libraries fuse their products"
-_REFUSED = dict.fromkeys(("complex64", "complex128", "imag"), _COMPLEX)
+_REFUSED = {
+    **dict.fromkeys(("complex64", "complex128", "imag"), _COMPLEX),
+    "fft": "Fourier transforms are complex, and complex numbers can't be kept to the bit",
+}
 
 
 @functools.cache
-def namespace(xp: Any, *, precision: Precision = "training") -> Namespace:
-    """Return the reproducible namespace around `xp`; the same object for the same arguments.
+def arithmetic(xp: Any, *, precision: Precision = "training") -> Namespace:
+    """Return the namespace that networks are trained with; the same object for the same arguments.
+
+    Parameters
+    ----------
+    xp, precision
+        As for `Namespace`, which may raise.
+    """
+    return Namespace(xp, precision=precision)
+
+
+class Namespace:
+    """An array-API namespace that gives the same bits on every library, CPU, BLAS and thread count.
+
+    Networks are trained with it. It has only the names of the array API for which it can keep that
+    promise; any other name raises AttributeError.
 
     Parameters
     ----------
@@ -66,7 +93,7 @@ def namespace(xp: Any, *, precision: Precision = "training") -> Namespace:
         The array API namespace of NumPy, CuPy, PyTorch (through array-api-compat), JAX with x64
         enabled, or array-api-strict.
     precision
-        "training" or "full": how exact `Namespace.matmul` and `Namespace.sum` are; see there.
+        "training" or "full": how exact `matmul` and `sum` are; see there.
 
     Raises
     ------
@@ -75,20 +102,8 @@ def namespace(xp: Any, *, precision: Precision = "training") -> Namespace:
     TypeError
         If the library has no float64 at the moment, such as JAX outside ``jax.enable_x64(True)``.
     """
-    return Namespace(xp, precision=precision)
 
-
-class Namespace:
-    """An array-API namespace that gives the same bits on every library, CPU, BLAS and thread count.
-
-    Use `namespace` to make one. It has only the names of the array API for which it can keep that
-    promise; any other name raises AttributeError.
-
-    Parameters
-    ----------
-    xp, precision
-        As for `namespace`.
-    """
+    _functions_of: type[Functions] = Functions
 
     def __init__(self, xp: Any, *, precision: Precision = "training") -> None:
         if precision not in PRECISIONS:
@@ -102,7 +117,7 @@ class Namespace:
             for name, format_ in (("float64", FLOAT64), ("float32", FLOAT32))
             for dtype in (getattr(xp, name), self.dtypes.own(name))
         }
-        self._functions = Functions(xp)
+        self._functions = self._functions_of(xp)
         self._scalars: dict[Any, tuple[float, int]] = {}
         for names, wrapper in (
             (_LAYOUT, self._layout),
@@ -119,6 +134,8 @@ class Namespace:
                 if hasattr(xp, name):
                     # the bits that `empty` finds in memory aren't the same everywhere
                     setattr(self, name, wrapper(getattr(xp, name.replace("empty", "zeros"))))
+        for name, operation in _OPERATORS.items():
+            setattr(self, name, functools.partial(self._combine, operation))
         for name in _FUNCTIONS.split():
             setattr(self, name, self._function(getattr(self._functions, name)))
 
@@ -133,7 +150,8 @@ class Namespace:
         )
 
     def __dir__(self) -> Iterable[str]:
-        return [name for name in {**vars(self), **vars(type(self))} if not name.startswith("_")]
+        names = {*vars(self)}.union(*(vars(cls) for cls in type(self).__mro__))
+        return [name for name in names if not name.startswith("_")]
 
     def probe(self, device: Any) -> None:
         """Find out what must be known of a device, so that no step has to wait for it."""
@@ -252,6 +270,24 @@ class Namespace:
         if single:
             return self._finish(raw, True)
         return Array(self, raw, Facts(max(min(low, 1023), FLOAT64.low)), owned=True)
+
+    def accumulate(self, x: Array, inplace: Callable[..., Raw], other: Any) -> bool:
+        """Change `x` in its own buffer, which nobody else can see; return False if it can't be."""
+        a, b, low = self._operands(x, other, min)
+        if getattr(b, "shape", a.shape) == a.shape or len(b.shape) < len(a.shape):
+            x.replace(inplace(a, b), Facts(low))
+            return True
+        return False
+
+    def getitem(self, x: Array, key: Any) -> Array:
+        """Return ``x[key]``, by the library's own indexing."""
+        parts = key if isinstance(key, tuple) else (key,)
+        parts = tuple(k.raw if isinstance(k, Array) else k for k in parts)
+        return x.view(x.raw[parts if isinstance(key, tuple) else parts[0]])
+
+    def setitem(self, x: Array, key: Any, value: Any) -> None:
+        """Raise: arrays of networks don't change element by element."""
+        raise TypeError("a network's arrays have no item assignment; use where or concat")
 
     # Each takes a function of the library, or of `Functions`, and returns this namespace's own
 
@@ -375,6 +411,10 @@ class Namespace:
     def negative(self, x: Array, /) -> Array:
         """Return ``0 - x``, because ``-x`` would make a negative zero of 0."""
         return Array(self, 0 - x.raw, x.facts.bounds(), owned=True)
+
+    def bitwise_invert(self, x: Array, /) -> Array:
+        """Return ``~x``."""
+        return self.wrap_canonical(~x.raw)
 
     def positive(self, x: Array, /) -> Array:
         """Return `x`."""
