@@ -28,13 +28,11 @@ def test_programs_have_the_same_bits(library, programs):
 
 def test_a_difference_is_found(monkeypatch):
     """A library that rounds one function in another way."""
-    right, wrong = (reproducible.StandardNamespace(open_backend("numpy").xp) for _ in range(2))
+    right, wrong = (reproducible.StandardNamespace(open_backend("numpy")) for _ in range(2))
     sine = wrong._functions.sin
     monkeypatch.setattr(wrong, "sin", wrong._function(lambda x: sine(x) * (1 + 2.0**-52)))
     with warnings.catch_warnings(action="ignore"):
-        found = [
-            fuzz_namespace.run(seed, {"right": right, "wrong": wrong}) for seed in range(200)
-        ]
+        found = [fuzz_namespace.run(seed, {"right": right, "wrong": wrong}) for seed in range(200)]
     found = [text for text in found if text]
     assert found
     assert all(": sin of float" in text for text in found)

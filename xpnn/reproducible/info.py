@@ -60,7 +60,7 @@ class Info:
 
     def default_device(self) -> Any:
         """Return the device of arrays that are made without another."""
-        return self._xp.zeros(0).device
+        return self._xp._backend.device
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, Any]:
         """Return the dtypes of arrays that are made without another; the same on each library."""
@@ -82,5 +82,4 @@ class Info:
 
     def devices(self) -> list[Any]:
         """Return the devices that the library sees."""
-        backend = self._xp._backend
-        return [self.default_device()] if backend is None else [*backend._devices().values()]
+        return [*self._xp._backend._devices().values()]

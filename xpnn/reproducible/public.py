@@ -20,10 +20,9 @@ def namespace(
     Parameters
     ----------
     library
-        The library that computes: "numpy", "torch", "jax", "cupy" or "strict"; or one of its
-        arrays, whose device is then the namespace's; or an array API namespace, such as
-        ``array_api_compat.torch``. For the last, the caller sets what the library needs, such as
-        ``jax.enable_x64(True)`` around all calls; otherwise every function does that for itself.
+        The library that computes: "numpy", "torch", "jax", "cupy" or "strict"; or its module, or
+        its array API namespace, such as ``array_api_compat.torch``; or one of its arrays, whose
+        device is then the namespace's.
     device
         "cpu", "cuda:0", ...: where arrays are made; the library's default if None.
     precision
@@ -37,12 +36,10 @@ def namespace(
     Raises
     ------
     ValueError
-        If the library or the precision is unknown, or a device is given with an array or a
-        namespace, which have their own.
+        If the library or the precision is unknown, or a device is given with an array, which has
+        its own.
     RuntimeError
         If the library isn't installed, or has no such device.
-    TypeError
-        If a given namespace has no float64 at the moment.
 
     Examples
     --------
@@ -51,21 +48,24 @@ def namespace(
     >>> float(xp.sin(xp.asarray(1e300)))
     -0.8178819121159085
     """
-    if isinstance(library, str):
-        return _opened(library, device, precision)
-    if device is not None:
-        raise ValueError(f"device is for a library given by its name, got {device!r}")
+    # at run time only: the backends are built on this package
+    from xpnn.backends.lookup import BACKENDS, backend_of
+
     if isinstance(library, Array):
         library = library.raw
     if array_api_compat.is_array_api_obj(library):
-        # at run time only: the backends are built on this package
-        from xpnn.backends.lookup import backend_of
-
+        if device is not None:
+            raise ValueError(
+                f"device must be None with an array, which has its own, got {device!r}"
+            )
         backend = backend_of(library)
-        if backend is None:
-            return _opened("numpy", None, precision)
-        return _opened(backend.name, backend.options()["device"], precision)
-    return _of_module(library, precision)
+        options = {} if backend is None else backend.options()
+        return _opened(options.get("backend", "numpy"), options.get("device"), precision)
+    name = getattr(library, "__name__", library)
+    for own, cls in BACKENDS.items():
+        if name in (cls.module, cls.namespace):
+            name = own
+    return _opened(name, device, precision)
 
 
 @functools.cache
@@ -74,11 +74,4 @@ def _opened(library: str, device: str | None, precision: Precision) -> StandardN
 
     backend = get_backend(library, device=device, dtype="float64")
     with backend.scope():
-        return StandardNamespace(
-            backend.xp, precision=precision, device=backend.device, backend=backend
-        )
-
-
-@functools.cache
-def _of_module(xp: Any, precision: Precision) -> StandardNamespace:
-    return StandardNamespace(xp, precision=precision)
+        return StandardNamespace(backend, precision=precision)

@@ -43,25 +43,21 @@ class StandardNamespace(Namespace):
 
     Parameters
     ----------
-    xp, precision
-        As for `Namespace`.
-    device
-        The library's own device for arrays that are made without another; its default if None.
     backend
-        The backend, whose `scope` every function runs in and which knows devices by their names;
-        None if the caller sets what the library needs.
+        The `Backend` of the library, on the device of arrays that are made without another. Every
+        function runs in its `scope`.
+    precision
+        As for `Namespace`.
     """
 
     _functions_of = Trigonometry
     _functions: Trigonometry
     __array_api_version__ = "2024.12"
 
-    def __init__(
-        self, xp: Any, *, precision: Precision = "training", device: Any = None, backend: Any = None
-    ) -> None:
-        self._default_device, self._backend = device, backend
-        super().__init__(xp, precision=precision)
-        self._integer = Integers(xp)
+    def __init__(self, backend: Any, *, precision: Precision = "training") -> None:
+        self._backend = backend
+        super().__init__(backend.xp, precision=precision)
+        self._integer = Integers(backend.xp)
         # what this class has itself shall be found there
         own = {name for cls in type(self).__mro__ if cls is not Namespace for name in vars(cls)}
         self._exact = {name: vars(self).pop(name) for name in own & vars(self).keys()}
@@ -70,8 +66,7 @@ class StandardNamespace(Namespace):
         for name in _MATHEMATICS_OF_TWO.split():
             setattr(self, name, self._function_of_two(getattr(self._functions, name)))
         self.linalg = Linalg(self)
-        if backend is not None:
-            self._scope()
+        self._scope()
 
     def _scope(self) -> None:
         """Make every function run in the scope of the backend."""
@@ -102,9 +97,8 @@ class StandardNamespace(Namespace):
                 setattr(self.linalg, name, within(getattr(self.linalg, name)))
 
     def __repr__(self) -> str:
-        name = self._raw.__name__ if self._backend is None else self._backend.name
-        place = "" if self._default_device is None else f", device={self._default_device!s}"
-        return f"reproducible.namespace({name!r}{place}, precision={self.precision!r})"
+        name, device = self._backend.name, self._backend.device
+        return f"reproducible.namespace({name!r}, device={device}, precision={self.precision!r})"
 
     def __array_namespace_info__(self) -> Info:
         """Return what there is: dtypes, devices, capabilities."""
@@ -1143,17 +1137,14 @@ class StandardNamespace(Namespace):
     def _device(self, device: Any) -> Any:
         """Return the library's own device, given it, its name or None."""
         if device is None:
-            return self._default_device
-        if isinstance(device, str) and self._backend is not None:
-            return self._backend._device(device)
-        return device
+            return self._backend.device
+        return self._backend._device(device) if isinstance(device, str) else device
 
     def _on_device(self, host: np.ndarray, device: Any = None) -> Raw:
         """Return a host array, which nobody else changes, on a device."""
-        device = self._device(device)
         # a copy, because PyTorch takes no negative strides, and warns if an array is read-only
         host = np.array(host, order="C")
-        return self._raw.asarray(host, **({} if device is None else {"device": device}))
+        return self._raw.asarray(host, device=self._device(device))
 
     def asarray(
         self, obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None
@@ -1180,12 +1171,12 @@ class StandardNamespace(Namespace):
         """
         if dtype is not None:
             self.dtypes.name(dtype)
-        if isinstance(obj, Array) and type(obj.raw) is type(self._sample()):
+        if isinstance(obj, Array) and self._backend.owns(obj.raw):
             result = Array(self, obj.raw, obj.facts.bounds())
             obj.owned = False
             if copy:
                 result = self.copy(result)
-        elif type(obj) is type(self._sample()):
+        elif self._backend.owns(obj):
             self.dtypes.admit(obj)
             raw = obj.detach() if hasattr(obj, "detach") else obj
             result = self.copy(self.wrap(raw)) if copy is not False else self.wrap(raw)
@@ -1197,26 +1188,31 @@ class StandardNamespace(Namespace):
             self.dtypes.admit(obj)
             host = np.array(obj, order="C", subok=False)
             host = host.astype(host.dtype.newbyteorder("="), copy=False)
-            self._check_range(obj, host, dtype)
+            if not hasattr(obj, "dtype"):
+                host = self._whole_numbers(obj, host, dtype)
             result = self.wrap(self._on_device(host, device))
         if dtype is not None:
             result = self.astype(result, dtype, copy=False)
         return result if device is None else self.to_device(result, device)
 
-    def _check_range(self, obj: Any, host: np.ndarray, dtype: Any) -> None:
-        """Raise unless Python's integers are in the range of the dtype."""
-        if dtype is None or hasattr(obj, "dtype") or host.dtype.kind not in "iu" or not host.size:
-            return
-        name = self.dtypes.name(dtype)
-        if name in INTEGERS:
+    def _whole_numbers(self, obj: Any, host: np.ndarray, dtype: Any) -> np.ndarray:
+        """Return Python's integers as they are; raise unless they are in the range of the dtype.
+
+        NumPy makes floats of integers of which some are negative and some need all bits of uint64.
+        """
+        if host.dtype.kind == "f" and host.size:
+            objects = np.array(obj, dtype=object).reshape(-1)
+            if not all(isinstance(n, (int, np.integer)) for n in objects):
+                return host
+            kind = np.int64 if min(objects) < 0 else np.uint64
+            host = np.array([int(n) for n in objects], dtype=kind).reshape(host.shape)
+        name = "" if dtype is None else self.dtypes.name(dtype)
+        if name in INTEGERS and host.dtype.kind in "iu" and host.size:
             low, high = bounds(name)
             for value in (int(host.min()), int(host.max())):
                 if not low <= value <= high:
                     raise OverflowError(f"{value} is outside the range of {name}, {low} to {high}")
-
-    @functools.cache  # noqa: B019
-    def _sample(self) -> Raw:
-        return self._raw.empty(0, dtype=self.dtypes.own("float64"))
+        return host
 
     def from_dlpack(self, x: Any, /, *, device: Any = None, copy: bool | None = None) -> Array:
         """Return an array that another library gives by DLPack."""
@@ -1236,22 +1232,14 @@ class StandardNamespace(Namespace):
     def to_device(self, x: Array, device: Any, /, *, stream: Any = None) -> Array:
         """Return the array on another device of the library."""
         device = self._device(device)
-        if device is None or device == x.device:
+        if device == x.device:
             return x
         return Array(self, array_api_compat.to_device(x.raw, device), x.facts)
 
     def to_numpy(self, x: Array, /) -> np.ndarray:
         """Return the elements as an array of NumPy; all NaN have the same bits."""
         raw = self.exported(x)
-        if self._backend is not None:
-            return np.array(self._backend.to_numpy(raw))
-        if hasattr(raw, "get"):
-            raw = raw.get()
-        elif hasattr(raw, "cpu"):
-            raw = raw.detach().cpu()
-        elif type(raw).__module__.startswith("array_api_strict"):
-            raw = array_api_compat.to_device(raw, type(raw.device)("CPU_DEVICE"))
-        return np.array(raw)
+        return np.array(self._backend.to_numpy(raw))
 
     def exported(self, x: Array, /) -> Raw:
         """Return the library's own array, for others to use; all NaN have the same bits."""
@@ -1263,11 +1251,10 @@ class StandardNamespace(Namespace):
     def _made(self, name: str, value: float, shape: Any, device: Any) -> Array:
         """Return a new array full of a number."""
         device = self._device(device)
-        place = {} if device is None else {"device": device}
         kind = "int64" if name in INTEGERS else name
         if name in INTEGERS:
             value = int(value) - (2**64 if value > 2**63 - 1 else 0)
-        raw = self._raw.full(shape, value, dtype=self.dtypes.own(kind), **place)
+        raw = self._raw.full(shape, value, dtype=self.dtypes.own(kind), device=device)
         if name in FLOATS:
             return self.wrap(raw)
         return self._whole_array(raw) if name == "bool" else self._cut_off(raw, name)
