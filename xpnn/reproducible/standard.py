@@ -987,11 +987,14 @@ class StandardNamespace(Namespace):
         parts = indexing.parts_of(key)
         if isinstance(value, Array):
             if self.result_type(x, value) != x.dtype:
-                raise TypeError(f"an array of {x.dtype} cannot take {value.dtype}")
+                own, other = (self.dtypes.name(a.dtype) for a in (x, value))
+                raise TypeError(f"an array of {own} cannot take {other}")
             new = self.astype(value, x.dtype, copy=False)
         else:
-            new = self.full((), value, dtype=x.dtype, device=x.device)
+            if not isinstance(value, (bool, int, float, complex)):
+                raise TypeError(f"an item is a number or a reproducible array, not {value!r}")
             self.result_type(x, value)
+            new = self.full((), value, dtype=x.dtype, device=x.device)
         found = indexing.places(self._host_key(parts), x.shape)
         new = self.reshape(self.broadcast_to(new, found.shape), (-1,))
         if not found.size:
@@ -1043,6 +1046,23 @@ class StandardNamespace(Namespace):
             return self._cut_off(result.raw, name)
 
         return collection
+
+    def broadcast_to(self, x: Array, /, shape: Any) -> Array:
+        """Return `x` in a larger shape, its elements repeated.
+
+        Raises
+        ------
+        ValueError
+            If the shape doesn't fit.
+        """
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        try:
+            fits = np.broadcast_shapes(x.shape, shape) == shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(f"an array of shape {x.shape} can't be broadcast to {shape}")
+        return self._exact["broadcast_to"](x, shape)  # type: ignore[no-any-return]
 
     def broadcast_arrays(self, *arrays: Array) -> tuple[Array, ...]:
         """Return all arrays in their common shape."""
@@ -1176,8 +1196,7 @@ class StandardNamespace(Namespace):
             obj.owned = False
             if copy:
                 result = self.copy(result)
-        elif self._backend.owns(obj):
-            self.dtypes.admit(obj)
+        elif self._backend.owns(obj) and obj.dtype in self.dtypes:
             raw = obj.detach() if hasattr(obj, "detach") else obj
             result = self.copy(self.wrap(raw)) if copy is not False else self.wrap(raw)
         else:
