@@ -17,13 +17,11 @@ from xpnn.reproducible.integers import folded
 
 Array = Any
 
-_REFUSED = {
-    **dict.fromkeys(("eig", "eigvals"), "eigenvalues of other than symmetric matrices are complex"),
-    **dict.fromkeys(
-        ("eigh", "eigvalsh", "svd", "svdvals", "pinv", "matrix_rank"),
-        "eigenvalues and singular values have no algorithm of a fixed order here yet",
-    ),
-}
+_REFUSED = dict.fromkeys(
+    ("eig", "eigvals"), "eigenvalues of other than symmetric matrices are complex"
+)
+# Jacobi's method is quadratic in the end, so some ten sweeps are enough for any matrix
+_SWEEPS = 40
 
 
 class QR(NamedTuple):
@@ -370,3 +368,203 @@ class Linalg:
     def _reflected(self, a: Array, v: Array, factor: Array) -> Array:
         sums = self._total(v[..., :, None] * a, -2) * factor[..., None]
         return a - v[..., :, None] * sums[..., None, :]
+
+    # Eigenvalues and singular values
+
+    def svd(self, x: Array, /, *, full_matrices: bool = True) -> SVD:
+        """Return U, S and V^T with x = U diag(S) V^T, the singular values from the largest on.
+
+        Jacobi's method on one side (Hestenes 1958): pairs of columns are turned until all are
+        orthogonal. Their norms are then the singular values. In each step of a sweep all columns
+        are paired, by a tournament, so that the pairs can be turned at once. Synchronises, to see
+        when the columns are orthogonal.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            If an element isn't finite.
+        """
+        xp = self._xp
+        wide = self._matrices(x, "svd")
+        rows, columns = x.shape[-2:]
+        if rows < columns:
+            found = self.svd(xp.matrix_transpose(x), full_matrices=full_matrices)
+            return SVD(xp.matrix_transpose(found.Vh), found.S, xp.matrix_transpose(found.U))
+        if not bool(xp.all(xp.isfinite(wide))):
+            raise np.linalg.LinAlgError("a matrix has elements that aren't finite")
+        # x = Q R first, so that what is turned is square; then all is scaled, so that no square
+        # over- or underflows
+        q, r = self.qr(wide, mode="complete" if full_matrices else "reduced")
+        u, values, v = self._orthogonalized(r[..., :columns, :])
+        if full_matrices and rows > columns:
+            eye = xp.broadcast_to(
+                xp.eye(rows - columns, device=x.device),
+                (*x.shape[:-2], rows - columns, rows - columns),
+            )
+            side = xp.zeros((*x.shape[:-2], columns, rows - columns), device=x.device)
+            below = xp.matrix_transpose(side)
+            u = xp.concat(
+                [xp.concat([u, side], axis=-1), xp.concat([below, eye], axis=-1)], axis=-2
+            )
+        product = self._product(q, u)
+        return SVD(
+            self._back(product, x), self._back(values, x), self._back(xp.matrix_transpose(v), x)
+        )
+
+    def _product(self, a: Array, b: Array) -> Array:
+        """Return a @ b, with every sum added in a fixed tree, as near as float64 allows."""
+        if not a.shape[-1]:
+            return self._xp.matmul(a, b)
+        return self._total(a[..., :, :, None] * b[..., None, :, :], -2)
+
+    def _orthogonalized(self, a: Array) -> tuple[Array, Array, Array]:
+        """Return U, the singular values and V of square matrices."""
+        xp = self._xp
+        size = a.shape[-1]
+        v = xp.broadcast_to(xp.eye(size, device=a.device), a.shape)
+        if not size:
+            return v, a[..., 0, :] if a.shape[-2] else xp.zeros(a.shape[:-1]), v
+        largest = xp.max(xp.abs(a), axis=(-2, -1), keepdims=True)
+        scale = xp.where(largest > 2.0**300, 2.0**-600, xp.ones_like(largest))
+        scale = xp.where(largest < 2.0**-300, 2.0**500, scale)
+        both = xp.concat([a * scale, v], axis=-2)
+        for _ in range(_SWEEPS):
+            turned = False
+            for left, right in _tournament(size):
+                both, once = self._turned(both, left, right)
+                turned = turned or once
+            if not turned:
+                break
+        a, v = both[..., :size, :], both[..., size:, :]
+        values = xp.sqrt(self._total(a * a, -2))
+        order = xp.argsort(values, axis=-1, descending=True)
+        values = xp._taken_along(values, order, -1)
+        a, v = (xp._taken_along(m, order[..., None, :], -1) for m in (a, v))
+        zero = values == 0.0
+        u = a / xp.where(zero, 1.0, values)[..., None, :]
+        if bool(xp.any(zero)):
+            u = self._completed(u, zero)
+        return u, values / scale[..., 0], v
+
+    def _turned(self, both: Array, left: list[int], right: list[int]) -> tuple[Array, bool]:
+        """Make pairs of columns orthogonal; return whether one was not."""
+        xp = self._xp
+        size = both.shape[-1]
+        first, second = (
+            xp._taken(both, xp._whole_array(xp._on_device(np.array(k, np.int64), both.device)),
+                      both.ndim - 1)
+            for k in (left, right)
+        )  # fmt: skip
+        p, q = first[..., :size, :], second[..., :size, :]
+        alpha, beta, gamma = (self._total(m, -2) for m in (p * p, q * q, p * q))
+        bound = xp.sqrt(alpha) * xp.sqrt(beta) * 2.0**-52
+        wrong = xp.abs(gamma) > bound
+        if not bool(xp.any(wrong)):
+            return both, False
+        safe = xp.where(wrong, gamma, 1.0)
+        zeta = (beta - alpha) / (safe * 2.0)
+        # the smaller of the two angles; for a large zeta its square is infinite and t is 0
+        t = 1.0 / (xp.abs(zeta) + xp.sqrt(zeta * zeta + 1.0))
+        t = xp.where(zeta < 0.0, -t, t)
+        c = 1.0 / xp.sqrt(t * t + 1.0)
+        s = c * t
+        c, s = xp.where(wrong, c, 1.0)[..., None, :], xp.where(wrong, s, 0.0)[..., None, :]
+        places = [*left, *right]
+        others = [k for k in range(size) if k not in places]
+        rest = xp._whole_array(xp._on_device(np.array(others, np.int64), both.device))
+        parts = [c * first - s * second, s * first + c * second]
+        if others:
+            parts.append(xp._taken(both, rest, both.ndim - 1))
+        back = np.argsort(np.array([*places, *others], np.int64), kind="stable")
+        joined = xp.concat(parts, axis=-1)
+        return xp._taken(joined, xp._whole_array(xp._on_device(back, both.device)),
+                         both.ndim - 1), True  # fmt: skip
+
+    def _completed(self, u: Array, zero: Array) -> Array:
+        """Return orthogonal columns in place of those that are zero, the last ones.
+
+        Q of the matrix has the other columns, up to their sign.
+        """
+        xp = self._xp
+        q = self.qr(xp.where(zero[..., None, :], 0.0, u)).Q
+        return xp.where(zero[..., None, :], q, u)
+
+    def svdvals(self, x: Array, /) -> Array:
+        """Return the singular values, from the largest on; see `svd`."""
+        return self.svd(x, full_matrices=False).S
+
+    def eigh(self, x: Array, /) -> Eigh:
+        """Return eigenvalues, from the least on, and eigenvectors; only the lower triangle counts.
+
+        A multiple of the identity that makes all eigenvalues positive is added, so that the
+        eigenvectors are the singular vectors of `svd`, and the eigenvalues are v^T x v. The error
+        is some 2^-52 of the norm of the matrix.
+        """
+        xp = self._xp
+        wide = self._matrices(x, "eigh", square=True)
+        lower = xp.tril(wide)
+        wide = lower + xp.matrix_transpose(xp.tril(wide, k=-1))
+        size = x.shape[-1]
+        if not size:
+            return Eigh(x[..., 0] if x.ndim > 2 else xp.zeros(0, dtype=x.dtype), x)
+        # no eigenvalue is larger than the largest sum of a row (Gershgorin)
+        shift = xp.max(self._total(xp.abs(wide), -1), axis=-1)[..., None, None] * 2.0
+        shifted = wide + xp.eye(size, device=x.device) * shift
+        _, _, v = self._orthogonalized(shifted)
+        v = xp.flip(v, axis=-1)
+        values = self._total(v * self._product(wide, v), -2)
+        order = xp.argsort(values, axis=-1)
+        values = xp._taken_along(values, order, -1)
+        v = xp._taken_along(v, order[..., None, :], -1)
+        return Eigh(self._back(values, x), self._back(v, x))
+
+    def eigvalsh(self, x: Array, /) -> Array:
+        """Return the eigenvalues of symmetric matrices, from the least on; see `eigh`."""
+        return self.eigh(x).eigenvalues
+
+    def matrix_rank(self, x: Array, /, *, rtol: Any = None) -> Array:
+        """Return how many singular values are above `rtol` times the largest one."""
+        xp = self._xp
+        values = self.svdvals(x)
+        limit = self._tolerance(x, values, rtol)
+        return xp.count_nonzero(values > limit, axis=-1)
+
+    def pinv(self, x: Array, /, *, rtol: Any = None) -> Array:
+        """Return the pseudo-inverses, without singular values below `rtol` times the largest."""
+        xp = self._xp
+        wide = self._matrices(x, "pinv")
+        u, values, vh = self.svd(wide, full_matrices=False)
+        kept = values > self._tolerance(x, values, rtol)
+        inverse = xp.where(kept, 1.0 / xp.where(kept, values, 1.0), 0.0)
+        v = xp.matrix_transpose(vh) * inverse[..., None, :]
+        return self._back(self._product(v, xp.matrix_transpose(u)), x)
+
+    def _tolerance(self, x: Array, values: Array, rtol: Any) -> Array:
+        xp = self._xp
+        if rtol is None:
+            rtol = max(x.shape[-2:]) * xp.finfo(x.dtype).eps
+        elif not isinstance(rtol, (int, float)):
+            rtol = rtol[..., None]
+        if not values.shape[-1]:
+            return values
+        return xp.max(values, axis=-1, keepdims=True) * rtol
+
+
+def _tournament(size: int) -> list[tuple[list[int], list[int]]]:
+    """Return rounds in which everybody meets somebody, and after which everybody has met all.
+
+    The first one keeps his seat, and the others move on by one (the circle method).
+    """
+    players: list[int | None] = [*range(size), *([None] if size % 2 else [])]
+    rounds = []
+    for _ in range(len(players) - 1):
+        half = len(players) // 2
+        pairs = [
+            (min(a, b), max(a, b))
+            for a, b in zip(players[:half], reversed(players[half:]), strict=True)
+            if a is not None and b is not None
+        ]
+        if pairs:
+            rounds.append(([a for a, _ in pairs], [b for _, b in pairs]))
+        players = [players[0], players[-1], *players[1:-1]]
+    return rounds

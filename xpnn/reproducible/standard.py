@@ -847,6 +847,16 @@ class StandardNamespace(Namespace):
         truth = self.astype(x, self.dtypes.own("bool")).raw
         return tuple(self._whole_array(self._int64(i)) for i in self._raw.nonzero(truth))
 
+    def isin(self, x1: Any, x2: Any, /, *, invert: bool = False) -> Array:
+        """Return which elements of `x1` are in `x2`; NaN is in nothing."""
+        x1, x2 = (self.asarray(x) for x in (x1, x2))
+        flat = self.sort(self.reshape(x2, (-1,)))
+        if not flat.size:
+            return self.full(x1.shape, invert, dtype=self.dtypes.own("bool"), device=x1.device)
+        found = self.searchsorted(flat, x1)
+        nearest = self._taken(flat, self.minimum(found, flat.size - 1), 0)
+        return self.not_equal(nearest, x1) if invert else self.equal(nearest, x1)
+
     # Sets
 
     def unique_all(self, x: Array, /) -> AllUnique:
@@ -1063,6 +1073,10 @@ class StandardNamespace(Namespace):
         if not fits:
             raise ValueError(f"an array of shape {x.shape} can't be broadcast to {shape}")
         return self._exact["broadcast_to"](x, shape)  # type: ignore[no-any-return]
+
+    def broadcast_shapes(self, *shapes: Any) -> tuple[int, ...]:
+        """Return the shape that arrays of these shapes are broadcast to."""
+        return np.broadcast_shapes(*shapes)
 
     def broadcast_arrays(self, *arrays: Array) -> tuple[Array, ...]:
         """Return all arrays in their common shape."""
