@@ -154,7 +154,7 @@ CASES = {
     "matrix_transpose": lambda xp, v: [xp.matrix_transpose(v.x)],
     "tensordot": lambda xp, v: [xp.tensordot(v.x, v.square, axes=1)],
     "vecdot": lambda xp, v: [xp.vecdot(v.x, v.y), xp.vecdot(v.i, v.j)],
-    "isin": lambda xp, v: [xp.isin(v.i, v.j), xp.isin(v.j, v.i, invert=True)],
+    "isin": lambda xp, v: [xp.isin(v.i, v.j), xp.isin(v.byte, v.byte)],
     "broadcast_shapes": lambda xp, v: [xp.asarray(xp.broadcast_shapes((2, 1), (3,)))],
     "__array_namespace_info__": lambda xp, v: [
         xp.asarray("float64" in xp.__array_namespace_info__().dtypes(kind="real floating"))

@@ -260,7 +260,10 @@ class StandardNamespace(Namespace):
         return self._arithmetic("subtract", lambda x, y: x - y, a, b)
 
     def multiply(self, a: Any, b: Any, /) -> Array:
-        """Return ``a * b``, see `Namespace.multiply`; of integers modulo 2^bits."""
+        """Return ``a * b``, correctly rounded; of integers modulo 2^bits.
+
+        A result below 2^-914 (float32: 2^-76) may be an ulp off.
+        """
         return self._arithmetic("multiply", lambda x, y: x * y, a, b)
 
     def negative(self, x: Array, /) -> Array:
