@@ -453,7 +453,7 @@ def expected(dtype, precision):
     """Return the results of `everything` on NumPy."""
     with np.errstate(all="ignore"):
         return everything(
-            reproducible.namespace(NUMPY, precision=precision), get_backend("numpy"), dtype
+            reproducible.arithmetic(NUMPY, precision=precision), get_backend("numpy"), dtype
         )
 
 

@@ -554,15 +554,15 @@ lambda dz: xp.where(
     # caches
     Fault(
         "a cut outlives its array's change",
-        "reproducible/array.py",
+        "reproducible/namespace.py",
         """\
-                self.replace(inplace(x, y), Facts(low))
+            x.replace(inplace(a, b), Facts(low))
 """,
         """\
-                kept = self.kept
-                self.replace(inplace(x, y), Facts(low))
-                if "cupy" in type(self.raw).__module__:
-                    self.kept = kept
+            kept = x.kept
+            x.replace(inplace(a, b), Facts(low))
+            if "cupy" in type(x.raw).__module__:
+                x.kept = kept
 """,
     ),
     Fault(

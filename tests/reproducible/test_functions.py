@@ -11,7 +11,7 @@ from tests.helpers import FUNCTIONS, HARD, NUMPY, open_backend, put
 from xpnn import reproducible
 from xpnn.backends import get_backend, to_numpy
 
-NS = reproducible.namespace(NUMPY)
+NS = reproducible.arithmetic(NUMPY)
 # the docstrings' own
 BOUNDS = {
     "exp": 0.6,
@@ -70,7 +70,7 @@ def test_a_function_is_as_near_as_its_docstring_says(name):
 
 @pytest.mark.parametrize("dtype", ["float64"])
 def test_functions_at_special_values(backend):
-    ns, inf, nan = reproducible.namespace(backend.xp), np.inf, np.nan
+    ns, inf, nan = reproducible.arithmetic(backend.xp), np.inf, np.nan
     x = [0.0, -0.0, inf, -inf, nan, 1.0, -1.0, 1e300, -1e300]
     anything = object()
     expected = {
@@ -173,7 +173,7 @@ def test_xla_flushes_subnormals():
 def test_mkl_rounds_some_square_roots_wrong_and_ours_does_not():
     backend = open_backend("torch")
     host = np.random.RandomState(0).uniform(0, 10, 200_000) ** 7
-    ns = reproducible.namespace(backend.xp)
+    ns = reproducible.arithmetic(backend.xp)
     np.testing.assert_array_equal(to_numpy(ns.sqrt(put(ns, backend, host))), np.sqrt(host))
     if backend.device.type == "cpu" and backend.blas() == "mkl":
         native = backend.to_numpy(backend.xp.sqrt(backend.asarray(host)))

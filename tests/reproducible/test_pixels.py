@@ -10,7 +10,7 @@ from xpnn import reproducible
 from xpnn.backends import to_numpy
 from xpnn.reproducible import pixels
 
-NS = reproducible.namespace(NUMPY)
+NS = reproducible.arithmetic(NUMPY)
 
 
 def images(rng, n, k, levels=None):
@@ -167,7 +167,7 @@ def test_products_are_alike_on_every_backend(backend):
         assert batch.facts.pixels is not None
         return to_numpy(batch @ move(w)), to_numpy(batch.T @ move(d))
 
-    ns = reproducible.namespace(backend.xp)
+    ns = reproducible.arithmetic(backend.xp)
     expected = products(NS, NS.asarray, NS.asarray(rows))
     moved = ns.wrap(backend.asarray(rows))
     found = products(ns, lambda value: put(ns, backend, value), moved)

@@ -13,8 +13,8 @@ from xpnn import reproducible
 from xpnn.backends import get_backend, to_numpy
 from xpnn.reproducible import cuts
 
-TRAINING = reproducible.namespace(NUMPY)
-FULL = reproducible.namespace(NUMPY, precision="full")
+TRAINING = reproducible.arithmetic(NUMPY)
+FULL = reproducible.arithmetic(NUMPY, precision="full")
 KINDS = ("normal", "equal", "rows", "huge", "wide", "widest", "cancelling")
 LARGEST = {"float64": Fraction(2) ** 1023, "float32": Fraction(2) ** 127}
 
@@ -179,7 +179,7 @@ def test_order_and_splits_do_not_matter(ns, data):
 @pytest.mark.parametrize("dtype", ["float64"])
 @pytest.mark.parametrize("precision", reproducible.PRECISIONS)
 def test_infinities_and_nan_are_as_in_ieee(backend, precision):
-    ns = reproducible.namespace(backend.xp, precision=precision)
+    ns = reproducible.arithmetic(backend.xp, precision=precision)
     values = [0.0, 1.5, -2.0, np.inf, -np.inf, np.nan]
     pairs = np.array([(p, q) for p in values for q in values])
     with np.errstate(all="ignore"):
@@ -198,7 +198,7 @@ def test_inner_dimension_of_a_million(backend):
     error = abs(product(TRAINING, a[:1], b[:, :1])[0, 0] - math.fsum(a[0] * b[:, 0]))
     # each of the products above is rounded
     assert error <= 2**20 * (2.0**-40 + 2.0**-53)
-    ns = reproducible.namespace(backend.xp)
+    ns = reproducible.arithmetic(backend.xp)
     assert bits(put(ns, backend, a) @ put(ns, backend, b)) == found
 
 
@@ -233,7 +233,7 @@ def test_a_too_long_inner_dimension_is_refused():
 @pytest.mark.parametrize("dtype", ["float64"])
 @pytest.mark.parametrize("precision", reproducible.PRECISIONS)
 def test_empty_operands(backend, precision):
-    ns = reproducible.namespace(backend.xp, precision=precision)
+    ns = reproducible.arithmetic(backend.xp, precision=precision)
     for m, k, n in ((0, 3, 2), (2, 0, 3), (2, 3, 0), (0, 0, 0)):
         a, b = put(ns, backend, np.ones((m, k))), put(ns, backend, np.ones((k, n)))
         np.testing.assert_array_equal(to_numpy(a @ b), np.zeros((m, n)))
@@ -312,6 +312,6 @@ def large(ns, backend):
 
 def test_large_operands_have_the_same_bits_everywhere(backend):
     with backend.scope():
-        found = large(reproducible.namespace(backend.xp), backend)
+        found = large(reproducible.arithmetic(backend.xp), backend)
     known = large(TRAINING, get_backend(dtype="float64"))
     assert [name for name in known if bits(known[name]) != bits(found[name])] == []

@@ -11,7 +11,7 @@ from xpnn import reproducible
     ("precision", "dtype"), [("training", "float64"), ("training", "float32"), ("full", "float64")]
 )
 def test_every_backend_gives_the_same_bits(backend, dtype, precision):
-    ns = reproducible.namespace(backend.xp, precision=precision)
+    ns = reproducible.arithmetic(backend.xp, precision=precision)
     found = everything(ns, backend, dtype)
     known = expected(dtype, precision)
     assert [name for name in known if bits(known[name]) != bits(found[name])] == []

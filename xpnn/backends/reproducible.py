@@ -38,7 +38,7 @@ class ReproducibleBackend(WrappedBackend):
         if precision not in reproducible.PRECISIONS:
             raise unknown("precision", precision, reproducible.PRECISIONS)
         with inner.scope():
-            super().__init__(inner, reproducible.namespace(inner.xp, precision=precision))
+            super().__init__(inner, reproducible.arithmetic(inner.xp, precision=precision))
             self.xp.probe(inner.device)
         # whether steps look at the conditions of a product instead of assuming them
         self._looks = not inner.apart
@@ -149,7 +149,7 @@ class ReproducibleBackend(WrappedBackend):
     def _leaf(self, recorder: recording.RecordingNamespace) -> recording.Leaf:
         from xpnn import recording, reproducible
 
-        recorded = reproducible.namespace(recorder, precision=self.xp.precision)
+        recorded = reproducible.arithmetic(recorder, precision=self.xp.precision)
         # it can't look itself while it records
         recorded.know(self.xp, self.device)
 

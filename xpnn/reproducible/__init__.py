@@ -16,11 +16,16 @@ alike by every array library. Three things are not, and this package replaces th
 Operations run one by one. A compiler that sees two of them may fuse them, so nothing here may be
 compiled by ``jit``.
 
-The modules, from bottom to top: `formats` has the numbers, `exact` operations without a rounding
-error, and `facts` what is known of elements without looking at them; `tables`, `functions` and
-`random` are elementwise. An `operand` is a raw array with its facts; `cuts`, `pixels` and
-`products` compute with operands, under the `assumptions` of an epoch. `survey` finds the facts of a
-data set, `array` adds operators to an operand, and `namespace` has the functions.
+`namespace` opens the namespace of the whole array API standard. Networks are trained with a part of
+it, `arithmetic`, which looks at no value that it needn't know.
+
+The modules, from bottom to top: `formats` has the numbers, `dtypes` what is kept to the bit,
+`exact` operations without a rounding error, and `facts` what is known of elements without looking
+at them; `tables`, `functions`, `powers`, `trigonometry`, `remainders`, `integers` and `random` are
+elementwise. An `operand` is a raw array with its facts; `cuts`, `pixels` and `products` compute
+with operands, under the `assumptions` of an epoch. `survey` finds the facts of a data set, `array`
+adds operators to an operand, and `namespace` has the functions of networks. `standard` adds the
+others, with `indexing`, `linalg`, `generator`, `sets` and `info`.
 
 References
 ----------
@@ -31,16 +36,22 @@ J. Demmel, H. D. Nguyen, *Fast reproducible floating-point summation*, ARITH 21 
 
 from xpnn.reproducible.array import Array
 from xpnn.reproducible.facts import Facts
-from xpnn.reproducible.namespace import PRECISIONS, Namespace, namespace
+from xpnn.reproducible.generator import Generator
+from xpnn.reproducible.namespace import PRECISIONS, Namespace, arithmetic
+from xpnn.reproducible.public import namespace
 from xpnn.reproducible.random import RandomState, randn
+from xpnn.reproducible.standard import StandardNamespace
 from xpnn.reproducible.survey import canonical, survey
 
 __all__ = [
     "PRECISIONS",
     "Array",
     "Facts",
+    "Generator",
     "Namespace",
     "RandomState",
+    "StandardNamespace",
+    "arithmetic",
     "canonical",
     "namespace",
     "randn",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import array_api_compat
+import numpy as np
 
+from xpnn.reproducible.dtypes import refusal
 from xpnn.reproducible.facts import Facts
 from xpnn.reproducible.operand import Operand
 
@@ -29,9 +31,9 @@ def _reflected(name: str) -> Callable[[Array, Any], Array]:
     return lambda self, other: getattr(self._xp, name)(other, self)
 
 
-def _exact(operation: Callable[[Raw, Raw], Raw]) -> Any:
-    """Return a comparison or a bitwise operator, which the library itself computes exactly."""
-    return lambda self, other: self._xp._combine(operation, self, other)
+def _inplace(name: str) -> Callable[[Array, Any], Array]:
+    """Return an operator that sets an array to what the namespace's function `name` returns."""
+    return lambda self, other: self._become(getattr(self._xp, name)(self._same_dtype(other), other))
 
 
 class Array(Operand):
@@ -46,16 +48,25 @@ class Array(Operand):
     xp
         The `Namespace` whose functions are the operators.
     raw, facts
-        As for `Operand`.
+        As for `Operand`. The dtype is bool, an integer, float32 or float64.
     owned
         Whether nobody else can see the buffer of `raw`, so that it may be overwritten.
+
+    Raises
+    ------
+    TypeError
+        If the dtype can't be kept to the bit. Every array is made here, so none has another dtype.
     """
 
     __slots__ = ("_xp", "owned")
-    __array_ufunc__ = None  # so that numpy_array + Array calls __radd__ here
+    # so that numpy_array + Array calls __radd__ here; CuPy looks at the second one
+    __array_ufunc__ = None
+    __array_priority__ = 1e6
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, xp: Any, raw: Raw, facts: Facts, *, owned: bool = False) -> None:
+        if raw.dtype not in xp.dtypes:
+            raise refusal(raw.dtype)
         super().__init__(raw, facts)
         self._xp = xp
         self.owned = owned
@@ -86,16 +97,49 @@ class Array(Operand):
         return self._xp.matrix_transpose(self)  # type: ignore[no-any-return]
 
     def __getitem__(self, key: Any) -> Array:
-        if isinstance(key, tuple):
-            key = tuple(k.raw if isinstance(k, Array) else k for k in key)
-        elif isinstance(key, Array):
-            key = key.raw
-        return self.view(self.raw[key])
+        return self._xp.getitem(self, key)  # type: ignore[no-any-return]
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        raise TypeError("reproducible arrays have no item assignment; use where or concat")
+        self._xp.setitem(self, key, value)
+
+    def __iter__(self) -> Iterator[Array]:
+        if not self.ndim:
+            raise TypeError("an array without axes can't be iterated over")
+        return (self[i, ...] for i in range(self.shape[0]))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("a reproducible array can't become NumPy's without a copy")
+        host = self._xp.to_numpy(self)
+        return host if dtype is None else host.astype(dtype, copy=False)  # type: ignore[no-any-return]
+
+    def __array_function__(
+        self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any
+    ) -> Any:
+        name = function.__name__
+        raise TypeError(
+            f"numpy.{name} would compute in NumPy's own way: use xp.{name} of the array's "
+            "namespace, or numpy.asarray(x) first"
+        )
+
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: tuple[int, int] | None = None,
+        dl_device: tuple[Any, int] | None = None, copy: bool | None = None,
+    ) -> Any:  # fmt: skip
+        given = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+        given = {name: value for name, value in given.items() if value is not None}
+        return self._xp.exported(self).__dlpack__(**given)
+
+    def __dlpack_device__(self) -> tuple[Any, int]:
+        return self.raw.__dlpack_device__()  # type: ignore[no-any-return]
+
+    def to_device(self, device: Any, /, *, stream: Any = None) -> Array:
+        """Return the array on another device of the library."""
+        return self._xp.to_device(self, device, stream=stream)  # type: ignore[no-any-return]
 
     def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("an array without axes has no length")
         return int(self.raw.shape[0])
 
     def __bool__(self) -> bool:
@@ -107,19 +151,20 @@ class Array(Operand):
     def __int__(self) -> int:
         return int(self.raw)
 
+    def __complex__(self) -> complex:
+        return complex(float(self.raw))
+
     def __index__(self) -> int:
+        if self.raw.dtype in self._xp._formats or self.ndim:
+            raise TypeError("only an integer array without axes can be an index")
         return operator.index(self.raw)
 
     def __repr__(self) -> str:
         return f"reproducible.Array({self.raw!r})"
 
-    def __pos__(self) -> Array:
-        return self
-
-    def __invert__(self) -> Array:
-        return self._xp.wrap_canonical(~self.raw)  # type: ignore[no-any-return]
-
+    __pos__ = _unary("positive")
     __neg__ = _unary("negative")
+    __invert__ = _unary("bitwise_invert")
     __abs__ = _unary("abs")
 
     __add__ = _binary("add")
@@ -132,18 +177,40 @@ class Array(Operand):
     __rtruediv__ = _reflected("divide")
     __pow__ = _binary("pow")
     __rpow__ = _reflected("pow")
+    __floordiv__ = _binary("floor_divide")
+    __rfloordiv__ = _reflected("floor_divide")
+    __mod__ = _binary("remainder")
+    __rmod__ = _reflected("remainder")
     __matmul__ = _binary("matmul")
+    __rmatmul__ = _reflected("matmul")
 
-    __lt__ = _exact(operator.lt)
-    __le__ = _exact(operator.le)
-    __gt__ = _exact(operator.gt)
-    __ge__ = _exact(operator.ge)
-    __eq__ = _exact(operator.eq)
-    __ne__ = _exact(operator.ne)
-    __and__ = _exact(operator.and_)
-    __or__ = _exact(operator.or_)
-    __xor__ = _exact(operator.xor)
-    __rshift__ = _exact(operator.rshift)
+    __lt__ = _binary("less")
+    __le__ = _binary("less_equal")
+    __gt__ = _binary("greater")
+    __ge__ = _binary("greater_equal")
+    __eq__ = _binary("equal")  # type: ignore[assignment]
+    __ne__ = _binary("not_equal")  # type: ignore[assignment]
+
+    __and__ = _binary("bitwise_and")
+    __rand__ = _reflected("bitwise_and")
+    __or__ = _binary("bitwise_or")
+    __ror__ = _reflected("bitwise_or")
+    __xor__ = _binary("bitwise_xor")
+    __rxor__ = _reflected("bitwise_xor")
+    __lshift__ = _binary("bitwise_left_shift")
+    __rlshift__ = _reflected("bitwise_left_shift")
+    __rshift__ = _binary("bitwise_right_shift")
+    __rrshift__ = _reflected("bitwise_right_shift")
+
+    __ifloordiv__ = _inplace("floor_divide")
+    __imod__ = _inplace("remainder")
+    __ipow__ = _inplace("pow")
+    __imatmul__ = _inplace("matmul")
+    __iand__ = _inplace("bitwise_and")
+    __ior__ = _inplace("bitwise_or")
+    __ixor__ = _inplace("bitwise_xor")
+    __ilshift__ = _inplace("bitwise_left_shift")
+    __irshift__ = _inplace("bitwise_right_shift")
 
     def __iadd__(self, other: Any) -> Array:
         return self._accumulate(operator.iadd, operator.add, other)
@@ -158,7 +225,11 @@ class Array(Operand):
         return self._become(self._same_dtype(other) / other)
 
     def _same_dtype(self, other: Any) -> Array:
-        if isinstance(other, Array) and other.raw.dtype != self.raw.dtype:
+        if (
+            isinstance(other, Array)
+            and other.raw.dtype != self.raw.dtype
+            and self._xp.result_type(self, other) != self.raw.dtype
+        ):
             raise TypeError(f"in place: {self.dtype} cannot take {other.dtype}")
         return self
 
@@ -167,14 +238,13 @@ class Array(Operand):
     ) -> Array:
         """Set ``self = operation(self, other)``, in this array's own buffer where that is safe."""
         self._same_dtype(other)
-        if self.owned:
-            x, y, low = self._xp._operands(self, other, min)
-            if getattr(y, "shape", x.shape) == x.shape or len(y.shape) < len(x.shape):
-                self.replace(inplace(x, y), Facts(low))
-                return self
+        if self.owned and self._xp.accumulate(self, inplace, other):
+            return self
         return self._become(operation(self, other))
 
     def _become(self, result: Array) -> Array:
+        if result.dtype != self.dtype:
+            raise TypeError(f"in place: {self.dtype} cannot become {result.dtype}")
         if result.shape != self.shape:
             raise ValueError(f"in place: {self.shape} cannot become {result.shape}")
         self.replace(result.raw, Facts(result.facts.low))

@@ -28,6 +28,12 @@ def two_sum(a: Raw, b: Raw) -> tuple[Raw, Raw]:
     return total, (a - (total - other)) + (b - other)
 
 
+def quick_two_sum(a: Raw, b: Raw) -> tuple[Raw, Raw]:
+    """Return a + b as `two_sum` does, where a is 0 or |a| >= |b| (Dekker)."""
+    total = a + b
+    return total, b - (total - a)
+
+
 def two_product(a: Raw, b: Raw) -> tuple[Raw, Raw]:
     """Return a * b as its rounded value and the rounding error (Dekker, Veltkamp)."""
     # Each factor is split into halves of at most 26 bits by 2^27 + 1; products of halves are exact.

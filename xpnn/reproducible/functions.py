@@ -154,27 +154,10 @@ class Functions:
         summed up first.
         """
         xp = self._xp
-        edges, scales, inverse, high, low = self._table(tables.log, x)
         one, above = xp.ones_like(x), x > 0.0
         inside = above & (x < math.inf)
-        m = xp.where(inside, x, one)
-        large = m >= 2.0**900
-        shrink = xp.where(large, 2.0**-200, one)
-        m *= shrink
-        interval = xp.searchsorted(edges, m, side="right")
-        scale = self._gather(scales, interval)
-        m *= scale
-        k = xp.astype(interval, xp.float64)
-        k += xp.where(large, -821.0, one * -1021.0)
-        j = xp.floor(m * 64.0 + 0.5)
-        index = xp.astype(j, xp.int64) - 45
-        d = m - j * (1 / 64)
-        over = self._gather(inverse, index)
-        head = ((d * over) + 1.5 * 2.0**12) - 1.5 * 2.0**12  # to a multiple of 2^-40
-        rest = d - head * (j * (1 / 64))
-        if tail is not None:
-            rest = rest + (tail * shrink) * scale
-        rest = rest * over
+        k, index, head, rest = self._reduced(xp.where(inside, x, one), tail)
+        *_, high, low = self._table(tables.log, x)
         r = head + rest
         p = r * (1 / 9)
         for n in range(8, 2, -1):
@@ -191,6 +174,31 @@ class Functions:
         p += head
         special = xp.where(above, x, xp.where(x == 0.0, -math.inf, one * math.nan))
         return xp.where(inside, p, special)
+
+    def _reduced(self, m: Raw, tail: Raw | None) -> tuple[Raw, Raw, Raw, Raw]:
+        """Return k, the index of j, and r = head + rest of `log`, for a positive finite `m`.
+
+        The head is a multiple of 2^-40 with at most 34 bits, and the rest at most 2^-41.
+        """
+        xp = self._xp
+        edges, scales, inverse, *_ = self._table(tables.log, m)
+        one, large = xp.ones_like(m), m >= 2.0**900
+        shrink = xp.where(large, 2.0**-200, one)
+        m *= shrink
+        interval = xp.searchsorted(edges, m, side="right")
+        scale = self._gather(scales, interval)
+        m *= scale
+        k = xp.astype(interval, xp.float64)
+        k += xp.where(large, -821.0, one * -1021.0)
+        j = xp.floor(m * 64.0 + 0.5)
+        index = xp.astype(j, xp.int64) - 45
+        d = m - j * (1 / 64)
+        over = self._gather(inverse, index)
+        head = ((d * over) + 1.5 * 2.0**12) - 1.5 * 2.0**12  # to a multiple of 2^-40
+        rest = d - head * (j * (1 / 64))
+        if tail is not None:
+            rest = rest + (tail * shrink) * scale
+        return k, index, head, rest * over
 
     def log1p(self, x: Raw) -> Raw:
         """Return log(1 + x), at most 0.8 ulp off; NaN below -1, -inf at -1.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import operator
-import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from xpnn.reproducible import cuts, products
 from xpnn.reproducible.array import Array
+from xpnn.reproducible.dtypes import Dtypes, check_scalar
 from xpnn.reproducible.facts import WHOLE, Facts
 from xpnn.reproducible.formats import FLOAT32, FLOAT64, Format, trailing
 from xpnn.reproducible.functions import Functions
@@ -34,10 +34,20 @@ _COLLECTION = "concat stack"
 _CHOICE = "maximum minimum where"
 # truth values and indices, from one array or from two,
 _QUERY = "all any argmax argmin argsort count_nonzero isfinite isinf isnan logical_not nonzero"
-_COMPARISON = """
-equal greater greater_equal less less_equal logical_and logical_or logical_xor not_equal
-searchsorted
-"""
+_COMPARISON = "logical_and logical_or logical_xor searchsorted"
+# the operators that give truth values or bits
+_OPERATORS = {
+    "equal": operator.eq,
+    "not_equal": operator.ne,
+    "less": operator.lt,
+    "less_equal": operator.le,
+    "greater": operator.gt,
+    "greater_equal": operator.ge,
+    "bitwise_and": operator.and_,
+    "bitwise_or": operator.or_,
+    "bitwise_xor": operator.xor,
+    "bitwise_right_shift": operator.rshift,
+}
 # the whole number next to each element,
 _WHOLE = "ceil floor round trunc"
 # and new arrays, of small integers or of any numbers.
@@ -47,14 +57,35 @@ _CREATION = "arange asarray full full_like"
 _FUNCTIONS = "exp expm1 log log1p sigmoid sqrt tanh"
 # Finally, the library's own objects, none of which is an array.
 _VERBATIM = """
-bool can_cast complex128 complex64 e finfo float32 float64 iinfo inf int16 int32 int64 int8
-isdtype nan newaxis pi result_type uint16 uint32 uint64 uint8
+bool e finfo float32 float64 iinfo inf int16 int32 int64 int8 isdtype nan newaxis pi
+uint16 uint32 uint64 uint8
 """
+
+# What can't be kept to the bit, and why.
+_COMPLEX = "complex numbers can't be kept to the bit, because libraries fuse their products"
+_REFUSED = {
+    **dict.fromkeys(("complex64", "complex128", "imag"), _COMPLEX),
+    "fft": "Fourier transforms are complex, and complex numbers can't be kept to the bit",
+}
 
 
 @functools.cache
-def namespace(xp: Any, *, precision: Precision = "training") -> Namespace:
-    """Return the reproducible namespace around `xp`; the same object for the same arguments.
+def arithmetic(xp: Any, *, precision: Precision = "training") -> Namespace:
+    """Return the namespace that networks are trained with; the same object for the same arguments.
+
+    Parameters
+    ----------
+    xp, precision
+        As for `Namespace`, which may raise.
+    """
+    return Namespace(xp, precision=precision)
+
+
+class Namespace:
+    """An array-API namespace that gives the same bits on every library, CPU, BLAS and thread count.
+
+    Networks are trained with it. It has only the names of the array API for which it can keep that
+    promise; any other name raises AttributeError.
 
     Parameters
     ----------
@@ -62,7 +93,7 @@ def namespace(xp: Any, *, precision: Precision = "training") -> Namespace:
         The array API namespace of NumPy, CuPy, PyTorch (through array-api-compat), JAX with x64
         enabled, or array-api-strict.
     precision
-        "training" or "full": how exact `Namespace.matmul` and `Namespace.sum` are; see there.
+        "training" or "full": how exact `matmul` and `sum` are; see there.
 
     Raises
     ------
@@ -71,20 +102,8 @@ def namespace(xp: Any, *, precision: Precision = "training") -> Namespace:
     TypeError
         If the library has no float64 at the moment, such as JAX outside ``jax.enable_x64(True)``.
     """
-    return Namespace(xp, precision=precision)
 
-
-class Namespace:
-    """An array-API namespace that gives the same bits on every library, CPU, BLAS and thread count.
-
-    Use `namespace` to make one. It has only the names of the array API for which it can keep that
-    promise; any other name raises AttributeError.
-
-    Parameters
-    ----------
-    xp, precision
-        As for `namespace`.
-    """
+    _functions_of: type[Functions] = Functions
 
     def __init__(self, xp: Any, *, precision: Precision = "training") -> None:
         if precision not in PRECISIONS:
@@ -92,17 +111,13 @@ class Namespace:
         self._raw = xp
         self.precision = precision
         self.__name__ = repr(self)
-        self._formats: dict[Any, Format] = {}
-        for dtype, format_ in ((xp.float64, FLOAT64), (xp.float32, FLOAT32)):
-            # a library's constant need not equal what .dtype returns, so both are keys
-            with warnings.catch_warnings(action="ignore"):
-                made = xp.empty(0, dtype=dtype).dtype
-            if made in self._formats:
-                raise TypeError(
-                    f"{xp.__name__} has no float64 here; JAX needs jax.enable_x64(True) around it"
-                )
-            self._formats |= {dtype: format_, made: format_}
-        self._functions = Functions(xp)
+        self.dtypes = Dtypes(xp)
+        self._formats: dict[Any, Format] = {
+            dtype: format_
+            for name, format_ in (("float64", FLOAT64), ("float32", FLOAT32))
+            for dtype in (getattr(xp, name), self.dtypes.own(name))
+        }
+        self._functions = self._functions_of(xp)
         self._scalars: dict[Any, tuple[float, int]] = {}
         for names, wrapper in (
             (_LAYOUT, self._layout),
@@ -119,6 +134,8 @@ class Namespace:
                 if hasattr(xp, name):
                     # the bits that `empty` finds in memory aren't the same everywhere
                     setattr(self, name, wrapper(getattr(xp, name.replace("empty", "zeros"))))
+        for name, operation in _OPERATORS.items():
+            setattr(self, name, functools.partial(self._combine, operation))
         for name in _FUNCTIONS.split():
             setattr(self, name, self._function(getattr(self._functions, name)))
 
@@ -126,12 +143,15 @@ class Namespace:
         return f"reproducible.namespace({self._raw.__name__}, precision={self.precision!r})"
 
     def __getattr__(self, name: str) -> Any:
+        if name in _REFUSED:
+            raise AttributeError(f"{name!r} is refused: {_REFUSED[name]}")
         raise AttributeError(
             f"{name!r} isn't available reproducibly; available are: " + ", ".join(sorted(dir(self)))
         )
 
     def __dir__(self) -> Iterable[str]:
-        return [name for name in {**vars(self), **vars(type(self))} if not name.startswith("_")]
+        names = {*vars(self)}.union(*(vars(cls) for cls in type(self).__mro__))
+        return [name for name in names if not name.startswith("_")]
 
     def probe(self, device: Any) -> None:
         """Find out what must be known of a device, so that no step has to wait for it."""
@@ -194,6 +214,7 @@ class Namespace:
         known = self._scalars.get(key)
         if known is None:
             format_ = self._formats.get(dtype)
+            check_scalar(value, self.dtypes.name(dtype))
             if format_ is None or isinstance(value, bool):
                 known = (value, 0)
             else:
@@ -211,16 +232,28 @@ class Namespace:
         """
         if isinstance(a, Array):
             if isinstance(b, Array):
-                return a.raw, b.raw, low(a.facts.low, b.facts.low)
-            if isinstance(b, (int, float)):
+                x, y = a.raw, b.raw
+                if x.dtype != y.dtype:
+                    x, y = self._promoted(x, y)
+                return x, y, low(a.facts.low, b.facts.low)
+            if isinstance(b, (int, float, complex)):
                 value, exponent = self._scalar(b, a.raw.dtype)
                 return a.raw, value, low(a.facts.low, exponent)
-        elif isinstance(b, Array) and isinstance(a, (int, float)):
+        elif isinstance(b, Array) and isinstance(a, (int, float, complex)):
             value, exponent = self._scalar(a, b.raw.dtype)
             return value, b.raw, low(exponent, b.facts.low)
         raise TypeError(
             f"cannot combine {type(a).__name__} and {type(b).__name__}: wrap the array first"
         )
+
+    def _promoted(self, *raws: Raw) -> list[Raw]:
+        """Return raw arrays in their common dtype.
+
+        PyTorch's own operators would take the dtype of an array with dimensions before that of one
+        without.
+        """
+        dtype = self.dtypes.common(*(raw.dtype for raw in raws))
+        return [raw if raw.dtype == dtype else self._raw.astype(raw, dtype) for raw in raws]
 
     def _lift(self, value: Any, like: Raw) -> Raw:
         """Return `value` as a raw array with the dtype and device of `like`."""
@@ -242,6 +275,24 @@ class Namespace:
             return self._finish(raw, True)
         return Array(self, raw, Facts(max(min(low, 1023), FLOAT64.low)), owned=True)
 
+    def accumulate(self, x: Array, inplace: Callable[..., Raw], other: Any) -> bool:
+        """Change `x` in its own buffer, which nobody else can see; return False if it can't be."""
+        a, b, low = self._operands(x, other, min)
+        if getattr(b, "shape", a.shape) == a.shape or len(b.shape) < len(a.shape):
+            x.replace(inplace(a, b), Facts(low))
+            return True
+        return False
+
+    def getitem(self, x: Array, key: Any) -> Array:
+        """Return ``x[key]``, by the library's own indexing."""
+        parts = key if isinstance(key, tuple) else (key,)
+        parts = tuple(k.raw if isinstance(k, Array) else k for k in parts)
+        return x.view(x.raw[parts if isinstance(key, tuple) else parts[0]])
+
+    def setitem(self, x: Array, key: Any, value: Any) -> None:
+        """Raise: arrays of networks don't change element by element."""
+        raise TypeError("a network's arrays have no item assignment; use where or concat")
+
     # Each takes a function of the library, or of `Functions`, and returns this namespace's own
 
     def _layout(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -257,7 +308,7 @@ class Namespace:
     def _collection(self, function: Callable[..., Any]) -> Callable[..., Array]:
         def collection(arrays: Iterable[Array], /, **kwargs: Any) -> Array:
             arrays = list(arrays)
-            raw = function([a.raw for a in arrays], **kwargs)
+            raw = function(self._promoted(*(a.raw for a in arrays)), **kwargs)
             return Array(self, raw, Facts(min(a.facts.low for a in arrays)), owned=True)
 
         return collection
@@ -281,8 +332,10 @@ class Namespace:
 
     def _comparison(self, function: Callable[..., Any]) -> Callable[..., Array]:
         def comparison(a: Any, b: Any, /, **kwargs: Any) -> Array:
+            x, y, _ = self._operands(a, b, min)
             like = a.raw if isinstance(a, Array) else b.raw
-            return self.wrap_canonical(function(self._lift(a, like), self._lift(b, like), **kwargs))
+            x, y = (v if hasattr(v, "dtype") else self._lift(v, like) for v in (x, y))
+            return self.wrap_canonical(function(x, y, **kwargs))
 
         return comparison
 
@@ -299,6 +352,10 @@ class Namespace:
     ) -> Callable[..., Array]:
         def creation(first: Any, /, *args: Any, **kwargs: Any) -> Array:
             first = first.raw if isinstance(first, Array) else first
+            if not small:
+                self.dtypes.admit(first)
+            if kwargs.get("dtype") is not None:
+                self.dtypes.name(kwargs["dtype"])
             raw = function(first, *args, **kwargs)
             return Array(self, raw, WHOLE, owned=True) if small else self.wrap(raw)
 
@@ -336,6 +393,7 @@ class Namespace:
 
     def astype(self, x: Array, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Array:
         """Return `x` in another dtype; a float is rounded once."""
+        self.dtypes.name(dtype)
         extra = {} if device is None else {"device": device}
         raw = self._raw.astype(x.raw, dtype, copy=copy, **extra)
         old, new = self._formats.get(x.raw.dtype), self._formats.get(dtype)
@@ -357,6 +415,10 @@ class Namespace:
     def negative(self, x: Array, /) -> Array:
         """Return ``0 - x``, because ``-x`` would make a negative zero of 0."""
         return Array(self, 0 - x.raw, x.facts.bounds(), owned=True)
+
+    def bitwise_invert(self, x: Array, /) -> Array:
+        """Return ``~x``."""
+        return self.wrap_canonical(~x.raw)
 
     def positive(self, x: Array, /) -> Array:
         """Return `x`."""
@@ -422,7 +484,7 @@ class Namespace:
         like = x if isinstance(a, Array) else y
         if like.dtype not in self._formats:
             raise TypeError("divide needs floating-point arrays")
-        x, y = self._lift(a, like), self._lift(b, like)
+        x, y = (v if hasattr(v, "dtype") else self._lift(v, like) for v in (x, y))
         # XLA turns a / broadcast(b) into a * (1 / b), so both are broadcast before. CUDA's float32
         # division may be approximate, so float32 is divided in float64; rounding that result once
         # more gives the correctly rounded one (53 >= 2*24 + 2).
@@ -448,6 +510,7 @@ class Namespace:
             if abs(b) <= 64 and b == int(b):
                 power = self._power(a, abs(int(b)))
                 return self.divide(1.0, power) if b < 0 else power + 0.0
+        self._operands(a, b, min)  # raises unless they can be combined
         if isinstance(a, (int, float)):
             a = self.asarray(a, dtype=b.dtype, device=b.device)
         return self.exp(self.multiply(b, self.log(a)))  # type: ignore[no-any-return]
@@ -463,6 +526,37 @@ class Namespace:
                 x = self.multiply(x, x)
         assert result is not None
         return result
+
+    def result_type(self, *arrays_and_dtypes: Any) -> Any:
+        """Return the dtype of a result of these arrays, dtypes and Python numbers.
+
+        Raises
+        ------
+        TypeError
+            If the standard's table has none for them, or one of them isn't kept to the bit.
+        """
+        dtypes, numbers = [], []
+        for one in arrays_and_dtypes:
+            if isinstance(one, (bool, int, float, complex)):
+                numbers.append(one)
+            else:
+                dtypes.append(one.dtype if isinstance(one, Array) else one)
+        if not dtypes:
+            raise TypeError("result_type needs an array or a dtype")
+        result = self.dtypes.common(*dtypes)
+        for number in numbers:
+            check_scalar(number, self.dtypes.name(result))
+        return result
+
+    def can_cast(self, from_: Any, to: Any, /) -> bool:
+        """Return whether an array, or a dtype, becomes the dtype `to` without losing a value."""
+        origin = from_.dtype if isinstance(from_, Array) else from_
+        self.dtypes.name(origin)
+        try:
+            return bool(self.dtypes.common(origin, to) == self.dtypes.own(self.dtypes.name(to)))
+        except TypeError:
+            self.dtypes.name(to)
+            return False
 
     # Products and sums
 
@@ -506,6 +600,8 @@ class Namespace:
         if a.shape[-1] != b.shape[-2]:
             raise ValueError(f"matmul: {a.shape} and {b.shape} don't fit")
         xp, formats = self._raw, self._formats
+        if a.dtype != b.dtype:
+            self.dtypes.common(a.dtype, b.dtype)
         whole = a.dtype not in formats or b.dtype not in formats
         if whole or a.size == 0 or b.size == 0:
             return self.wrap_canonical(xp.matmul(a.raw, b.raw))
@@ -527,6 +623,8 @@ class Namespace:
         * at precision "full": one rounding and 2^-80 sum |x_k|.
         """
         xp = self._raw
+        if dtype is not None:
+            self.dtypes.name(dtype)
         if dtype is not None and dtype in self._formats:
             x = self.astype(x, dtype, copy=False)
         format_ = self._formats.get(x.raw.dtype)

@@ -114,3 +114,91 @@ def log() -> tuple[Any, ...]:
     j = range(45, 92)
     logs = np.asarray([_parts(_log(Fraction(i, 64)), -40) for i in j])
     return edges, scales, np.asarray([64 / i for i in j]), logs[:, 0].copy(), logs[:, 1].copy()
+
+
+def roots() -> tuple[Any, ...]:
+    """Return 2^(j/64) for j = 0 .. 63, rounded, and its relative rounding errors."""
+    exact = _roots()
+    high = np.asarray([float(r) for r in exact])
+    rests = [float(r / Fraction(h) - 1) for r, h in zip(exact, map(float, high), strict=True)]
+    return high, np.asarray(rests)
+
+
+# the least exponent in the table of `powers`
+POWERS_FIRST = -1024
+
+
+def powers() -> tuple[Any, ...]:
+    """Return 2^k for k = -1024 .. 1023; zero where that is no normal number."""
+    k = np.arange(POWERS_FIRST, 1024)
+    return (np.where(k < -1022, 0.0, np.ldexp(1.0, k.clip(-1022, 1023))),)
+
+
+def pair(x: Fraction) -> tuple[float, float]:
+    """Return the float64 nearest to x, and the one nearest to what that leaves over."""
+    high = float(x)
+    return high, float(x - Fraction(high))
+
+
+def _arctan(x: Fraction, bits: int) -> Fraction:
+    """Return arctan x for 0 <= x <= 1/2, with an error below 2^(10 - bits)."""
+    power = round(x * 2**bits)
+    square = round(x * x * 2**bits)
+    total, n = 0, 1
+    while power:
+        total += (1 if n % 4 == 1 else -1) * power // n
+        power = power * square >> bits
+        n += 2
+    return Fraction(total, 1 << bits)
+
+
+# Machin's formula
+_PI_BITS = 1400
+_PI = 16 * _arctan(Fraction(1, 5), _PI_BITS) - 4 * _arctan(Fraction(1, 239), _PI_BITS)
+HALF_PI = pair(_PI / 2)
+PI = pair(_PI)
+INVERSE_LN2 = pair(1 / _LOG2)
+INVERSE_LN10 = pair(1 / (_log(Fraction(5, 4)) + 3 * _LOG2))
+LN2_PAIR = pair(_LOG2)
+
+# the digits of `two_over_pi` have this many bits
+DIGIT = 26
+# the number of groups of exponents, DIGIT each, up to that of the largest number
+GROUPS = 40
+
+
+def two_over_pi() -> tuple[Any, ...]:
+    """Return the tables of `Trigonometry.reduced`.
+
+    The first has the edges of groups of exponents, 2^26, 2^52, ..., the second 2^(-26 g) for each
+    group g, the third the digits d[j] of 2/pi, the sum of d[j] 2^(-26 j), for j = -2 .. 46, with
+    |d[j]| <= 2^25.
+    """
+    places = GROUPS + 7
+    rest = round(2 / _PI * 2 ** (DIGIT * places))
+    digits = []
+    for _ in range(places):
+        digit = rest & ((1 << DIGIT) - 1)
+        if digit >= 1 << (DIGIT - 1):
+            digit -= 1 << DIGIT
+        digits.append(digit)
+        rest = (rest - digit) >> DIGIT
+    groups = np.arange(GROUPS)
+    return (
+        np.ldexp(1.0, DIGIT * groups[1:]),
+        np.ldexp(1.0, -DIGIT * groups),
+        np.asarray([0.0, 0.0, float(rest), *map(float, digits[::-1])]),
+    )
+
+
+def arctan() -> tuple[Any, ...]:
+    """Return arctan(j/64) for j = 0 .. 64, rounded, and its rounding errors."""
+    values = []
+    for j in range(65):
+        # arctan x = pi/4 - arctan((1 - x)/(1 + x))
+        x = Fraction(j, 64)
+        small = x <= Fraction(1, 2)
+        part = _arctan(x if small else (1 - x) / (1 + x), 200)
+        values.append(pair(part if small else _PI / 4 - part))
+    table = np.asarray(values)
+    return table[:, 0].copy(), table[:, 1].copy()

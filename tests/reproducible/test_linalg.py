@@ -1,0 +1,157 @@
+"""`xp.linalg`: against mpmath and the factors' own properties, and the same bits everywhere."""
+
+import mpmath
+import numpy as np
+import pytest
+
+from tests.helpers import assert_same_bits, open_backend
+from xpnn import reproducible
+
+XP = reproducible.namespace("numpy")
+RNG = np.random.default_rng(3)
+SIZES = (1, 2, 3, 6)
+
+
+def matrix(size, seed=0, columns=None):
+    return np.random.default_rng(seed).normal(size=(size, columns or size))
+
+
+def close(found, expected, scale=1.0, units=20):
+    """Hold an array to another one within some units of 2^-53 times a scale."""
+    error = np.abs(np.asarray(found, dtype=float) - np.asarray(expected, dtype=float)).max(
+        initial=0
+    )
+    assert error <= units * 2.0**-53 * scale, (error, scale)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_elimination(size):
+    host = matrix(size) + 2 * np.eye(size)
+    a, b = XP.asarray(host), XP.asarray(matrix(size, 1, 2))
+    with mpmath.workprec(200):
+        exact = mpmath.matrix(host.tolist())
+        inverse = np.array((exact**-1).tolist(), dtype=float)
+        determinant = float(mpmath.det(exact))
+        right = mpmath.matrix(matrix(size, 1, 2)[:, 0].tolist())
+        solution = np.array(mpmath.lu_solve(exact, right), dtype=float).reshape(-1)
+    condition = np.linalg.cond(host)
+    close(XP.linalg.inv(a), inverse, condition * np.abs(inverse).max())
+    close(XP.linalg.solve(a, b)[:, 0], solution, condition * np.abs(solution).max())
+    close(XP.linalg.solve(a, b[:, 0]), solution, condition * np.abs(solution).max())
+    close(XP.linalg.det(a), determinant, condition * abs(determinant))
+    sign, logarithm = XP.linalg.slogdet(a)
+    assert float(sign) == np.sign(determinant)
+    close(logarithm, np.log(abs(determinant)), condition)
+    close(
+        XP.linalg.matrix_power(a, -2),
+        inverse @ inverse,
+        condition**2 * np.abs(inverse).max() ** 2,
+        2**15,
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (5, 3), (3, 5), (4, 1)])
+def test_orthogonal_factors(shape):
+    host = matrix(*shape[:1], 2, shape[1])
+    a, norm = XP.asarray(host), np.linalg.norm(host)
+    for mode in ("reduced", "complete"):
+        q, r = (np.asarray(part) for part in XP.linalg.qr(a, mode=mode))
+        close(q @ r, host, norm)
+        close(q.T @ q, np.eye(q.shape[1]))
+        assert np.array_equal(r, np.triu(r))
+    for full in (True, False):
+        u, s, vh = (np.asarray(part) for part in XP.linalg.svd(a, full_matrices=full))
+        close((u[:, : len(s)] * s) @ vh[: len(s)], host, norm)
+        close(u.T @ u, np.eye(u.shape[1]))
+        close(vh @ vh.T, np.eye(vh.shape[0]))
+        assert np.all(np.diff(s) <= 0)
+    with mpmath.workprec(200):
+        exact = [float(v) for v in mpmath.svd_r(mpmath.matrix(host.tolist()), compute_uv=False)]
+    close(XP.linalg.svdvals(a), exact, norm)
+    assert int(XP.linalg.matrix_rank(a)) == min(shape)
+    close(
+        np.asarray(XP.linalg.pinv(a)), np.linalg.pinv(host), np.linalg.cond(host) ** 2 / norm, 100
+    )
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_symmetric_matrices(size):
+    host = matrix(size, 4)
+    host = host + host.T
+    values, vectors = (np.asarray(part) for part in XP.linalg.eigh(XP.asarray(host)))
+    norm = np.linalg.norm(host)
+    with mpmath.workprec(200):
+        exact = sorted(
+            float(v) for v in mpmath.eigsy(mpmath.matrix(host.tolist()), eigvals_only=True)
+        )
+    close(values, exact, norm)
+    close(vectors @ np.diag(values) @ vectors.T, host, norm, 60)
+    close(vectors.T @ vectors, np.eye(size))
+    positive = host @ host.T + np.eye(size)
+    lower = np.asarray(XP.linalg.cholesky(XP.asarray(positive)))
+    close(lower @ lower.T, positive, np.linalg.norm(positive))
+    assert np.array_equal(lower, np.tril(lower))
+    assert np.array_equal(np.asarray(XP.linalg.cholesky(XP.asarray(positive), upper=True)), lower.T)
+
+
+def test_hard_matrices():
+    """Singular ones, equal singular values, and elements whose squares are out of range."""
+    for host in (
+        np.zeros((3, 3)), np.ones((4, 4)), np.eye(4), np.diag([3.0, 3.0, 0.0]),
+        matrix(3, 5) * 1e200, matrix(3, 5) * 1e-200, np.array([[1.0, 1.0], [0.0, 1e-12]]),
+    ):  # fmt: skip
+        u, s, vh = (np.asarray(part) for part in XP.linalg.svd(XP.asarray(host)))
+        norm = np.abs(host).max() * 4
+        close((u * s) @ vh, host, norm)
+        close(u.T @ u, np.eye(len(host)))
+        close(s, np.linalg.svd(host)[1], norm)
+    assert float(XP.linalg.det(XP.ones((3, 3)))) == 0.0
+    assert float(XP.linalg.slogdet(XP.zeros((2, 2))).logabsdet) == -np.inf
+    large = XP.asarray([3e200, 4e200])
+    assert float(XP.linalg.vector_norm(large)) == pytest.approx(5e200, rel=1e-15)
+    assert float(XP.linalg.vector_norm(large * 1e-300 * 1e-150)) == pytest.approx(5e-250, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda la: la.solve(XP.ones((2, 2)), XP.ones(2)), np.linalg.LinAlgError, "singular"),
+        (lambda la: la.inv(XP.zeros((2, 2))), np.linalg.LinAlgError, "singular"),
+        (lambda la: la.cholesky(-XP.eye(2)), np.linalg.LinAlgError, "positive definite"),
+        (lambda la: la.svd(XP.eye(2) * float("nan")), np.linalg.LinAlgError, "finite"),
+        (lambda la: la.inv(XP.ones((2, 3))), ValueError, "square"),
+        (lambda la: la.det(XP.ones((2, 2), dtype=XP.int64)), TypeError, "float32 and float64"),
+        (lambda la: la.qr(XP.ones(2)), ValueError, "matrices"),
+        (lambda la: la.matrix_norm(XP.eye(2), ord=3), ValueError, "ord is"),
+    ],
+)
+def test_what_has_no_answer(call, error, message):
+    with pytest.raises(error, match=message):
+        call(XP.linalg)
+
+
+def test_norms_are_numpys():
+    host = matrix(3, 6, 4)
+    for order in ("fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf):
+        found = XP.linalg.matrix_norm(XP.asarray(host), ord=order)
+        np.testing.assert_allclose(np.asarray(found), np.linalg.norm(host, order), rtol=1e-14)
+    for order in (0, 1, 2, 3, 0.5, np.inf, -np.inf):
+        for axis in (0, 1):
+            found = XP.linalg.vector_norm(XP.asarray(host), axis=axis, ord=order)
+            expected = np.linalg.norm(host, order, axis=axis)
+            np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("library", ["strict", "torch", "jax", "numpy"])
+def test_stacks_have_the_bits_of_their_matrices(library):
+    device = open_backend(library).options()["device"]
+    xp = reproducible.namespace(library, device=device)
+    hosts = [matrix(3, 7), np.eye(3), np.ones((3, 3)) + np.eye(3)]
+    stack = xp.asarray(np.stack(hosts)[None].astype(np.float32))
+    for name in ("inv", "det", "qr", "svd", "eigh"):
+        found = getattr(xp.linalg, name)(stack)
+        for k, host in enumerate(hosts):
+            one = getattr(XP.linalg, name)(XP.asarray(host.astype(np.float32)))
+            pairs = zip(found, one, strict=True) if isinstance(found, tuple) else [(found, one)]
+            for a, b in pairs:
+                assert_same_bits(np.asarray(a)[0, k], np.asarray(b))

@@ -1,0 +1,248 @@
+"""Random numbers by a counter: the same ones on every library and device.
+
+Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror, Shaw, *Parallel random numbers: as easy as 1, 2,
+3*, SC 2011) makes 64 bits of a key and a counter, by sums, rotations and exclusive ors of 32-bit
+words. Here the words are in int64, where nothing overflows.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+Raw = Any
+Array = Any
+
+_WORD = 2**32 - 1
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+
+
+def threefry(key: tuple[int, int], first: Raw, second: Raw) -> tuple[Raw, Raw]:
+    """Return the two words of Threefry-2x32-20 for int64 arrays of two words of a counter."""
+    words = (*key, key[0] ^ key[1] ^ _PARITY)
+    x, y = (first + words[0]) & _WORD, (second + words[1]) & _WORD
+    for block in range(5):
+        for rotation in _ROTATIONS[block % 2]:
+            x = (x + y) & _WORD
+            y = ((y << rotation) | (y >> (32 - rotation))) & _WORD
+            y = y ^ x
+        x = (x + words[(block + 1) % 3]) & _WORD
+        y = (y + words[(block + 2) % 3] + (block + 1)) & _WORD
+    return x, y
+
+
+class Generator:
+    """A stream of random numbers: ``xp.random(seed)``.
+
+    A draw takes the next counters of the stream, so the numbers depend on the seed and on what was
+    drawn before, and on nothing else.
+
+    Parameters
+    ----------
+    xp
+        The namespace whose arrays are drawn.
+    seed
+        A whole number from 0 to 2^64 - 1.
+
+    Raises
+    ------
+    ValueError
+        If the seed is out of range.
+    """
+
+    def __init__(self, xp: Any, seed: int) -> None:
+        seed = operator.index(seed)
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"seed must be from 0 to 2**64 - 1, got {seed}")
+        self._xp = xp
+        self.seed = seed
+        self.position = 0
+        if hasattr(xp, "within"):
+            for name in ("uniform", "normal", "integers", "permutation", "choice"):
+                setattr(self, name, xp.within(getattr(self, name)))
+
+    def __repr__(self) -> str:
+        return f"Generator({self.seed}) at {self.position}"
+
+    def spawn(self, number: int) -> Generator:
+        """Return another stream, which depends on this one's seed and on `number` only."""
+        number = operator.index(number)
+        if not 0 <= number < 2**63:
+            raise ValueError(f"number must be from 0 to 2**63 - 1, got {number}")
+        # counters of draws are below 2^63
+        high, low = (number >> 32) | 2**31, number & _WORD
+        x, y = threefry(self._key, np.int64(low), np.int64(high))
+        return Generator(self._xp, int(x) << 32 | int(y))
+
+    @property
+    def _key(self) -> tuple[int, int]:
+        return self.seed & _WORD, self.seed >> 32
+
+    def _words(self, count: int) -> tuple[Raw, Raw]:
+        """Return two raw words for each of the next `count` counters."""
+        counters = self._xp._iota(count) + self.position
+        self.position += count
+        return threefry(self._key, counters & _WORD, counters >> 32)
+
+    def _fractions(self, count: int) -> Raw:
+        """Return raw multiples of 2^-53 in [0, 1)."""
+        x, y = self._words(count)
+        raw = self._xp._raw
+        high, low = (raw.astype(v, raw.float64) for v in (x >> 5, y >> 6))
+        return (high * 2.0**26 + low) * 2.0**-53
+
+    def _shaped(self, raw: Raw, shape: Any, dtype: Any) -> Array:
+        xp = self._xp
+        result = xp.reshape(xp.wrap(raw), _shape(shape))
+        return result if dtype is None else xp.astype(result, dtype, copy=False)
+
+    def uniform(
+        self, shape: Any = (), *, low: float = 0.0, high: float = 1.0, dtype: Any = None
+    ) -> Array:
+        """Return numbers that are spread evenly from `low` to `high`.
+
+        Parameters
+        ----------
+        shape
+            The shape of the result.
+        low, high
+            The ends of the range: ``low + (high - low) u`` with u a multiple of 2^-53 in [0, 1).
+        dtype
+            float64 if None; in float32 each number is rounded, so that `high` may occur.
+        """
+        fractions = self._fractions(math.prod(_shape(shape)))
+        return self._shaped(fractions * (float(high) - float(low)) + float(low), shape, dtype)
+
+    def normal(
+        self, shape: Any = (), *, mean: float = 0.0, std: float = 1.0, dtype: Any = None
+    ) -> Array:
+        """Return normal deviates, by the method of Box and Muller (1958).
+
+        Parameters
+        ----------
+        shape
+            The shape of the result.
+        mean, std
+            Those of the distribution.
+        dtype
+            float64 if None.
+        """
+        count = math.prod(_shape(shape))
+        pairs = -(-count // 2)
+        raw, functions = self._xp._raw, self._xp._functions
+        radius = functions.sqrt(functions.log(1.0 - self._fractions(pairs)) * -2.0)
+        angle = self._fractions(pairs) * (2.0 * math.pi)
+        both = raw.concat([radius * functions.cos(angle), radius * functions.sin(angle)])
+        return self._shaped(both[:count] * float(std) + float(mean), shape, dtype)
+
+    def integers(self, low: int, high: int | None = None, shape: Any = ()) -> Array:
+        """Return whole numbers from `low` to `high` - 1, all equally likely, in int64.
+
+        Parameters
+        ----------
+        low, high
+            The ends of the range; ``integers(n)`` is from 0 to n - 1.
+        shape
+            The shape of the result.
+
+        Raises
+        ------
+        ValueError
+            If there is no number in the range, or the range isn't one of int64.
+        """
+        low, high = (0, low) if high is None else (low, high)
+        low, high = operator.index(low), operator.index(high)
+        if not -(2**63) <= low < high <= 2**63:
+            raise ValueError(f"no int64 from {low} to {high} - 1")
+        xp, raw = self._xp, self._xp._raw
+        count, size = math.prod(_shape(shape)), high - low
+        if size == 2**64:
+            result = self._bits(count)
+        else:
+            # as many bits as the largest number has; what is larger is drawn again
+            bits = (size - 1).bit_length()
+            result = self._some_bits(count, bits)
+            order = xp._integer.ordered
+            while True:
+                bad = order(result, full=True) >= (size - 2**63)
+                if bits == 0 or not bool(raw.any(bad)):
+                    break
+                result = raw.where(bad, self._some_bits(count, bits), result)
+        return xp.reshape(xp._whole_array(result + low), _shape(shape))
+
+    def _bits(self, count: int) -> Raw:
+        x, y = self._words(count)
+        return (x << 32) | y
+
+    def _some_bits(self, count: int, bits: int) -> Raw:
+        drawn = self._bits(count)
+        return drawn & ((1 << bits) - 1 if bits < 64 else -1)
+
+    def permutation(self, x: Any) -> Array:
+        """Return 0 to n - 1 in random order, or the elements along the first axis of an array."""
+        xp = self._xp
+        if hasattr(x, "shape"):
+            return xp.take(x, self.permutation(x.shape[0]), axis=0)
+        count = operator.index(x)
+        return xp.argsort(xp._whole_array(self._bits(count)))
+
+    def choice(
+        self, x: Any, shape: Any = (), *, replace: bool = True, p: Array | None = None
+    ) -> Array:
+        """Return random elements of 0 to n - 1, or of the first axis of an array.
+
+        Parameters
+        ----------
+        x
+            n, or the array.
+        shape
+            The shape of the result, before the other axes of the array.
+        replace
+            Whether an element may be drawn twice.
+        p
+            The probability of each element, in proportion; all are equal if None. Without
+            replacement, each draw is by the probabilities of the elements that are left
+            (Efraimidis and Spirakis 2006).
+
+        Raises
+        ------
+        ValueError
+            If more elements are asked for than there are, or `p` has another length, a negative
+            number or only zeros.
+        """
+        xp = self._xp
+        size = x.shape[0] if hasattr(x, "shape") else operator.index(x)
+        count = math.prod(_shape(shape))
+        available = size
+        if p is not None:
+            if p.shape != (size,):
+                raise ValueError(f"p must have the shape ({size},), not {p.shape}")
+            wide = xp.astype(p, xp.float64)
+            if not bool(xp.all(xp.isfinite(wide) & (wide >= 0.0))) or not bool(xp.any(wide > 0.0)):
+                raise ValueError("p must have finite numbers from 0 on, not all of them 0")
+            available = int(xp.count_nonzero(wide))
+        if count > (available if not replace else count * min(size, 1)):
+            raise ValueError(f"{count} elements of {available} can't be drawn")
+        if p is None:
+            index = self.integers(size, shape=count) if replace else self.permutation(size)[:count]
+        elif replace:
+            ends = xp.cumulative_sum(wide)
+            drawn = self.uniform((count,)) * ends[-1]
+            index = xp.searchsorted(ends, drawn, side="right")
+            # the last one with a probability, if rounding went beyond it
+            last = int(xp.max(xp.nonzero(wide)[0]))
+            index = xp.minimum(index, last)
+        else:
+            drawn = xp.log(1.0 - self.uniform((size,)))
+            times = xp.where(wide > 0.0, -drawn / xp.where(wide > 0.0, wide, 1.0), math.inf)
+            index = xp.argsort(times)[:count]
+        index = xp.reshape(index, _shape(shape))
+        return xp.take(x, index, axis=0) if hasattr(x, "shape") else index
+
+
+def _shape(shape: Any) -> tuple[int, ...]:
+    return (shape,) if isinstance(shape, int) else tuple(shape)

@@ -1,0 +1,1420 @@
+"""The whole array API standard, with the same bits on every library."""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from xpnn.reproducible import cuts, indexing, remainders
+from xpnn.reproducible.array import Array
+from xpnn.reproducible.dtypes import FLOATS, SIGNED, UNSIGNED, bounds
+from xpnn.reproducible.facts import WHOLE, Facts
+from xpnn.reproducible.formats import FLOAT32, FLOAT64
+from xpnn.reproducible.generator import Generator
+from xpnn.reproducible.info import FloatInfo, Info
+from xpnn.reproducible.integers import Integers, folded, scanned
+from xpnn.reproducible.linalg import Linalg
+from xpnn.reproducible.namespace import Namespace, Precision
+from xpnn.reproducible.sets import AllUnique, CountedUnique, InverseUnique
+from xpnn.reproducible.trigonometry import Trigonometry
+
+Raw = Any
+
+INTEGERS = (*SIGNED, *UNSIGNED)
+# dtypes that PyTorch has few operations for
+_WIDE = UNSIGNED[1:]
+_MATHEMATICS = """
+acos acosh asin asinh atan atanh cos cosh exp log10 log2 sin sinh tan
+"""
+_MATHEMATICS_OF_TWO = "atan2 hypot logaddexp"
+
+
+class StandardNamespace(Namespace):
+    """The functions of the array API standard 2024.12 for bool, integers, float32 and float64.
+
+    Every function gives the same bits on every library and device. Use `namespace` to make one.
+    Beyond the standard it has `random`, `sigmoid`, and what `Namespace` has.
+
+    Parameters
+    ----------
+    backend
+        The `Backend` of the library, on the device of arrays that are made without another. Every
+        function runs in its `scope`.
+    precision
+        As for `Namespace`.
+    """
+
+    _functions_of = Trigonometry
+    _functions: Trigonometry
+    __array_api_version__ = "2024.12"
+
+    def __init__(self, backend: Any, *, precision: Precision = "training") -> None:
+        self._backend = backend
+        super().__init__(backend.xp, precision=precision)
+        self._integer = Integers(backend.xp)
+        # what this class has itself shall be found there
+        own = {name for cls in type(self).__mro__ if cls is not Namespace for name in vars(cls)}
+        self._exact = {name: vars(self).pop(name) for name in own & vars(self).keys()}
+        for name in _MATHEMATICS.split():
+            setattr(self, name, self._function(getattr(self._functions, name)))
+        for name in _MATHEMATICS_OF_TWO.split():
+            setattr(self, name, self._function_of_two(getattr(self._functions, name)))
+        self.linalg = Linalg(self)
+        self._scope()
+
+    def _scope(self) -> None:
+        """Make every function run in the scope of the backend."""
+        backend, active = self._backend, threading.local()
+
+        def within(function: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(function)
+            def scoped(*args: Any, **kwargs: Any) -> Any:
+                if getattr(active, "inside", False):
+                    return function(*args, **kwargs)
+                active.inside = True
+                try:
+                    with backend.scope():
+                        return function(*args, **kwargs)
+                finally:
+                    active.inside = False
+
+            return scoped
+
+        self.within = within
+        dtypes = {*map(id, map(self.dtypes.own, self.dtypes.names()))}
+        for name in dir(self):
+            value = getattr(self, name)
+            if callable(value) and id(value) not in dtypes and not isinstance(value, type):
+                setattr(self, name, within(value))
+        for name in dir(self.linalg):
+            if not name.startswith("_"):
+                setattr(self.linalg, name, within(getattr(self.linalg, name)))
+
+    def __repr__(self) -> str:
+        name, device = self._backend.name, self._backend.device
+        return f"reproducible.namespace({name!r}, device={device}, precision={self.precision!r})"
+
+    def __array_namespace_info__(self) -> Info:
+        """Return what there is: dtypes, devices, capabilities."""
+        return Info(self)
+
+    # Dtypes
+
+    def isdtype(self, dtype: Any, kind: Any) -> bool:
+        """Return whether `dtype` is of a kind, one of several kinds, or another dtype."""
+        return bool(self._raw.isdtype(dtype, kind))
+
+    def finfo(self, type: Any, /) -> Any:  # noqa: A002
+        """Return the limits of a float dtype, or of an array's.
+
+        `smallest_normal` is the least number from which on all bits are kept.
+        """
+        dtype = self._float_dtype(type)
+        return FloatInfo(dtype, self.dtypes.name(dtype))
+
+    def iinfo(self, type: Any, /) -> Any:  # noqa: A002
+        """Return the limits of an integer dtype, or of an array's."""
+        dtype = type.dtype if isinstance(type, Array) else type
+        if self.dtypes.name(dtype) not in INTEGERS:
+            raise TypeError(f"iinfo needs an integer dtype, not {dtype}")
+        return self._raw.iinfo(dtype)
+
+    def _float_dtype(self, type_: Any) -> Any:
+        dtype = type_.dtype if isinstance(type_, Array) else type_
+        if self.dtypes.name(dtype) not in FLOATS:
+            raise TypeError(f"this needs a float dtype, not {dtype}")
+        return dtype
+
+    def _kind(self, x: Any, kinds: Iterable[str], function: str) -> str:
+        """Return the name of an array's dtype; raise unless the function takes it."""
+        if not isinstance(x, Array):
+            raise TypeError(f"{function} takes a reproducible array, not {type(x).__name__}")
+        name = self.dtypes.name(x.dtype)
+        if name not in kinds:
+            raise TypeError(f"{function} doesn't take {name}")
+        return name
+
+    def astype(self, x: Array, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Array:
+        """Return `x` in another dtype.
+
+        A float is rounded once. Integers become the ones that are equal modulo 2^bits. A float
+        becomes the integer next to it in the direction of 0, the nearest end of the range where it
+        is beyond it, and 0 where it is NaN.
+        """
+        old, new = self._kind(x, self.dtypes.names(), "astype"), self.dtypes.name(dtype)
+        if old == new:
+            result = self.copy(x) if copy else x
+        elif new == "bool":
+            result = self._whole_array(self._raw_of(x, old) != 0)
+        elif new in INTEGERS:
+            raw = self._saturated(x.raw, new) if old in FLOATS else self._int64(x.raw)
+            result = self._cut_off(raw, new)
+        elif old == "uint64":
+            # two halves, which are exact in float64, so their sum is rounded once
+            raw = self._int64(x.raw)
+            xp = self._raw
+            high = xp.astype((raw >> 32) & (2**32 - 1), xp.float64) * 2.0**32
+            low = xp.astype(raw & (2**32 - 1), xp.float64)
+            if new == "float32":  # rounded to odd first, so that it is rounded once as well
+                result = self._single_of_halves(high, low)
+            else:
+                result = Array(self, high + low, Facts(0, 64), owned=True)
+        else:
+            small = self._int64(x.raw) if old in _WIDE else x.raw
+            whole = Array(self, small, WHOLE)
+            result = super().astype(whole if old not in FLOATS else x, self.dtypes.own(new))
+        return result if device is None else self.to_device(result, device)
+
+    def _single_of_halves(self, high: Raw, low: Raw) -> Array:
+        xp = self._raw
+        total = high + low
+        error = low - (total - high)
+        # A sum that isn't exact gets the odd one of its two neighbours: bits that are cut off then
+        # never look like a tie.
+        third = xp.astype(total, xp.float32)
+        near = xp.astype(third, xp.float64)
+        ulp = xp.abs(total) * 2.0**-52
+        tie = (xp.abs(total - near) >= 2.0**10) & (error != 0.0)
+        nudged = total + xp.where(error > 0.0, ulp, -ulp)
+        return Array(self, xp.astype(xp.where(tie, nudged, total), xp.float32), Facts(0, 64),
+                     owned=True)  # fmt: skip
+
+    def _saturated(self, raw: Raw, name: str) -> Raw:
+        """Return floats as the int64 of integers of a dtype."""
+        xp = self._raw
+        x = xp.trunc(cuts.double(raw, xp))
+        x = xp.where(xp.isnan(x), 0.0, x)
+        low, high = bounds(name)
+        if name == "uint64":
+            upper = (x >= 2.0**63) & (x < 2.0**64)
+            inner = xp.where(upper, x - 2.0**63, x)
+            inner = xp.where((inner >= 0.0) & (inner < 2.0**63), inner, 0.0)
+            whole = xp.astype(inner, xp.int64)
+            whole = xp.where(upper, whole ^ -(2**63), whole)
+            return xp.where(x >= 2.0**64, -1, whole)
+        above, below = x >= float(high) + 1.0, x <= float(low) - 1.0
+        if name == "int64":
+            above, below = x >= 2.0**63, x < -(2.0**63)
+        whole = xp.astype(xp.where(above | below, 0.0, x), xp.int64)
+        return xp.where(above, high, xp.where(below, low, whole))
+
+    # Integers, all in int64
+
+    def _int64(self, raw: Raw) -> Raw:
+        dtype = self.dtypes.own("int64")
+        return raw if raw.dtype == dtype else self._raw.astype(raw, dtype)
+
+    def _cut_off(self, raw: Raw, name: str) -> Array:
+        """Return int64 as an array of an integer dtype, modulo 2^bits."""
+        dtype = self.dtypes.own(name)
+        raw = raw if raw.dtype == dtype else self._raw.astype(raw, dtype)
+        return Array(self, raw, WHOLE, owned=True)
+
+    def _whole_array(self, raw: Raw) -> Array:
+        return Array(self, raw, WHOLE, owned=True)
+
+    def _raw_of(self, x: Array, name: str) -> Raw:
+        return self._int64(x.raw) if name in _WIDE else x.raw
+
+    def _pair(self, a: Any, b: Any, kinds: Iterable[str], function: str) -> tuple[Raw, Raw, str]:
+        """Return two operands as raw arrays of one dtype, integers in int64, and its name."""
+        x, y, _ = self._operands(a, b, min)
+        like = x if isinstance(a, Array) else y
+        name = self.dtypes.name(like.dtype)
+        if name not in kinds:
+            raise TypeError(f"{function} doesn't take {name}")
+        return self._as_array(x, like, name), self._as_array(y, like, name), name
+
+    def _as_array(self, value: Any, like: Raw, name: str) -> Raw:
+        if hasattr(value, "dtype"):
+            return self._int64(value) if name in INTEGERS else value
+        if name not in INTEGERS:
+            return self._lift(value, like)
+        value = int(value) - (2**64 if value > 2**63 - 1 else 0)
+        device = array_api_compat.device(like)
+        return self._raw.asarray(value, dtype=self.dtypes.own("int64"), device=device)
+
+    def _arithmetic(self, function: str, operation: Callable[..., Raw], a: Any, b: Any) -> Array:
+        """Return a sum, difference or product: of integers modulo 2^64, or of floats."""
+        if self._is_whole(a, b):
+            x, y, name = self._pair(a, b, INTEGERS, function)
+            return self._cut_off(operation(x, y), name)
+        return getattr(super(), function)(a, b)  # type: ignore[no-any-return]
+
+    def _is_whole(self, a: Any, b: Any = None) -> bool:
+        like = a if isinstance(a, Array) else b
+        return isinstance(like, Array) and like.raw.dtype not in self._formats
+
+    def add(self, a: Any, b: Any, /) -> Array:
+        """Return ``a + b``, correctly rounded; of integers modulo 2^bits."""
+        return self._arithmetic("add", lambda x, y: x + y, a, b)
+
+    def subtract(self, a: Any, b: Any, /) -> Array:
+        """Return ``a - b``, correctly rounded; of integers modulo 2^bits."""
+        return self._arithmetic("subtract", lambda x, y: x - y, a, b)
+
+    def multiply(self, a: Any, b: Any, /) -> Array:
+        """Return ``a * b``, correctly rounded; of integers modulo 2^bits.
+
+        A result below 2^-914 (float32: 2^-76) may be an ulp off.
+        """
+        return self._arithmetic("multiply", lambda x, y: x * y, a, b)
+
+    def negative(self, x: Array, /) -> Array:
+        """Return ``-x``; of integers modulo 2^bits."""
+        name = self._kind(x, (*INTEGERS, *FLOATS), "negative")
+        if name in FLOATS:
+            return super().negative(x)
+        return self._cut_off(self._raw.zeros_like(self._int64(x.raw)) - self._int64(x.raw), name)
+
+    def positive(self, x: Array, /) -> Array:
+        """Return `x`."""
+        self._kind(x, (*INTEGERS, *FLOATS), "positive")
+        return x
+
+    def abs(self, x: Array, /) -> Array:
+        """Return the absolute value; that of the least integer is itself."""
+        name = self._kind(x, (*INTEGERS, *FLOATS), "abs")
+        if name in FLOATS:
+            return super().abs(x)
+        return x if name in UNSIGNED else self.where(self.less(x, 0), self.negative(x), x)
+
+    def sign(self, x: Array, /) -> Array:
+        """Return -1, 0 or 1, and NaN for NaN."""
+        name = self._kind(x, (*INTEGERS, *FLOATS), "sign")
+        if name in FLOATS:
+            return super().sign(x)
+        xp, raw = self._raw, self._int64(x.raw)
+        result = xp.astype(raw != 0, xp.int64)
+        if name in SIGNED:
+            result = result - 2 * xp.astype(raw < 0, xp.int64)
+        return self._cut_off(result, name)
+
+    def square(self, x: Array, /) -> Array:
+        """Return ``x * x``."""
+        return self.multiply(x, x)
+
+    def floor_divide(self, a: Any, b: Any, /) -> Array:
+        """Return ``a // b``, the whole number next below the quotient.
+
+        Integers: 0 where b is 0. Floats: rounded to the dtype; see `remainders`.
+        """
+        return self._division("floor_divide", remainders.floor_divide, a, b)
+
+    def remainder(self, a: Any, b: Any, /) -> Array:
+        """Return ``a % b``, with the sign of b.
+
+        Integers: 0 where b is 0. Floats: without an error, whatever the quotient, but for one
+        rounding where the signs differ; see `remainders`.
+        """
+        return self._division("remainder", remainders.remainder, a, b)
+
+    def _division(self, function: str, of_floats: Callable[..., Raw], a: Any, b: Any) -> Array:
+        if self._is_whole(a, b):
+            x, y, name = self._pair(a, b, INTEGERS, function)
+            raw = getattr(self._integer, function)(x, y, full=name == "uint64")
+            return self._cut_off(raw, name)
+        return self._function_of_two(lambda x, y: of_floats(x, y, self._raw), function)(a, b)
+
+    def reciprocal(self, x: Array, /) -> Array:
+        """Return ``1 / x``, correctly rounded."""
+        return self.divide(1.0, x)
+
+    def pow(self, a: Any, b: Any, /) -> Array:
+        """Return ``a ** b``, at most 0.7 ulp off; of integers modulo 2^bits.
+
+        An integer to a negative power is 1 / a^-b without its fraction: 0, or 1 or -1 for these.
+        """
+        if self._is_whole(a, b):
+            x, y, name = self._pair(a, b, INTEGERS, "pow")
+            x, y = self._broadcast(x, y)
+            bits = bounds(name)[1].bit_length()
+            return self._cut_off(self._integer.pow(x, y, bits=bits, signed=name in SIGNED), name)
+        return self._function_of_two(self._functions.pow, "pow")(a, b)
+
+    def _broadcast(self, *raws: Raw) -> list[Raw]:
+        shape = np.broadcast_shapes(*(tuple(raw.shape) for raw in raws))
+        return [
+            raw if tuple(raw.shape) == shape else self._raw.broadcast_to(raw, shape) for raw in raws
+        ]
+
+    def _function_of_two(
+        self, function: Callable[[Raw, Raw], Raw], name: str | None = None
+    ) -> Callable[[Any, Any], Array]:
+        title = name or function.__name__
+
+        def elementary(a: Any, b: Any, /) -> Array:
+            x, y, dtype = self._pair(a, b, FLOATS, title)
+            xp = self._raw
+            x, y = self._broadcast(x, y)
+            shape = x.shape
+            x, y = (xp.reshape(cuts.double(v, xp), (-1,)) for v in (x, y))
+            raw = xp.reshape(function(x, y), shape)
+            return self._rounded(raw + 0.0, FLOAT64.low, dtype == "float32")
+
+        elementary.__doc__ = function.__doc__
+        return elementary
+
+    def nextafter(self, a: Any, b: Any, /) -> Array:
+        """Return the canonical number next to `a` in the direction of `b`.
+
+        Numbers are never nearer to each other than 2^-1021, in float32 2^-125.
+        """
+        xp = self._raw
+        x, y, name = self._pair(a, b, FLOATS, "nextafter")
+        x, y = self._broadcast(x, y)
+        format_, bits = (FLOAT64, 53) if name == "float64" else (FLOAT32, 24)
+        wide, goal = cuts.double(x, xp), cuts.double(y, xp)
+        largest = float(np.finfo(name).max)
+        step = xp.maximum(xp.abs(wide) * (2.0**-bits * (1 + 2.0 ** (1 - bits))),
+                          xp.ones_like(wide) * 2.0 ** (format_.low + 1))  # fmt: skip
+        up = goal > wide
+        moved = xp.where(up, wide + step, wide - step)
+        inward = (xp.abs(wide) == math.inf) & (goal != wide)
+        moved = xp.where(inward, xp.where(up, -largest, 0.0 * goal + largest), moved)
+        moved = xp.where((goal == wide) | xp.isnan(wide), wide, moved)
+        moved = xp.where(xp.isnan(goal), goal, moved)
+        moved = xp.where(inward & ~xp.isnan(goal) & (goal == -wide),
+                         xp.where(up, -largest, 0.0 * moved + largest), moved)  # fmt: skip
+        return self._rounded(FLOAT64.canonical(moved, xp), FLOAT64.low, name == "float32")
+
+    def copysign(self, a: Any, b: Any, /) -> Array:
+        """Return |a| with the sign of `b`; zero and NaN count as positive."""
+        x, y, _ = self._pair(a, b, FLOATS, "copysign")
+        magnitude = Array(self, self._raw.abs(x), self._any_facts(x))
+        return self.where(self._whole_array(y < 0.0), self.negative(magnitude), magnitude)
+
+    def _any_facts(self, raw: Raw) -> Facts:
+        format_ = self._formats.get(raw.dtype)
+        return WHOLE if format_ is None else Facts(format_.low)
+
+    def signbit(self, x: Array, /) -> Array:
+        """Return whether ``x < 0``; zero and NaN have no sign."""
+        self._kind(x, FLOATS, "signbit")
+        return self._whole_array(x.raw < 0.0)
+
+    def conj(self, x: Array, /) -> Array:
+        """Return `x`, which is real."""
+        return self.positive(x)
+
+    def real(self, x: Array, /) -> Array:
+        """Return `x`, which is real."""
+        return self.positive(x)
+
+    def isfinite(self, x: Array, /) -> Array:
+        """Return which elements are finite."""
+        return self._test("isfinite", x, True)
+
+    def isinf(self, x: Array, /) -> Array:
+        """Return which elements are infinite."""
+        return self._test("isinf", x, False)
+
+    def isnan(self, x: Array, /) -> Array:
+        """Return which elements are NaN."""
+        return self._test("isnan", x, False)
+
+    def _test(self, function: str, x: Array, of_integers: bool) -> Array:
+        if self._kind(x, (*INTEGERS, *FLOATS), function) in FLOATS:
+            return self._exact[function](x)  # type: ignore[no-any-return]
+        raw = self._raw_of(x, self.dtypes.name(x.dtype))
+        return self._whole_array((raw == raw) == of_integers)
+
+    # Bits
+
+    def _bitwise(self, function: str, operation: Callable[..., Raw], a: Any, b: Any) -> Array:
+        x, y, name = self._pair(a, b, ("bool", *INTEGERS), function)
+        raw = operation(x, y)
+        return self._whole_array(raw) if name == "bool" else self._cut_off(raw, name)
+
+    def bitwise_and(self, a: Any, b: Any, /) -> Array:
+        """Return ``a & b``."""
+        return self._bitwise("bitwise_and", lambda x, y: x & y, a, b)
+
+    def bitwise_or(self, a: Any, b: Any, /) -> Array:
+        """Return ``a | b``."""
+        return self._bitwise("bitwise_or", lambda x, y: x | y, a, b)
+
+    def bitwise_xor(self, a: Any, b: Any, /) -> Array:
+        """Return ``a ^ b``."""
+        return self._bitwise("bitwise_xor", lambda x, y: x ^ y, a, b)
+
+    def bitwise_invert(self, x: Array, /) -> Array:
+        """Return ``~x``."""
+        name = self._kind(x, ("bool", *INTEGERS), "bitwise_invert")
+        if name == "bool":
+            return self._whole_array(~x.raw)
+        return self._cut_off(~self._int64(x.raw), name)
+
+    def bitwise_left_shift(self, a: Any, b: Any, /) -> Array:
+        """Return ``a << b``; 0 where b is negative or as large as the number of bits."""
+        return self._shift("bitwise_left_shift", a, b, left=True)
+
+    def bitwise_right_shift(self, a: Any, b: Any, /) -> Array:
+        """Return ``a >> b``; 0, or -1 for negative a, where b is negative or too large."""
+        return self._shift("bitwise_right_shift", a, b, left=False)
+
+    def _shift(self, function: str, a: Any, b: Any, *, left: bool) -> Array:
+        x, y, name = self._pair(a, b, INTEGERS, function)
+        low, high = bounds(name)
+        bits = (high - low).bit_length()
+        return self._cut_off(
+            self._integer.shift(x, y, left=left, bits=bits, full=name == "uint64"), name
+        )
+
+    # Comparisons and choices
+
+    def _compare(
+        self, function: str, operation: Callable[..., Raw], a: Any, b: Any, *, order: bool = True
+    ) -> Array:
+        kinds = (*INTEGERS, *FLOATS) if order else ("bool", *INTEGERS, *FLOATS)
+        x, y, name = self._pair(a, b, kinds, function)
+        if order and name == "uint64":
+            x, y = (self._integer.ordered(v, full=True) for v in (x, y))
+        return self._whole_array(operation(x, y))
+
+    def equal(self, a: Any, b: Any, /) -> Array:
+        """Return ``a == b``."""
+        return self._compare("equal", lambda x, y: x == y, a, b, order=False)
+
+    def not_equal(self, a: Any, b: Any, /) -> Array:
+        """Return ``a != b``."""
+        return self._compare("not_equal", lambda x, y: x != y, a, b, order=False)
+
+    def less(self, a: Any, b: Any, /) -> Array:
+        """Return ``a < b``."""
+        return self._compare("less", lambda x, y: x < y, a, b)
+
+    def less_equal(self, a: Any, b: Any, /) -> Array:
+        """Return ``a <= b``."""
+        return self._compare("less_equal", lambda x, y: x <= y, a, b)
+
+    def greater(self, a: Any, b: Any, /) -> Array:
+        """Return ``a > b``."""
+        return self._compare("greater", lambda x, y: x > y, a, b)
+
+    def greater_equal(self, a: Any, b: Any, /) -> Array:
+        """Return ``a >= b``."""
+        return self._compare("greater_equal", lambda x, y: x >= y, a, b)
+
+    def logical_and(self, a: Any, b: Any, /) -> Array:
+        """Return whether both are true."""
+        return self._logical("logical_and", lambda x, y: x & y, a, b)
+
+    def logical_or(self, a: Any, b: Any, /) -> Array:
+        """Return whether one is true."""
+        return self._logical("logical_or", lambda x, y: x | y, a, b)
+
+    def logical_xor(self, a: Any, b: Any, /) -> Array:
+        """Return whether exactly one is true."""
+        return self._logical("logical_xor", lambda x, y: x ^ y, a, b)
+
+    def _logical(self, function: str, operation: Callable[..., Raw], a: Any, b: Any) -> Array:
+        x, y, _ = self._pair(a, b, ("bool",), function)
+        return self._whole_array(operation(x, y))
+
+    def logical_not(self, x: Array, /) -> Array:
+        """Return whether not."""
+        self._kind(x, ("bool",), "logical_not")
+        return self._whole_array(~x.raw)
+
+    def where(self, condition: Array, a: Any, b: Any, /) -> Array:
+        """Return the elements of `a` where the condition is true, and those of `b` elsewhere."""
+        self._kind(condition, ("bool",), "where")
+        if not self._is_whole(a, b):
+            return self._exact["where"](condition, a, b)  # type: ignore[no-any-return]
+        x, y, name = self._pair(a, b, ("bool", *INTEGERS), "where")
+        raw = self._raw.where(condition.raw, x, y)
+        return self._whole_array(raw) if name == "bool" else self._cut_off(raw, name)
+
+    def maximum(self, a: Any, b: Any, /) -> Array:
+        """Return the larger of two numbers; NaN where one is NaN."""
+        return self._extreme("maximum", "greater", a, b)
+
+    def minimum(self, a: Any, b: Any, /) -> Array:
+        """Return the smaller of two numbers; NaN where one is NaN."""
+        return self._extreme("minimum", "less", a, b)
+
+    def _extreme(self, function: str, comparison: str, a: Any, b: Any) -> Array:
+        if not self._is_whole(a, b):
+            return self._exact[function](a, b)  # type: ignore[no-any-return]
+        x, y, name = self._pair(a, b, INTEGERS, function)
+        keys = [self._integer.ordered(v, full=name == "uint64") for v in (x, y)]
+        first = keys[0] > keys[1] if comparison == "greater" else keys[0] < keys[1]
+        return self._cut_off(self._raw.where(first, x, y), name)
+
+    def clip(self, x: Array, /, min: Any = None, max: Any = None) -> Array:  # noqa: A002
+        """Return `x`, but no less than `min` and no more than `max`."""
+        self._kind(x, (*INTEGERS, *FLOATS), "clip")
+        result = super().clip(x, min, max)
+        return self.copy(x) if result is x else result
+
+    # Reductions
+
+    def _axes(self, x: Array, axis: Any) -> list[int]:
+        axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+        for k in axes:
+            if not -x.ndim <= k < x.ndim:
+                raise IndexError(f"axis {k} is out of range for an array of {x.ndim} axes")
+        found = sorted(k % x.ndim for k in axes)
+        if len(set(found)) < len(found):
+            raise ValueError(f"axis {axis} has an axis twice")
+        return found
+
+    def _last(self, raw: Raw, axes: Sequence[int]) -> Raw:
+        """Return `raw` with some axes joined to one, which is the last."""
+        shape = tuple(raw.shape)
+        others = [k for k in range(len(shape)) if k not in axes]
+        raw = self._raw.permute_dims(raw, (*others, *axes)) if len(shape) > 1 else raw
+        length = math.prod(shape[k] for k in axes)
+        return self._raw.reshape(raw, (*(shape[k] for k in others), length))
+
+    def _reduced(
+        self, raw: Raw, axes: Sequence[int], keepdims: bool, shape: tuple[int, ...]
+    ) -> Raw:
+        """Return a result without the reduced axes, or with axes of length 1 in their place."""
+        kept = tuple(1 if k in axes else n for k, n in enumerate(shape))
+        others = tuple(n for k, n in enumerate(shape) if k not in axes)
+        return self._raw.reshape(raw, kept if keepdims else others)
+
+    def _result_dtype(self, name: str, dtype: Any) -> str:
+        """Return the name of the dtype of a sum or product."""
+        if dtype is not None:
+            return self.dtypes.name(dtype)
+        if name in FLOATS:
+            return name
+        return "uint64" if name in UNSIGNED else "int64"
+
+    def sum(
+        self, x: Array, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = False
+    ) -> Array:
+        """Return the sum along `axis`, with the same bits in any order of the terms.
+
+        Integers, and truth values, are summed modulo 2^64. Floats: see `Namespace.sum`.
+        """
+        name = self._kind(x, self.dtypes.names(), "sum")
+        target = self._result_dtype(name, dtype)
+        axes = self._axes(x, axis)
+        if target in FLOATS:
+            x = self.astype(x, self.dtypes.own(target), copy=False)
+            return super().sum(x, axis=tuple(axes), keepdims=keepdims)
+        raw = self._last(
+            self._int64(x.raw) if name not in FLOATS else self._saturated(x.raw, target), axes
+        )
+        raw = self._raw.sum(raw, axis=-1)
+        return self._cut_off(self._reduced(raw, axes, keepdims, x.shape), target)
+
+    def prod(
+        self, x: Array, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = False
+    ) -> Array:
+        """Return the product along `axis`, multiplied in a fixed tree; integers modulo 2^64.
+
+        With n terms, the relative error is at most n 2^-53; in float32 it is rounded once more.
+        """
+        name = self._kind(x, (*INTEGERS, *FLOATS), "prod")
+        target = self._result_dtype(name, dtype)
+        axes, xp = self._axes(x, axis), self._raw
+        raw = self._last(self._widened(x, target), axes)
+        if not raw.shape[-1]:
+            raw = xp.ones_like(xp.sum(raw, axis=-1, keepdims=True))
+        raw = folded(raw, -1, self._multiplied(target), xp)
+        return self._narrowed(self._reduced(raw, axes, keepdims, x.shape), target)
+
+    def _widened(self, x: Array, target: str) -> Raw:
+        """Return elements in float64, or in int64 if the dtype `target` is whole."""
+        x = self.astype(x, self.dtypes.own(target), copy=False)
+        return cuts.double(x.raw, self._raw) if target in FLOATS else self._int64(x.raw)
+
+    def _narrowed(self, raw: Raw, target: str) -> Array:
+        if target in FLOATS:
+            return self._rounded(raw + 0.0, FLOAT64.low, target == "float32")
+        return self._cut_off(raw, target)
+
+    def _multiplied(self, target: str) -> Callable[[Raw, Raw], Raw]:
+        if target in FLOATS:
+            return lambda a, b: FLOAT64.canonical(a * b, self._raw)
+        return lambda a, b: a * b
+
+    def cumulative_sum(
+        self, x: Array, /, *, axis: int | None = None, dtype: Any = None,
+        include_initial: bool = False,
+    ) -> Array:  # fmt: skip
+        """Return the sums of all first elements along `axis`, added in a fixed tree.
+
+        The error of a sum of n terms is at most log2(n) 2^-53 times the sum of their magnitudes.
+        """
+        return self._cumulative(x, axis, dtype, include_initial, lambda _: lambda a, b: a + b, 0)
+
+    def cumulative_prod(
+        self, x: Array, /, *, axis: int | None = None, dtype: Any = None,
+        include_initial: bool = False,
+    ) -> Array:  # fmt: skip
+        """Return the products of all first elements along `axis`, multiplied in a fixed tree."""
+        return self._cumulative(x, axis, dtype, include_initial, self._multiplied, 1)
+
+    def _cumulative(
+        self, x: Array, axis: int | None, dtype: Any, initial: bool,
+        operation: Callable[[str], Callable[[Raw, Raw], Raw]], neutral: int,
+    ) -> Array:  # fmt: skip
+        name = self._kind(x, (*INTEGERS, *FLOATS), "a cumulative function")
+        target = self._result_dtype(name, dtype)
+        if axis is None:
+            if x.ndim != 1:
+                raise ValueError(f"axis must be given for an array of {x.ndim} axes")
+            axis = 0
+        (axis,) = self._axes(x, axis)
+        xp, raw = self._raw, self._widened(x, target)
+        if raw.shape[axis]:
+            raw = scanned(raw, axis, operation(target), xp)
+        if initial:
+            shape = tuple(1 if k == axis else n for k, n in enumerate(x.shape))
+            first = xp.full(shape, neutral, dtype=raw.dtype, device=array_api_compat.device(raw))
+            raw = xp.concat([first, raw], axis=axis)
+        return self._narrowed(raw, target)
+
+    def max(self, x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
+        """Return the largest element along `axis`; NaN if one is NaN."""
+        return self._extremum("max", x, axis, keepdims)
+
+    def min(self, x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
+        """Return the least element along `axis`; NaN if one is NaN."""
+        return self._extremum("min", x, axis, keepdims)
+
+    def _extremum(self, function: str, x: Array, axis: Any, keepdims: bool) -> Array:
+        name = self._kind(x, (*INTEGERS, *FLOATS), function)
+        axes = self._axes(x, axis)
+        full = name == "uint64"
+        raw = x.raw if name in FLOATS else self._integer.ordered(self._int64(x.raw), full=full)
+        raw = self._last(raw, axes)
+        if not raw.shape[-1]:
+            raise ValueError(f"{function} of no elements")
+        raw = getattr(self._raw, function)(raw, axis=-1)
+        raw = self._reduced(raw, axes, keepdims, x.shape)
+        if name in FLOATS:
+            return Array(self, raw, x.facts.bounds(), owned=True)
+        return self._cut_off(self._integer.ordered(raw, full=full), name)
+
+    def mean(self, x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
+        """Return ``sum(x) / n``; NaN for an empty array."""
+        self._kind(x, FLOATS, "mean")
+        axes = self._axes(x, axis)
+        return self._over(self.sum(x, axis=tuple(axes), keepdims=keepdims), self._count(x, axes))
+
+    def _count(self, x: Array, axes: Sequence[int]) -> int:
+        return math.prod(x.shape[k] for k in axes)
+
+    def _over(self, total: Array, count: float) -> Array:
+        """Return a total divided by a number, by an array, so that 0 gives NaN or infinity."""
+        divisor = self.full(total.shape, float(count), dtype=total.dtype, device=total.device)
+        return self.divide(total, divisor)
+
+    def var(
+        self, x: Array, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False
+    ) -> Array:
+        """Return the sum of the squares of x - mean, divided by n - correction."""
+        self._kind(x, FLOATS, "var")
+        axes = self._axes(x, axis)
+        wide = self.astype(x, self.dtypes.own("float64"))
+        less = self.subtract(wide, self.mean(wide, axis=tuple(axes), keepdims=True))
+        total = self.sum(self.multiply(less, less), axis=tuple(axes), keepdims=keepdims)
+        count = self._count(x, axes) - correction
+        result = self._over(total, count if count > 0 else 0.0)
+        return self.astype(result, x.dtype, copy=False)
+
+    def std(
+        self, x: Array, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False
+    ) -> Array:
+        """Return the square root of `var`."""
+        wide = self.astype(x, self.dtypes.own("float64")) if x.dtype in self._formats else x
+        result = self.var(wide, axis=axis, correction=correction, keepdims=keepdims)
+        return self.astype(self.sqrt(result), x.dtype, copy=False)
+
+    def all(self, x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
+        """Return whether all elements along `axis` are other than 0."""
+        return self._truth("all", x, axis, keepdims)
+
+    def any(self, x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
+        """Return whether one element along `axis` is other than 0."""
+        return self._truth("any", x, axis, keepdims)
+
+    def _truth(self, function: str, x: Array, axis: Any, keepdims: bool) -> Array:
+        name = self._kind(x, self.dtypes.names(), function)
+        raw = x.raw if name == "bool" else self._raw_of(x, name) != 0
+        axes = self._axes(x, axis)
+        raw = getattr(self._raw, function)(self._last(raw, axes), axis=-1)
+        return self._whole_array(self._reduced(raw, axes, keepdims, x.shape))
+
+    def count_nonzero(self, x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
+        """Return how many elements along `axis` are other than 0."""
+        truth = self.astype(x, self.dtypes.own("bool"))
+        return self.sum(truth, axis=axis, keepdims=keepdims)
+
+    def diff(
+        self, x: Array, /, *, axis: int = -1, n: int = 1, prepend: Array | None = None,
+        append: Array | None = None,
+    ) -> Array:  # fmt: skip
+        """Return the differences of neighbours along `axis`, `n` times."""
+        parts = [part for part in (prepend, x, append) if part is not None]
+        x = self.concat(parts, axis=axis) if len(parts) > 1 else x
+        (axis,) = self._axes(x, axis)
+        before = (slice(None),) * axis
+        for _ in range(n):
+            x = self.subtract(x[(*before, slice(1, None))], x[(*before, slice(-1))])
+        return x
+
+    # Order
+
+    def _ordered(self, x: Array, function: str) -> Raw:
+        """Return a raw array in the order of the elements, on which every operation works."""
+        name = self._kind(x, (*INTEGERS, *FLOATS), function)
+        if name in FLOATS:
+            return x.raw
+        return self._integer.ordered(self._int64(x.raw), full=name == "uint64")
+
+    def argmax(self, x: Array, /, *, axis: int | None = None, keepdims: bool = False) -> Array:
+        """Return where the largest element is, or the first NaN; the first one of equal ones."""
+        return self._argument("argmax", x, axis, keepdims)
+
+    def argmin(self, x: Array, /, *, axis: int | None = None, keepdims: bool = False) -> Array:
+        """Return where the least element is, or the first NaN; the first one of equal ones."""
+        return self._argument("argmin", x, axis, keepdims)
+
+    def _argument(self, function: str, x: Array, axis: Any, keepdims: bool) -> Array:
+        axes = self._axes(x, axis)
+        raw = self._last(self._ordered(x, function), axes)
+        if not raw.shape[-1]:
+            raise ValueError(f"{function} of no elements")
+        raw = self._int64(getattr(self._raw, function)(raw, axis=-1))
+        return self._whole_array(self._reduced(raw, axes, keepdims, x.shape))
+
+    def argsort(
+        self, x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool = True
+    ) -> Array:
+        """Return the indices that sort `x`, always stable, with NaN at the end either way."""
+        (axis,) = self._axes(x, axis)
+        key = self._ordered(x, "argsort")
+        if descending:
+            key = ~key if key.dtype == self.dtypes.own("int64") else -key
+        return self._whole_array(self._int64(self._raw.argsort(key, axis=axis, stable=True)))
+
+    def sort(
+        self, x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool = True
+    ) -> Array:
+        """Return the elements of `x` in order, with NaN at the end either way."""
+        if not x.ndim:
+            return self.copy(x)
+        return self._taken_along(x, self.argsort(x, axis=axis, descending=descending), axis)
+
+    def searchsorted(
+        self, x1: Array, x2: Any, /, *, side: str = "left", sorter: Array | None = None
+    ) -> Array:
+        """Return where each of `x2` would have to be put into `x1`, which is in order.
+
+        NaN counts as larger than any number.
+        """
+        if side not in ("left", "right"):
+            raise ValueError(f"side is 'left' or 'right', not {side!r}")
+        x, y, name = self._pair(x1, x2, (*INTEGERS, *FLOATS), "searchsorted")
+        xp = self._raw
+        if sorter is not None:
+            x = xp.take(x, self._int64(sorter.raw), axis=0)
+        x, y = (self._integer.ordered(v, full=name == "uint64") for v in (x, y))
+        shape, y = y.shape, xp.reshape(y, (-1,))
+        nan = name in FLOATS
+        position = xp.zeros_like(xp.astype(xp.zeros_like(y), xp.int64))
+        length = x.shape[0]
+        for k in reversed(range(length.bit_length())):
+            candidate = position + 2**k
+            inside = candidate <= length
+            at = xp.take(x, xp.where(inside, candidate, 1) - 1, axis=0)
+            if side == "left":
+                before = at < y
+                if nan:
+                    before = before | (xp.isnan(y) & ~xp.isnan(at))
+            else:
+                before = at <= y
+                if nan:
+                    before = before | xp.isnan(y)
+            position = xp.where(inside & before, candidate, position)
+        return self._whole_array(xp.reshape(position, shape))
+
+    def nonzero(self, x: Array, /) -> tuple[Array, ...]:
+        """Return the indices of the elements other than 0, in C order."""
+        if not x.ndim:
+            raise ValueError("nonzero of an array without axes")
+        truth = self.astype(x, self.dtypes.own("bool")).raw
+        return tuple(self._whole_array(self._int64(i)) for i in self._raw.nonzero(truth))
+
+    def isin(self, x1: Any, x2: Any, /, *, invert: bool = False) -> Array:
+        """Return which elements of `x1` are in `x2`; NaN is in nothing."""
+        x1, x2 = (self.asarray(x) for x in (x1, x2))
+        flat = self.sort(self.reshape(x2, (-1,)))
+        if not flat.size:
+            return self.full(x1.shape, invert, dtype=self.dtypes.own("bool"), device=x1.device)
+        found = self.searchsorted(flat, x1)
+        nearest = self._taken(flat, self.minimum(found, flat.size - 1), 0)
+        return self.not_equal(nearest, x1) if invert else self.equal(nearest, x1)
+
+    # Sets
+
+    def unique_all(self, x: Array, /) -> AllUnique:
+        """Return the different elements in order, where each is first, inverse, and counts."""
+        xp, size = self._raw, x.size
+        flat = self.reshape(x, (-1,))
+        name = self._kind(x, self.dtypes.names(), "unique_all")
+        if name == "bool":
+            found = self.unique_all(self.astype(flat, self.dtypes.own("int8")))
+            values = self.astype(found.values, x.dtype)
+            inverse = self.reshape(found.inverse_indices, x.shape)
+            return AllUnique(values, found.indices, inverse, found.counts)
+        order = self.argsort(flat)
+        ordered = self._ordered(flat, "unique_all")
+        ordered = xp.take(ordered, order.raw, axis=0)
+        if size == 0:
+            empty = self._whole_array(order.raw)
+            return AllUnique(flat, empty, self.reshape(empty, x.shape), empty)
+        new = xp.concat([ordered[:1] == ordered[:1], ordered[1:] != ordered[:-1]])
+        new = new | xp.isnan(ordered) if name in FLOATS else new
+        starts = self._int64(xp.nonzero(new)[0])
+        ends = xp.concat([starts[1:], xp.full((1,), size, dtype=starts.dtype,
+                                             device=array_api_compat.device(starts))])  # fmt: skip
+        group = self.cumulative_sum(self._whole_array(self._int64(new))).raw - 1
+        inverse = xp.take(group, self.argsort(order).raw, axis=0)
+        first = self._whole_array(xp.take(order.raw, starts, axis=0))
+        return AllUnique(
+            self._taken(flat, first, 0), first,
+            self.reshape(self._whole_array(inverse), x.shape), self._whole_array(ends - starts),
+        )  # fmt: skip
+
+    def unique_counts(self, x: Array, /) -> CountedUnique:
+        """Return the different elements in order, and how often each is there."""
+        found = self.unique_all(x)
+        return CountedUnique(found.values, found.counts)
+
+    def unique_inverse(self, x: Array, /) -> InverseUnique:
+        """Return the different elements in order, and which of them each element is."""
+        found = self.unique_all(x)
+        return InverseUnique(found.values, found.inverse_indices)
+
+    def unique_values(self, x: Array, /) -> Array:
+        """Return the different elements in order; each NaN is another one."""
+        return self.unique_all(x).values  # type: ignore[no-any-return]
+
+    # Elements
+
+    def copy(self, x: Array, /) -> Array:
+        """Return the elements in a buffer of their own."""
+        raw = self._raw.asarray(x.raw, copy=True)
+        return Array(self, raw, x.facts, owned=True)
+
+    def _within(self, indices: Array, length: int) -> Array:
+        """Return indices without negative ones. Synchronises.
+
+        Raises
+        ------
+        IndexError
+            If one is out of range, which JAX would take for another one.
+        """
+        if not isinstance(indices, Array) or self.dtypes.name(indices.dtype) not in INTEGERS:
+            raise TypeError("indices must be a reproducible array of integers")
+        raw = self._int64(indices.raw)
+        if indices.size and bool(self._raw.any((raw < -length) | (raw >= length))):
+            raise IndexError(f"an index is out of range for an axis of {length}")
+        return self._whole_array(self._raw.where(raw < 0, raw + length, raw))
+
+    def take(self, x: Array, indices: Array, /, *, axis: int | None = None) -> Array:
+        """Return the elements at `indices` along `axis`, such as some rows. Synchronises."""
+        if axis is None:
+            if x.ndim != 1:
+                raise ValueError(f"axis must be given for an array of {x.ndim} axes")
+            axis = 0
+        (axis,) = self._axes(x, axis)
+        return self._taken(x, self._within(indices, x.shape[axis]), axis)
+
+    def _taken(self, x: Array, indices: Array, axis: int) -> Array:
+        shape = indices.shape
+        flat = self._whole_array(self._raw.reshape(indices.raw, (-1,)))
+        name = self.dtypes.name(x.dtype)
+        if name in _WIDE:
+            taken = self._cut_off(self._raw.take(self._int64(x.raw), flat.raw, axis=axis), name)
+        else:
+            taken = super().take(x, flat, axis=axis)
+        if len(shape) == 1:
+            return taken
+        whole = (*x.shape[:axis], *shape, *x.shape[axis + 1 :])
+        return self.reshape(taken, whole)  # type: ignore[no-any-return]
+
+    def take_along_axis(self, x: Array, indices: Array, /, *, axis: int = -1) -> Array:
+        """Return for each row along `axis` the elements at its own indices. Synchronises."""
+        (axis,) = self._axes(x, axis)
+        return self._taken_along(x, self._within(indices, x.shape[axis]), axis)
+
+    def _taken_along(self, x: Array, indices: Array, axis: int) -> Array:
+        """Gather from the flat array, which every library can."""
+        (axis,) = self._axes(x, axis)
+        others = [n if k != axis else 1 for k, n in enumerate(x.shape)]
+        wanted = [n if k != axis else 1 for k, n in enumerate(indices.shape)]
+        common = list(np.broadcast_shapes(tuple(others), tuple(wanted)))
+        shape = tuple(n if k != axis else indices.shape[axis] for k, n in enumerate(common))
+        whole = tuple(n if k != axis else x.shape[axis] for k, n in enumerate(common))
+        places = np.arange(math.prod(whole), dtype=np.int64).reshape(whole)
+        # for each row, the place of its first element
+        places = places.take([0], axis=axis) if whole[axis] else np.zeros(common, np.int64)
+        base = self._on_device(places, x.device)
+        step = math.prod(whole[axis + 1 :])
+        index = self._raw.broadcast_to(indices.raw, shape) * step + base
+        flat = self.reshape(self.broadcast_to(x, whole), (-1,))
+        return self._taken(flat, self._whole_array(index), 0)
+
+    def accumulate(self, x: Array, inplace: Callable[..., Raw], other: Any) -> bool:
+        """Change floats in their own buffer; see `Namespace.accumulate`."""
+        return not self._is_whole(x) and super().accumulate(x, inplace, other)
+
+    def _host_key(self, key: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(self.to_numpy(k) if isinstance(k, Array) else k for k in key)
+
+    def getitem(self, x: Array, key: Any) -> Array:
+        """Return ``x[key]``."""
+        parts = indexing.parts_of(key)
+        if indexing.is_plain(parts):
+            return x.view(x.raw[indexing.check_plain(parts, x.shape)])
+        if len(parts) == 1 and isinstance(parts[0], Array) and (
+            self.dtypes.name(parts[0].dtype) in INTEGERS and x.ndim
+        ):  # fmt: skip
+            return self.take(x, parts[0], axis=0)
+        found = indexing.places(self._host_key(parts), x.shape)
+        places = self._whole_array(self._on_device(found, x.device))
+        return self._taken(self.reshape(x, (-1,)), places, 0)
+
+    def setitem(self, x: Array, key: Any, value: Any) -> None:
+        """Do ``x[key] = value``: of several values for one element, the last one counts.
+
+        The value is broadcast, and must have a dtype that `x` can take without another one. Views
+        of `x` keep their elements.
+        """
+        parts = indexing.parts_of(key)
+        if isinstance(value, Array):
+            if self.result_type(x, value) != x.dtype:
+                own, other = (self.dtypes.name(a.dtype) for a in (x, value))
+                raise TypeError(f"an array of {own} cannot take {other}")
+            new = self.astype(value, x.dtype, copy=False)
+        else:
+            if not isinstance(value, (bool, int, float, complex)):
+                raise TypeError(f"an item is a number or a reproducible array, not {value!r}")
+            self.result_type(x, value)
+            new = self.full((), value, dtype=x.dtype, device=x.device)
+        found = indexing.places(self._host_key(parts), x.shape)
+        new = self.reshape(self.broadcast_to(new, found.shape), (-1,))
+        if not found.size:
+            return
+        sources = self._on_device(indexing.sources(found, x.size), x.device)
+        taken = self._taken(new, self._whole_array(self._raw.where(sources < 0, 0, sources)), 0)
+        flat = self.where(self._whole_array(sources >= 0), taken, self.reshape(x, (-1,)))
+        low = min(x.facts.low, new.facts.low)
+        x.replace(self._raw.reshape(flat.raw, x.shape), Facts(low))
+        x.owned = True
+
+    # Arrangement
+
+    def _layout(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        own = super()._layout(function)
+
+        @functools.wraps(function)
+        def layout(x: Array, /, *args: Any, **kwargs: Any) -> Any:
+            name = self._kind(x, self.dtypes.names(), function.__name__)
+            args = tuple(a.raw if isinstance(a, Array) else a for a in args)
+            kwargs = {k: v.raw if isinstance(v, Array) else v for k, v in kwargs.items()}
+            if function.__name__ in ("tril", "triu") and x.ndim < 2:
+                raise ValueError(f"{function.__name__} takes matrices, not {x.shape}")
+            if kwargs.get("axis") is not None and function.__name__ != "expand_dims":
+                # PyTorch takes an axis of an array without axes
+                axes = self._axes(x, kwargs["axis"])
+                kwargs["axis"] = axes[0] if isinstance(kwargs["axis"], int) else tuple(axes)
+            if name not in _WIDE:
+                return own(x, *args, **kwargs)
+            result = own(self._whole_array(self._int64(x.raw)), *args, **kwargs)
+            if isinstance(result, tuple):
+                return tuple(self._cut_off(part.raw, name) for part in result)
+            return self._cut_off(result.raw, name)
+
+        return layout
+
+    def _collection(self, function: Callable[..., Any]) -> Callable[..., Array]:
+        own = super()._collection(function)
+
+        @functools.wraps(function)
+        def collection(arrays: Iterable[Array], /, **kwargs: Any) -> Array:
+            arrays = list(arrays)
+            if not arrays:
+                raise ValueError(f"{function.__name__} needs an array")
+            name = self.dtypes.name(self.result_type(*arrays))
+            if name not in INTEGERS:
+                return own(arrays, **kwargs)
+            result = own([self._whole_array(self._int64(a.raw)) for a in arrays], **kwargs)
+            return self._cut_off(result.raw, name)
+
+        return collection
+
+    def broadcast_to(self, x: Array, /, shape: Any) -> Array:
+        """Return `x` in a larger shape, its elements repeated.
+
+        Raises
+        ------
+        ValueError
+            If the shape doesn't fit.
+        """
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        try:
+            fits = np.broadcast_shapes(x.shape, shape) == shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(f"an array of shape {x.shape} can't be broadcast to {shape}")
+        return self._exact["broadcast_to"](x, shape)  # type: ignore[no-any-return]
+
+    def broadcast_shapes(self, *shapes: Any) -> tuple[int, ...]:
+        """Return the shape that arrays of these shapes are broadcast to."""
+        return np.broadcast_shapes(*shapes)
+
+    def broadcast_arrays(self, *arrays: Array) -> tuple[Array, ...]:
+        """Return all arrays in their common shape."""
+        shape = np.broadcast_shapes(*(a.shape for a in arrays))
+        return tuple(self.broadcast_to(a, shape) for a in arrays)
+
+    def matrix_transpose(self, x: Array, /) -> Array:
+        """Return the transpose of each matrix."""
+        if x.ndim < 2:
+            raise ValueError(f"matrix_transpose needs two axes, not {x.ndim}")
+        if self.dtypes.name(x.dtype) in _WIDE:
+            axes = (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
+            return self.permute_dims(x, axes)  # type: ignore[no-any-return]
+        return super().matrix_transpose(x)
+
+    def meshgrid(self, *arrays: Array, indexing: str = "xy") -> list[Array]:
+        """Return the coordinates of a grid."""
+        if indexing not in ("xy", "ij"):
+            raise ValueError(f"indexing is 'xy' or 'ij', not {indexing!r}")
+        self.result_type(*arrays)
+        count = len(arrays)
+        if any(a.ndim > 1 for a in arrays):
+            raise ValueError("meshgrid takes arrays of one axis")
+        flat = [self.reshape(a, (-1,)) for a in arrays]
+        swap = indexing == "xy" and count > 1
+        order = [1, 0, *range(2, count)] if swap else list(range(count))
+        shape = tuple(flat[k].size for k in order)
+        grids = []
+        for k, a in enumerate(flat):
+            place = order.index(k)
+            own = tuple(a.size if i == place else 1 for i in range(count))
+            grids.append(self.broadcast_to(self.reshape(a, own), shape))
+        return grids
+
+    def moveaxis(self, x: Array, source: Any, destination: Any, /) -> Array:
+        """Return `x` with some axes elsewhere."""
+        moved, places = ([k] if isinstance(k, int) else [*k] for k in (source, destination))
+        moved, places = ([self._axes(x, k)[0] for k in group] for group in (moved, places))
+        if len(set(moved)) != len(moved) or len(set(places)) != len(moved):
+            raise ValueError(f"moveaxis: {source} and {destination} don't fit")
+        order = [k for k in range(x.ndim) if k not in moved]
+        for place, k in sorted(zip(places, moved, strict=True)):
+            order.insert(place, k)
+        return self.permute_dims(x, tuple(order))  # type: ignore[no-any-return]
+
+    # Products
+
+    def matmul(self, a: Array, b: Array, /) -> Array:
+        """Return the matrix product; see `Namespace.matmul`. Of integers modulo 2^bits."""
+        self._kind(a, (*INTEGERS, *FLOATS), "matmul")
+        self._kind(b, (*INTEGERS, *FLOATS), "matmul")
+        if not self._is_whole(a):
+            return super().matmul(a, b)
+        name = self.dtypes.name(self.result_type(a, b))
+        if not a.ndim or not b.ndim:
+            raise ValueError("matmul takes arrays of at least one dimension")
+        x, y = self._int64(a.raw), self._int64(b.raw)
+        return self._cut_off(self._raw.matmul(x, y), name)
+
+    def tensordot(self, a: Array, b: Array, /, *, axes: Any = 2) -> Array:
+        """Return the sums of products along some axes of both arrays."""
+        if isinstance(axes, int):
+            if axes < 0:
+                raise ValueError(f"axes must not be negative, got {axes}")
+            axes = (range(a.ndim - axes, a.ndim), range(axes))
+        left = [k % a.ndim for k in axes[0]]
+        right = [k % b.ndim for k in axes[1]]
+        if [a.shape[k] for k in left] != [b.shape[k] for k in right]:
+            raise ValueError(f"tensordot: {a.shape} and {b.shape} don't fit along {axes}")
+        rest = [k for k in range(a.ndim) if k not in left]
+        other = [k for k in range(b.ndim) if k not in right]
+        inner = math.prod(a.shape[k] for k in left)
+        rows = math.prod(a.shape[k] for k in rest)
+        columns = math.prod(b.shape[k] for k in other)
+        x = self.reshape(self.permute_dims(a, (*rest, *left)), (rows, inner))
+        y = self.reshape(self.permute_dims(b, (*right, *other)), (inner, columns))
+        shape = (*(a.shape[k] for k in rest), *(b.shape[k] for k in other))
+        return self.reshape(self.matmul(x, y), shape)  # type: ignore[no-any-return]
+
+    def vecdot(self, a: Array, b: Array, /, *, axis: int = -1) -> Array:
+        """Return the scalar products of vectors along `axis`."""
+        if not -min(a.ndim, b.ndim) <= axis < 0:
+            raise ValueError(f"axis must be between {-min(a.ndim, b.ndim)} and -1, got {axis}")
+        if a.shape[axis] != b.shape[axis]:
+            raise ValueError(f"vecdot: {a.shape} and {b.shape} don't fit along {axis}")
+        a, b = self.broadcast_arrays(a, b)
+        a, b = self.moveaxis(a, axis, -1), self.moveaxis(b, axis, -1)
+        return self.matmul(a[..., None, :], b[..., :, None])[..., 0, 0]
+
+    # New arrays
+
+    def _device(self, device: Any) -> Any:
+        """Return the library's own device, given it, its name or None."""
+        if device is None:
+            return self._backend.device
+        return self._backend._device(device) if isinstance(device, str) else device
+
+    def _on_device(self, host: np.ndarray, device: Any = None) -> Raw:
+        """Return a host array, which nobody else changes, on a device."""
+        # a copy, because PyTorch takes no negative strides, and warns if an array is read-only
+        host = np.array(host, order="C")
+        return self._raw.asarray(host, device=self._device(device))
+
+    def asarray(
+        self, obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None
+    ) -> Array:
+        """Return numbers, nested sequences of them, or any library's array as an array.
+
+        Python's floats become float64, and its integers int64, on every library.
+
+        Parameters
+        ----------
+        obj
+            A Python number, a nested sequence, an array of this library or one that NumPy can read.
+        dtype, device
+            Those of the result; the device of the namespace if None.
+        copy
+            False refuses to copy.
+
+        Raises
+        ------
+        TypeError
+            If the dtype can't be kept to the bit.
+        OverflowError
+            If a Python integer is outside the range of the dtype.
+        """
+        if dtype is not None:
+            self.dtypes.name(dtype)
+        if isinstance(obj, Array) and self._backend.owns(obj.raw):
+            result = Array(self, obj.raw, obj.facts.bounds())
+            obj.owned = False
+            if copy:
+                result = self.copy(result)
+        elif self._backend.owns(obj) and obj.dtype in self.dtypes:
+            raw = obj.detach() if hasattr(obj, "detach") else obj
+            result = self.copy(self.wrap(raw)) if copy is not False else self.wrap(raw)
+        else:
+            if copy is False:
+                raise ValueError("this can't become an array without a copy")
+            if isinstance(obj, Array):
+                obj = obj.__array__()
+            self.dtypes.admit(obj)
+            host = np.array(obj, order="C", subok=False)
+            host = host.astype(host.dtype.newbyteorder("="), copy=False)
+            if not hasattr(obj, "dtype"):
+                host = self._whole_numbers(obj, host, dtype)
+            result = self.wrap(self._on_device(host, device))
+        if dtype is not None:
+            result = self.astype(result, dtype, copy=False)
+        return result if device is None else self.to_device(result, device)
+
+    def _whole_numbers(self, obj: Any, host: np.ndarray, dtype: Any) -> np.ndarray:
+        """Return Python's integers as they are; raise unless they are in the range of the dtype.
+
+        NumPy makes floats of integers of which some are negative and some need all bits of uint64.
+        """
+        if host.dtype.kind == "f" and host.size:
+            objects = np.array(obj, dtype=object).reshape(-1)
+            if not all(isinstance(n, (int, np.integer)) for n in objects):
+                return host
+            kind = np.int64 if min(objects) < 0 else np.uint64
+            host = np.array([int(n) for n in objects], dtype=kind).reshape(host.shape)
+        name = "" if dtype is None else self.dtypes.name(dtype)
+        if name in INTEGERS and host.dtype.kind in "iu" and host.size:
+            low, high = bounds(name)
+            for value in (int(host.min()), int(host.max())):
+                if not low <= value <= high:
+                    raise OverflowError(f"{value} is outside the range of {name}, {low} to {high}")
+        return host
+
+    def from_dlpack(self, x: Any, /, *, device: Any = None, copy: bool | None = None) -> Array:
+        """Return an array that another library gives by DLPack."""
+        if isinstance(x, Array):
+            return self.asarray(x, device=device, copy=copy)
+        self.dtypes.admit_foreign(x)
+        try:
+            raw = self._raw.from_dlpack(x)
+        except (BufferError, RuntimeError, TypeError, ValueError) as error:
+            if copy is False:
+                raise BufferError(f"this can't be taken without a copy: {error}") from None
+            return self.asarray(np.from_dlpack(x, copy=True), device=device)
+        result = self.wrap(raw)
+        result = result if copy is False else self.copy(result)
+        return result if device is None else self.to_device(result, device)
+
+    def to_device(self, x: Array, device: Any, /, *, stream: Any = None) -> Array:
+        """Return the array on another device of the library."""
+        device = self._device(device)
+        if device == x.device:
+            return x
+        return Array(self, array_api_compat.to_device(x.raw, device), x.facts)
+
+    def to_numpy(self, x: Array, /) -> np.ndarray:
+        """Return the elements as an array of NumPy; all NaN have the same bits."""
+        raw = self.exported(x)
+        return np.array(self._backend.to_numpy(raw))
+
+    def exported(self, x: Array, /) -> Raw:
+        """Return the library's own array, for others to use; all NaN have the same bits."""
+        raw = self.unwrap(x)
+        if raw.dtype in self._formats:
+            raw = self._raw.where(self._raw.isnan(raw), math.nan, raw)
+        return raw
+
+    def _made(self, name: str, value: float, shape: Any, device: Any) -> Array:
+        """Return a new array full of a number."""
+        device = self._device(device)
+        kind = "int64" if name in INTEGERS else name
+        if name in INTEGERS:
+            value = int(value) - (2**64 if value > 2**63 - 1 else 0)
+        raw = self._raw.full(shape, value, dtype=self.dtypes.own(kind), device=device)
+        if name in FLOATS:
+            return self.wrap(raw)
+        return self._whole_array(raw) if name == "bool" else self._cut_off(raw, name)
+
+    def _name(self, dtype: Any, default: str = "float64") -> str:
+        return default if dtype is None else self.dtypes.name(dtype)
+
+    def full(self, shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Array:
+        """Return an array full of a Python number."""
+        if isinstance(fill_value, Array):
+            fill_value = self._scalar_of(fill_value)
+        self.dtypes.admit(fill_value)
+        fill_value = fill_value.item() if isinstance(fill_value, np.generic) else fill_value
+        kind = "bool" if isinstance(fill_value, bool) else "int64"
+        name = self._name(dtype, "float64" if isinstance(fill_value, float) else kind)
+        value, _ = self._scalar(fill_value, self.dtypes.own(name))
+        return self._made(name, value, shape, device)
+
+    def _scalar_of(self, x: Array) -> Any:
+        return self.to_numpy(x).item()
+
+    def zeros(self, shape: Any, *, dtype: Any = None, device: Any = None) -> Array:
+        """Return an array full of 0."""
+        return self._made(self._name(dtype), 0, shape, device)
+
+    def ones(self, shape: Any, *, dtype: Any = None, device: Any = None) -> Array:
+        """Return an array full of 1."""
+        return self._made(self._name(dtype), 1, shape, device)
+
+    def empty(self, shape: Any, *, dtype: Any = None, device: Any = None) -> Array:
+        """Return an array full of 0, because what memory holds isn't the same everywhere."""
+        return self.zeros(shape, dtype=dtype, device=device)
+
+    def full_like(
+        self, x: Array, /, fill_value: Any, *, dtype: Any = None, device: Any = None
+    ) -> Array:
+        """Return an array full of a number, with the shape and dtype of `x`."""
+        dtype = x.dtype if dtype is None else dtype
+        device = x.device if device is None else device
+        return self.full(x.shape, fill_value, dtype=dtype, device=device)
+
+    def zeros_like(self, x: Array, /, *, dtype: Any = None, device: Any = None) -> Array:
+        """Return an array full of 0, with the shape and dtype of `x`."""
+        return self.full_like(x, 0 if self._is_number(x, dtype) else False, dtype=dtype,
+                              device=device)  # fmt: skip
+
+    def ones_like(self, x: Array, /, *, dtype: Any = None, device: Any = None) -> Array:
+        """Return an array full of 1, with the shape and dtype of `x`."""
+        return self.full_like(x, 1 if self._is_number(x, dtype) else True, dtype=dtype,
+                              device=device)  # fmt: skip
+
+    def empty_like(self, x: Array, /, *, dtype: Any = None, device: Any = None) -> Array:
+        """Return an array full of 0, with the shape and dtype of `x`."""
+        return self.zeros_like(x, dtype=dtype, device=device)
+
+    def _is_number(self, x: Array, dtype: Any) -> bool:
+        return self.dtypes.name(x.dtype if dtype is None else dtype) != "bool"
+
+    def eye(
+        self, n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None,
+        device: Any = None,
+    ) -> Array:  # fmt: skip
+        """Return a matrix with ones on a diagonal."""
+        name = self._name(dtype)
+        host = np.eye(n_rows, n_cols, k=k, dtype="int8")
+        whole = self._whole_array(self._on_device(host, device))
+        return self.astype(whole, self.dtypes.own(name))
+
+    def arange(
+        self, start: float, /, stop: float | None = None, step: float = 1, *, dtype: Any = None,
+        device: Any = None,
+    ) -> Array:  # fmt: skip
+        """Return start + k step for all whole k before `stop`, each rounded twice."""
+        if stop is None:
+            start, stop = 0, start
+        for number in (start, stop, step):
+            self.dtypes.admit(number)
+        whole = all(isinstance(n, int) for n in (start, stop, step))
+        name = self._name(dtype, "int64" if whole else "float64")
+        if step == 0:
+            raise ValueError("step must not be 0")
+        count = max(0, int(-((start - stop) // step) if whole else -((start - stop) / step // 1)))
+        if whole:
+            host = np.asarray([], dtype=np.int64)
+            if count:
+                low, high = (
+                    min(start, start + (count - 1) * step),
+                    max(start, start + (count - 1) * step),
+                )
+                if not (low >= -(2**63) and high < 2**64):
+                    raise OverflowError(f"{low} to {high} is outside the range of int64")
+                kind = np.uint64 if high >= 2**63 else np.int64
+                host = kind(start % 2**64 if kind is np.uint64 else start) + (
+                    np.arange(count, dtype=np.int64) * np.int64(step)
+                ).astype(kind)
+            return self.asarray(host, dtype=self.dtypes.own(name), device=device)
+        steps = self._raw.astype(self._iota(count, device), self.dtypes.own("float64"))
+        result = self.add(self.multiply(self.wrap(steps), float(step)), float(start))
+        return self.astype(result, self.dtypes.own(name), copy=False)
+
+    def _iota(self, count: int, device: Any = None) -> Raw:
+        return self._on_device(np.arange(count, dtype=np.int64), device)
+
+    def linspace(
+        self, start: float, stop: float, /, num: int, *, dtype: Any = None, device: Any = None,
+        endpoint: bool = True,
+    ) -> Array:  # fmt: skip
+        """Return `num` numbers from `start` to `stop`: start + k ((stop - start) / n)."""
+        for number in (start, stop):
+            self.dtypes.admit(number)
+        name = self._name(dtype)
+        if name not in FLOATS:
+            raise TypeError(f"linspace has a float dtype, not {name}")
+        parts = num - 1 if endpoint else num
+        step = (float(stop) - float(start)) / parts if parts > 0 else 0.0
+        steps = self.wrap(self._raw.astype(self._iota(num, device), self.dtypes.own("float64")))
+        result = self.add(self.multiply(steps, step), float(start))
+        if endpoint and num > 1:
+            last = self.equal(steps, float(num - 1))
+            result = self.where(last, float(stop), result)
+        return self.astype(result, self.dtypes.own(name), copy=False)
+
+    # Random numbers
+
+    def random(self, seed: int) -> Generator:
+        """Return a generator of random numbers, the same ones on every library and device."""
+        return Generator(self, seed)
