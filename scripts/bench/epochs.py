@@ -518,8 +518,8 @@ def measure_all(args, todo, report, progress):
         measured = measure(case, args.only, args.together, references[key], progress)
         report["cases"].append(measured)
         if args.json:
-            with replacing(args.json) as path:
-                path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            with replacing(args.json) as file:
+                file.write((json.dumps(report, indent=1) + "\n").encode())
         for name, difference in wrong_losses(measured):
             progress.error(f"{case}: {name} trains to another loss, by {difference:.1e}")
             wrong = True
