@@ -20,6 +20,7 @@ import contextlib
 import copy
 import gzip
 import hashlib
+import importlib.machinery
 import io
 import itertools
 import json
@@ -666,13 +667,13 @@ def limited(size):
         peak.append(int(status.split("VmHWM:")[1].split()[0]) // 1024)
 
 
-class Absent:
-    """Refuses to import libraries that take more memory than is allowed."""
+class Few(importlib.machinery.PathFinder):
+    """Finds all modules but libraries that take more memory than is allowed."""
 
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name in ("torch", "jax", "cupy", "distributed"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        heavy = name in ("torch", "jax", "cupy", "distributed")
+        return None if heavy else super().find_spec(name, path, target)
 
 
 def child(pipe, source, cases, options):
@@ -682,7 +683,7 @@ def child(pipe, source, cases, options):
     devnull = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(devnull, stream)
-    sys.meta_path.insert(0, Absent)
+    sys.meta_path[:] = [Few if finder is Few.__base__ else finder for finder in sys.meta_path]
     import matplotlib.pyplot  # noqa: F401
 
     import xpnn.cli  # noqa: F401
