@@ -381,13 +381,9 @@ def trained(name, resume=None):
     import xpnn
 
     data = xpnn.datasets.load(f"{name}.csv")
-    model = xpnn.Sequential(
-        xpnn.Dense(5),
-        xpnn.BatchNorm(),
-        xpnn.Activation("elu", alpha=0.5),
-        xpnn.Dropout(0.25),
-        xpnn.Dense(len(set(data.y.tolist()))),
-    )
+    last = xpnn.Dense(len(set(data.y.tolist())))
+    elu = xpnn.Activation("elu", alpha=0.5)
+    model = xpnn.Sequential(xpnn.Dense(5), xpnn.BatchNorm(), elu, xpnn.Dropout(0.25), last)
     callbacks = [xpnn.EarlyStopping("test_loss", patience=9)]
     if resume is None:
         callbacks += [xpnn.Checkpoint(f"{name}.ckpt")]
@@ -470,24 +466,19 @@ def reading(path):
 
 # the files of a format, the change, and the commands that read the changed one, PATH
 FORMATS = {
-    "model": (
-        ["rows.safetensors", "texts.safetensors"],
-        safetensors("xpnn"),
-        [
-            "show PATH",
-            "predict PATH few.csv --proba --out out.csv",
-            "predict PATH texts.csv",
-            "evaluate PATH texts.csv --metrics f1",
-            "train rows.csv --from PATH --epochs 1 --quiet",
-            "export PATH m.onnx",
-        ],
-    ),
+    "model": (["rows.safetensors", "texts.safetensors"], safetensors("xpnn"), [
+        "show PATH",
+        "predict PATH few.csv --proba --out out.csv",
+        "predict PATH texts.csv",
+        "evaluate PATH texts.csv --metrics f1",
+        "train rows.csv --from PATH --epochs 1 --quiet",
+        "export PATH m.onnx",
+    ]),
     "checkpoint": (["rows.ckpt"], safetensors("checkpoint"), ["resume PATH rows"]),
     "study": (["runs/study.json"], json_file, ["study report runs"]),
     "result": (["runs/*-*.json"], json_file, ["study report runs"]),
     "log": (["rows.log.csv"], text, ["read_log PATH", "plot history PATH --out p.png"]),
-    "npy": (["x.npy"], npy, ["train x.npy,y.npy --hidden 3 --epochs 1 --quiet",
-                             "predict rows.safetensors x.npy --out o.csv"]),
+    "npy": (["x.npy"], npy, ["train x.npy,y.npy --epochs 1", "predict rows.safetensors x.npy"]),
     "npz": (["data.npz"], npz, reading("PATH")),
     "gzip": (["few.csv.gz", "texts.csv.gz"], gzipped, reading("PATH")),
     "csv": (["few.csv", "texts.csv"], text, reading("PATH")),
@@ -529,8 +520,9 @@ def options_of(argv):
         kinds = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
         if kinds and word in kinds[0].choices:
             parser = kinds[0].choices[word]
-    # published runs take a minute
-    return [name for a in parser._actions for name in a.option_strings if name != "--canonical"]
+    # published runs take a minute; tracebacks are asked for
+    left_out = {"--canonical", "--traceback"}
+    return [name for a in parser._actions for name in a.option_strings if name not in left_out]
 
 
 def changed_arguments(rng, argv):
@@ -713,21 +705,22 @@ def fuzzed(source, cases, options):
     while cases:
         ours, theirs = context.Pipe(duplex=False)
         batch = cases[: options.batch]
-        process = context.Process(target=child, args=(theirs, source, batch, options))
+        arguments = (theirs, source, batch, options)
+        process = context.Process(target=child, args=arguments, daemon=True)
         process.start()
         theirs.close()
         for case in batch:
             cases.pop(0)
-            argv, result = [], None
+            argv = []
             try:
-                argv, result = received(ours, options), received(ours, options)
+                argv = received(ours, options)
+                yield case, argv, *received(ours, options)
             except (EOFError, TimeoutError) as error:
                 if isinstance(error, TimeoutError):
                     process.kill()
                 process.join()
-                result = None, str(error) or f"the process ended with {process.exitcode}", 0.0, 0
-            yield case, argv, *result
-            if process.exitcode is not None and case != batch[-1]:
+                ended = f"the process ended with {process.exitcode}"
+                yield case, argv, None, str(error) or ended, 0.0, 0
                 break
         process.join()
 
