@@ -45,7 +45,7 @@ class Task:
     input_kind
         What the model was trained on: "bytes", which are pixels and were divided by 255, "integers"
         or "floats", which weren't; see `xpnn.datasets.checks.in_kind`. None if unknown, as in files
-        of formats up to 5: then unsigned bytes are pixels.
+        of earlier versions: then unsigned bytes are pixels.
     """
 
     loss: Loss | None = None

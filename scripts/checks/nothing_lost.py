@@ -1,12 +1,14 @@
 """End runs in every way and at every stage, and see that nothing is lost that was finished.
 
-    python scripts/checks/nothing_lost.py [--only WORD] [--kills 20] [--data data/mnist]
+    python scripts/checks/nothing_lost.py [--only WORD] [--kills 20] [--seed 0]
 
 A run of `xpnn train` with a log, a checkpoint, a model and a picture is interrupted once or twice
 (Ctrl-C) or killed (`kill -9`) at each stage, or finds a full disk, a refused rename or a vanished
-file or folder there. Its files are then compared with those of an undisturbed run. Then runs and
-studies are killed at random moments, and begun again until they finish. Prints a table: what was
-tried how often, and how often nothing was lost. Exit status 1 if anything was.
+file or folder there. Its files are then compared with those of an undisturbed run. Two kinds of
+full disks are real: files of the run may have only so many bytes (`ulimit -f`), or, where this
+script may mount a file system, the outputs are on a small one that is filled at a stage. Then runs
+and studies are interrupted and killed at random moments, and begun again until they finish. Prints
+a table: what was tried how often, and how often nothing was lost. Exit status 1 if anything was.
 
 Lost is: a row of the log or of the checkpoint that the run had written; the model of a finished
 training, which must be where it should be or where the message says, or come back by --resume; an
@@ -14,8 +16,12 @@ old file. A traceback, a file that was left half written, or a refused second st
 """
 
 import argparse
+import contextlib
+import os
 import random
 import re
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -48,7 +54,14 @@ def act():
     calls += 1
     if calls != count:
         return
-    if action == "vanish":
+    if action == "fill":
+        with open(place, "wb", buffering=0) as file:
+            try:
+                while file.write(bytes(4096)):
+                    pass
+            except OSError:
+                pass
+    elif action == "vanish":
         shutil.rmtree(place) if os.path.isdir(place) else os.remove(place)
     elif action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -125,12 +138,13 @@ class Place:
         command += ["--validation", 0.2, "--log", self.log, "--checkpoint", self.checkpoint]
         return [*map(str, command), "--save", str(self.model), "--plot", str(self.picture), *more]
 
-    def run(self, stage="none", count=0, action="none", place="", more=()):
+    def run(self, stage="none", count=0, action="none", place="", more=(), **options):
         driver = [sys.executable, "-c", DRIVER, stage, str(count), action, str(place)]
         plain = [sys.executable, "-m", "xpnn"]
         command = [*(plain if action == "none" else driver), *self.command(*more)]
-        folder = self.out.parent
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=300, cwd=self.out.parent, **options
+        )
 
     def rows(self):
         """Return the rows of the log without their seconds; a cut one at the end is none."""
@@ -152,18 +166,20 @@ class Check:
         self.folder, self.options, self.number = folder, options, 0
         self.table = {}
         calm = self.place()
+        begun = time.monotonic()
         assert calm.run().returncode == 0
+        self.seconds = time.monotonic() - begun
         self.calm, self.sha256 = calm.rows(), sha256(calm.model)
 
     def place(self):
         self.number += 1
         return Place(self.folder / str(self.number))
 
-    def note(self, situation, *wrong):
-        """Count a trial; `wrong` are pairs of what would be a loss, and whether it is."""
+    def note(self, situation, *wrong, times=1):
+        """Count trials; `wrong` are pairs of what would be a loss, and whether it is."""
         found = [text for text, lost in wrong if lost]
         tried, survived = self.table.get(situation, (0, 0))
-        self.table[situation] = tried + 1, survived + (not found)
+        self.table[situation] = tried + times, survived + (0 if found else times)
         print(f"{situation}: {', '.join(found) or 'nothing lost'}", flush=True)
 
     def finish(self, place):
@@ -233,30 +249,78 @@ class Check:
             wrong.append(("files left", bool(place.left())))
         self.note(f"{what}: {name}", *wrong)
 
-    def kills(self):
-        """Kill runs at random moments, and resume each until it ends."""
+    def full(self, stage):
+        """Fill the file system of the outputs at a stage, and go on once there is room again."""
+        place = self.place()
+        filler = place.out / "filler"
+        with mounted(place.out) as there:
+            if not there:
+                print(f"a full file system while {stage}: not tried, nothing can be mounted here")
+                return
+            found = place.run(*STAGES[stage], "fill", filler)
+            filler.unlink()
+            self.refused(f"a full file system while {stage}", place, found)
+
+    def small(self, size):
+        """Let no file of a run have more than this many bytes."""
+        place = self.place()
+        place.model.write_text("old")
+        limit = (size, size)
+        found = place.run(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+        self.refused(f"ulimit -f, {size} bytes", place, found)
+
+    def refused(self, situation, place, found):
+        """Note what a run has left whose outputs couldn't all be written; resume it."""
+        said = re.search(r"it is in (\S+) instead", found.stderr)
+        model = place.out.parent / said[1] if said else place.model
+        whole = model.exists() and place.rows() == self.calm and model.read_bytes() != b"old"
+        wrong = [
+            ("a traceback", "Traceback" in found.stderr),
+            ("the wrong status", found.returncode != 2),
+            ("not said", "error: " not in found.stderr),
+            ("files left", bool(place.left())),
+            ("other rows", place.rows() != self.calm[: len(place.rows())]),
+            ("another model", whole and sha256(model) != self.sha256),
+        ]
+        problem = self.finish(place)
+        self.note(situation, *wrong, (problem, bool(problem)))
+
+    def stopped(self, command, end, longest, rng):
+        """Start a command, and end it at a random moment; return whether it hadn't ended itself."""
+        # as a terminal does, which tells all processes of a group of a Ctrl-C
+        process = subprocess.Popen(
+            command, start_new_session=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
+        try:
+            process.wait(rng.uniform(0.0, longest))
+        except subprocess.TimeoutExpired:
+            if end == "kill -9":
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGINT)
+            _, told = process.communicate()
+            ended = process.returncode != 0
+            return ended, b"Traceback" in told or (end != "kill -9" and told.count(b"\n") > 1)
+        process.communicate()
+        return False, False
+
+    def runs(self, end):
+        """End runs at random moments, and resume each until it ends."""
         rng, left = random.Random(self.options.seed), self.options.kills
         while left > 0:
-            place, killed = self.place(), 0
-            begun = time.monotonic()
-            while left > 0 and killed < 5:
+            place, count, loud = self.place(), 0, False
+            for _ in range(min(left, 5)):
                 more = ["--resume", str(place.checkpoint)] if place.checkpoint.exists() else []
                 command = [sys.executable, "-m", "xpnn", *place.command(*more)]
-                process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-                try:
-                    process.wait(rng.uniform(0.3, self.options.longest))
-                    break
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-                    killed, left = killed + 1, left - 1
+                ended, told = self.stopped(command, end, self.seconds, rng)
+                count, loud = count + ended, loud or told
+            left -= count
             problem = self.finish(place)
-            took = time.monotonic() - begun
-            print(f"killed {killed} times in {took:.0f} s", flush=True)
-            self.note("kill -9 at random, then resumed", (problem, bool(problem)))
+            wrong = ("a traceback, or more than a line", loud), (problem, bool(problem))
+            self.note(f"{end} of a run at random, then resumed", *wrong, times=count)
 
-    def studies(self):
-        """Kill studies at random moments, and begin each again until it ends."""
+    def studies(self, end):
+        """End studies at random moments, and begin each again until it ends."""
         place, rng = self.place(), random.Random(self.options.seed)
         study = place.out / "study.toml"
         study.write_text(
@@ -265,34 +329,32 @@ class Check:
         )
 
         def weights(out):
-            found = read_folder(out)[0] if out.is_dir() else {}
+            found = read_folder(out)[0] if (out / "study.json").exists() else {}
             return {name: result.weights_sha256 for name, result in found.items()}
 
         def command(out):
             argv = ["study", "run", str(study), "--out", str(out), "--jobs", "2", "--quiet"]
             return [sys.executable, "-m", "xpnn", *argv]
 
-        calm, left = place.out / "calm", self.options.kills
+        calm, left, begun = place.out / "calm", self.options.kills, time.monotonic()
         subprocess.run(command(calm), check=True)
+        longest = time.monotonic() - begun
         while left > 0:
-            out, kept, lost = self.place().out, {}, False
-            for _ in range(5):
-                process = subprocess.Popen(command(out))
-                try:
-                    process.wait(rng.uniform(0.5, 3 * self.options.longest))
-                    break
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-                    left -= 1
+            out, kept, lost, count, loud = self.place().out / "runs", {}, False, 0, False
+            for _ in range(min(left, 5)):
+                ended, told = self.stopped(command(out), end, longest, rng)
                 now = weights(out)
                 lost |= not kept.items() <= now.items()
-                kept = now
-            subprocess.run(command(out), check=True)
+                kept, count, loud = now, count + ended, loud or told
+            left -= count
+            again = subprocess.run(command(out), capture_output=True, text=True)
             self.note(
-                "kill -9 of a study at random, then run again",
+                f"{end} of a study at random, then run again",
                 ("a result", lost),
+                ("a traceback, or more than a line", loud),
+                (f"can't go on: {again.stderr}", again.returncode != 0),
                 ("other results", weights(out) != weights(calm)),
+                times=count,
             )
 
     def all(self):
@@ -312,16 +374,37 @@ class Check:
                 if (action, name) == ("vanish", "model"):
                     continue
                 tried[f"{what}: {name}"] = lambda w=what, n=name, a=action: self.fails(w, n, a)
-        return {**tried, "kills of runs": self.kills, "kills of studies": self.studies}
+        for stage in ("training", "saving", "drawing"):
+            tried[f"a full file system while {stage}"] = lambda s=stage: self.full(s)
+        # nothing, a piece of the log, the log, all but the picture
+        for size in (0, 300, 2000, 16_000):
+            tried[f"ulimit -f, {size} bytes"] = lambda s=size: self.small(s)
+        for end in ("kill -9", "Ctrl-C"):
+            tried[f"{end} of runs at random"] = lambda e=end: self.runs(e)
+            tried[f"{end} of studies at random"] = lambda e=end: self.studies(e)
+        return tried
+
+
+@contextlib.contextmanager
+def mounted(folder):
+    """Mount a file system of a megabyte on a folder for a while; yield whether that is allowed."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    there = os.name == "posix" and subprocess.run(mount, capture_output=True).returncode == 0
+    try:
+        yield there
+    finally:
+        if there:
+            subprocess.run(["umount", str(folder)], check=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", metavar="WORD", action="append", help="only what has it in it")
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--longest", type=float, default=3, help="seconds before a kill")
+    parser.add_argument("--kills", type=int, default=20, help="of runs and of studies each")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    # a shell lets what it starts in the background ignore Ctrl-C, and so would the runs
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
         check = Check(Path(folder).resolve(), options)
         for name, trial in check.all().items():

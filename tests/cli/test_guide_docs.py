@@ -11,7 +11,14 @@ import xpnn
 from tests.helpers import ROOT
 
 GUIDE = ROOT / "docs" / "guide"
-PAGES = ("your-table", "classification", "regression", "from-scikit-learn", "from-keras")
+PAGES = (
+    "your-table",
+    "classification",
+    "regression",
+    "from-scikit-learn",
+    "from-keras",
+    "safety",
+)
 
 
 @pytest.fixture(scope="module")

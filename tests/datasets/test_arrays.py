@@ -145,6 +145,19 @@ def test_no_rows_are_one_line(options, here, capsys):
         split(Dataset(np.empty((0, 4)), np.empty(0, int)), 0.2)
 
 
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_characters_that_unicode_lacks_are_one_line(command, order, here, capsys):
+    np.savez("d.npz", x=FLOWERS, y=NAMES)
+    assert run("train", "d.npz", "--epochs", 0, "--save", "m", "--quiet") == 0
+    names = NAMES.astype(NAMES.dtype.newbyteorder(order))
+    names.view(f"{order}u4")[4 * names.itemsize // 4 + 1] = 0x110000
+    np.savez("d.npz", x=FLOWERS, y=names)
+    arguments = ("train", "d.npz") if command == "train" else ("evaluate", "m", "d.npz")
+    wanted = "d.npz, y, row 4: a text with a character that isn't one of Unicode's"
+    assert failed(capsys, *arguments) == wanted
+
+
 @pytest.mark.parametrize("letter", ["x", "X"])
 def test_an_archive_may_have_a_test_part(letter, here, capsys):
     """As the archive of MNIST that Keras downloads: four arrays."""

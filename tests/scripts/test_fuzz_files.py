@@ -1,10 +1,14 @@
 """`scripts/checks/fuzz_files.py`: a few cases of each format, and what it takes for a fault."""
 
-import importlib.util
+import importlib
 import os
 import random
+import resource
 import subprocess
 import sys
+import time
+import types
+from pathlib import Path
 
 import pytest
 
@@ -20,10 +24,10 @@ SCRIPT = ROOT / "scripts" / "checks" / "fuzz_files.py"
 
 @pytest.fixture(scope="module")
 def fuzz():
-    spec = importlib.util.spec_from_file_location("fuzz_files", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        # by its name, under which another process imports it too
+        patch.syspath_prepend(SCRIPT.parent)
+        yield importlib.import_module("fuzz_files")
 
 
 def test_a_few_cases_of_each_format(fuzz):
@@ -32,7 +36,8 @@ def test_a_few_cases_of_each_format(fuzz):
         [sys.executable, SCRIPT, *options], capture_output=True, text=True, env=environment()
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert len(done.stdout.splitlines()) == 1 + len(fuzz.FORMATS) + 1
+    rows = [line.split()[:3] for line in done.stdout.splitlines()[1:]]
+    assert rows == [[name, "10", "0"] for name in (*fuzz.FORMATS, "arguments")]
 
 
 def complains(*lines, status=2):
@@ -73,22 +78,44 @@ def test_what_is_a_fault(main, fault, fuzz, monkeypatch):
 
 def test_a_process_that_ends_is_a_fault(fuzz, tmp_path, monkeypatch):
     """And the cases after it are done in another one."""
-    options = type("Options", (), {"count": 3, "batch": 3, "seed": 0, "seconds": 5, "megabytes": 9})
-
     monkeypatch.setattr(fuzz, "child", dies_in_the_second)
-    failures, refused, _, peak = fuzz.fuzzed("model", tmp_path, options)
-    assert [case[1:4] for case in failures] == [(1, ["show"], "the process ended with 7")]
-    assert (refused, peak) == (2, 5)
+    options = types.SimpleNamespace(batch=3, seconds=5)
+    cases = [("model", number) for number in range(4)]
+    found = list(fuzz.fuzzed(tmp_path, cases, options))
+    assert [case for case, *_ in found] == cases
+    assert [wrong for *_, wrong, _, _ in found] == [None, "the process ended with 7", None, None]
 
 
-def dies_in_the_second(pipe, name, source, numbers, *rest):
-    for number in numbers:
-        pipe.send(("begin", number, ["show"]))
+def dies_in_the_second(pipe, source, cases, options):
+    for _, number in cases:
+        pipe.send(["show"])
         if number == 1:
             pipe.close()
             os._exit(7)
-        pipe.send(("end", number, ["show"], 2, None, 0.1, {}))
-    pipe.send(("done", 5))
+        pipe.send((2, None, 0.1, 5))
+
+
+def test_a_fault_of_the_changes_is_one_too(fuzz, tmp_path):
+    """A folder without the file that should be changed."""
+    options = types.SimpleNamespace(batch=3, seconds=60, seed=0, keep=None, megabytes=9)
+    ((*_, argv, status, wrong, _, _),) = fuzz.fuzzed(tmp_path, [("model", 0)], options)
+    assert (argv, status, wrong) == ([], None, "the process ended with 1")
+
+
+def test_what_takes_too_long_is_a_fault(fuzz, monkeypatch):
+    monkeypatch.setattr(xpnn.cli, "main", lambda argv: time.sleep(60))
+    _, wrong = fuzz.outcome(["show", "m"], 0.2)
+    assert wrong.startswith("took more than 0.2 s, in ")
+
+
+def test_memory_is_limited(fuzz):
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    with pytest.raises(MemoryError), fuzz.limited(used + 2**28):
+        bytearray(2**29)
+    with fuzz.limited(used + 2**28) as peak:
+        bytearray(b"x") * 2**27
+    assert peak[0] >= 128
+    assert len(bytearray(2**29)) == 2**29
 
 
 def test_a_seed_determines_the_changes(fuzz):

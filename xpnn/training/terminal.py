@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import sys
 import warnings
 from collections.abc import Iterable
@@ -140,6 +139,9 @@ def _line_width() -> int:
     """Return how many characters a line may have: those of the terminal, if it is one."""
     if sys.stdout is None or not sys.stdout.isatty():
         return _WIDEST
+    # it brings bz2 and lzma along
+    import shutil
+
     return shutil.get_terminal_size((_WIDEST, 24)).columns
 
 

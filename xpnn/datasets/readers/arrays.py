@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -227,7 +228,19 @@ def _dataset(
         )
     data = NamedDataset(x, y, path=str(path), image_shape=images)
     with located(data):
+        _check_characters(y)
         return data._replace(y=as_target(path, np.array(y), request.task))
+
+
+def _check_characters(y: np.ndarray) -> None:
+    """Raise if a text holds what is no character: NumPy reads it, and Python can't."""
+    if y.dtype.kind != "U":
+        return
+    codes = np.ascontiguousarray(y, y.dtype.newbyteorder("=")).view(np.uint32)
+    wrong = codes.reshape(len(y), -1).max(axis=1, initial=0) > sys.maxunicode
+    if wrong.any():
+        problem = "a text with a character that isn't one of Unicode's"
+        raise DataError(problem, part="y", row=int(np.argmax(wrong)))
 
 
 def _image_shape(x: np.ndarray) -> tuple[int, int, int] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
 import re
@@ -55,7 +54,10 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     path = as_path("path", path)
     with reading(path), path.open("rb") as file:
         gzipped = is_gzip(file.read(2))
-    with reading(path), ungzipped(path), (gzip.open if gzipped else open)(path, "rb") as file:
+    opened: Any = open
+    if gzipped:
+        from gzip import open as opened
+    with reading(path), ungzipped(path), opened(path, "rb") as file:
         raw = file.read(4)
         if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in _DTYPES:
             begin = raw[:4].hex(" ") or "nothing"
