@@ -506,7 +506,9 @@ def _checked(name: str, value: Any) -> Any:
         raise unknown("setting", name, KINDS)
     value = _typed(name, _whole(name, value), KINDS[name])
     if name == "environment":
-        return {_variable(k): _content(f"environment variable {k}", v) for k, v in value.items()}
+        return {
+            _variable(k): _variable_text(f"environment variable {k}", v) for k, v in value.items()
+        }
     if name == "metrics":
         for text in METRICS.split(value):
             as_metric(text)
@@ -543,7 +545,7 @@ def _variable(name: str) -> str:
     return name
 
 
-def _content(name: str, value: Any) -> str:
+def _variable_text(name: str, value: Any) -> str:
     text: str = _typed(name, value, str)
     if "\0" in text:
         raise ArgumentError(f"{name} must be text without NUL, got {text!r}")
