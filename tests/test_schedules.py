@@ -309,3 +309,9 @@ def test_an_optimizer_without_a_rate():
     assert softmax_regression(None, Fixed())[0].shape == (3, 3)
     with pytest.raises(ArgumentError, match="optimizer must have an lr for a schedule"):
         softmax_regression(Cosine(), Fixed())
+
+
+def test_a_number_of_epochs_that_is_no_float_is_refused():
+    with pytest.raises(ArgumentError, match=r"^every must be a whole number >= 1 and < 2\*\*63"):
+        Step(every=10**400)
+    assert Step(every=2**63 - 1).every == 2**63 - 1

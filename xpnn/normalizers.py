@@ -97,9 +97,14 @@ class Normalizer(Part, ABC):
         Raises
         ------
         DataError
-            If there are no rows, or a column's spread or integers are too large for float64.
+            If x isn't an array of numbers, there are no rows, or a column's spread or integers are
+            too large for float64.
         """
         host = x if is_mapped(x) else to_numpy(x)
+        if host.dtype.kind not in "biuf":
+            # NumPy makes floats of texts, of lengths of time, and of complex numbers too
+            found = type(x).__name__ if host.ndim == 0 else f"dtype {host.dtype}"
+            raise DataError(f"x must be an array of numbers, got {found}")
         if host.ndim != 2:
             raise DataError(f"x must have shape (n, features), got shape {host.shape}")
         data = Blocks(host)

@@ -99,6 +99,7 @@ class _Description:
     labels: Annotated[list[Any], Rule("texts, or integers of 64 bits", _are_labels)] | None = None
     feature_names: list[str] | None = None
     target_name: str | None = None
+    target_names: list[str] | None = None
     image_shape: tuple[Count, Count, Count] | None = None
     columns: list[dict[str, Any]] | None = None
     flat: bool = False
@@ -157,6 +158,7 @@ def save(model: Sequential, path: PathLike) -> None:
         "labels": None if task.labels is None else task.labels.tolist(),
         "feature_names": task.feature_names,
         "target_name": task.target_name,
+        **({} if task.target_names is None else {"target_names": task.target_names}),
         "image_shape": task.image_shape,
         **({} if task.columns is None else {"columns": task.columns.config()}),
         **({"flat": True} if task.flat else {}),
@@ -332,6 +334,7 @@ def _task(
             raise DataError(f"columns of {len(columns.features)} features for {inputs} inputs")
     if names is not None and len(names) != width:
         raise wrong("feature_names", f"the names of {width} columns", names)
+    targets = described.target_names
     normalizers = {}
     for name in _NORMALIZERS:
         kind = getattr(described, name)
@@ -345,6 +348,7 @@ def _task(
         labels=None if labels is None else as_labels(labels),
         feature_names=None if names is None else tuple(names),
         target_name=described.target_name,
+        target_names=None if targets is None else tuple(targets),
         image_shape=shape,
         columns=columns,
         flat=described.flat,

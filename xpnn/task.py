@@ -32,6 +32,9 @@ class Task:
         The normalizer of the target values, None if they are used as they are.
     feature_names, target_name
         The names of the columns of the training table, None if it wasn't a table.
+    target_names
+        The names of the targets if they were a DataFrame, else None. They are in the order of the
+        outputs.
     columns
         What becomes of each column of a table that isn't all of numbers; None if the features are
         used as they are.
@@ -55,6 +58,7 @@ class Task:
     target_normalizer: Normalizer | None = None
     feature_names: tuple[str, ...] | None = None
     target_name: str | None = None
+    target_names: tuple[str, ...] | None = None
     image_shape: tuple[int, int, int] | None = None
     columns: Columns | None = None
     flat: bool = False

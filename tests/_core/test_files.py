@@ -349,3 +349,8 @@ def test_what_is_put_in_place_is_on_the_disk(tmp_path, monkeypatch):
     with replacing(path) as beside:
         beside.write(b"new")
     assert calls == ["beside", "rename", tmp_path.name]
+
+
+def test_a_folder_whose_name_is_too_long_is_refused_with_the_argument(tmp_path):
+    with pytest.raises(ArgumentError, match=r"^tensorboard must be .*: File name too long"):
+        check_folder("tensorboard", tmp_path / ("a" * 300))

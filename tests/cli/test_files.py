@@ -245,3 +245,34 @@ def test_class_names_that_utf_8_can_not_hold(place):
     xpnn.fit(model, x, np.array(labels)[(x[:, 0] > 0).astype(int)], epochs=1)
     xpnn.save(model, "m")
     assert xpnn.load("m").task.labels.tolist() == labels
+
+
+def test_a_file_that_another_process_writes_is_no_output(place):
+    assert run("train", "d.csv", *QUICK, "--save", "m") == 0
+    other = """
+import sys
+from xpnn._core.files import locked
+with locked("log", "a.onnx"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", other], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout.readline() == "held\n"
+        for command in (
+            ["train", "d.csv", *QUICK, "--save", "a.onnx"],
+            ["train", "d.csv", *QUICK, "--log", "a.onnx"],
+            ["predict", "m", "d.csv", "--out", "./a.onnx"],
+            ["export", "m", "a.onnx"],
+        ):
+            found = shell("xpnn " + " ".join(command))
+            assert found.returncode == 2
+            assert f"is being written by process {holder.pid}" in found.stderr
+            assert found.stderr.count("\n") == 1
+            assert not (place / "a.onnx").exists()
+    finally:
+        holder.communicate()
+    assert run("export", "m", "a.onnx") == 0
+    assert not [path for path in place.iterdir() if path.name.startswith(".xpnn")]

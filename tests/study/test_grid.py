@@ -80,6 +80,15 @@ FUNCTIONS = f"{EXPERIMENT}[[experiment.figure]]\nfunctions=['relu']\n"
         ("flood = [0.1, -1]", "flood must be a finite number >= 0, got -1.0"),
         ('optimizer = "sdg"', "unknown optimizer 'sdg'; did you mean 'sgd'"),
         ("environment = { A = 1 }", "environment variable A must be text, got 1"),
+        (
+            'environment = { "A=B" = "1" }',
+            "environment must have names without '=' and NUL, got 'A",
+        ),
+        ('environment = { "" = "1" }', "environment must have names without '=' and NUL, got ''"),
+        (
+            'environment = { A = "a\\u0000" }',
+            "environment variable A must be text without NUL, got",
+        ),
         ('activation = ["relu", "relu"]', "two runs are the same: activation=relu"),
         ('activation = ["h_swish", "h_swish:n=6"]', "two runs are the same"),
         ('hidden = ["100,50", "100, 50"]', "two runs are the same"),

@@ -138,3 +138,28 @@ def test_what_a_tensor_holds_lazily_is_read():
     pairs = np.stack([X, -X], axis=-1)
     negative = torch.view_as_complex(torch.asarray(pairs)).conj().imag
     np.testing.assert_array_equal(xpnn.predict(fitted(), negative), xpnn.predict(fitted(), X))
+
+
+def test_masks_are_found_in_an_array_that_dask_computes_later():
+    array = pytest.importorskip("dask.array")
+    known = fitted()
+    np.testing.assert_array_equal(
+        xpnn.predict(known, array.from_array(X, chunks=7)), xpnn.predict(known, X)
+    )
+    with pytest.raises(ArgumentError, match="must be a plain array, got a MaskedArray"):
+        xpnn.predict(known, array.ma.masked_less(array.from_array(X, chunks=7), -1.0))
+
+
+@pytest.mark.parametrize(
+    ("x", "found"),
+    [
+        (X + 1j, "dtype complex128"),
+        (X.astype(str), "dtype <U32"),
+        (np.ones((3, 2), "m8[s]"), r"dtype timedelta64\[s\]"),
+        (X.astype(object), "dtype object"),
+        ({"a": X}, "dict"),
+    ],
+)
+def test_a_normalizer_is_fitted_to_numbers_only(x, found):
+    with pytest.raises(DataError, match=f"^x must be an array of numbers, got {found}$"):
+        xpnn.StandardScaler().fit(x)

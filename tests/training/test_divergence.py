@@ -76,3 +76,9 @@ def test_divergence_counts_batches_from_one(batch):
     model = xpnn.Sequential(xpnn.Dense(3, bias=False))
     with pytest.raises(DivergenceError, match=f"became nan at epoch 1, in batch {batch};"):
         fit_network(model, optimizer=Bomb())
+
+
+def test_a_loss_that_is_infinite_while_its_sums_are_finite_is_no_row_of_a_log():
+    model, loss = xpnn.Sequential(xpnn.Dense(2)), xpnn.Flooding(xpnn.CrossEntropy(), b=1e308)
+    with pytest.raises(DivergenceError, match=r"the loss became inf at epoch 0, .* b=1e\+308"):
+        xpnn.fit(model, (X, X[:, 0].astype(int) % 2), loss=loss, epochs=1)

@@ -78,6 +78,8 @@ def test_truth_values_as_bytes_are_learned_by_integers():
         (PIXELS.astype("float64") - 128, r"^x must be bytes, or bytes / 255"),
         (PIXELS.astype("int16") + 1, r"^x must be integers from 0 to 255, .* got 256"),
         (PIXELS.astype("int16") - 1, r"^x must be integers from 0 to 255, .* got -1"),
+        (PIXELS > 127, r"^x must be bytes, or bytes / 255, .* got truth values; if True is white"),
+        ((PIXELS > 127).tolist(), r"^x must be bytes, or bytes / 255, .* got truth values"),
     ],
 )
 def test_values_that_are_no_pixels_are_refused(of_bytes, x, message):

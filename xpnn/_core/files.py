@@ -119,9 +119,9 @@ def check_writable(name: str, path: PathLike) -> Path:
 def check_folder(name: str, folder: PathLike) -> Path:
     """Return `folder` if files can be written there, which is tried; it needn't be there yet."""
     path = as_path(name, folder)
-    found = next(p for p in (path, *path.absolute().parents) if p.exists())
-    reason = None if found.is_dir() else f"{found} is a file"
     try:
+        found = next(p for p in (path, *path.absolute().parents) if p.exists())
+        reason = None if found.is_dir() else f"{found} is a file"
         if reason is None:
             with _beside(real(found) / "x", 0o600):
                 return path

@@ -75,6 +75,8 @@ def check_plain(array: Any, name: str = "the array") -> None:
     A mask, a unit or whatever else it has beside its numbers would be lost.
     """
     for own in array if isinstance(array, list | tuple) else [array]:
+        # Dask's arrays know what the arrays of their parts are
+        own = getattr(own, "_meta", own)
         if isinstance(own, np.ndarray) and type(own) not in (np.ndarray, np.memmap):
             masked = isinstance(own, np.ma.MaskedArray)
             raise ArgumentError(

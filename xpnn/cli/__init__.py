@@ -125,8 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             args, rest = parser.parse_known_args(argv)
             if rest:
                 parser.error(unrecognized(rest, args, parser))
-            with entered(Door.COMMAND), limits.at_most(getattr(args, "max_bytes", None)):
-                files.prepare(args)
+            usual = limits.at_most(getattr(args, "max_bytes", None))
+            with entered(Door.COMMAND), usual, files.prepared(args):
                 for path in getattr(args, "parts", ()):
                     parts[str(load_parts(path).__file__)] = path
                 status: int = args.run(args)

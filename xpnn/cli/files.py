@@ -1,6 +1,6 @@
 """The files that a command reads and writes: checked before anything else is done, and kept.
 
-`prepare` takes all of them from the arguments of any command; `Kept` writes what a run has at its
+`prepared` takes all of them from the arguments of any command; `Kept` writes what a run has at its
 end.
 """
 
@@ -24,6 +24,7 @@ from xpnn._core.files import (
     check_writable,
     descriptor,
     is_direct,
+    locked,
     real,
     same_file,
     writing,
@@ -54,19 +55,23 @@ class _Output(NamedTuple):
         Whether it is a folder.
     endings
         The endings of further files, beside the one that is named.
+    locked
+        Whether no other process may write it as long as the command runs. Logs and checkpoints are
+        locked by the callbacks that write them.
     """
 
     folder: bool = False
     endings: tuple[str, ...] = ()
+    locked: bool = False
 
 
 _WRITTEN = {
     "log": _Output(),
-    "plot": _Output(),
+    "plot": _Output(locked=True),
     "tensorboard": _Output(folder=True),
-    "save": _Output(),
+    "save": _Output(locked=True),
     "checkpoint": _Output(endings=(".previous", ".damaged")),
-    "out": _Output(),
+    "out": _Output(locked=True),
 }
 
 # seconds without data from a pipe after which it is said that the command waits for them
@@ -76,16 +81,19 @@ _PATIENCE = 1.0
 _COPIES = contextlib.ExitStack()
 
 
-def prepare(args: argparse.Namespace) -> None:
+@contextlib.contextmanager
+def prepared(args: argparse.Namespace) -> Iterator[None]:
     """Check all paths of a command, and read the pipes among its inputs to their ends.
+
+    Within the ``with`` block, no other process writes the outputs.
 
     "-" is standard input, or standard output for the predictions.
 
     Raises
     ------
     ArgumentError
-        If a path is empty, an output can't be written, or an output is the file of an input or of
-        another output.
+        If a path is empty, an output can't be written, another process is writing it, or an output
+        is the file of an input or of another output.
     """
     is_study = args.command == "study"
     for name in (*_READ, *_WRITTEN):
@@ -105,11 +113,16 @@ def prepare(args: argparse.Namespace) -> None:
         (check_folder if output.folder else check_writable)(name, path)
         _check_different(name, path, outputs, args)
         outputs[name] = path
-    for name in _READ:
-        given = getattr(args, name, None)
-        if given is not None:
-            read = [_spooled(_READ[name], path, kept=not is_study) for path in _listed(given)]
-            setattr(args, name, read if isinstance(given, list) else read[0])
+    with contextlib.ExitStack() as locks:
+        for name, path in outputs.items():
+            if _WRITTEN[name].locked:
+                locks.enter_context(locked(name, path))
+        for name in _READ:
+            given = getattr(args, name, None)
+            if given is not None:
+                read = [_spooled(_READ[name], path, kept=not is_study) for path in _listed(given)]
+                setattr(args, name, read if isinstance(given, list) else read[0])
+        yield
 
 
 def _listed(given: Any) -> list[str]:

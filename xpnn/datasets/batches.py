@@ -10,7 +10,7 @@ import numpy as np
 from xpnn.backends import to_numpy
 from xpnn.datasets.checks import as_pair, check_lengths
 from xpnn.datasets.dataset import NamedDataset
-from xpnn.datasets.frames import named
+from xpnn.datasets.frames import named, target_names, with_targets_in_order
 from xpnn.errors import DataError
 
 
@@ -37,12 +37,15 @@ def collected(name: str, data: Any) -> Any:
     if not _has_batches(data):
         return data
     names: tuple[str, ...] | None = None
+    targets: tuple[str, ...] | None = None
     pairs = []
     for i, batch in enumerate(data):
         # the columns of a DataFrame are those of the first one, found by their names
         own = named(batch, names)
         if isinstance(own, NamedDataset):
             names = own.feature_names
+        targets = targets or target_names(own)
+        own = with_targets_in_order(own, targets)
         pairs.append(_pair(f"batch {i} of {name}", own))
     if not pairs:
         raise DataError(f"{name} must have at least one batch, got none")

@@ -109,7 +109,7 @@ def as_inputs(
     if columns is not None:
         codes = columns.codes(name, to_numpy(x, name))
         return _numeric(name, columns.apply(codes, xp=np))
-    inputs = in_kind(name, _numeric(name, x), kind)
+    inputs = in_kind(name, _numeric(name, x, kind), kind)
     if inputs.ndim == 4 and image_shape_of(inputs) is None:
         raise DataError(
             f"{name} must have 1, 3 or 4 channels as its last axis, or 1 or 3 as its second, where "
@@ -148,9 +148,9 @@ def in_kind(name: str, x: Any, kind: str | None, *, xp: Any = np) -> Any:
     Raises
     ------
     DataError
-        If an integer isn't one from 0 to 255 where bytes were trained on, or floats were certainly
-        not divided by 255 there; or if there are bytes where the model was trained on floats, which
-        may have been bytes divided by 255 or not.
+        If there are truth values, or an integer that isn't one from 0 to 255, where bytes were
+        trained on, or floats were certainly not divided by 255 there; or if there are bytes where
+        the model was trained on floats, which may have been bytes divided by 255 or not.
     """
     bytes_given, bytes_known = x.dtype == xp.uint8, kind == "bytes"
     if kind is None or bytes_given == bytes_known:
@@ -165,6 +165,11 @@ def in_kind(name: str, x: Any, kind: str | None, *, xp: Any = np) -> Any:
         # with room for noise that was added
         _check(name, x, lambda rows: (rows < -2) | (rows > 2), wanted, xp)
         return x
+    if xp.isdtype(x.dtype, "bool"):
+        raise DataError(
+            f"{name} must be bytes, or bytes / 255, as the model was trained on bytes, got truth "
+            "values; if True is white, pass 255 * x.astype('uint8')"
+        )
     wanted = "integers from 0 to 255, as the model was trained on bytes"
     _check(name, x, lambda rows: (rows < 0) | (rows > 255), wanted, xp)
     return xp.astype(x, xp.uint8)
@@ -248,8 +253,11 @@ def size_of(shape: Sequence[int]) -> str:
     return f"{width} × {height} {'grey' if channels == 1 else 'colour'}"
 
 
-def _numeric(name: str, values: Any) -> np.ndarray:
+def _numeric(name: str, values: Any, kind: str | None = None) -> np.ndarray:
     array: np.ndarray = values if is_mapped(values) else to_numpy(values, name)
+    if array.dtype.kind == "b":
+        # while they aren't integers yet
+        in_kind(name, array, kind)
     if array.dtype.kind == "O" and array.ndim == 2:
         _refuse_cells(name, array)
     if array.dtype.kind not in "biuf":

@@ -30,7 +30,7 @@ def is_table(data: Any) -> bool:
     return is_frame(data[0]) or getattr(getattr(data[0], "dtype", None), "kind", None) == "O"
 
 
-def as_cells(frame: Any, names: Sequence[Any] | None = None) -> np.ndarray:
+def as_cells(frame: Any, names: Sequence[Any] | None = None, what: str = "features") -> np.ndarray:
     """Return a DataFrame as numbers, or as an object array if it isn't all of numbers.
 
     Parameters
@@ -39,6 +39,8 @@ def as_cells(frame: Any, names: Sequence[Any] | None = None) -> np.ndarray:
         The DataFrame.
     names
         The columns to take, in order; all if None, or if it has none of them.
+    what
+        What messages call these columns.
 
     Raises
     ------
@@ -48,7 +50,7 @@ def as_cells(frame: Any, names: Sequence[Any] | None = None) -> np.ndarray:
         If it isn't all of numbers, and narwhals isn't installed.
     """
     found = {str(name): name for name in frame.columns}
-    if names is not None and _are_there(names, found, "the DataFrame has"):
+    if names is not None and _are_there(names, found, "the DataFrame has", what):
         frame = frame[[found[str(name)] for name in names]]
     whole = np.asarray(frame)
     if len(found) < len(frame.columns) and whole.dtype.kind not in "biuf":
@@ -82,11 +84,13 @@ def same_names(frame: Any) -> DataError:
     )
 
 
-def _are_there(names: Sequence[Any], found: Collection[str], those: str) -> bool:
+def _are_there(
+    names: Sequence[Any], found: Collection[str], those: str, what: str = "features"
+) -> bool:
     """Return whether columns are found by these names: all of them, or it is an error; or none."""
     absent = [name for name in names if str(name) not in found]
     if absent and len(absent) < len(names):
-        raise DataError(f"{those} no column {absent[0]!r}, which is one of the features")
+        raise DataError(f"{those} no column {absent[0]!r}, which is one of the {what}")
     return len(absent) < len(names)
 
 
@@ -124,7 +128,8 @@ def named(data: Any, names: tuple[str, ...] | None = None) -> Any:
         names = found if len(set(found)) == len(found) else None
     if names is None:
         return Dataset(x, y)
-    target = getattr(y, "name", None)
+    # an attribute of a DataFrame is one of its columns
+    target = None if is_frame(y) else getattr(y, "name", None)
     target = None if target in (None, "") else str(target)
     return NamedDataset(x, to_numpy(y, "y"), feature_names=names, target_name=target)
 
@@ -146,6 +151,36 @@ def as_targets(y: Any) -> Any:
         return y
     columns = list(y.columns)
     return y[columns[0]] if len(columns) == 1 else as_cells(y)
+
+
+def _has_target_frame(data: Any) -> bool:
+    # a single column is the target, whatever its name
+    pair = isinstance(data, Sequence) and len(data) == 2
+    return pair and is_frame(data[1]) and len(data[1].columns) > 1
+
+
+def target_names(data: Any) -> tuple[str, ...] | None:
+    """Return the names of the targets of a pair (x, y), if y is a DataFrame and they differ."""
+    if not _has_target_frame(data):
+        return None
+    names = tuple(map(str, data[1].columns))
+    return names if len(set(names)) == len(names) else None
+
+
+def with_targets_in_order(data: Any, names: tuple[str, ...] | None) -> Any:
+    """Return a pair (x, y) with a DataFrame y as an array of the columns with these names.
+
+    Others are left out. One without names of columns, or with none of these, is taken by position.
+
+    Raises
+    ------
+    DataError
+        If only some of the columns are there.
+    """
+    if not _has_target_frame(data):
+        return data
+    y = as_cells(data[1], names, "targets")
+    return data._replace(y=y) if isinstance(data, Dataset) else (data[0], y)
 
 
 def in_order(data: Any, names: tuple[str, ...] | None) -> Any:

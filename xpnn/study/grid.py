@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import re
 import shlex
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -509,7 +510,9 @@ def _checked(name: str, value: Any) -> Any:
         raise unknown("setting", name, KINDS)
     value = _typed(name, _whole(name, value), KINDS[name])
     if name == "environment":
-        return {k: _typed(f"environment variable {k}", v, str) for k, v in value.items()}
+        return {
+            _variable(k): _variable_text(f"environment variable {k}", v) for k, v in value.items()
+        }
     if name == "metrics":
         for text in METRICS.split(value):
             as_metric(text)
@@ -537,6 +540,20 @@ def checked_settings(given: Mapping[str, Any]) -> Entries:
         else:
             settings[name] = _checked(name, value)
     return settings
+
+
+def _variable(name: str) -> str:
+    """Return the name of an environment variable if a process can have it."""
+    if not re.fullmatch(r"[^=\0]+", name):
+        raise ArgumentError(f"environment must have names without '=' and NUL, got {name!r}")
+    return name
+
+
+def _variable_text(name: str, value: Any) -> str:
+    text: str = _typed(name, value, str)
+    if "\0" in text:
+        raise ArgumentError(f"{name} must be text without NUL, got {text!r}")
+    return text
 
 
 def _typed(name: str, value: Any, kind: Any) -> Any:

@@ -136,7 +136,13 @@ class Figures:
     def evaluation(self, samples: int, task: Task) -> Evaluation:
         """Return the figures of this many samples."""
         losses, *hits = (math.fsum(column) / samples for column in self._columns)
-        found = Evaluation(hits[0] if hits else math.nan, self._loss.value(losses))
+        loss = self._loss.value(losses)
+        if not math.isfinite(loss):
+            raise DivergenceError(
+                f"the loss became {loss} at epoch {self._epoch}, though its sums are finite: "
+                f"{self._loss!r} makes it of {losses}"
+            )
+        found = Evaluation(hits[0] if hits else math.nan, loss)
         if not self._metrics:
             return found
         return found.measured(metrics.measured(self._metrics, self._measures, task))

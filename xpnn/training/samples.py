@@ -16,7 +16,7 @@ from xpnn.datasets.batches import collected
 from xpnn.datasets.checks import as_dataset, as_pair, check_images, image_shape, kind_of
 from xpnn.datasets.columns import Columns, fitted
 from xpnn.datasets.dataset import Dataset, NamedDataset, Share, located
-from xpnn.datasets.frames import in_order, named
+from xpnn.datasets.frames import in_order, named, target_names, with_targets_in_order
 from xpnn.datasets.labels import as_labels, check_labels, distinct
 from xpnn.datasets.splitting import as_share, divided, drawn_rows, parted, share_of
 from xpnn.datasets.table import whole
@@ -94,6 +94,9 @@ def as_samples(
     own, trained = model.task.feature_names, model.parameters is not None
     usual = OTHERS.normalizer if trained else defaults_for(train).normalizer
     train = in_order(named(collected("train", train), own), own)
+    targets = model.task.target_names if trained else None
+    targets = targets or target_names(train)
+    train = with_targets_in_order(train, targets)
     share = validation if isinstance(validation, Real) else None
     if share is None:
         found = getattr(train, "feature_names", None)
@@ -101,6 +104,7 @@ def as_samples(
             kind = "regression" if train.y.dtype.kind == "f" else "classification"
             validation = whole("validation", validation, found, train.target_name, kind)
         validation = in_order(named(collected("validation", validation), found), found)
+        validation = with_targets_in_order(validation, targets)
     else:
         validation = None
         if _has_cells(train):
@@ -156,6 +160,7 @@ def as_samples(
         target_normalizer=_target_normalizer(loss, target_normalizer, model, train, usual),
         feature_names=about.feature_names,
         target_name=about.target_name,
+        target_names=targets,
         image_shape=shape,
         columns=columns,
         flat=classes is None and train.y.ndim == 1,
@@ -228,6 +233,7 @@ def as_test_set(model: Sequential, loss: Loss, data: Any) -> Dataset:
     """Return data that a trained model is to be evaluated on; errors are those of `evaluate`."""
     task = model.task
     data = in_order(collected("data", data), task.feature_names)
+    data = with_targets_in_order(data, task.target_names)
     check_images(data, task.image_shape)
     data = as_dataset("data", data, task.labels, task.columns, task.feature_names, task.input_kind)
     test = _as_targets(data, loss, model)
