@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -87,7 +88,8 @@ def test_a_folder_that_goes_away_takes_nothing_along(place, capsys, monkeypatch)
 
     def gone(model, path):
         if (place / "out").exists():
-            (place / "out").rmdir()
+            # with the lock in it
+            shutil.rmtree(place / "out")
         save(model, path)
 
     monkeypatch.setattr("xpnn.saving.save", gone)
