@@ -149,7 +149,10 @@ def test_every_function_that_the_formulas_call_is_here():
     modules = ("activations", "layers", "losses", "optimizers", "normalizers", "metrics")
     modules += ("inference", "_core/functions", "_core/random_bits", "training/steps")
     paths = [ROOT / "xpnn" / f"{name}.py" for name in modules]
-    for path in (*paths, *(ROOT / "xpnn" / "reproducible").glob("*.py")):
+    # the rest of reproducible/ is the public namespace, which networks don't use
+    arithmetic = "array cuts exact formats functions namespace pixels products survey tables"
+    paths += [ROOT / "xpnn" / "reproducible" / f"{name}.py" for name in arithmetic.split()]
+    for path in paths:
         called |= set(re.findall(r"\bxp\.([a-z_0-9]+)\(", path.read_text(encoding="utf-8")))
     assert len(called) > 20
     missing = {name for name in called if f'"{name}"' not in own and f"xp.{name}(" not in own}

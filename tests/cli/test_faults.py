@@ -386,11 +386,8 @@ def test_no_argument_is_a_traceback(name, argument, trained, temporary, monkeypa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--hidden", "9" * 20], "the layers have too many parameters: drawing them takes 6.4e"),
-        (
-            ["--hidden", "9" * 100],
-            "the layers have too many parameters: drawing them takes 1e+21 GB",
-        ),
+        (["--hidden", "9" * 18], "the layers have too many parameters: drawing them takes "),
+        (["--hidden", "9" * 20], "hidden must be a whole number >= 1 and < 2**63, got 999"),
         (
             ["--hidden", "5,99999999999999,5"],
             "too many parameters: drawing them takes 8.8e+06 GB or",
@@ -410,7 +407,7 @@ def test_numbers_beyond_reason(options, message, trained, capsys):
 
 @pytest.mark.parametrize("option", ["--batch-size", "--patience"])
 def test_large_numbers_that_mean_something(option, trained):
-    options = ["--epochs", 1, "--hidden", 3, "--validation", 0.3, "--quiet", option, "9" * 20]
+    options = ["--epochs", 1, "--hidden", 3, "--validation", 0.3, "--quiet", option, "9" * 18]
     assert run("train", trained / "t.csv", *options) == 0
 
 

@@ -17,7 +17,7 @@ BINARY = (
 
 @pytest.fixture
 def ns(backend):
-    return reproducible.namespace(backend.xp)
+    return reproducible.namespace(backend.name, device=backend.options()["device"])
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ SPECIAL = {
 
 @pytest.mark.parametrize("dtype", ["float64"])
 def test_special_values(backend):
-    ns = reproducible.namespace(backend.xp)
+    ns = reproducible.namespace(backend.name, device=backend.options()["device"])
     for name, cases in SPECIAL.items():
         x, expected = np.array(cases).T
         found = np.asarray(getattr(ns, name)(ns.asarray(x)))
@@ -129,7 +129,7 @@ def test_special_values(backend):
 @pytest.mark.parametrize("dtype", ["float64"])
 def test_special_values_of_two(backend):
     """Those of C's pow, hypot and atan2, where zero is +0."""
-    ns = reproducible.namespace(backend.xp)
+    ns = reproducible.namespace(backend.name, device=backend.options()["device"])
     values = np.array([0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, INF, -INF, NAN])
     x, y = (v.reshape(-1) for v in np.meshgrid(values, values))
     for name, function in (("pow", np.power), ("hypot", np.hypot), ("atan2", np.arctan2)):
@@ -166,7 +166,7 @@ def test_remainders_of_any_quotient_are_exact():
 @pytest.mark.parametrize("name", ["int8", "uint8", "int32", "uint32", "int64", "uint64"])
 @pytest.mark.parametrize("dtype", ["float64"])
 def test_integers_are_exact_modulo_their_bits(backend, name, dtype):
-    ns = reproducible.namespace(backend.xp)
+    ns = reproducible.namespace(backend.name, device=backend.options()["device"])
     info = np.iinfo(name)
     size = 2**info.bits
     values = [
@@ -214,7 +214,9 @@ def test_integers_are_exact_modulo_their_bits(backend, name, dtype):
         assert str(found.dtype) == name
         assert found.tolist() == [wrapped(exact(a, b)) for a, b in zip(x, y, strict=True)], function
     assert np.asarray(ns.less(left, right)).tolist() == [a < b for a, b in zip(x, y, strict=True)]
-    assert np.asarray(ns.sort(left)).tolist() == sorted(x)
+    if not (backend.name == "cupy" and backend.card == "emulated GPU"):
+        # the emulated card has no CUB, and so no sort
+        assert np.asarray(ns.sort(left)).tolist() == sorted(x)
     assert int(np.asarray(ns.max(left))) == max(values)
     assert np.asarray(ns.astype(left, ns.float64)).tolist() == [float(a) for a in x]
     single = np.asarray(ns.astype(left, ns.float32))
@@ -224,7 +226,7 @@ def test_integers_are_exact_modulo_their_bits(backend, name, dtype):
 
 @pytest.mark.parametrize("dtype", ["float64"])
 def test_floats_become_the_nearest_integers_in_range(backend):
-    ns = reproducible.namespace(backend.xp)
+    ns = reproducible.namespace(backend.name, device=backend.options()["device"])
     x = [0.0, 1.9, -1.9, 300.5, -300.5, 1e30, -1e30, INF, -INF, NAN, 2.0**63, 2.0**64, 2.0**62 * 3]
     for name in ("int8", "uint8", "uint32", "int64", "uint64"):
         info = np.iinfo(name)
