@@ -15,7 +15,8 @@ import pytest
 
 import xpnn
 from tests.helpers import environment, flipped, run, write_table
-from xpnn import saving
+from xpnn import activations, saving
+from xpnn.activations import ACTIVATIONS
 from xpnn.cli import _parser
 from xpnn.errors import CheckpointWarning
 
@@ -237,6 +238,8 @@ def test_warnings_of_libraries_are_not_printed_and_ours_are_a_line(trained, monk
 
 
 def test_warnings_of_a_part_name_its_file_and_line(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ACTIVATIONS, "_parts", dict(ACTIVATIONS._parts))
+    monkeypatch.setattr(activations, "_checks", dict(activations._checks))
     own = tmp_path / "own.py"
     own.write_text("import numpy as np\nnp.array([1.0]) / np.array([0.0])\n")
     monkeypatch.setattr(sys, "warnoptions", [])
