@@ -23,6 +23,8 @@ from xpnn.errors import ArgumentError, fraction, nonnegative, number, positive
 
 __all__ = [
     "LOSSES",
+    "ROUNDING",
+    "VALUES",
     "BinaryCrossEntropy",
     "BinaryFocal",
     "CrossEntropy",

@@ -203,7 +203,7 @@ class Linalg:
         n = operator.index(n)
         if n < 0:
             wide, n = self.inv(wide), -n
-        result = xp.broadcast_to(xp.eye(x.shape[-1], device=x.device), x.shape)
+        result = xp.broadcast_to(xp.eye(x.shape[-1], dtype=xp.float64, device=x.device), x.shape)
         while n:
             if n & 1:
                 result = xp.matmul(result, wide)
@@ -229,7 +229,7 @@ class Linalg:
             pivot = xp.sqrt(rest[..., :1, 0])
             smallest.append(pivot[..., 0])
             below = rest[..., 1:, 0] / pivot
-            above = xp.zeros((*x.shape[:-2], k), device=x.device)
+            above = xp.zeros((*x.shape[:-2], k), dtype=xp.float64, device=x.device)
             columns.append(xp.concat([above, pivot, below], axis=-1))
             rest = rest[..., 1:, 1:] - below[..., :, None] * below[..., None, :]
         if not columns:
@@ -247,7 +247,7 @@ class Linalg:
         xp = self._xp
         rows, pivots = [], []
         size = a.shape[-2]
-        sign = xp.ones(a.shape[:-2], device=a.device)
+        sign = xp.ones(a.shape[:-2], dtype=xp.float64, device=a.device)
         for k in range(size):
             length = size - k
             place = xp.argmax(xp.abs(a[..., :, 0]), axis=-1)
@@ -263,7 +263,11 @@ class Linalg:
             pivots.append(pivot[..., 0])
             factors = a[..., 1:, 0] / xp.where(pivot == 0.0, 1.0, pivot)
             a = a[..., 1:, 1:] - factors[..., :, None] * row[..., None, 1:]
-        stack = xp.stack(pivots, axis=-1) if pivots else xp.zeros((*sign.shape, 0))
+        stack = (
+            xp.stack(pivots, axis=-1)
+            if pivots
+            else xp.zeros((*sign.shape, 0), dtype=xp.float64, device=sign.device)
+        )
         return rows, stack, sign
 
     def slogdet(self, x: Array, /) -> Slogdet:
@@ -323,7 +327,7 @@ class Linalg:
         """Return the inverses of matrices; see `solve`."""
         xp = self._xp
         wide = self._matrices(x, "inv", square=True)
-        eye = xp.broadcast_to(xp.eye(x.shape[-1], device=x.device), x.shape)
+        eye = xp.broadcast_to(xp.eye(x.shape[-1], dtype=xp.float64, device=x.device), x.shape)
         return self._back(self.solve(wide, eye), x)
 
     def qr(self, x: Array, /, *, mode: str = "reduced") -> QR:
@@ -338,14 +342,20 @@ class Linalg:
             v, factor = self._reflection(a[..., :, 0])
             reflections.append((v, factor))
             a = self._reflected(a, v, factor)
-            above = xp.zeros((*x.shape[:-2], k), device=x.device)
+            above = xp.zeros((*x.shape[:-2], k), dtype=xp.float64, device=x.device)
             done.append(xp.concat([above, a[..., 0, :]], axis=-1))
             a = a[..., 1:, 1:]
         height = rows if mode == "complete" else min(rows, columns)
-        zeros = xp.zeros((*x.shape[:-2], columns), device=x.device)
+        zeros = xp.zeros((*x.shape[:-2], columns), dtype=xp.float64, device=x.device)
         done += [zeros] * (height - len(done))
-        r = xp.stack(done, axis=-2) if done else xp.zeros((*x.shape[:-2], height, columns))
-        q = xp.broadcast_to(xp.eye(rows, height, device=x.device), (*x.shape[:-2], rows, height))
+        r = (
+            xp.stack(done, axis=-2)
+            if done
+            else xp.zeros((*x.shape[:-2], height, columns), dtype=xp.float64, device=x.device)
+        )
+        q = xp.broadcast_to(
+            xp.eye(rows, height, dtype=xp.float64, device=x.device), (*x.shape[:-2], rows, height)
+        )
         for k, (v, factor) in reversed(list(enumerate(reflections))):
             lower = self._reflected(q[..., k:, :], v, factor)
             q = xp.concat([q[..., :k, :], lower], axis=-2)
@@ -398,10 +408,12 @@ class Linalg:
         u, values, v = self._orthogonalized(r[..., :columns, :])
         if full_matrices and rows > columns:
             eye = xp.broadcast_to(
-                xp.eye(rows - columns, device=x.device),
+                xp.eye(rows - columns, dtype=xp.float64, device=x.device),
                 (*x.shape[:-2], rows - columns, rows - columns),
             )
-            side = xp.zeros((*x.shape[:-2], columns, rows - columns), device=x.device)
+            side = xp.zeros(
+                (*x.shape[:-2], columns, rows - columns), dtype=xp.float64, device=x.device
+            )
             below = xp.matrix_transpose(side)
             u = xp.concat(
                 [xp.concat([u, side], axis=-1), xp.concat([below, eye], axis=-1)], axis=-2
@@ -421,9 +433,15 @@ class Linalg:
         """Return U, the singular values and V of square matrices."""
         xp = self._xp
         size = a.shape[-1]
-        v = xp.broadcast_to(xp.eye(size, device=a.device), a.shape)
+        v = xp.broadcast_to(xp.eye(size, dtype=xp.float64, device=a.device), a.shape)
         if not size:
-            return v, a[..., 0, :] if a.shape[-2] else xp.zeros(a.shape[:-1]), v
+            return (
+                v,
+                a[..., 0, :]
+                if a.shape[-2]
+                else xp.zeros(a.shape[:-1], dtype=xp.float64, device=a.device),
+                v,
+            )
         largest = xp.max(xp.abs(a), axis=(-2, -1), keepdims=True)
         scale = xp.where(largest > 2.0**300, 2.0**-600, xp.ones_like(largest))
         scale = xp.where(largest < 2.0**-300, 2.0**500, scale)
@@ -506,10 +524,10 @@ class Linalg:
         wide = lower + xp.matrix_transpose(xp.tril(wide, k=-1))
         size = x.shape[-1]
         if not size:
-            return Eigh(x[..., 0] if x.ndim > 2 else xp.zeros(0, dtype=x.dtype), x)
+            return Eigh(x[..., 0] if x.ndim > 2 else xp.zeros(0, dtype=x.dtype, device=x.device), x)
         # no eigenvalue is larger than the largest sum of a row (Gershgorin)
         shift = xp.max(self._total(xp.abs(wide), -1), axis=-1)[..., None, None] * 2.0
-        shifted = wide + xp.eye(size, device=x.device) * shift
+        shifted = wide + xp.eye(size, dtype=xp.float64, device=x.device) * shift
         _, _, v = self._orthogonalized(shifted)
         v = xp.flip(v, axis=-1)
         values = self._total(v * self._product(wide, v), -2)
