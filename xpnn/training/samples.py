@@ -93,18 +93,17 @@ def as_samples(
     """Return the samples of a run; arguments and errors are those of `xpnn.fit`."""
     own, trained = model.task.feature_names, model.parameters is not None
     usual = OTHERS.normalizer if trained else defaults_for(train).normalizer
-    train = in_order(named(collected("train", train), own), own)
-    targets = model.task.target_names if trained else None
-    targets = targets or target_names(train)
-    train = with_targets_in_order(train, targets)
+    train = collected("train", train)
+    targets = (model.task.target_names if trained else None) or target_names(train)
+    train = in_order(named(with_targets_in_order(train, targets), own), own)
     share = validation if isinstance(validation, Real) else None
     if share is None:
         found = getattr(train, "feature_names", None)
         if isinstance(train, NamedDataset):
             kind = "regression" if train.y.dtype.kind == "f" else "classification"
             validation = whole("validation", validation, found, train.target_name, kind)
-        validation = in_order(named(collected("validation", validation), found), found)
-        validation = with_targets_in_order(validation, targets)
+        validation = with_targets_in_order(collected("validation", validation), targets)
+        validation = in_order(named(validation, found), found)
     else:
         validation = None
         if _has_cells(train):
