@@ -204,12 +204,13 @@ def load_training(
     if other is None and not has_test:
         return data, None
     test_path = path if other is None else other
+    is_table = reader_of(test_path).columns is not None
     test = load(
         test_path,
         part="test" if other is None else "train",
-        target=data.target_name if reader_of(test_path).columns and data.target_name else -1,
+        target=data.target_name if is_table and data.target_name else -1,
         task="regression" if data.y.dtype.kind == "f" else "classification",
-        header=header if reader_of(test_path).columns else None,
+        header=header if is_table else None,
         features=data.feature_names,
         columns=fitted(data) if data.x.dtype.kind == "O" else None,
         max_bytes=max_bytes,

@@ -246,16 +246,7 @@ class Fold:
             wrapped(row, raw(given.rows)[1]),
             *rebuilt(given.context, (wrapped(array, fact) for array, fact in around)),
         )
-        if structure(carry) != structure(given.carry):
-            raise RecordingError("the step changes the structure of its carry")
-        after = [raw(leaf)[0] for leaf in leaves(carry)]
-        facts = [raw(leaf)[1] for leaf in leaves(carry)]
-        figures = [raw(output)[0] for output in outputs]
-        for new, old in zip((*after, *figures), (*own, *figures), strict=True):
-            if not isinstance(new, Recorded):
-                raise RecordingError("the step returns something other than an array it computed")
-            if (new.shape, new.dtype) != (old.shape, old.dtype):
-                raise RecordingError("the step changes the shape or dtype of its carry")
+        after, facts, figures = returned(self._leaf, given.carry, own, carry, outputs)
         for array, original in zip(own, given.arrays, strict=True):
             # the step was done on a copy, but the program is to work on the carry itself
             recording.arrays[recording.key(array)] = original
@@ -298,6 +289,38 @@ class Fold:
                 figures[k] = figures[k].astype(np.result_type(figures[k], value))
             figures[k][i] = value
         return carry
+
+
+def returned(
+    leaf: Leaf, before: Any, own: Sequence[Recorded], carry: Any, outputs: Sequence[Any]
+) -> tuple[list[Recorded], list[Any], list[Recorded]]:
+    """Return the arrays of the carry that a recorded step returned, their facts, and its outputs.
+
+    Parameters
+    ----------
+    leaf
+        How the arrays are held.
+    before, own
+        The carry that the step was given, and the arrays that recorded in its place.
+    carry, outputs
+        What the step returned.
+
+    Raises
+    ------
+    RecordingError
+        If the carry isn't as before, or something else is returned than arrays that it computed.
+    """
+    if structure(carry) != structure(before):
+        raise RecordingError("the step changes the structure of its carry")
+    found = [leaf.raw(each) for each in leaves(carry)]
+    after, facts = [array for array, _ in found], [fact for _, fact in found]
+    figures = [leaf.raw(output)[0] for output in outputs]
+    for new, old in zip((*after, *figures), (*own, *figures), strict=True):
+        if not isinstance(new, Recorded):
+            raise RecordingError("the step returns something other than an array it computed")
+        if (new.shape, new.dtype) != (old.shape, old.dtype):
+            raise RecordingError("the step changes the shape or dtype of its carry")
+    return after, facts, figures
 
 
 def reason_of(error: Exception) -> str:

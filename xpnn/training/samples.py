@@ -166,8 +166,7 @@ def as_samples(
         share=_share(model, train),
         input_kind=kind,
     )
-    if kind == "bytes" and shape is None and train.x[:_FIRST_ROWS].max() < _SMALL:
-        most = train.x[:_FIRST_ROWS].max()
+    if kind == "bytes" and shape is None and (most := train.x[:_FIRST_ROWS].max()) < _SMALL:
         warnings.warn(
             "train.x holds unsigned bytes, which are pixels and divided by 255, and none is larger "
             f"than {most}; if they are plain numbers, pass x.astype('int16')",

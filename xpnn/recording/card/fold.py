@@ -18,7 +18,7 @@ import numpy as np
 from xpnn._core.tree import leaves, rebuilt, structure
 from xpnn.recording.card.program import Card, CardProgram
 from xpnn.recording.digests import digests_of
-from xpnn.recording.fold import MOST_DIFFERENCES, MOST_PROGRAMS, PLAIN, Leaf, reason_of
+from xpnn.recording.fold import MOST_DIFFERENCES, MOST_PROGRAMS, PLAIN, Leaf, reason_of, returned
 from xpnn.recording.layout import is_packed
 from xpnn.recording.nodes import RecordingError
 from xpnn.recording.recorder import Recorded, RecordingNamespace
@@ -194,16 +194,7 @@ class CardFold:
             wrapped(row, known),
             *rebuilt(context, map(wrapped, others, [facts for _, facts in around])),
         )
-        if structure(new) != structure(carry):
-            raise RecordingError("the step changes the structure of its carry")
-        after = [raw(leaf)[0] for leaf in leaves(new)]
-        facts = [raw(leaf)[1] for leaf in leaves(new)]
-        figures = [raw(output)[0] for output in outputs]
-        for array, old in zip((*after, *figures), (*own, *figures), strict=True):
-            if not isinstance(array, Recorded):
-                raise RecordingError("the step returns something other than an array it computed")
-            if (array.shape, array.dtype) != (old.shape, old.dtype):
-                raise RecordingError("the step changes the shape or dtype of its carry")
+        after, facts, figures = returned(self._leaf, carry, own, new, outputs)
         return row, list(zip(own, after, strict=True)), others, figures, facts
 
 
