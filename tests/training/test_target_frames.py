@@ -42,10 +42,12 @@ def test_targets_are_found_by_their_names(x, tmp_path):
     assert again[0] == again[1] != model.sha256()
 
 
-def test_so_are_those_of_batches():
-    halves = [(X[:30], TARGETS[:30]), (X[30:], SWAPPED[30:])]
+@pytest.mark.parametrize("x", [X, pandas.DataFrame(X, columns=list("abc"))], ids=["array", "frame"])
+def test_so_are_those_of_batches(x):
+    halves = [(x[:30], TARGETS[:30]), (x[30:], SWAPPED[30:])]
     model = xpnn.Sequential(xpnn.Dense(2))
     xpnn.fit(model, halves, loss="mean_squared_error", epochs=3, seed=0)
+    # batches have the defaults of an array, whatever they hold
     assert model.sha256() == fitted(X, TARGETS.to_numpy()).sha256()
 
 

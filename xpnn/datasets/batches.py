@@ -41,11 +41,10 @@ def collected(name: str, data: Any) -> Any:
     pairs = []
     for i, batch in enumerate(data):
         # the columns of a DataFrame are those of the first one, found by their names
-        own = named(batch, names)
+        targets = targets or target_names(batch)
+        own = named(with_targets_in_order(batch, targets), names)
         if isinstance(own, NamedDataset):
             names = own.feature_names
-        targets = targets or target_names(own)
-        own = with_targets_in_order(own, targets)
         pairs.append(_pair(f"batch {i} of {name}", own))
     if not pairs:
         raise DataError(f"{name} must have at least one batch, got none")
