@@ -50,7 +50,7 @@ class Case:
     epochs: int
     data: str
     device: str = "cpu"
-    threads: int = 1
+    threads: int | None = 1  # None: each library's own default
 
     def __str__(self) -> str:
         return f"{self.network} {self.activation} {self.dtype}"
@@ -225,6 +225,14 @@ def place_of(case, backend):
         return get_backend(backend, device=case.device, dtype=case.dtype)
     except xpnn.errors.BackendError as error:
         raise SkipError(str(error)) from None
+
+
+def train_on_one_thread(case, turns):
+    """`xpnn.fit` on NumPy, its BLAS on one thread, to compare several threads with."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"):
+        train_xpnn(case, turns, "numpy")
 
 
 def train_xpnn(case, turns, backend):
@@ -410,7 +418,8 @@ def set_torch_threads(case):
     """Let PyTorch use the case's number of threads."""
     import torch
 
-    torch.set_num_threads(case.threads)
+    if case.threads is not None:
+        torch.set_num_threads(case.threads)
 
 
 def train_torch(case, turns, compiled=False):
@@ -549,6 +558,7 @@ def train_sklearn(case, turns):
 
 CONTENDERS = {
     "xpnn-numpy": functools.partial(train_xpnn, backend="numpy"),
+    "xpnn-numpy-1": train_on_one_thread,
     "xpnn-torch": functools.partial(train_xpnn, backend="torch"),
     "xpnn-jax": functools.partial(train_xpnn, backend="jax"),
     "xpnn-cupy": functools.partial(train_xpnn, backend="cupy"),
@@ -560,7 +570,7 @@ CONTENDERS = {
     "sklearn": train_sklearn,
     "floor": train_floor,
 }
-CPU_ALONE = ("xpnn-numpy", "numpy", "sklearn")
+CPU_ALONE = ("xpnn-numpy", "xpnn-numpy-1", "numpy", "sklearn")
 CUDA_ALONE = ("xpnn-cupy", "cupy")
 
 

@@ -69,8 +69,17 @@ RATIOS = (
     ("xpnn-numpy", "torch", 0.6, None),
     ("xpnn-numpy", "jax", 1.0, None),
     ("xpnn-numpy", "numpy", 0.9, None),
-    ("xpnn-numpy", "floor", 1.4, 1.15),
-    ("xpnn-torch", "torch", 1.2, 1.2),
+    ("xpnn-numpy", "floor", 1.1, 1.1),
+    ("xpnn-torch", "torch", 1.1, 1.1),
+    ("xpnn-jax", "jax", 1.2, 1.2),
+)
+# with the threads that each library takes if nobody asks for any
+RATIOS_BY_DEFAULT = (
+    ("xpnn-numpy", "xpnn-numpy-1", 0.65, 0.55),
+    ("xpnn-numpy", "numpy", 0.8, 0.8),
+    ("xpnn-numpy", "torch", 0.7, 0.7),
+    ("xpnn-numpy", "jax", 1.0, 1.0),
+    ("xpnn-torch", "torch", 1.1, 1.1),
     ("xpnn-jax", "jax", 1.2, 1.2),
 )
 # there are no targets on a card yet
@@ -98,8 +107,15 @@ HELD = {"float32": 1, "float64": None}  # epochs
 DISTRIBUTIONS = ("numpy", "cupy-cuda12x", "cupy-cuda13x", "torch", "jax", "scikit-learn")
 
 
+def threads(text):
+    """Return a number of threads, None for each library's default."""
+    return None if text == "default" else count(1)(text)
+
+
 def environment(threads):
     """Return where every library reads its number of threads from, before it is imported."""
+    if threads is None:
+        return {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
     count = str(threads)
     names = ("OPENBLAS", "OMP", "MKL", "BLIS")
     # XLA sizes its pool by NPROC
@@ -126,7 +142,9 @@ def parse(arguments=None):
         "--samples", type=count(1), help="an epoch's; 60000, of wide on a CPU 10000"
     )
     parser.add_argument("--rounds", type=count(1), default=7, help="epochs that are timed")
-    parser.add_argument("--threads", type=count(1), default=1)
+    parser.add_argument(
+        "--threads", type=threads, default=1, help="a number, or default: each library's own"
+    )
     parser.add_argument("--device", type=device, default="cpu", help="cpu, cuda or such as cuda:1")
     parser.add_argument(
         "--together",
@@ -143,6 +161,8 @@ def parse(arguments=None):
     if wrong:
         parser.error(f"argument --only: {', '.join(wrong)} can't run on {args.device}")
     args.only = [name for name in CONTENDERS if name in (args.only or CONTENDERS)]
+    if args.threads == 1:
+        others += ("xpnn-numpy-1",)  # the same as xpnn-numpy
     args.only = [name for name in args.only if name not in others]
     return args
 
@@ -286,7 +306,7 @@ def measure(case, names, together, reference, progress):
             for clock in CLOCKS
             if clock in found["contenders"][a] and clock in found["contenders"][b]
         }
-        for a, b, *_ in ratios_on(case.device)
+        for a, b, *_ in ratios_on(case.device, case.threads)
         if a in found["contenders"] and b in found["contenders"]
     }
     loads = {"load_before": load, "load_after": os.getloadavg()}
@@ -313,9 +333,11 @@ def summary(epochs, reference, held=None):
     }
 
 
-def ratios_on(device):
+def ratios_on(device, threads):
     """Return which contenders are compared on a device, and their targets."""
-    return RATIOS if device == "cpu" else CUDA_RATIOS
+    if device != "cpu":
+        return CUDA_RATIOS
+    return RATIOS_BY_DEFAULT if threads is None else RATIOS
 
 
 def quartiles(values):
@@ -396,23 +418,27 @@ def markdown(report, names):
     on_card = f" ({about['card']})" if "card" in about else ""
     lines = [
         f"{about['date']}: {about['cpu']} (BLAS kernels: {blas}), {about['cores']} cores, "
-        f"{about['threads']} thread(s), "
+        f"{about['threads'] or 'default'} threads, "
         f"device {about['device']}{on_card}, load {min(loads):.1f} to {max(loads):.1f}; "
         f"{versions}. {about['data']}; medians of {about['rounds']} rounds.",
     ]
     on_cpu = about["device"] == "cpu"
     timed, compared = (("wall",), ("wall", "cpu")) if on_cpu else (("events", "wall"),) * 2
+    if on_cpu and about["threads"] is None:
+        compared = timed  # who has more threads has more CPU time
     with_events = [name for name in names if name not in WITHOUT_EVENTS]
     for clock in timed:
         shown = with_events if clock == "events" else names
         lines += seconds_table(results, shown, clock, digits=3 if on_cpu else 5)
     for clock in compared:
         shown = with_events if clock == "events" else names
-        asked = [row for row in ratios_on(about["device"]) if {row[0], row[1]} <= set(shown)]
+        rows = ratios_on(about["device"], about["threads"])
+        asked = [row for row in rows if {row[0], row[1]} <= set(shown)]
         if asked:
             lines += ratios_table(results, asked, clock)
     if on_cpu and any(measured["network"] == "wide" for measured in results):
-        wide = [f"{a} / {b} ≤ {target}" for a, b, _, target in RATIOS if target is not None]
+        targets = ratios_on("cpu", about["threads"])
+        wide = [f"{a} / {b} ≤ {target}" for a, b, _, target in targets if target is not None]
         lines += ["", f"The wide network's targets: {', '.join(wide)}."]
     lines += ["", *remarks(results)]
     return "\n".join(lines)

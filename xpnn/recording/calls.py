@@ -84,7 +84,7 @@ def _as_arrays(function: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 # on some processors OpenBLAS has faster kernels, which don't pack their operands first, for
 # products of at most this many multiplications
-_SMALL_PRODUCT = 1_000_000
+SMALL_PRODUCT = 1_000_000
 # each block reads the whole other operand; with fewer rows, that would be most of its work
 _LEAST_ROWS = 32
 _TRIALS = 5
@@ -96,9 +96,9 @@ def _product(a: Array, b: Array, out: Array) -> Call:
     A row of the product is the same sums whether it is computed with all others or in a block, but
     the BLAS may add them up in another order. So `_blocks_are_better` tries it out.
     """
-    rows = _SMALL_PRODUCT // max(b.size, 1)
+    rows = SMALL_PRODUCT // max(b.size, 1)
     count = -(-len(a) // max(rows, 1))
-    orders = tuple("C" if array.flags.c_contiguous else "F" for array in (a, b))
+    orders = orders_of(a, b)
     packed = all(map(is_packed, (a, b))) and out.flags.c_contiguous
     if not packed or min(*a.shape, *b.shape) < 2:
         return np.matmul, (a, b, out)
@@ -128,13 +128,8 @@ def _blocks_are_better(
     It is tried out with random numbers. Measured times differ from process to process, but never
     change a result, because blocks are used only if the bits are the same.
     """
-    m, k, n = shape
-    stream = np.random.RandomState(0)
-    a, b = (
-        stream.standard_normal(size).astype(dtype, order="F" if order == "F" else "C")
-        for size, order in zip(((m, k), (k, n)), orders, strict=True)
-    )
-    whole, blocks = np.empty((m, n), dtype), np.empty((m, n), dtype)
+    a, b = trial_operands(shape, dtype, orders)
+    whole, blocks = (np.empty((shape[0], shape[2]), dtype) for _ in range(2))
     alike = True
     # the small scale makes products underflow, to zeros of either sign
     for scale in (1e-3 * math.sqrt(np.finfo(dtype).tiny), 1.0):
@@ -152,6 +147,24 @@ def _blocks_are_better(
             call()
             seconds.append(time.perf_counter() - begun)
     return alike and min(times[1]) < 0.95 * min(times[0])
+
+
+def trial_operands(
+    shape: tuple[int, int, int], dtype: Any, orders: tuple[str, ...]
+) -> tuple[Array, Array]:
+    """Return two matrices of random numbers, in order C or F, whose product is tried out."""
+    m, k, n = shape
+    stream = np.random.RandomState(0)
+    a, b = (
+        stream.standard_normal(size).astype(dtype, order="F" if order == "F" else "C")
+        for size, order in zip(((m, k), (k, n)), orders, strict=True)
+    )
+    return a, b
+
+
+def orders_of(*arrays: Array) -> tuple[str, ...]:
+    """Return the order of the axes of each array: C, or F."""
+    return tuple("C" if array.flags.c_contiguous else "F" for array in arrays)
 
 
 def _where_call(out: Array, condition: Any, x: Any, y: Any) -> Call:

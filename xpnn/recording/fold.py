@@ -29,6 +29,7 @@ from xpnn.recording.nodes import Node, RecordingError
 from xpnn.recording.origin import Origin, origin_of_error
 from xpnn.recording.program import Program
 from xpnn.recording.recorder import Recorded, Recording, RecordingNamespace
+from xpnn.recording.threads import blas
 
 Array = np.ndarray
 
@@ -124,6 +125,7 @@ class Fold:
         self._step, self._xp, self._leaf = step, xp, leaf
         self._programs: dict[Any, _Played] = {}
         self._differences = 0
+        self._threads = 1
         self._logged: set[str] = set()
         self.reason: str | None = None
 
@@ -136,9 +138,10 @@ class Fold:
             raise RecordingError("a step runs steps of its own")
         figures: list[Array] = []
         start, count = 0, rows.shape[0]
-        while start < count:
-            carry, done = self._run(carry, rows, start, context, figures)
-            start += done
+        with blas.on_one_thread() as self._threads:
+            while start < count:
+                carry, done = self._run(carry, rows, start, context, figures)
+                start += done
         restored = self._leaf.restored
         return carry, tuple(restored(figure, None) for figure in figures)
 
@@ -251,7 +254,8 @@ class Fold:
             # the step was done on a copy, but the program is to work on the carry itself
             recording.arrays[recording.key(array)] = original
         digests = digests_of(recording, (*after, *figures))
-        program = Program(recording, row, list(zip(own, after, strict=True)), figures)
+        carried = list(zip(own, after, strict=True))
+        program = Program(recording, row, carried, figures, self._threads)
         for kept, new in zip(program.carry, after, strict=True):
             np.copyto(kept, new.value)
         context = [raw(leaf)[0] for leaf in leaves(given.context)]

@@ -38,7 +38,7 @@ from xpnn.recording.nodes import Node, Ref, copied, exact
 from xpnn.recording.recorder import Recording
 
 # they return either of two zeros of different sign, depending on the element's position
-_BY_POSITION = (np.fmax, np.fmin)
+BY_POSITION = (np.fmax, np.fmin)
 
 
 class _Chain(NamedTuple):
@@ -119,7 +119,7 @@ def _is_elementwise(recording: Recording, node: Node) -> bool:
         return False
     # a ufunc with a signature is a product of matrices or the like
     ufunc = isinstance(function, np.ufunc) and not function.signature
-    if function in _BY_POSITION or not (ufunc or function is copied):
+    if function in BY_POSITION or not (ufunc or function is copied):
         return False
     # a sequence may hold several numbers
     if any(isinstance(arg, (list, tuple)) for arg in node.args):

@@ -25,12 +25,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnn.recording.calls import call_of, take
+from xpnn.recording.calls import Call, call_of, take
 from xpnn.recording.joining import join_chains
 from xpnn.recording.layout import aligned, order, packed
 from xpnn.recording.nodes import CheckError, Node, RecordingError, copying, refs_in, resolve
 from xpnn.recording.origin import Origin
+from xpnn.recording.pace import Pace
 from xpnn.recording.recorder import Recorded, Recording
+from xpnn.recording.threads import blas, shared
 
 Array = np.ndarray
 
@@ -57,6 +59,8 @@ class Program:
         Pairs: a given array of the carry, and the array that the step returns for it.
     outputs
         The 0-d arrays that a step returns.
+    threads
+        How many may work on a step. They change no bit.
 
     Attributes
     ----------
@@ -81,6 +85,7 @@ class Program:
         row: Recorded,
         carried: Sequence[tuple[Recorded, Recorded]],
         outputs: Sequence[Recorded],
+        threads: int = 1,
     ) -> None:
         key, root = recording.key, recording.root
         figures = {root(key(output)) for output in outputs}
@@ -103,8 +108,13 @@ class Program:
         self._row = arrays[key(row)]
         self._row_is_kept = root(key(row)) not in recording.mutated
         self._end: float = math.inf  # what the rows' indices must be below
-        self.operations = [self._operation(node, arrays) for node in each if node.kind != "view"]
-        self._each = [(operation.function, operation.args) for operation in self.operations]
+        nodes = [node for node in each if node.kind != "view"]
+        self.operations = [self._operation(node, arrays) for node in nodes]
+        self._each: list[Call] = [(o.function, o.args) for o in self.operations]
+        parted = [shared(node, arrays, threads) if threads > 1 else None for node in nodes]
+        # the same, by several threads
+        self._shared = [part or call for part, call in zip(parted, self._each, strict=True)]
+        self._pace = Pace() if any(parted) else None
         self.outputs = [arrays[key(output)] for output in outputs]
         self.carry = [arrays[given] for given in givens]
 
@@ -147,12 +157,30 @@ class Program:
         IndexError
             If an index in `rows` is negative or too large.
         """
-        calls, row, outputs = self._each, self._row, self.outputs
         are_indices = rows.size and self._end < math.inf
         if are_indices and (rows.min() < 0 or rows.max() >= self._end):
             raise IndexError(f"an index is beyond the {self._end} rows of the data")
         self._begin()
-        for i in range(len(rows)):
+        if self._pace is None:
+            self._play(self._each, range(len(rows)), rows, figures, eager)
+            return
+        done = 0
+        for together, steps in self._pace.turns(len(rows)):
+            with blas.lent() as lent:
+                calls = self._shared if together and lent else self._each
+                self._play(calls, range(done, done + steps), rows, figures, eager)
+            done += steps
+
+    def _play(
+        self,
+        calls: list[Call],
+        steps: range,
+        rows: Array,
+        figures: Sequence[Array],
+        eager: Callable[[int, Origin | None], None],
+    ) -> None:
+        row, outputs = self._row, self.outputs
+        for i in steps:
             row[...] = rows[i]
             try:
                 for function, args in calls:

@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from xpnn._core.cores import cores
 from xpnn._version import __version__
 from xpnn.backends import Backend
 
@@ -36,11 +37,9 @@ def machine_record(backend: Backend) -> dict[str, Any]:
 
 
 def kernels() -> list[str]:
-    """Return the names of the BLAS kernels in use; an empty list without threadpoolctl."""
-    try:
-        from threadpoolctl import threadpool_info
-    except ImportError:
-        return []
+    """Return the names of the BLAS kernels in use."""
+    from threadpoolctl import threadpool_info
+
     return sorted({i["architecture"] for i in threadpool_info() if i.get("architecture")})
 
 
@@ -52,10 +51,3 @@ def cpu() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from xpnn._core import limits
+from xpnn._core.cores import cores
 from xpnn._core.files import PathLike, as_path, check_folder, locked
 from xpnn.backends import get_backend
 from xpnn.callbacks import progress_bar
@@ -30,7 +31,6 @@ from xpnn.study.comparison import compare
 from xpnn.study.dask import ClusterError
 from xpnn.study.grid import Study, named_parts, parse_study, source_of
 from xpnn.study.job import Job, Progress, execute, load_data
-from xpnn.study.machine import cores
 from xpnn.study.results import check_own, read_folder, read_result, write_result, write_study
 from xpnn.study.worker import Processes, reason, threads_for
 
