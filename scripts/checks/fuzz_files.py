@@ -166,7 +166,9 @@ def near(rng, value):
     if isinstance(value, bool | None):
         return [not value]
     if isinstance(value, int | float):
-        return [value + 1, value - 1, -value, value * 1000, float(value), str(value)]
+        # a whole number of 400 digits is none of the floats
+        same = float(value) if abs(value) < 1e300 else 1e300
+        return [value + 1, value - 1, -value, value * 1000, same, str(value)]
     if isinstance(value, str):
         return [changed_text(rng, value)]
     items = list(value.items() if isinstance(value, dict) else value)

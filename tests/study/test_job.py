@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -203,6 +205,26 @@ def test_a_process_has_its_environment_from_the_start(small):
 @pytest.mark.parametrize(("jobs", "cores", "threads"), [(1, 8, 8), (2, 8, 4), (3, 8, 2), (4, 2, 1)])
 def test_jobs_times_threads_fit_the_cores(jobs, cores, threads):
     assert set(threads_for(jobs, cores).values()) == {str(threads)}
+
+
+def test_jax_takes_its_share_of_the_cores():
+    """Its pool's threads are named by what they do; each is one that the kernel knows."""
+    program = (
+        "import os, jax; jax.numpy.ones((300, 300)).dot(jax.numpy.ones((300, 300)))"
+        ".block_until_ready(); names = [open(f'/proc/self/task/{t}/comm').read().strip() for t in"
+        " os.listdir('/proc/self/task')]; print(sum('XLAEigen' in n for n in names))"
+    )
+    counts = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | threads_for(jobs=1, cores=count),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for count in (1, 5)
+    ]
+    assert counts == ["1", "5"]
 
 
 def test_a_process_keeps_the_path_of_its_environment(small, tmp_path):

@@ -32,7 +32,8 @@ class StoppedError(Exception):
 
 def threads_for(jobs: int, cores: int) -> dict[str, str]:
     """Return the environment that keeps `jobs` processes from using more than `cores` cores."""
-    return dict.fromkeys(THREADS, str(max(1, cores // jobs)))
+    # XLA sizes its pool by NPROC
+    return dict.fromkeys((*THREADS, "NPROC"), str(max(1, cores // jobs)))
 
 
 class Processes:
