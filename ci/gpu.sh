@@ -9,10 +9,10 @@
 #   all     all four, if nothing is asked for
 # The machine has Python with NumPy, CuPy, PyTorch, JAX and pytest. What else it lacks is carried as
 # wheels; get them beforehand, where there is a network, with
-#   pip download --no-deps --dest wheels array-api-compat array-api-strict tqdm safetensors \
+#   pip download --no-deps --dest wheels array-api-compat array-api-strict tqdm safetensors threadpoolctl \
 #       hypothesis sortedcontainers mpmath
 # and --only-binary :all: --python-version 3.12 (say) if the machine's Python isn't this pip's. The
-# tests also need threadpoolctl, matplotlib, scikit-learn and onnx; what the machine lacks of them is
+# tests also need matplotlib, scikit-learn and onnx; what the machine lacks of them is
 # carried with all that it needs itself. Tests of other libraries that aren't there are skipped, but
 # not those of a backend.
 # These variables change what it does:
@@ -115,11 +115,11 @@ lacking | while read -r wheel; do
     "$python" -m pip install --quiet --no-index --no-deps --upgrade --target "$scratch/site" \
         "$wheel" >&2 || :
 done
-modules="numpy cupy array_api_compat tqdm safetensors"
+modules="numpy cupy array_api_compat tqdm safetensors threadpoolctl"
 case $parts in
     tests*)
         modules="$modules pytest array_api_strict sortedcontainers hypothesis mpmath"
-        modules="$modules threadpoolctl matplotlib sklearn onnx"
+        modules="$modules matplotlib sklearn onnx"
         ;;
 esac
 for module in $modules; do

@@ -1,9 +1,9 @@
 """Threads for the large operations of a program, on the CPU.
 
-A program's products are those of the BLAS on one thread, whatever the machine has: how a BLAS cuts
-a product for its threads may change the order in which it adds, hence bits. A large product is
-given to the threads of OpenBLAS, which NumPy's wheels for Linux and Windows have, as blocks of
-rows, each a product by itself, in one call (``gemm_batch``). It is tried out that no bit changes.
+With OpenBLAS, which NumPy's wheels for Linux and Windows have, a program's products are those of
+one thread, whatever the machine has: how a BLAS cuts a product for its threads may change the order
+in which it adds, hence bits. A large product is given to OpenBLAS's threads as blocks of rows, each
+a product by itself, in one call (``gemm_batch``). It is tried out that no bit changes.
 An elementwise operation on megabytes is cut into rows for a pool of Python's threads.
 """
 
@@ -52,7 +52,10 @@ _BY_ROWS, _AS_IT_IS, _TRANSPOSED = 101, 111, 112
 
 
 class _Blas:
-    """The BLAS of NumPy, and its number of threads, which is one for all of the process."""
+    """OpenBLAS, and its number of threads, which is one for all of the process.
+
+    Where NumPy has another BLAS, that one does as it likes, and there is nothing to share.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -61,13 +64,13 @@ class _Blas:
 
     @functools.cached_property
     def _libraries(self) -> list[Any]:
-        return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+        return list(ThreadpoolController().select(internal_api="openblas").lib_controllers)
 
     @contextlib.contextmanager
     def on_one_thread(self) -> Iterator[int]:
         """Use one thread within a block; return how many a program may use.
 
-        These are the threads that the BLAS was set to use, but not more than there are cores.
+        These are the threads that it was set to use, but not more than there are cores.
         """
         with self._lock:
             if not self._within:
@@ -97,7 +100,7 @@ class _Blas:
     def batches(self) -> dict[Any, tuple[Any, Any, Any]]:
         """By dtype: OpenBLAS's products in one call, its type of integers, and the library.
 
-        Empty for another BLAS, or an OpenBLAS before 0.3.29.
+        Empty for an OpenBLAS before 0.3.29.
         """
         for library in self._libraries:
             names = ctypes.CDLL(library.filepath)
