@@ -135,10 +135,21 @@ print(*set(sys.modules) - old)
     assert roots - sys.stdlib_module_names - {"numpy", "array_api_compat"} == {"xpnn"}
 
 
+def test_the_command_sees_to_ctrl_c_before_it_imports_anything_large():
+    code = f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import xpnn.__main__"
+    code += "; print(*sys.modules)"
+    # without site, which imports what other packages ask for
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert {"numpy", "typing", "inspect", "pathlib"} & set(loaded) == set()
+
+
 def test_what_init_imports_late_is_what_type_checkers_see():
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     guarded, _ = (node for node in tree.body if isinstance(node, ast.If))
-    homes = {alias.name: line.module for line in guarded.body for alias in line.names}
+    lines = [line for line in guarded.body if line.module != "typing"]
+    homes = {alias.name: line.module for line in lines for alias in line.names}
     modules = {name for name, home in homes.items() if home == "xpnn"}
     assert modules == PUBLIC
     # which needs scikit-learn, unlike `from xpnn import *`

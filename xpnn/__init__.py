@@ -8,11 +8,14 @@
 
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
 
 from xpnn._version import __version__
 
+# typing takes ten milliseconds, in which the command couldn't answer Ctrl-C yet
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from xpnn import (
         activations,
         backends,
@@ -200,7 +203,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names.s
 # hidden from type checkers, which know the names above and can thus find a misspelt one
 if not TYPE_CHECKING:
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> "Any":
         path = f"{__name__}.{_HOMES.get(name, name)}"
         if name.startswith("_") or find_spec(path) is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
