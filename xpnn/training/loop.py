@@ -314,7 +314,7 @@ def _begin(run: Run, saved: SavedRun | None, backend: Backend) -> None:
     model, inputs = run.model, run.train.x.shape[1]
     if model.parameters is None:
         model.initialize(inputs, backend=backend, rng=run.rng)
-    else:
+    elif saved is None or (model.backend, model.inputs) != (backend, inputs):
         model.place(model.host_parameters(), inputs=inputs, backend=backend)
     model.task, model.history = run.samples.task, run.history
     init = backend.compile(InitialState(run.method.optimizer))
@@ -362,37 +362,61 @@ def _epochs(
     run: Run, backend: Backend, data: Whole | Stream, test: Whole | Stream | None
 ) -> Iterator[Epoch]:
     """Train, and yield each missing row of a run's log once the model has been trained so far."""
-    model, plan, method = run.model, run.plan, run.method
-    loss, size = method.loss, plan.batch_size
-    rng = run.rng if plan.shuffle else None
-    step = TrainingStep(
-        model.network, loss, method.optimizer, backend.dtype,
-        scheduled=method.schedule is not None, clip_norm=method.clip_norm, metrics=method.metrics,
-    )  # fmt: skip
-    train, evaluated = backend.fold(step), Evaluator(model, loss, backend, method.metrics)
-    seeds = [random_bits.stream_key(plan.seed, i) for i in step.drawing]
-    rates = Rates(method.schedule, method.optimizer, backend, plan.epochs, run.batches)
+    trainer = Trainer(run, backend)
+    evaluated = Evaluator(run.model, run.method.loss, backend, run.method.metrics)
 
-    for epoch in range(len(run.history), plan.epochs + 1):
+    for epoch in range(len(run.history), run.plan.epochs + 1):
         begun = time.perf_counter()
-        if epoch == 0:
-            running = evaluated(data, epoch)
-        else:
-            # no checkpoint within the epoch: steps may change the arrays in place
-            carry, run.carry = run.carry, None
-            carry, running = _sweep(
-                train, carry, data, size,
-                Figures(loss, epoch, training=True, metrics=method.metrics), backend,
-                model.task, rng=rng, headed=step.headed(epoch, seeds),
-                rates=rates.of(epoch, run.history), callbacks=run.callbacks,
-            )  # fmt: skip
-            run.carry, (model.parameters, model.buffers, _) = carry, carry
+        running = trainer(data) if epoch else evaluated(data, epoch)
         tested = UNKNOWN if test is None else evaluated(test, epoch)
-        _note_reason(run.settings, train, evaluated.fold)
+        _note_reason(run.settings, trainer.fold, evaluated.fold)
         row = Epoch(epoch, *running, *tested, time.perf_counter() - begun)
         both = (("train", running), ("test", tested))
         metrics = {f"{part}_{n}": v for part, found in both for n, v in found.metrics.items()}
         yield row.measured(metrics)
+
+
+class Trainer:
+    """Train the model of a run that has begun, from where it is, an epoch at each call.
+
+    Parameters
+    ----------
+    run, backend
+        The run and its backend.
+
+    Attributes
+    ----------
+    fold
+        The folded training step, see `Backend.fold`.
+    """
+
+    def __init__(self, run: Run, backend: Backend) -> None:
+        plan, method = run.plan, run.method
+        self.run, self.backend = run, backend
+        self._step = TrainingStep(
+            run.model.network, method.loss, method.optimizer, backend.dtype,
+            scheduled=method.schedule is not None, clip_norm=method.clip_norm,
+            metrics=method.metrics,
+        )  # fmt: skip
+        self.fold = backend.fold(self._step)
+        self._seeds = [random_bits.stream_key(plan.seed, i) for i in self._step.drawing]
+        self._rates = Rates(method.schedule, method.optimizer, backend, plan.epochs, run.batches)
+
+    def __call__(self, data: Whole | Stream) -> Evaluation:
+        """Train for the next epoch of the log; return its running figures."""
+        run, model, method = self.run, self.run.model, self.run.method
+        epoch = len(run.history)
+        # no checkpoint within the epoch: steps may change the arrays in place
+        carry, run.carry = run.carry, None
+        carry, running = _sweep(
+            self.fold, carry, data, run.plan.batch_size,
+            Figures(method.loss, epoch, training=True, metrics=method.metrics), self.backend,
+            model.task, rng=run.rng if run.plan.shuffle else None,
+            headed=self._step.headed(epoch, self._seeds),
+            rates=self._rates.of(epoch, run.history), callbacks=run.callbacks,
+        )  # fmt: skip
+        run.carry, (model.parameters, model.buffers, _) = carry, carry
+        return running
 
 
 def _sweep(
