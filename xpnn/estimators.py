@@ -42,7 +42,7 @@ from xpnn.schedules import Schedule, power
 from xpnn.settings import Settings
 from xpnn.training import fit, streams
 from xpnn.training.callback import Callback
-from xpnn.training.checkpoint import SavedRun, taken, taken_later
+from xpnn.training.checkpoint import SavedRun, on_host, taken
 from xpnn.training.history import UNKNOWN, Epoch, History
 from xpnn.training.lbfgs import LBFGS
 from xpnn.training.loop import Trainer
@@ -458,6 +458,25 @@ class _Train(NamedTuple):
         return self.problem.reported(row, self.weights)
 
 
+class _Open(NamedTuple):
+    """The run of the last `partial_fit`, which a call that is alike continues.
+
+    Attributes
+    ----------
+    key
+        What the run depends on: the parameters, shapes and dtypes.
+    run, trainer
+        The run, and what trains it.
+    kept
+        Its data, for `xpnn.training.streams.moved`.
+    """
+
+    key: str
+    run: Run
+    trainer: Trainer
+    kept: list[np.ndarray]
+
+
 def _named(loss: Any, example: str) -> str:
     if not isinstance(loss, str):
         raise ArgumentError(f"loss must be a name such as {example!r}, got {loss!r}")
@@ -481,12 +500,27 @@ class _MLP(_Keywords):
     n_layers_: int
     n_outputs_: int
     out_activation_: str
-    _past: SavedRun | None
-    # the run of the last `partial_fit` and what it depends on, for a next one that is alike
-    _open: tuple[str, Trainer] | None = None
+    _past: SavedRun | None = None
+    _open: _Open | None = None
 
     def __getstate__(self) -> Any:
-        return {**super().__getstate__(), "_open": None}
+        self._close()
+        return super().__getstate__()
+
+    def _close(self, carry: dict[str, np.ndarray] | None = None) -> None:
+        """Close the run that `partial_fit` left open, so that others can continue it.
+
+        `carry` is that of its last epoch, if it isn't its own any more.
+        """
+        if self._open is None or self._past is None:
+            return
+        run, backend = self._open.run, self._open.trainer.backend
+        self._past = self._past._replace(
+            history=run.history[:],
+            random_state=run.rng.get_state(legacy=False),
+            carry=on_host(run.carry, backend) if carry is None else carry,
+        )
+        self._open = None
 
     @property
     def coefs_(self) -> list[np.ndarray]:
@@ -559,17 +593,14 @@ class _MLP(_Keywords):
             y = column_or_1d(y, warn=True)
         problem = self._problem(y, classes, again=again, partial=partial)
         weights = self._weights(y, sample_weight, partial=partial)
-        # an error closes the run: the next call continues from the end of the last one
-        last, self._open = self._open, None
+        last = self._open
         parameters = {own.name: getattr(self, own.name) for own in fields(self)}
         mean = None if weights is None else np.mean(weights)
-        key = repr((parameters, X.shape, X.dtype, problem.outputs, mean))
-        if partial and last is not None and last[0] == key:
-            trainer = last[1]
-            if trainer.run.history is self.model_.history:
-                self._take_one_more(trainer, problem, X, weights)
-                self._open = last
-                return self
+        key = repr((parameters, X.shape, X.dtype, problem.outputs, problem.y.dtype, mean))
+        if partial and last and last.key == key and last.run.history is self.model_.history:
+            self._take_one_more(last, problem, X, weights)
+            return self
+        self._close()
         settings = self._settings(problem)
         draw = _glorot_of_logistic if self.activation == "logistic" else _glorot
         model = Sequential(*(
@@ -607,7 +638,7 @@ class _MLP(_Keywords):
         self.out_activation_ = _OUTPUTS.get(problem.loss.partition(":")[0], "identity")
         changing = self.schedule is not None or self._rate() != "constant"
         if run and partial and not (changing or self.verbose or hasattr(X, "tocsr")):
-            self._open = key, Trainer(run, train.backend)
+            self._open = _Open(key, run, Trainer(run, train.backend), [])
         return self
 
     def _take_steps(self, train: _Train, past: SavedRun | None, *, partial: bool) -> Run:
@@ -681,23 +712,27 @@ class _MLP(_Keywords):
         return continuation.run
 
     def _take_one_more(
-        self, trainer: Trainer, problem: _Problem, x: Any, weights: np.ndarray | None
+        self, last: _Open, problem: _Problem, x: Any, weights: np.ndarray | None
     ) -> None:
         """Continue the run of the last call for an epoch, as `_take_steps` would."""
         begun = time.perf_counter()
-        run = trainer.run
-        model = run.model
+        _, run, trainer, kept = last
+        model, backend = run.model, trainer.backend
         data = as_test_set(model, run.method.loss, (x, problem.y))
         own = sample_weights(data.y, weights, None, None)
-        with trainer.backend.scope():
-            running = trainer(streams.moved(data, trainer.backend, model.task, weights=own))
+        carry = on_host(run.carry, backend)
+        try:
+            with backend.scope():
+                running = trainer(streams.moved(data, backend, model.task, weights=own, kept=kept))
+        except BaseException:
+            self._close(carry)
+            raise
         row = Epoch(len(run.history), *running, *UNKNOWN, time.perf_counter() - begun)
         run.history.append(row)
         run.settings["epochs"] = max(run.settings["epochs"], row.epoch)
-        assert self._past is not None and self.best_loss_ is not None
-        self._past = taken_later(self._past, run)
+        assert self.best_loss_ is not None
         loss = problem.reported(row, weights)
-        self.loss_curve_ = [*self.loss_curve_, loss]
+        self.loss_curve_.append(loss)
         self.best_loss_ = min(self.best_loss_, loss)
         self.t_ += len(x)
 

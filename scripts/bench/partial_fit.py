@@ -33,7 +33,10 @@ def main() -> None:
         for dtype in ("float32", "float64"):
             for rows in (1, 32, 200):
                 cell = f"{kind}.partial_fit | {rows} | {dtype}"
-                print(f"| {cell} | {' | '.join(partial(kind, rows, dtype, args.rounds))} |", flush=True)
+                print(
+                    f"| {cell} | {' | '.join(partial(kind, rows, dtype, args.rounds))} |",
+                    flush=True,
+                )
             cell = f"{kind}.fit, 3 epochs | 150 | {dtype}"
             print(f"| {cell} | {' | '.join(whole(kind, dtype, args.rounds // 4))} |", flush=True)
 

@@ -240,25 +240,13 @@ def taken(run: Run, *, of_the_model: bool = False) -> SavedRun:
     return SavedRun(
         settings=as_plain(run.settings),
         parts=None if of_the_model else run.parts,
+        history=run.history[:],
         data={} if of_the_model else run.fingerprints,
+        random_state=run.rng.get_state(legacy=False),
+        carry=on_host(carry, backend),
         callbacks={name: state for name, state in kept.items() if state},
         identities={} if of_the_model else dict(zip(names, run.identities, strict=True)),
-        **_moment(run, carry, backend),
     )
-
-
-def taken_later(saved: SavedRun, run: Run) -> SavedRun:
-    """Return a saved run as it is some epochs later."""
-    return saved._replace(**_moment(run, run.carry, run.model.placed()[0]))
-
-
-def _moment(run: Run, carry: Any, backend: Backend) -> dict[str, Any]:
-    """Return what differs between two moments of a run."""
-    return {
-        "history": run.history[:],
-        "random_state": run.rng.get_state(legacy=False),
-        "carry": _on_host(carry, backend),
-    }
 
 
 def go_on(run: Run, saved: SavedRun, *, compared: bool) -> None:
@@ -679,7 +667,7 @@ def fingerprint(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return {**shapes, "sha256": digest.hexdigest()}
 
 
-def _on_host(nest: Any, backend: Backend) -> dict[str, np.ndarray]:
+def on_host(nest: Any, backend: Backend) -> dict[str, np.ndarray]:
     """Return host copies of all arrays of a nest on `backend`, by their paths in it."""
     return {path: np.array(backend.to_numpy(leaf)) for path, leaf in paths(nest).items()}
 

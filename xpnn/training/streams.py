@@ -180,8 +180,13 @@ def moved(
     *,
     weights: np.ndarray | None = None,
     batch_size: int = 1,
+    kept: list[np.ndarray] | None = None,
 ) -> Whole | Stream:
-    """Return data on the device, or a `Stream` if they are mapped from a file and too large."""
+    """Return data on the device, or a `Stream` if they are mapped from a file and too large.
+
+    What was moved before with the same list `kept`, data of the same shapes and dtypes, is
+    overwritten: NumPy's recorded steps know arrays by identity.
+    """
     name = backend.dtype_name
     x = features(data.x, name, task.normalizer)
     y = Source(data.y, name, transform=_transform(task.target_normalizer), part="y")
@@ -191,7 +196,12 @@ def moved(
         if (is_mapped(data.x) or is_mapped(data.y)) and not fits(*sources):
             return Stream(x, y, backend, batch_size, own, data=data)
         move = backend.dataset()
-        return Whole(*(move(source.rows(0, len(source))) for source in sources))
+        parts = [source.rows(0, len(source)) for source in sources]
+        if kept is not None:
+            kept += [] if kept else map(np.empty_like, parts)
+            for buffer, part in zip(kept, parts, strict=True):
+                buffer[...] = part
+        return Whole(*map(move, kept or parts))
 
 
 def features(x: np.ndarray, dtype: str, normalizer: Normalizer | None) -> Source:
