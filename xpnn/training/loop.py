@@ -15,6 +15,7 @@ from xpnn._core import random_bits
 from xpnn._core.files import PathLike
 from xpnn._core.interrupts import held
 from xpnn.backends import Backend, Step, get_backend
+from xpnn.datasets.dataset import Dataset
 from xpnn.datasets.frames import is_table
 from xpnn.errors import ArgumentError, CheckpointWarning
 from xpnn.losses import CrossEntropy, Loss
@@ -270,7 +271,8 @@ def fit(
     with resolved.scope(), contextlib.ExitStack() as ends:
         with _unchanged_if_refused(model):
             _begin(run, saved, resolved)
-            rows = _epochs(run, resolved, *_moved_sets(run, resolved))
+            evaluated = Evaluator(model, method.loss, resolved, method.metrics)
+            rows = _epochs(run, resolved, evaluated, *_moved_sets(run, resolved, evaluated))
             started: list[Callback] = []
             ends.callback(_end, started)
             for callback in callbacks:
@@ -349,21 +351,26 @@ def _end(callbacks: Sequence[Callback]) -> None:
             stack.callback(callback.on_end)
 
 
-def _moved_sets(run: Run, backend: Backend) -> tuple[Whole | Stream, Whole | Stream | None]:
+def _moved_sets(
+    run: Run, backend: Backend, evaluated: Evaluator
+) -> tuple[Whole | Stream, Whole | Stream | None]:
     """Return the training and the validation set of a run, moved to the device."""
     samples, size = run.samples, run.plan.batch_size
     train = moved(samples.train, backend, samples.task, weights=samples.weights, batch_size=size)
     if samples.validation is None:
         return train, None
-    return train, moved(samples.validation, backend, samples.task, batch_size=size)
+    return train, evaluated.moved(samples.validation, samples.task, size)
 
 
 def _epochs(
-    run: Run, backend: Backend, data: Whole | Stream, test: Whole | Stream | None
+    run: Run,
+    backend: Backend,
+    evaluated: Evaluator,
+    data: Whole | Stream,
+    test: Whole | Stream | None,
 ) -> Iterator[Epoch]:
     """Train, and yield each missing row of a run's log once the model has been trained so far."""
     trainer = Trainer(run, backend)
-    evaluated = Evaluator(run.model, run.method.loss, backend, run.method.metrics)
 
     for epoch in range(len(run.history), run.plan.epochs + 1):
         begun = time.perf_counter()
@@ -482,7 +489,16 @@ class Evaluator:
         metrics: tuple[Metric, ...] = (),
     ) -> None:
         self._model, self._loss, self._backend, self._metrics = model, loss, backend, metrics
-        self.fold = backend.fold(EvaluationStep(model.network, loss, backend.dtype, metrics))
+        step = EvaluationStep(model.network, loss, backend.dtype, metrics)
+        self.fold = backend.fold(step)
+        # metrics of the host may know no weights, and other parts than ours may mix rows
+        self._by_rows = not metrics and step.key is not None
+
+    def moved(self, data: Dataset, task: Task, batch_size: int = 1) -> Whole | Stream:
+        """Return a data set without weights on the device."""
+        count = len(data.x)
+        padded = self._backend.padded(count) if self._by_rows and count <= EVALUATION_ROWS else 0
+        return moved(data, self._backend, task, batch_size=batch_size, rows=padded)
 
     def __call__(self, data: Whole | Stream, epoch: int) -> Evaluation:
         """Return the figures on a data set; `epoch` is only for messages."""
