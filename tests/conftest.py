@@ -43,6 +43,14 @@ def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _recorded_at_once():
+    """Record steps from the first one on: the runs of tests are too short for the default."""
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr("xpnn.recording.fold.EAGER_STEPS", 0)
+        yield
+
+
 @pytest.fixture(params=["float32", "float64"])
 def dtype(request):
     return request.param

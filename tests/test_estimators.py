@@ -24,6 +24,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import xpnn
 from tests.helpers import ROOT, open_backend
+from xpnn import recording
 from xpnn._core.mapped import SparseRows
 from xpnn.backends import backend_of
 from xpnn.estimators import MLPClassifier, MLPRegressor
@@ -498,6 +499,88 @@ def test_a_pickle_goes_on_where_it_was(library, by_name):
     network = kind(max_iter=3, random_state=0, warm_start=True, backend=backend).fit(x, y)
     copy = pickle.loads(pickle.dumps(network))
     same(network.fit(x, y), copy.fit(x, y))
+
+
+def test_calls_of_partial_fit_have_the_same_bits_whatever_they_begin_from(problem, monkeypatch):
+    """An open run, a pickle, another number of rows, a refused call, one that diverges."""
+    kind, _, x, y = problem
+    classes = {} if kind is MLPRegressor else {"classes": np.unique(y)}
+
+    def trained(between):
+        network = kind(
+            hidden_layer_sizes=(5,), solver="sgd", random_state=3, shuffle=False
+        ).set_params(dtype="float32")
+        for rows in (slice(20), slice(20), slice(12), slice(20), slice(20), slice(4, 24)):
+            network = between(network) if hasattr(network, "model_") else network
+            network.partial_fit(x[rows], y[rows], **classes)
+        return network
+
+    def refused(network):
+        with pytest.raises(ValueError, match="NaN"):
+            network.partial_fit(np.full_like(x[:20], np.nan), y[:20])
+        return network
+
+    def diverged(network):
+        def evaluation(*args):
+            raise xpnn.DivergenceError("after the steps")
+
+        with monkeypatch.context() as patches:
+            patches.setattr("xpnn.training.history.Figures.evaluation", evaluation)
+            with pytest.raises(xpnn.DivergenceError):
+                network.partial_fit(x[5:25], y[5:25])
+        return network
+
+    def closed(network):
+        network._close()
+        return network
+
+    expected = trained(closed)
+    for between in (
+        lambda network: network,
+        lambda network: pickle.loads(pickle.dumps(network)),
+        refused,
+        diverged,
+    ):
+        same(expected, trained(between))
+
+
+@pytest.mark.parametrize("eager", [0, 1000])
+def test_a_call_of_partial_fit_makes_few_calls_whatever_their_number(eager, monkeypatch):
+    """scikit-learn's makes 1,324 for values and 4,004 for classes."""
+    monkeypatch.setattr("xpnn.recording.fold.EAGER_STEPS", eager)
+    recorded = []
+    record = recording.RecordingNamespace.record
+    monkeypatch.setattr(
+        recording.RecordingNamespace, "record", lambda self: recorded.append(1) or record(self)
+    )
+    x = np.random.RandomState(0).randn(32, 20)
+    for network, y, most in (
+        (MLPRegressor(random_state=0), x[:, 0], 2000),
+        (MLPClassifier(random_state=0), np.arange(32) % 10, 3000),
+    ):
+        classes = {} if most == 2000 else {"classes": range(10)}
+        for number in (6, 50):
+            recorded.clear()
+            for _ in range(number):
+                network.partial_fit(x, y, **classes)
+            assert calls_of(lambda: network.partial_fit(x, y)) < most  # noqa: B023
+        assert len(recorded) == 0
+
+
+def calls_of(function):
+    """The number of calls that a function makes, in Python and of C."""
+    count = 0
+
+    def note(frame, event, argument):
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
 
 
 def test_another_optimizer_starts_afresh_and_another_network_is_refused():

@@ -1,5 +1,7 @@
 """`evaluate`, `predict` and `predict_proba`."""
 
+import itertools
+
 import array_api_compat
 import numpy as np
 import pytest
@@ -55,6 +57,72 @@ def test_evaluation_does_not_depend_on_how_it_is_cut(n, monkeypatch):
     u = np.tanh(X @ w1 + b1) @ w2 + b2
     np.testing.assert_allclose(other.loss, np.mean((u - ONE_HOT) ** 2), rtol=1e-12)
     assert model.task.loss == xpnn.CrossEntropy()
+
+
+class Centred(xpnn.Layer):
+    """A layer that mixes the rows of a batch."""
+
+    kind = "centred"
+
+    def forward(self, parameters, x, *, xp):
+        return x - xp.mean(x, axis=0, keepdims=True), lambda dy, input_gradient: (dy, {})
+
+
+def test_jax_compiles_for_few_numbers_of_rows():
+    open_backend("jax", "float32")
+    import jax
+
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, seconds, **_: (
+            compiled.append(event)
+            if event == "/jax/core/compile/backend_compile_duration"
+            else None
+        )
+    )
+    x = np.random.RandomState(0).random_sample((300, 11)).astype("float32")
+    y = np.arange(300) % 3
+    model = xpnn.Sequential(
+        xpnn.Dense(12), xpnn.BatchNorm(), xpnn.Activation("swish"), xpnn.Dense(3)
+    )
+    xpnn.fit(model, x, y, epochs=1, backend="jax", seed=1)
+    sizes = [1, 3, 8, 9, 11, 16, 17, 30, 33, 60, 70, 99, 128, 129, 200, 257, 300]
+    compiled.clear()
+    found = [xpnn.predict_proba(model, x[:size]) for size in sizes]
+    assert 1 <= len(compiled) <= 7  # 8, 16, 32, 64, 128, 256, 512
+    # rows that the same program computes don't depend on the others
+    for one, other in itertools.pairwise(found):
+        np.testing.assert_allclose(other[: len(one)], one, rtol=2e-6)
+        if len({max(8, 1 << (len(rows) - 1).bit_length()) for rows in (one, other)}) == 1:
+            assert np.array_equal(other[: len(one)], one)
+
+    compiled.clear()
+    evaluations = [xpnn.evaluate(model, x[:size], y[:size]) for size in sizes]
+    assert 1 <= len(compiled) <= 8  # and one that makes a scalar
+    for size, proba, evaluation in zip(sizes, found, evaluations, strict=True):
+        own = proba[np.arange(size), y[:size]].astype(float)
+        np.testing.assert_allclose(evaluation.loss, -np.log(own).mean(), rtol=1e-6)
+        assert evaluation.accuracy == np.mean(proba.argmax(axis=1) == y[:size])
+    for size in (20, 21):
+        history = xpnn.fit(
+            model, x, y, validation=(x[:size], y[:size]), epochs=1, backend="jax", seed=1
+        )
+        last = xpnn.evaluate(model, x[:size], y[:size])
+        assert history[-1][3:5] == last
+
+
+def test_a_network_that_may_mix_rows_is_given_no_others():
+    open_backend("jax", "float32")
+    x, y = X[:21].astype("float32"), Y[:21]
+    model = xpnn.Sequential(xpnn.Dense(3), Centred())
+    xpnn.fit(model, x, y, epochs=0, backend="jax", seed=1)
+    (own, _) = model.host_parameters()
+    u = x @ own["weight"] + own["bias"]
+    u -= u.mean(axis=0)
+    p = np.exp(u) / np.exp(u).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(xpnn.predict_proba(model, x), p, rtol=1e-5)
+    loss = -np.log(p[np.arange(21), y]).mean()
+    np.testing.assert_allclose(xpnn.evaluate(model, x, y).loss, loss, rtol=1e-5)
 
 
 def test_an_untrained_model_says_so():

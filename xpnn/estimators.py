@@ -11,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import math
 import numbers
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -41,10 +42,12 @@ from xpnn.schedules import Schedule, power
 from xpnn.settings import Settings
 from xpnn.training import fit, streams
 from xpnn.training.callback import Callback
-from xpnn.training.checkpoint import SavedRun, taken
-from xpnn.training.history import Epoch, History
+from xpnn.training.checkpoint import SavedRun, on_host, taken
+from xpnn.training.history import UNKNOWN, Epoch, History
 from xpnn.training.lbfgs import LBFGS
+from xpnn.training.loop import Trainer
 from xpnn.training.run import Run
+from xpnn.training.samples import as_test_set, sample_weights
 
 __all__ = [
     "MLPClassifier",
@@ -247,17 +250,17 @@ class _Continuation(Callback):
         return 0 if self.past is None else self.past.done
 
     def on_start(self, run: Run) -> None:
-        self._run = run
+        self.run = run
 
     def on_epoch(self, epoch: Epoch) -> None:
         if epoch.epoch == self._last:
-            self._run.stop("one epoch was asked for")
+            self.run.stop("one epoch was asked for")
 
     def on_end(self) -> None:
         # the model may have the parameters of the best epoch; there is no row if its evaluation
         # before the first epoch diverged
-        if len(self._run.history):
-            self.past = taken(self._run, of_the_model=True)
+        if len(self.run.history):
+            self.past = taken(self.run, of_the_model=True)
 
 
 class _Problem(NamedTuple):
@@ -287,6 +290,13 @@ class _Problem(NamedTuple):
     per_sample: float = 1.0
     gradient: float = 1.0
     constant: np.ndarray | None = None
+
+    def reported(self, row: Epoch, weights: np.ndarray | None) -> float:
+        """Return the training loss of an epoch as scikit-learn reports it."""
+        loss = self.per_sample * row.train_loss
+        if self.constant is None:
+            return loss
+        return loss + float(np.average(self.constant, weights=weights))
 
 
 def _on_host(values: Any, name: str = "X") -> Any:
@@ -445,11 +455,26 @@ class _Train(NamedTuple):
 
     def loss(self, row: Epoch) -> float:
         """Return the training loss of an epoch as scikit-learn reports it."""
-        constant = self.problem.constant
-        loss = self.problem.per_sample * row.train_loss
-        return (
-            loss if constant is None else loss + float(np.average(constant, weights=self.weights))
-        )
+        return self.problem.reported(row, self.weights)
+
+
+class _Open(NamedTuple):
+    """The run of the last `partial_fit`, which a call that is alike continues.
+
+    Attributes
+    ----------
+    key
+        What the run depends on: the parameters, shapes and dtypes.
+    run, trainer
+        The run, and what trains it.
+    kept
+        Its data, for `xpnn.training.streams.moved`.
+    """
+
+    key: str
+    run: Run
+    trainer: Trainer
+    kept: list[np.ndarray]
 
 
 def _named(loss: Any, example: str) -> str:
@@ -475,7 +500,27 @@ class _MLP(_Keywords):
     n_layers_: int
     n_outputs_: int
     out_activation_: str
-    _past: SavedRun | None
+    _past: SavedRun | None = None
+    _open: _Open | None = None
+
+    def __getstate__(self) -> Any:
+        self._close()
+        return super().__getstate__()
+
+    def _close(self, carry: dict[str, np.ndarray] | None = None) -> None:
+        """Close the run that `partial_fit` left open, so that others can continue it.
+
+        `carry` is that of its last epoch, if it isn't its own any more.
+        """
+        if self._open is None or self._past is None:
+            return
+        run, backend = self._open.run, self._open.trainer.backend
+        self._past = self._past._replace(
+            history=run.history[:],
+            random_state=run.rng.get_state(legacy=False),
+            carry=on_host(run.carry, backend) if carry is None else carry,
+        )
+        self._open = None
 
     @property
     def coefs_(self) -> list[np.ndarray]:
@@ -547,6 +592,15 @@ class _MLP(_Keywords):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         problem = self._problem(y, classes, again=again, partial=partial)
+        weights = self._weights(y, sample_weight, partial=partial)
+        last = self._open
+        parameters = {own.name: getattr(self, own.name) for own in fields(self)}
+        mean = None if weights is None else np.mean(weights)
+        key = repr((parameters, X.shape, X.dtype, problem.outputs, problem.y.dtype, mean))
+        if partial and last and last.key == key and last.run.history is self.model_.history:
+            self._take_one_more(last, problem, X, weights)
+            return self
+        self._close()
         settings = self._settings(problem)
         draw = _glorot_of_logistic if self.activation == "logistic" else _glorot
         model = Sequential(*(
@@ -562,16 +616,17 @@ class _MLP(_Keywords):
             model = self.model_
         past = self._past if again else None
         train = _Train(
-            model, problem, settings, X, y, self._weights(y, sample_weight, partial=partial),
+            model, problem, settings, X, y, weights,
             self._seed() if past is None else past.settings["seed"],
             model.backend or self._backend(given, X.dtype),
         )  # fmt: skip
         train = train._replace(X=SparseRows(X)) if hasattr(X, "tocsr") else train
+        run = None
         try:
             if self.solver == "lbfgs":
                 self._minimize(train)
             else:
-                self._take_steps(train, past, partial=partial)
+                run = self._take_steps(train, past, partial=partial)
         except DivergenceError as error:
             raise DivergenceError(
                 f"{error}. Solver produced non-finite parameter weights. The input data may "
@@ -581,10 +636,13 @@ class _MLP(_Keywords):
         self.n_layers_ = len(self.coefs_) + 1
         self.n_outputs_ = problem.outputs
         self.out_activation_ = _OUTPUTS.get(problem.loss.partition(":")[0], "identity")
+        changing = self.schedule is not None or self._rate() != "constant"
+        if run and partial and not (changing or self.verbose or hasattr(X, "tocsr")):
+            self._open = _Open(key, run, Trainer(run, train.backend), [])
         return self
 
-    def _take_steps(self, train: _Train, past: SavedRun | None, *, partial: bool) -> None:
-        """Train by "adam" or "sgd", after the earlier run if there is one."""
+    def _take_steps(self, train: _Train, past: SavedRun | None, *, partial: bool) -> Run:
+        """Train by "adam" or "sgd", after the earlier run if there is one; return the run."""
         max_iter = integer("max_iter", self.max_iter, minimum=1)
         model, problem, settings, *_ = train
         rows, unseen = self._split(problem.y, train.seed)
@@ -638,7 +696,7 @@ class _MLP(_Keywords):
         self.n_iter_ = continuation.done - done + diverged
         self.t_ = (self.t_ if past is not None else 0) + self.n_iter_ * n
         self.loss_curve_ = (self.loss_curve_ if past is not None else []) + [
-            train.loss(row) for row in self._past.rows[done + 1 :]
+            train.loss(row) for row in self._past.history[done + 1 :]
         ]
         self.loss_curve_ += [math.nan] * diverged
         self.best_loss_ = None if self.early_stopping else -halts.best
@@ -651,6 +709,32 @@ class _MLP(_Keywords):
                 ConvergenceWarning,
                 stacklevel=4,
             )
+        return continuation.run
+
+    def _take_one_more(
+        self, last: _Open, problem: _Problem, x: Any, weights: np.ndarray | None
+    ) -> None:
+        """Continue the run of the last call for an epoch, as `_take_steps` would."""
+        begun = time.perf_counter()
+        _, run, trainer, kept = last
+        model, backend = run.model, trainer.backend
+        data = as_test_set(model, run.method.loss, (x, problem.y))
+        own = sample_weights(data.y, weights, None, None)
+        carry = on_host(run.carry, backend)
+        try:
+            with backend.scope():
+                running = trainer(streams.moved(data, backend, model.task, weights=own, kept=kept))
+        except BaseException:
+            self._close(carry)
+            raise
+        row = Epoch(len(run.history), *running, *UNKNOWN, time.perf_counter() - begun)
+        run.history.append(row)
+        run.settings["epochs"] = max(run.settings["epochs"], row.epoch)
+        assert self.best_loss_ is not None
+        loss = problem.reported(row, weights)
+        self.loss_curve_.append(loss)
+        self.best_loss_ = min(self.best_loss_, loss)
+        self.t_ += len(x)
 
     def _minimize(self, train: _Train) -> None:
         """Train by "lbfgs", from the parameters that the model has, if any."""
@@ -771,7 +855,10 @@ class _MLP(_Keywords):
         if patience != math.inf:
             patience = integer("n_iter_no_change", patience, minimum=1)
         earlier: list[float] = []
-        if again and held is None:
+        if partial and again and self.best_loss_ is not None:
+            # without patience only the best one counts, and the time mustn't grow with the calls
+            earlier = [-self.best_loss_]
+        elif again and held is None:
             earlier = [-loss for loss in self.loss_curve_]
         elif again:
             earlier = self.validation_scores_ or []
@@ -1088,7 +1175,7 @@ class MLPClassifier(_Scored, ClassifierMixin, _MLP, _OfClassifier):  # type: ign
 
     def _problem(self, y: Any, classes: Any, *, again: bool, partial: bool) -> _Problem:
         check_classification_targets(y)
-        multilabel = type_of_target(y) == "multilabel-indicator"
+        multilabel = y.ndim == 2 and type_of_target(y) == "multilabel-indicator"
         if multilabel:
             found = np.arange(y.shape[1])
         elif y.ndim == 1:

@@ -28,7 +28,7 @@ from xpnn.training import loop
 from xpnn.training.history import Evaluation
 from xpnn.training.plan import made, metrics_for
 from xpnn.training.samples import Data, as_test_set, with_targets
-from xpnn.training.streams import features, moved
+from xpnn.training.streams import features, with_rows
 
 Array = Any
 
@@ -71,7 +71,7 @@ def evaluate(
     found = metrics_for(metrics, chosen, outputs, data.y, task)
     with backend.scope():
         evaluate_on = loop.Evaluator(model, chosen, backend, found)
-        return evaluate_on(moved(data, backend, task), 0)
+        return evaluate_on(evaluate_on.moved(data, task), 0)
 
 
 @np.errstate(all="ignore")
@@ -203,11 +203,15 @@ def outputs_of(model: Sequential, x: Array) -> Array:
     xp, normalizer = backend.xp, task.normalizer
     source = None if own else features(x, backend.dtype_name, normalizer)
     parts = []
+    by_rows = model.by_rows
     with backend.scope():
         for start in range(0, max(x.shape[0], 1), loop.EVALUATION_ROWS):
             stop = min(start + loop.EVALUATION_ROWS, x.shape[0])
             if source is not None:
-                part = backend.asarray(source.rows(start, stop))
+                rows = source.rows(start, stop)
+                if by_rows:
+                    rows = with_rows(rows, backend.padded(len(rows)))
+                part = backend.asarray(rows)
             else:
                 part = x[start:stop, :]
                 if x.dtype == xp.uint8:
@@ -216,7 +220,7 @@ def outputs_of(model: Sequential, x: Array) -> Array:
                     part = normalizer.apply(part, xp=xp)
             part = model.apply(arrays, xp.astype(part, backend.dtype))
             if not own:
-                part = backend.to_numpy(part)
+                part = backend.to_numpy(part)[: stop - start]
                 _check_outputs_finite(part, start)
             parts.append(part)
         return xp.concat(parts) if own else np.concatenate(parts)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnn._core.parts import Part
+from xpnn._core.parts import Part, UnknownPartError, key_of
 from xpnn._core.scopes import Place, enter, where
 from xpnn._core.tables import html_table, table
 from xpnn._core.tree import Tree, flatten
@@ -85,6 +85,15 @@ class Network(Part):
         """The layers' names in summaries, `xpnn verify` and errors: "dense1", "relu1", "dense2"."""
         kinds = [layer.kind for layer in self.layers]
         return tuple(f"{kind}{kinds[: i + 1].count(kind)}" for i, kind in enumerate(kinds))
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether the trained network surely computes each row by itself, as all our layers do."""
+        try:
+            key_of(self.layers)
+        except UnknownPartError:
+            return False
+        return True
 
     @functools.cached_property
     def _places(self) -> list[tuple[Place, Place]]:

@@ -19,7 +19,8 @@ NO_OPENBLAS = not threads.blas.batches
 @pytest.fixture
 def three(monkeypatch):
     """Three threads, all of whose operations are shared, however small, in every step."""
-    monkeypatch.setattr(threads.blas, "on_one_thread", lambda: contextlib.nullcontext(3))
+    monkeypatch.setattr(threads.blas, "on_one_thread", contextlib.nullcontext)
+    monkeypatch.setattr(threads.blas, "several", lambda: 3)
     monkeypatch.setattr(threads.blas, "lent", lambda: contextlib.nullcontext(True))
     monkeypatch.setattr(threads, "_LEAST_BYTES", 1)
     monkeypatch.setattr(pace.Pace, "turns", lambda self, count: iter([(True, count)]))
@@ -150,11 +151,11 @@ def test_threads_of_the_blas_are_as_before_afterwards():
 
 def test_a_user_who_set_one_thread_gets_one(monkeypatch):
     monkeypatch.setattr(threads, "cores", lambda: 8)
-    with threadpool_limits(1, user_api="blas"), threads.blas.on_one_thread() as count:
-        assert count == 1
+    with threadpool_limits(1, user_api="blas"), threads.blas.on_one_thread():
+        assert threads.blas.several() == 1
     monkeypatch.setattr(threads, "cores", lambda: 1)
-    with threadpool_limits(4, user_api="blas"), threads.blas.on_one_thread() as count:
-        assert count == 1
+    with threadpool_limits(4, user_api="blas"), threads.blas.on_one_thread():
+        assert threads.blas.several() == 1
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,8 @@ class Registry(Mapping[str, Part], Generic[Part]):
         self.kind = kind
         self._base, self._name = base, name or (lambda part: part.__name__)
         self._parts: dict[str, Part] = {}
+        # the parameters of those that were asked for: to inspect a class takes long
+        self._known: dict[str, dict[str, inspect.Parameter]] = {}
 
     @property
     def plural(self) -> str:
@@ -108,6 +110,7 @@ class Registry(Mapping[str, Part], Generic[Part]):
                 "it with replace=True"
             )
         self._parts[name] = part
+        self._known.pop(name, None)
         return part
 
     def __getitem__(self, name: str) -> Part:
@@ -144,16 +147,19 @@ class Registry(Mapping[str, Part], Generic[Part]):
         return {key: parameter.default for key, parameter in self._parameters(name).items()}
 
     def _parameters(self, name: str) -> dict[str, inspect.Parameter]:
-        return {
-            key: parameter
-            for key, parameter in inspect.signature(self[name]).parameters.items()
-            if parameter.default is not parameter.empty and key != "xp"
-        }
+        name = self._full(name)
+        if name not in self._known:
+            self._known[name] = {
+                key: parameter
+                for key, parameter in inspect.signature(self[name]).parameters.items()
+                if parameter.default is not parameter.empty and key != "xp"
+            }
+        return self._known[name]
 
     def check(self, name: str, given: Iterable[str]) -> None:
         """Raise unless each name in `given` is a parameter of the part called `name`."""
-        allowed = self.parameters(name)
         for key in given:
+            allowed = self.parameters(name)
             if not allowed:
                 raise ArgumentError(f"{self.kind} {name!r} has no parameters, got {key!r}")
             if key not in allowed:
@@ -169,7 +175,6 @@ class Registry(Mapping[str, Part], Generic[Part]):
         """
         name, _, rest = text.partition(":")
         name = self._full(name)
-        parameters = self._parameters(name)
         given: dict[str, object] = {}
         items: list[str] = []
         for item in rest.split(",") if rest else []:
@@ -186,7 +191,8 @@ class Registry(Mapping[str, Part], Generic[Part]):
             self.check(name, [key])
             if key in given:
                 raise ArgumentError(f"{self.kind} {text!r}: {key!r} is given twice")
-            given[key] = _read(f"{key} of {self.kind} {name!r}", value, _types(parameters[key]))
+            types = _types(self._parameters(name)[key])
+            given[key] = _read(f"{key} of {self.kind} {name!r}", value, types)
         return name, given
 
     def make(self, text: str) -> Any:

@@ -29,15 +29,16 @@ def flatten(tree: Tree) -> dict[str, Array]:
 
 def paths(tree: Any, path: str = "") -> dict[str, Array]:
     """Return the arrays of any nest of lists, tuples and dictionaries by path: "0.2.weight"."""
-    if isinstance(tree, dict):
-        parts = list(tree.items())
-    elif isinstance(tree, (list, tuple)):
-        parts = list(enumerate(tree))
-    else:
-        return {path: tree}
     found: dict[str, Array] = {}
-    for name, part in parts:
-        found |= paths(part, f"{path}.{name}" if path else str(name))
+
+    def add(tree: Any, path: str) -> None:
+        if not isinstance(tree, (dict, list, tuple)):
+            found[path] = tree
+            return
+        for name, part in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            add(part, f"{path}.{name}" if path else str(name))
+
+    add(tree, path)
     return found
 
 

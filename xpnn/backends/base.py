@@ -179,6 +179,10 @@ class Backend(ABC):
         with np.errstate(all="ignore"):
             yield
 
+    def padded(self, rows: int) -> int:
+        """Return how many rows to compute instead of `rows`; 0 where nothing is compiled for it."""
+        return 0
+
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return `function`, compiled where the library has a compiler for pure functions."""
         return function

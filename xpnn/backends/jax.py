@@ -77,6 +77,10 @@ class JaxBackend(Backend):
         ):
             yield
 
+    def padded(self, rows: int) -> int:
+        # a power of two, 8 or more
+        return int(1 << max(rows - 1, 7).bit_length())
+
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return _compiled_once(self.library.jit, function)
 

@@ -67,24 +67,24 @@ class _Blas:
         return list(ThreadpoolController().select(internal_api="openblas").lib_controllers)
 
     @contextlib.contextmanager
-    def on_one_thread(self) -> Iterator[int]:
-        """Use one thread within a block; return how many a program may use.
-
-        These are the threads that it was set to use, but not more than there are cores.
-        """
+    def on_one_thread(self) -> Iterator[None]:
+        """Use one thread within a block."""
         with self._lock:
             if not self._within:
                 self._before = [library.num_threads for library in self._libraries]
                 self._set([1] * len(self._before))
             self._within += 1
-            count = min([cores(), *self._before]) if self._before else 1
         try:
-            yield count
+            yield
         finally:
             with self._lock:
                 self._within -= 1
                 if not self._within:
                     self._set(self._before)
+
+    def several(self) -> int:
+        """Return how many threads a program may use: not more than set by the user, or cores."""
+        return min([cores(), *self._before]) if self._before else 1
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[bool]:

@@ -186,7 +186,7 @@ class SavedRun(NamedTuple):
         The `identity` of each part, the labels and the names of columns; None in files of format 1,
         whose settings describe the parts.
     history
-        The rows of its log, each with its metrics at the end if it has any.
+        The rows of its log.
     data
         The `fingerprint` of each data set, None for a missing one.
     random_state
@@ -202,7 +202,7 @@ class SavedRun(NamedTuple):
 
     settings: dict[str, Any]
     parts: dict[str, Any] | None
-    history: list[list[Any]]
+    history: list[Epoch]
     data: dict[str, Any]
     random_state: dict[str, Any]
     carry: dict[str, np.ndarray]
@@ -210,17 +210,9 @@ class SavedRun(NamedTuple):
     identities: dict[str, Any]
 
     @property
-    def rows(self) -> list[Epoch]:
-        """The rows of the log."""
-        size = len(Epoch._fields)
-        return [
-            Epoch(int(row[0]), *row[1:size]).measured(*row[size:] or [{}]) for row in self.history
-        ]
-
-    @property
     def done(self) -> int:
         """The number of finished epochs."""
-        return int(self.history[-1][0])
+        return self.history[-1].epoch
 
 
 def taken(run: Run, *, of_the_model: bool = False) -> SavedRun:
@@ -231,7 +223,7 @@ def taken(run: Run, *, of_the_model: bool = False) -> SavedRun:
     of_the_model
         Whether to take the parameters that the model has now, which a callback may have restored,
         instead of those in the run's carry. It also works within an epoch; the optimizer then has
-        no state. Data sets have no fingerprints.
+        no state. What only a file's reader needs is left out: parts, fingerprints, identities.
     """
     backend, _ = run.model.placed()
     if of_the_model:
@@ -247,13 +239,13 @@ def taken(run: Run, *, of_the_model: bool = False) -> SavedRun:
     }
     return SavedRun(
         settings=as_plain(run.settings),
-        parts=run.parts,
-        history=[[*row, *([row.metrics] if row.metrics else [])] for row in run.history],
+        parts=None if of_the_model else run.parts,
+        history=run.history[:],
         data={} if of_the_model else run.fingerprints,
         random_state=run.rng.get_state(legacy=False),
-        carry=_on_host(carry, backend),
+        carry=on_host(carry, backend),
         callbacks={name: state for name, state in kept.items() if state},
-        identities=dict(zip(names, run.identities, strict=True)),
+        identities={} if of_the_model else dict(zip(names, run.identities, strict=True)),
     )
 
 
@@ -272,7 +264,8 @@ def go_on(run: Run, saved: SavedRun, *, compared: bool) -> None:
         If the saved arrays have other names, shapes or dtypes than the run's.
     """
     backend, _ = run.model.placed()
-    own, arrays = _on_host(run.carry, backend), saved.carry
+    own = {path: backend.to_numpy(leaf) for path, leaf in paths(run.carry).items()}
+    arrays = saved.carry
     was, fresh = _state(arrays), _state(own)
     if not compared and _difference(was, fresh):
         arrays = {name: arrays[name] for name in arrays if name not in was} | fresh
@@ -282,12 +275,11 @@ def go_on(run: Run, saved: SavedRun, *, compared: bool) -> None:
             f"{run.resumed or 'resume'} doesn't fit the model and the optimizer: {wrong}"
         )
     # copies, because steps may change the arrays in place
-    copies = [backend.asarray(np.array(arrays[path])) for path in paths(run.carry)]
+    copies = [backend.asarray(np.array(arrays[path])) for path in own]
     run.carry = rebuilt(run.carry, copies)
     run.model.parameters, run.model.buffers, _ = run.carry
     run.rng.set_state(saved.random_state)
-    for row in saved.rows:
-        run.history.append(row)
+    run.history.extend(saved.history)
     run.history.resumed = saved.done
     for name, callback in zip(_matched(run, saved), run.callbacks, strict=True):
         callback.restore({} if name is None else saved.callbacks.get(name, {}))
@@ -329,7 +321,7 @@ def check_same_run(run: Run, saved: SavedRun) -> None:
             f"epochs must be >= {saved.done}, which are done in {run.resumed}, got {run.epochs}"
         )
     schedule = run.method.schedule
-    if schedule is not None and _has_changed(schedule, was["epochs"], run.epochs, saved.rows):
+    if schedule is not None and _has_changed(schedule, was["epochs"], run.epochs, saved.history):
         raise ArgumentError(
             f"epochs must be {was['epochs']} as in {run.resumed}, because {schedule!r} depends on "
             f"them, got {run.epochs}"
@@ -413,7 +405,7 @@ def parts_of(run: Run) -> dict[str, Any]:
         "target_name": getattr(train, "target_name", None),
         **({} if columns is None else {"columns": columns.config()}),
     }
-    return as_plain(identity(parts))  # type: ignore[no-any-return]
+    return identity(parts)  # type: ignore[no-any-return]
 
 
 def _in_message(value: Any) -> str:
@@ -439,7 +431,7 @@ def callback_identity(callback: Callback) -> Any:
     attributes = {
         name: identity(own) for name, own in public_attributes(callback).items() if is_plain(own)
     }
-    return as_plain({"class": f"{kind.__module__}.{kind.__qualname__}", "attributes": attributes})
+    return {"class": f"{kind.__module__}.{kind.__qualname__}", "attributes": attributes}
 
 
 def _names(callbacks: Sequence[Callback]) -> list[str]:
@@ -528,6 +520,7 @@ def write(saved: SavedRun, path: PathLike) -> None:
         "format": FORMAT,
         "xpnn": __version__,
         **saved._asdict(),
+        "history": [[*row, *([row.metrics] if row.metrics else [])] for row in saved.history],
         "callbacks": plain,
         "random_state": {**saved.random_state, "state": {"pos": twister["pos"]}},
     }
@@ -619,10 +612,13 @@ def _read(path: PathLike) -> SavedRun:
             else:
                 wanted = "those of the carry, or of a callback that the file names"
                 raise schema.wrong("arrays", wanted, name)
+    size = len(Epoch._fields)
     return SavedRun(
         settings=own.settings,
         parts=own.parts,
-        history=own.history,
+        history=[
+            Epoch(int(row[0]), *row[1:size]).measured(*row[size:] or [{}]) for row in own.history
+        ],
         data=dict(vars(own.data)),
         random_state=state,
         carry=carry,
@@ -671,18 +667,17 @@ def fingerprint(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return {**shapes, "sha256": digest.hexdigest()}
 
 
-def _on_host(nest: Any, backend: Backend) -> dict[str, np.ndarray]:
+def on_host(nest: Any, backend: Backend) -> dict[str, np.ndarray]:
     """Return host copies of all arrays of a nest on `backend`, by their paths in it."""
     return {path: np.array(backend.to_numpy(leaf)) for path, leaf in paths(nest).items()}
 
 
 def _difference(given: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> str | None:
     """Return how names, shapes or dtypes of `given` differ from `wanted`, None if they don't."""
-    for name in sorted({*given, *wanted}):
-        shown = [
-            f"{arrays[name].dtype} of shape {arrays[name].shape}" if name in arrays else "none"
-            for arrays in (wanted, given)
-        ]
-        if shown[0] != shown[1]:
+    kinds = [{n: (a.dtype, a.shape) for n, a in arrays.items()} for arrays in (wanted, given)]
+    for name in sorted({*given, *wanted}) if kinds[0] != kinds[1] else ():
+        one, other = (kind.get(name) for kind in kinds)
+        if one != other:
+            shown = ["{} of shape {}".format(*kind) if kind else "none" for kind in (one, other)]
             return f"{name} must be {shown[0]}, got {shown[1]}"
     return None

@@ -271,6 +271,10 @@ class History(Sequence[Epoch]):
         """Add a row."""
         self._epochs.append(epoch)
 
+    def extend(self, epochs: Iterable[Epoch]) -> None:
+        """Add rows."""
+        self._epochs.extend(epochs)
+
     def column(self, name: str) -> list[float]:
         """Return the values of one column, such as "test_loss".
 

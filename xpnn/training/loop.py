@@ -15,6 +15,7 @@ from xpnn._core import random_bits
 from xpnn._core.files import PathLike
 from xpnn._core.interrupts import held
 from xpnn.backends import Backend, Step, get_backend
+from xpnn.datasets.dataset import Dataset
 from xpnn.datasets.frames import is_table
 from xpnn.errors import ArgumentError, CheckpointWarning
 from xpnn.losses import CrossEntropy, Loss
@@ -270,7 +271,8 @@ def fit(
     with resolved.scope(), contextlib.ExitStack() as ends:
         with _unchanged_if_refused(model):
             _begin(run, saved, resolved)
-            rows = _epochs(run, resolved, *_moved_sets(run, resolved))
+            evaluated = Evaluator(model, method.loss, resolved, method.metrics)
+            rows = _epochs(run, resolved, evaluated, *_moved_sets(run, resolved, evaluated))
             started: list[Callback] = []
             ends.callback(_end, started)
             for callback in callbacks:
@@ -314,7 +316,7 @@ def _begin(run: Run, saved: SavedRun | None, backend: Backend) -> None:
     model, inputs = run.model, run.train.x.shape[1]
     if model.parameters is None:
         model.initialize(inputs, backend=backend, rng=run.rng)
-    else:
+    elif saved is None or (model.backend, model.inputs) != (backend, inputs):
         model.place(model.host_parameters(), inputs=inputs, backend=backend)
     model.task, model.history = run.samples.task, run.history
     init = backend.compile(InitialState(run.method.optimizer))
@@ -349,50 +351,79 @@ def _end(callbacks: Sequence[Callback]) -> None:
             stack.callback(callback.on_end)
 
 
-def _moved_sets(run: Run, backend: Backend) -> tuple[Whole | Stream, Whole | Stream | None]:
+def _moved_sets(
+    run: Run, backend: Backend, evaluated: Evaluator
+) -> tuple[Whole | Stream, Whole | Stream | None]:
     """Return the training and the validation set of a run, moved to the device."""
     samples, size = run.samples, run.plan.batch_size
     train = moved(samples.train, backend, samples.task, weights=samples.weights, batch_size=size)
     if samples.validation is None:
         return train, None
-    return train, moved(samples.validation, backend, samples.task, batch_size=size)
+    return train, evaluated.moved(samples.validation, samples.task, size)
 
 
 def _epochs(
-    run: Run, backend: Backend, data: Whole | Stream, test: Whole | Stream | None
+    run: Run,
+    backend: Backend,
+    evaluated: Evaluator,
+    data: Whole | Stream,
+    test: Whole | Stream | None,
 ) -> Iterator[Epoch]:
     """Train, and yield each missing row of a run's log once the model has been trained so far."""
-    model, plan, method = run.model, run.plan, run.method
-    loss, size = method.loss, plan.batch_size
-    rng = run.rng if plan.shuffle else None
-    step = TrainingStep(
-        model.network, loss, method.optimizer, backend.dtype,
-        scheduled=method.schedule is not None, clip_norm=method.clip_norm, metrics=method.metrics,
-    )  # fmt: skip
-    train, evaluated = backend.fold(step), Evaluator(model, loss, backend, method.metrics)
-    seeds = [random_bits.stream_key(plan.seed, i) for i in step.drawing]
-    rates = Rates(method.schedule, method.optimizer, backend, plan.epochs, run.batches)
+    trainer = Trainer(run, backend)
 
-    for epoch in range(len(run.history), plan.epochs + 1):
+    for epoch in range(len(run.history), run.plan.epochs + 1):
         begun = time.perf_counter()
-        if epoch == 0:
-            running = evaluated(data, epoch)
-        else:
-            # no checkpoint within the epoch: steps may change the arrays in place
-            carry, run.carry = run.carry, None
-            carry, running = _sweep(
-                train, carry, data, size,
-                Figures(loss, epoch, training=True, metrics=method.metrics), backend,
-                model.task, rng=rng, headed=step.headed(epoch, seeds),
-                rates=rates.of(epoch, run.history), callbacks=run.callbacks,
-            )  # fmt: skip
-            run.carry, (model.parameters, model.buffers, _) = carry, carry
+        running = trainer(data) if epoch else evaluated(data, epoch)
         tested = UNKNOWN if test is None else evaluated(test, epoch)
-        _note_reason(run.settings, train, evaluated.fold)
+        _note_reason(run.settings, trainer.fold, evaluated.fold)
         row = Epoch(epoch, *running, *tested, time.perf_counter() - begun)
         both = (("train", running), ("test", tested))
         metrics = {f"{part}_{n}": v for part, found in both for n, v in found.metrics.items()}
         yield row.measured(metrics)
+
+
+class Trainer:
+    """Train the model of a run that has begun, from where it is, an epoch at each call.
+
+    Parameters
+    ----------
+    run, backend
+        The run and its backend.
+
+    Attributes
+    ----------
+    fold
+        The folded training step, see `Backend.fold`.
+    """
+
+    def __init__(self, run: Run, backend: Backend) -> None:
+        plan, method = run.plan, run.method
+        self.run, self.backend = run, backend
+        self._step = TrainingStep(
+            run.model.network, method.loss, method.optimizer, backend.dtype,
+            scheduled=method.schedule is not None, clip_norm=method.clip_norm,
+            metrics=method.metrics,
+        )  # fmt: skip
+        self.fold = backend.fold(self._step)
+        self._seeds = [random_bits.stream_key(plan.seed, i) for i in self._step.drawing]
+        self._rates = Rates(method.schedule, method.optimizer, backend, plan.epochs, run.batches)
+
+    def __call__(self, data: Whole | Stream) -> Evaluation:
+        """Train for the next epoch of the log; return its running figures."""
+        run, model, method = self.run, self.run.model, self.run.method
+        epoch = len(run.history)
+        # no checkpoint within the epoch: steps may change the arrays in place
+        carry, run.carry = run.carry, None
+        carry, running = _sweep(
+            self.fold, carry, data, run.plan.batch_size,
+            Figures(method.loss, epoch, training=True, metrics=method.metrics), self.backend,
+            model.task, rng=run.rng if run.plan.shuffle else None,
+            headed=self._step.headed(epoch, self._seeds),
+            rates=self._rates.of(epoch, run.history), callbacks=run.callbacks,
+        )  # fmt: skip
+        run.carry, (model.parameters, model.buffers, _) = carry, carry
+        return running
 
 
 def _sweep(
@@ -458,7 +489,16 @@ class Evaluator:
         metrics: tuple[Metric, ...] = (),
     ) -> None:
         self._model, self._loss, self._backend, self._metrics = model, loss, backend, metrics
-        self.fold = backend.fold(EvaluationStep(model.network, loss, backend.dtype, metrics))
+        step = EvaluationStep(model.network, loss, backend.dtype, metrics)
+        self.fold = backend.fold(step)
+        # metrics of the host may know no weights, and other parts than ours may mix rows
+        self._by_rows = not metrics and step.key is not None
+
+    def moved(self, data: Dataset, task: Task, batch_size: int = 1) -> Whole | Stream:
+        """Return a data set without weights on the device."""
+        count = len(data.x)
+        padded = self._backend.padded(count) if self._by_rows and count <= EVALUATION_ROWS else 0
+        return moved(data, self._backend, task, batch_size=batch_size, rows=padded)
 
     def __call__(self, data: Whole | Stream, epoch: int) -> Evaluation:
         """Return the figures on a data set; `epoch` is only for messages."""

@@ -39,18 +39,24 @@ class Chunk(NamedTuple):
 
 
 class Whole:
-    """A data set held on the device: inputs, targets and the samples' weights, if any."""
+    """A data set held on the device: inputs, targets and the samples' weights, if any.
 
-    def __init__(self, x: Array, y: Array, weights: Array | None = None) -> None:
+    `count` is the number of its samples; rows beyond them have no weight.
+    """
+
+    def __init__(
+        self, x: Array, y: Array, weights: Array | None = None, *, count: int | None = None
+    ) -> None:
         self.x, self.y, self.weights = x, y, weights
-        self.capacity = len(self)
+        self.capacity = int(x.shape[0])
+        self._count = self.capacity if count is None else count
 
     def __len__(self) -> int:
-        return int(self.x.shape[0])
+        return self._count
 
     def chunks(self, multiple: int, rng: np.random.RandomState | None = None) -> Generator[Chunk]:
         """Yield all rows once, as one chunk, in order or shuffled by `rng`."""
-        yield Chunk(self.x, self.y, _order(len(self), rng), self.weights)
+        yield Chunk(self.x, self.y, _order(self.capacity, rng), self.weights)
 
 
 def fits(*sources: Source) -> bool:
@@ -180,8 +186,15 @@ def moved(
     *,
     weights: np.ndarray | None = None,
     batch_size: int = 1,
+    kept: list[np.ndarray] | None = None,
+    rows: int = 0,
 ) -> Whole | Stream:
-    """Return data on the device, or a `Stream` if they are mapped from a file and too large."""
+    """Return data on the device, or a `Stream` if they are mapped from a file and too large.
+
+    What was moved before with the same list `kept`, data of the same shapes and dtypes, is
+    overwritten: NumPy's recorded steps know arrays by identity. With `rows`, samples that have no
+    weights get some, and others without a weight are added up to that number.
+    """
     name = backend.dtype_name
     x = features(data.x, name, task.normalizer)
     y = Source(data.y, name, transform=_transform(task.target_normalizer), part="y")
@@ -191,7 +204,22 @@ def moved(
         if (is_mapped(data.x) or is_mapped(data.y)) and not fits(*sources):
             return Stream(x, y, backend, batch_size, own, data=data)
         move = backend.dataset()
-        return Whole(*(move(source.rows(0, len(source))) for source in sources))
+        parts, count = [source.rows(0, len(source)) for source in sources], len(data.x)
+        if rows:
+            shares = np.arange(rows) < count
+            parts = [*(with_rows(part, rows) for part in parts), shares.astype(name)]
+        if kept is not None:
+            kept += [] if kept else map(np.empty_like, parts)
+            for buffer, part in zip(kept, parts, strict=True):
+                buffer[...] = part
+        return Whole(*map(move, kept or parts), count=count)
+
+
+def with_rows(rows: np.ndarray, count: int) -> np.ndarray:
+    """Return rows with copies of the first one after them, so that there are `count` or more."""
+    if not 0 < len(rows) < count:
+        return rows
+    return np.concatenate([rows, np.broadcast_to(rows[:1], (count - len(rows), *rows.shape[1:]))])
 
 
 def features(x: np.ndarray, dtype: str, normalizer: Normalizer | None) -> Source:
