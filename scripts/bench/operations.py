@@ -40,7 +40,7 @@ def profile(case):
         verbose=False,
     )
     step = min(history.column("seconds")[1:]) / (case.samples // case.batch)
-    training, _ = backend.folds
+    _, training = backend.folds
     (program,) = training.programs
     times = [[] for _ in program.operations]
     with backend.scope():

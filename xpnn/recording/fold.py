@@ -1,7 +1,7 @@
 """`Fold`: does a step for each row of a matrix, and plays it from a recording once that is trusted.
 
-The first `EAGER_STEPS` steps with the same data and size of mini-batch run eagerly: most likely,
-too few follow to be worth a recording. After them, a program belongs to a form of what a step is
+The first `EAGER_STEPS` steps with the same data and size of mini-batch run eagerly, unless they
+take long: most likely, too few follow to be worth a recording. After them, a program belongs to a form of what a step is
 given (`_Given.form`) and to the arrays of the carry. For each such pair,
 
 1. the first step is carried out with arrays that record, and what they recorded becomes a program.
@@ -18,6 +18,7 @@ A step that is given up runs eagerly from then on, and `Fold.reason` says why.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -39,6 +40,7 @@ _LOG = logging.getLogger("xpnn.recording")
 # Two recordings take as long as playing them saves in 40 to 160 steps, of networks of 100 to 1,500
 # units, native and reproducible. So waiting for this many costs at most about as much again.
 EAGER_STEPS = 100
+_EAGER_SECONDS = 0.05  # as long as the two recordings take
 
 # programs that a fold keeps, such as those of the first steps, the last batch, another data set
 MOST_PROGRAMS = 12
@@ -129,7 +131,8 @@ class Fold:
     ) -> None:
         self._step, self._xp, self._leaf = step, xp, leaf
         self._programs: dict[Any, _Played] = {}
-        self._eager: dict[Any, int] = {}  # eager steps with the same data and size of mini-batch
+        # eager steps with the same data and size of mini-batch: how many, and their seconds
+        self._eager: dict[Any, tuple[int, float]] = {}
         self._differences = 0
         self._logged: set[str] = set()
         self.reason: str | None = None
@@ -144,12 +147,15 @@ class Fold:
         figures: list[Array] = []
         count = rows.shape[0]
         data = rows.shape[1:], *(id(self._leaf.raw(leaf)[0]) for leaf in leaves(context))
-        before = self._eager.pop(data, 0)
-        start = min(EAGER_STEPS - before, count)
-        _keep(self._eager, data, before + start)
+        steps, seconds = self._eager.pop(data, (0, 0.0))
+        start = 0
         with blas.on_one_thread():
-            for i in range(start):
-                carry = self._eagerly(carry, rows, i, context, figures)
+            while start < count and steps < EAGER_STEPS and seconds < _EAGER_SECONDS:
+                begun = time.perf_counter()
+                carry = self._eagerly(carry, rows, start, context, figures)
+                start, steps = start + 1, steps + 1
+                seconds += time.perf_counter() - begun
+            _keep(self._eager, data, (steps, seconds))
             while start < count:
                 carry, done = self._run(carry, rows, start, context, figures)
                 start += done
