@@ -178,6 +178,7 @@ def save(model: Sequential, path: PathLike) -> None:
         file.write(content)
 
 
+@limits.bounded
 def load(
     path: PathLike,
     *,
@@ -214,8 +215,7 @@ def load(
         registered.
     """
     path = as_path("path", path)
-    with limits.at_most(max_bytes):
-        described, _, arrays = _read(path)
+    described, _, arrays = _read(path)
     _check_parts(path, described)
     with reading(path):
         model = Sequential(*(_layer(i, own) for i, own in enumerate(described.layers)))
@@ -237,8 +237,12 @@ def load(
     return model
 
 
-def describe(path: PathLike) -> dict[str, Any]:
-    """Return the metadata of a model's file, checked as `load` does, without building the model."""
+@limits.bounded
+def describe(path: PathLike, *, max_bytes: int | None = None) -> dict[str, Any]:
+    """Return the metadata of a model's file, checked as `load` does, without building the model.
+
+    Parameters and errors are those of `load`.
+    """
     return _read(as_path("path", path))[1]
 
 

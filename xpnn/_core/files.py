@@ -359,6 +359,7 @@ def unsealed(path: PathLike, kind: str) -> tuple[dict[str, str], bytes]:
             size = int.from_bytes(begin, "little")
             if size > _HEADER_BYTES:
                 raise foreign
+            limits.check(path, 8 + size, limits.memory())
             begin += limits.taken(file, size)
             header = json.loads(begin[8:])
             metadata = dict(header.pop("__metadata__", {}))
@@ -366,7 +367,7 @@ def unsealed(path: PathLike, kind: str) -> tuple[dict[str, str], bytes]:
                 raise foreign
             # a device has no end: its header must say how long the file is
             end = max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
-            limits.check(path, end, limits.memory())
+            limits.check(path, 8 + size + end, limits.memory())
             raw = begin + limits.taken(file, max(end, 0) + 1)
     except OSError as error:
         raise DataError(f"{unread}: {error.strerror}") from None

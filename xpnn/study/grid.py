@@ -231,7 +231,14 @@ def source_of(study: PathLike) -> str:
         ) from None
 
 
-def load_study(study: PathLike, *, parts: Sequence[PathLike] = (), **overrides: Any) -> Study:
+@limits.bounded
+def load_study(
+    study: PathLike,
+    *,
+    parts: Sequence[PathLike] = (),
+    max_bytes: int | None = None,
+    **overrides: Any,
+) -> Study:
     """Read the definition of a study.
 
     Parameters
@@ -241,6 +248,8 @@ def load_study(study: PathLike, *, parts: Sequence[PathLike] = (), **overrides: 
     parts
         The files of your own parts that the study needs. They are run; those that only the file
         names aren't.
+    max_bytes
+        How many bytes of memory the file may take; 64 MiB if None.
     overrides
         Settings of every job, which replace those in the file. `epochs` doesn't change the long
         experiments.

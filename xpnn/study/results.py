@@ -105,8 +105,16 @@ def write_result(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, text + "\n")
 
 
-def read_result(path: PathLike) -> Result:
+@limits.bounded
+def read_result(path: PathLike, *, max_bytes: int | None = None) -> Result:
     """Read the file of a result.
+
+    Parameters
+    ----------
+    path
+        The file.
+    max_bytes
+        How many bytes of memory it may take; 64 MiB if None.
 
     Raises
     ------
@@ -150,8 +158,9 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@limits.bounded
 def read_folder(
-    folder: PathLike, fingerprint: str | None = None
+    folder: PathLike, fingerprint: str | None = None, *, max_bytes: int | None = None
 ) -> tuple[dict[str, Result], list[str]]:
     """Read all results in a folder.
 
@@ -161,6 +170,8 @@ def read_folder(
         The folder of the results.
     fingerprint
         If given, results for data with another fingerprint are left out.
+    max_bytes
+        As for `read_result`, for each file.
 
     Returns
     -------
@@ -195,7 +206,7 @@ def check_own(folder: Path) -> None:
     if not there:
         return
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        study = json.loads((folder / STUDY_FILE).read_bytes())
+        study = _read_json(folder / STUDY_FILE)
         if {"name", "source", "experiments"} <= study.keys():
             return
     if not read_folder(folder)[0]:
@@ -230,7 +241,10 @@ def write_study(folder: Path, described: dict[str, Any], study: Study, fingerpri
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
-def read_study(folder: PathLike, parts: Sequence[PathLike] = ()) -> tuple[Study, str]:
+@limits.bounded
+def read_study(
+    folder: PathLike, parts: Sequence[PathLike] = (), *, max_bytes: int | None = None
+) -> tuple[Study, str]:
     """Return the study that was last run into a folder, and the fingerprint of its data.
 
     The study holds only the experiments that were run there. Nothing that the folder names is run.
@@ -241,6 +255,8 @@ def read_study(folder: PathLike, parts: Sequence[PathLike] = ()) -> tuple[Study,
         The folder of the results.
     parts
         The files of your own parts that the study needs, which are run.
+    max_bytes
+        As for `load_study`.
 
     Raises
     ------

@@ -64,6 +64,7 @@ class Outcome:
     failures: list[Failure] = field(default_factory=list)
 
 
+@limits.bounded
 def run(
     study: PathLike = "article",
     *,
@@ -81,6 +82,7 @@ def run(
     metrics: str | Sequence[str] | None = None,
     jobs: int | None = None,
     executor: Executor | None = None,
+    max_bytes: int | None = None,
     progress: bool = True,
     say: Say = lambda message: None,
 ) -> Outcome:
@@ -108,6 +110,9 @@ def run(
     executor
         Where to do the jobs instead: anything with the interface of `concurrent.futures.Executor`,
         such as a Dask client's ``get_executor()``. It isn't shut down.
+    max_bytes
+        How many bytes of memory each file may take: as for `load_study`, `read_result`, and, for
+        the data, `xpnn.datasets.load`.
     progress
         Whether to show a progress bar if standard error is a terminal.
     say

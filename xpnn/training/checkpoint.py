@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
-from xpnn._core import schema
+from xpnn._core import limits, schema
 from xpnn._core.files import (
     SEAL,
     PathLike,
@@ -540,7 +541,9 @@ def write(saved: SavedRun, path: PathLike) -> None:
 def _kept(path: Path) -> Path:
     """Return the path where the file that is to be replaced is kept."""
     try:
-        _whole(path)
+        # of the run itself, which has no limit for what it writes
+        with limits.at_most(sys.maxsize):
+            _whole(path)
     except DataError:
         return path.with_name(f"{path.name}.damaged")
     return previous(path)
