@@ -134,7 +134,7 @@ def _picture(path: PathLike | None, width: float, height: float) -> Iterator[Fig
             # not into the file: some formats go back in it, which a pipe can't
             content = io.BytesIO()
             figure.savefig(content, dpi=150, format=Path(path).suffix[1:].lower())
-            with replacing(path) as file:
+            with replacing("plot", path) as file:
                 file.write(content.getvalue())
 
 

@@ -28,7 +28,6 @@ from xpnn._core.files import (
     replacing,
     sealed,
     unsealed,
-    writing,
 )
 from xpnn._core.interrupts import held
 from xpnn._core.registry import Registry
@@ -126,7 +125,8 @@ def save(model: Sequential, path: PathLike) -> None:
     ------
     ArgumentError
         If the model has no parameters yet, a layer isn't registered in `xpnn.layers.LAYERS`, the
-        loss or a normalizer can't be saved, or the file can't be written.
+        loss or a normalizer can't be saved, the file can't be written, or somebody else is writing
+        it.
     WriteError
         If the system refuses while the file is written, as when the disk is full. It is an
         `ArgumentError` and an `OSError`.
@@ -174,7 +174,7 @@ def save(model: Sequential, path: PathLike) -> None:
     }
     # in ASCII: names may hold what UTF-8 can't, as those of folders that aren't UTF-8
     content = sealed(arrays, {"xpnn": json.dumps(description, default=repr)})
-    with held(), writing("model", path), replacing(path) as file:
+    with held(), replacing("model", path) as file:
         file.write(content)
 
 

@@ -12,6 +12,7 @@ import stat
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +29,10 @@ _LOG = logging.getLogger(__name__)
 
 # the names of open files in /dev, by their numbers
 _STANDARD = ("stdin", "stdout", "stderr")
+
+# the files and folders that this thread has locked
+_locked: ContextVar[frozenset[Path]] = ContextVar("locked", default=frozenset())
+
 # attempts to open a pipe, 0.05 s apart, before it is said that nobody reads from it
 _PATIENCE = 20
 
@@ -138,22 +143,35 @@ def not_a_folder(name: str, folder: Path, reason: str | None) -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: PathLike, *, keep: Callable[[Path], Path] | None = None) -> Iterator[BinaryIO]:
+def replacing(
+    name: str, path: PathLike, *, keep: Callable[[Path], Path] | None = None
+) -> Iterator[BinaryIO]:
     """Yield a file to write to, beside `path`, and replace `path` by it at the end.
 
     The new file is on the disk before it replaces the old one: even after a power cut, there is
     one of them. A link stays, and the file that it leads to is replaced. A device or a pipe is
-    written to directly. A Ctrl-C while the file is put in place waits until that is done.
+    written to directly. A Ctrl-C while the file is put in place waits until that is done. Only one
+    process and thread at a time writes a file: see `locked`, which may hold it already.
 
     Parameters
     ----------
+    name
+        What messages call the file.
     path
         The file to be written. A new one has the mode that the umask leaves, an old one keeps its
         mode.
     keep
         Returns the path under which an old file stays, given its path.
+
+    Raises
+    ------
+    ArgumentError
+        If somebody else writes the file.
+    WriteError
+        If the system refuses.
     """
-    try:
+    ours = real(path) in _locked.get()
+    with writing(name, path), contextlib.nullcontext() if ours else locked(name, path):
         if is_direct(path):
             with open_direct(path) as direct:
                 yield direct
@@ -176,11 +194,6 @@ def replacing(path: PathLike, *, keep: Callable[[Path], Path] | None = None) -> 
                 file.close()
                 beside.replace(path)
                 _sync_folder(path.parent)
-    except OSError as error:
-        # an error of writing, such as that of a full disk, may have no name
-        if error.errno is not None and error.filename is None:
-            error.filename = str(path)
-        raise
 
 
 def mark_of(path: Path) -> str:
@@ -245,7 +258,11 @@ def locked(name: str, path: PathLike) -> Iterator[None]:
                 "another one"
             ) from None
     with lock:
-        yield
+        _locked.set(_locked.get() | {target})
+        try:
+            yield
+        finally:
+            _locked.set(_locked.get() - {target})
 
 
 @contextlib.contextmanager

@@ -101,7 +101,7 @@ class CSVLogger(Callback):
         self._close()
         direct = is_direct(self.path)
         if self._lines and not direct:
-            with replacing(self.path) as file:
+            with replacing("log", self.path) as file:
                 file.write("".join(f"{line}\n" for line in self._lines).encode())
         if direct:
             self._file = io.TextIOWrapper(open_direct(self.path), encoding="utf-8", newline="")

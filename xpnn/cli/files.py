@@ -214,8 +214,7 @@ class Kept:
     ) -> None:
         """Write a file; with `elsewhere`, to another place if the first one fails."""
         try:
-            with writing(name, path):
-                write(path)
+            write(path)
         except Exception as error:
             self.failed = True
             said = str(error) if isinstance(error, XpnnError) else error_text(error)

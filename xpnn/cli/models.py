@@ -256,7 +256,7 @@ def _written(path: str | None) -> Iterator[TextIO]:
             raise ArgumentError("out must be given where there is no standard output")
         yield sys.stdout
     else:
-        with replacing(path) as file:
+        with replacing("out", path) as file:
             # names of files that aren't UTF-8 stay what they are
             text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
             yield text

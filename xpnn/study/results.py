@@ -95,7 +95,7 @@ class _StudyFile:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file, which is replaced only once the new one is complete."""
-    with replacing(path) as file:
+    with replacing("file", path) as file:
         file.write(text.encode())
 
 

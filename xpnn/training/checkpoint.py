@@ -31,7 +31,6 @@ from xpnn._core.files import (
     replacing,
     sealed,
     unsealed,
-    writing,
 )
 from xpnn._core.mapped import blocks
 from xpnn._core.parts import as_plain, identity, is_plain, part_text, public_attributes
@@ -534,7 +533,7 @@ def write(saved: SavedRun, path: PathLike) -> None:
     }
     del description["carry"]
     raw = sealed(arrays, {"checkpoint": json.dumps(description)})
-    with writing("checkpoint", path), replacing(path, keep=_kept) as file:
+    with replacing("checkpoint", path, keep=_kept) as file:
         file.write(raw)
 
 
