@@ -79,6 +79,28 @@ def test_a_fault_of_ours_is_a_line_that_names_its_traceback(temporary, monkeypat
     assert capsys.readouterr().err.startswith("Traceback (most recent call last):\n")
 
 
+@pytest.mark.parametrize("argument", ["--lr", "--hidden", "--nonsense=1"])
+def test_no_traceback_of_an_argument_that_argparse_refuses(argument, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run("train", "d.csv", "--traceback", argument)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("xpnn")
+
+
+def test_a_part_that_exits_has_its_traceback(tmp_path, capsys):
+    (tmp_path / "d.csv").write_text("a,b\n" + "1.5,p\n2.5,q\n" * 20)
+    (tmp_path / "own.py").write_text(
+        "import xpnn\n@xpnn.callbacks.register\nclass Own(xpnn.Callback):\n"
+        "    def on_epoch(self, epoch):\n        raise SystemExit('enough')\n"
+    )
+    own = ["--parts", tmp_path / "own.py", "--callback", "own", "--quiet", "--epochs", 1]
+    assert run("train", tmp_path / "d.csv", *own, "--traceback") == 2
+    trace = capsys.readouterr().err
+    assert trace.startswith("Traceback (most recent call last):\n")
+    assert trace.endswith("own.py, line 5: SystemExit: enough\n")
+
+
 def test_a_traceback_that_can_not_be_written(temporary, monkeypatch, capsys):
     temporary.rmdir()
     monkeypatch.setattr(saving, "load", lambda path: {}[path])

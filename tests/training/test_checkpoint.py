@@ -125,6 +125,33 @@ def test_the_previous_one_is_used(damage, message, path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("ending", [".previous", ".damaged"])
+def test_nobody_else_writes_what_a_checkpoint_keeps_beside_it(ending, tmp_path):
+    """Before the run's first epoch as well, when there is no file yet."""
+    beside = tmp_path / f"k{ending}"
+
+    class Second(xpnn.Callback):
+        def on_start(self, run):
+            self.model, self.refused = run.model, []
+            for callback in (xpnn.Checkpoint(beside), xpnn.CSVLogger(beside)):
+                with pytest.raises(xpnn.ArgumentError, match="is being written by process"):
+                    train_small(callback)
+                self.refused.append(callback)
+
+    second = Second()
+    train_small(xpnn.Checkpoint(tmp_path / "k"), second)
+    assert len(second.refused) == 2
+    for door in (
+        lambda: xpnn.Checkpoint(beside),
+        lambda: xpnn.CSVLogger(beside),
+        lambda: xpnn.save(second.model, beside),
+    ):
+        beside.unlink(missing_ok=True)
+        with pytest.raises(xpnn.ArgumentError, match="a checkpoint k keeps older ones under this"):
+            door()
+        assert not beside.exists()
+
+
 def test_two_that_are_damaged(path):
     stopped(path)
     for file in (path, checkpoint.previous(path)):

@@ -36,6 +36,9 @@ _locked: ContextVar[frozenset[Path]] = ContextVar("locked", default=frozenset())
 # attempts to open a pipe, 0.05 s apart, before it is said that nobody reads from it
 _PATIENCE = 20
 
+# the endings of what a checkpoint keeps beside itself: the one before, and one that was damaged
+PREVIOUS, DAMAGED = ".previous", ".damaged"
+
 # the key of a safetensors file's SHA-256 in its metadata, and its value while that is computed
 SEAL = "file_sha256"
 _NO_SEAL = "0" * 64
@@ -103,6 +106,8 @@ def check_writable(name: str, path: PathLike) -> Path:
             reason = "it is a folder"
         elif not target.parent.is_dir():
             reason = f"there is no folder {target.parent}"
+        elif target.suffix in (PREVIOUS, DAMAGED) and target.with_suffix("").exists():
+            reason = f"a checkpoint {target.stem} keeps older ones under this name"
         else:
             if target.exists():
                 # for appending: a file that can't be appended to isn't replaced either

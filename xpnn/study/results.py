@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xpnn._core import limits, schema
-from xpnn._core.files import PathLike, as_path, real, replacing
+from xpnn._core.files import PathLike, as_path, real, replacing, same_file
 from xpnn.errors import ArgumentError, DataError
 from xpnn.study.grid import KINDS, Study, checked_settings, parse_study, unnamed_parts
 from xpnn.study.job import EARLIER_INIT, FIGURES, FORMAT, Job, loaded_parts
@@ -194,14 +195,20 @@ def read_folder(
     return results, damaged
 
 
-def check_own(folder: Path) -> None:
-    """Raise if a folder holds somebody else's files under the names of a study's files.
+def check_own(folder: Path, inputs: Sequence[PathLike] = ()) -> None:
+    """Raise if a study would overwrite one of its inputs, or somebody else's files.
 
     Raises
     ------
     ArgumentError
-        If it does, and holds neither a study nor a result.
+        If an input is in the folder under the name of a study's file, or another file is, and the
+        folder holds neither a study nor a result.
     """
+    for path, name in itertools.product(inputs, _NAMES):
+        if same_file(path, folder / name):
+            raise ArgumentError(
+                f"out must be another folder, got {str(folder)!r}, in which {name} is read"
+            )
     there = [name for name in _NAMES if (folder / name).exists()]
     if not there:
         return

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
@@ -157,8 +158,9 @@ def run(
     chosen = parse_study(source, name, parts=parts, **overrides).selected(only, long=long)
     if repeats and not chosen.repeats:
         raise ArgumentError(f"{name}: repeats need a [[repeat]]")
-    check_own(folder)
     first = chosen.jobs[0]
+    given = [study, first.source.data, first.source.validation, *parts]
+    check_own(folder, [path for path in given if isinstance(path, str | os.PathLike)])
     read, other, fingerprint = load_data(first.source)
     train, test = first.source.divided(read, other, first.settings.seed)
     if test is None and any(job.patience is not None for job in chosen.jobs):

@@ -23,6 +23,8 @@ import numpy as np
 
 from xpnn._core import limits, schema
 from xpnn._core.files import (
+    DAMAGED,
+    PREVIOUS,
     SEAL,
     PathLike,
     arrays_in,
@@ -499,8 +501,13 @@ def _described(data: dict[str, Any] | None) -> str:
 
 def previous(path: PathLike) -> Path:
     """Return the path where `write` keeps the file that it replaces."""
+    return kept(path)[0]
+
+
+def kept(path: PathLike) -> tuple[Path, Path]:
+    """Return the paths where `write` keeps what it replaces: as `previous`, or a damaged file."""
     path = real(path)
-    return path.with_name(f"{path.name}.previous")
+    return path.with_name(path.name + PREVIOUS), path.with_name(path.name + DAMAGED)
 
 
 def write(saved: SavedRun, path: PathLike) -> None:
@@ -533,19 +540,19 @@ def write(saved: SavedRun, path: PathLike) -> None:
     }
     del description["carry"]
     raw = sealed(arrays, {"checkpoint": json.dumps(description)})
-    with replacing("checkpoint", path, keep=_kept) as file:
+    with replacing("checkpoint", path, keep=_keep_as) as file:
         file.write(raw)
 
 
-def _kept(path: Path) -> Path:
+def _keep_as(path: Path) -> Path:
     """Return the path where the file that is to be replaced is kept."""
     try:
         # of the run itself, which has no limit for what it writes
         with limits.at_most(sys.maxsize):
             _whole(path)
     except DataError:
-        return path.with_name(f"{path.name}.damaged")
-    return previous(path)
+        return kept(path)[1]
+    return kept(path)[0]
 
 
 def read(path: PathLike) -> tuple[SavedRun, str | None]:
