@@ -288,5 +288,8 @@ def read_study(
         files = named
     # a study without a format is from when the rule for initial parameters wasn't a setting
     earlier = f'init = "{EARLIER_INIT}"\n' if own.format is None else ""
-    study = parse_study(earlier + own.source, own.name, parts=files, **own.overrides)
-    return study.selected(own.experiments), own.data
+    try:
+        study = parse_study(earlier + own.source, own.name, parts=files, **own.overrides)
+        return study.selected(own.experiments), own.data
+    except ArgumentError as error:
+        raise ArgumentError(f"{path}: {error}") from None

@@ -174,7 +174,8 @@ class _Description:
         if len(figures) != size or len(metrics) > 1:
             raise schema.wrong(name, f"a list of {size} figures, and metrics if it has any", row)
         schema.checked(list[float], figures, name)
-        schema.checked(list[dict[str, float]], metrics, f"metrics of {name}")
+        for own in metrics:
+            schema.checked(dict[str, float], own, f"{name}[{size}]")
 
 
 class SavedRun(NamedTuple):
