@@ -13,7 +13,7 @@ from xpnn.datasets.batches import collected
 from xpnn.datasets.checks import (
     as_dataset,
     as_inputs,
-    as_pair,
+    as_table,
     check_images,
     flat,
     image_shape_of,
@@ -86,10 +86,11 @@ def confusion(model: Sequential, data: Data | Array, y: Array | None = None) -> 
     task = model.task
     if task.classes is None:
         raise ArgumentError("model must have been trained on class labels, got one that wasn't")
-    data = collected("data", with_targets(task, data, y))
+    data = with_targets(task, data, y)
+    data = collected("data", data, task.feature_names, task.target_names)
     true = as_dataset("data", data, task.labels, task.columns, task.feature_names, task.input_kind)
     with located(data):
-        predicted = predict(model, as_pair("data", data)[0])
+        predicted = predict(model, as_table(data, task.columns)[0])
     found = as_dataset("predictions", (true.x, predicted), task.labels)
     return confusion_matrix(true.y, found.y, classes=task.classes)
 

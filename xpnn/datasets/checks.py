@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from xpnn.backends import to_numpy
 from xpnn.datasets.cells import is_absent, shown
 from xpnn.datasets.columns import Columns
 from xpnn.datasets.dataset import Dataset, NamedDataset, located
-from xpnn.datasets.frames import as_cells, as_targets, is_frame
+from xpnn.datasets.frames import as_cells, is_frame
 from xpnn.datasets.labels import label_indices, truth_values
 from xpnn.errors import ArgumentError, DataError
 
@@ -33,7 +33,7 @@ def as_pair(name: str, data: Any) -> tuple[Any, Any]:
         raise ArgumentError(
             f"{name} must be a pair of arrays (x, y), got {type(data).__name__}"
         ) from None
-    return x, as_targets(y)
+    return x, y
 
 
 def as_dataset(
@@ -70,15 +70,13 @@ def as_dataset(
         length, one of them isn't numeric, there is a NaN or an infinity, or there is an integer in
         x, or in two-dimensional y, that float64 can't hold.
     """
-    x, y = as_pair(name, data)
+    x, y = as_pair(name, as_table(data, columns))
     with located(data):
         if labels is not None:
             y = label_indices(f"{name}.y", y, labels)
         else:
             truths = truth_values(y)
             y = y if truths is None else truths
-        if columns is not None and isinstance(data, NamedDataset) and data.feature_names:
-            x = x.astype(object)
         x, y = as_inputs(f"{name}.x", x, columns, names, kind), _numeric(f"{name}.y", y)
     if is_mapped(y) and y.ndim == 1:
         y = np.array(y)
@@ -86,6 +84,13 @@ def as_dataset(
         raise DataError(f"{name}.y must have shape (n,) or (n, outputs), got shape {y.shape}")
     check_lengths(name, x, y)
     return data._replace(x=x, y=y) if isinstance(data, NamedDataset) else Dataset(x, y)
+
+
+def as_table(data: Any, columns: Columns | None) -> Any:
+    """Return data with names as cells if `columns` are for them: their numbers are no codes."""
+    if columns is None or not isinstance(data, NamedDataset) or not data.feature_names:
+        return data
+    return data._replace(x=data.x.astype(object))
 
 
 def as_inputs(
@@ -260,6 +265,9 @@ def _numeric(name: str, values: Any, kind: str | None = None) -> np.ndarray:
         in_kind(name, array, kind)
     if array.dtype.kind == "O" and array.ndim == 2:
         _refuse_cells(name, array)
+        # of any class, such as integers of a column that may have missing cells
+        array = np.array(array.tolist())
+        array = array.astype(np.float64) if array.dtype.kind == "O" else array
     if array.dtype.kind not in "biuf":
         found = type(values).__name__ if array.ndim == 0 else f"dtype {array.dtype}"
         raise DataError(f"{name} must be an array of numbers, got {found}")
@@ -275,8 +283,10 @@ def _numeric(name: str, values: Any, kind: str | None = None) -> np.ndarray:
 def _refuse_cells(name: str, cells: np.ndarray) -> None:
     """Raise a DataError about the first cell that isn't a number."""
     for (row, column), cell in np.ndenumerate(cells):
-        if is_absent(cell) or not isinstance(cell, Real):
+        large = isinstance(cell, Integral) and abs(int(cell)) > EXACT
+        if is_absent(cell) or large or not isinstance(cell, Real):
             found = "a missing value" if is_absent(cell) else f"{shown(str(cell))} is not a number"
+            found = f"{shown(str(cell))} is larger than 2**53" if large else found
             raise DataError(
                 f"{found}, and the model knows of numbers only",
                 part=name.rpartition(".")[2],

@@ -414,6 +414,7 @@ def parts_of(run: Run) -> dict[str, Any]:
         "labels": None if labels is None else labels.tolist(),
         "feature_names": getattr(train, "feature_names", None),
         "target_name": getattr(train, "target_name", None),
+        **({} if task.target_names is None else {"target_names": task.target_names}),
         **({} if columns is None else {"columns": columns.config()}),
     }
     return as_plain(identity(parts))  # type: ignore[no-any-return]

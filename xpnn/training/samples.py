@@ -16,7 +16,6 @@ from xpnn.datasets.batches import collected
 from xpnn.datasets.checks import as_dataset, as_pair, check_images, image_shape, kind_of
 from xpnn.datasets.columns import Columns, fitted
 from xpnn.datasets.dataset import Dataset, NamedDataset, Share, located
-from xpnn.datasets.frames import in_order, named, target_names, with_targets_in_order
 from xpnn.datasets.labels import as_labels, check_labels, distinct
 from xpnn.datasets.splitting import as_share, divided, drawn_rows, parted, share_of
 from xpnn.datasets.table import whole
@@ -91,19 +90,17 @@ def as_samples(
     class_weight: Mapping[Any, float] | str | None,
 ) -> Samples:
     """Return the samples of a run; arguments and errors are those of `xpnn.fit`."""
-    own, trained = model.task.feature_names, model.parameters is not None
+    own, trained = model.task, model.parameters is not None
     usual = OTHERS.normalizer if trained else defaults_for(train).normalizer
-    train = collected("train", train)
-    targets = (model.task.target_names if trained else None) or target_names(train)
-    train = in_order(named(with_targets_in_order(train, targets), own), own)
+    train = collected("train", train, own.feature_names, own.target_names)
+    targets = own.target_names or getattr(train, "target_names", None)
     share = validation if isinstance(validation, Real) else None
     if share is None:
         found = getattr(train, "feature_names", None)
         if isinstance(train, NamedDataset):
             kind = "regression" if train.y.dtype.kind == "f" else "classification"
             validation = whole("validation", validation, found, train.target_name, kind)
-        validation = with_targets_in_order(collected("validation", validation), targets)
-        validation = in_order(named(validation, found), found)
+        validation = collected("validation", validation, found, targets)
     else:
         validation = None
         if _has_cells(train):
@@ -114,7 +111,8 @@ def as_samples(
                 sample_weight = _given_weights(sample_weight, count)[rows]
             share = None
     # a table's names stay where a trained model is given a set without any
-    about = train if isinstance(train, NamedDataset) else model.task
+    named = isinstance(train, NamedDataset) and (train.feature_names or train.path)
+    about = train if named else model.task
     shape = model.task.image_shape if trained else None
     for name, data in (("train", train), ("validation", validation)):
         check_images(data, shape, name)
@@ -230,8 +228,7 @@ def with_targets(task: Task, data: Any, y: Any = None) -> Any:
 def as_test_set(model: Sequential, loss: Loss, data: Any) -> Dataset:
     """Return data that a trained model is to be evaluated on; errors are those of `evaluate`."""
     task = model.task
-    data = in_order(collected("data", data), task.feature_names)
-    data = with_targets_in_order(data, task.target_names)
+    data = collected("data", data, task.feature_names, task.target_names)
     check_images(data, task.image_shape)
     data = as_dataset("data", data, task.labels, task.columns, task.feature_names, task.input_kind)
     test = _as_targets(data, loss, model)
@@ -276,6 +273,7 @@ def _find_columns(model: Sequential, train: Any, validation: Any) -> Columns | N
     if not (_has_cells(train) or _has_cells(validation)):
         return None
     x, y = as_pair("train", train)
+    x = to_numpy(x, "train.x")
     if x.ndim != 2:
         raise DataError(f"train.x must have shape (n, features), got shape {x.shape}")
     return fitted(train if isinstance(train, Dataset) else Dataset(x, y))
