@@ -412,7 +412,7 @@ def test_no_argument_is_a_traceback(name, argument, trained, temporary, monkeypa
     ("options", "message"),
     [
         (["--hidden", "9" * 18], "the layers have too many parameters: drawing them takes "),
-        (["--hidden", "9" * 20], "hidden must be a whole number >= 1 and < 2**63, got 999"),
+        (["--hidden", "9" * 20], "hidden must be a whole number >= 1 and <= 2**53, got 999"),
         (
             ["--hidden", "5,99999999999999,5"],
             "too many parameters: drawing them takes 8.8e+06 GB or",

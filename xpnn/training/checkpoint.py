@@ -13,7 +13,6 @@ import dataclasses
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -550,7 +549,7 @@ def _keep_as(path: Path) -> Path:
     """Return the path where the file that is to be replaced is kept."""
     try:
         # of the run itself, which has no limit for what it writes
-        with limits.at_most(sys.maxsize):
+        with limits.at_most(2**53):
             _whole(path)
     except DataError:
         return kept(path)[1]
