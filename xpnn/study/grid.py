@@ -24,7 +24,7 @@ from xpnn.source import READING, SHARED, Source
 from xpnn.study.article import published
 from xpnn.study.job import Job, load_own_parts, loaded_parts
 from xpnn.study.quantities import QUANTITIES
-from xpnn.training.defaults import TABLE
+from xpnn.training.defaults import OTHERS, TABLE
 
 Entries = dict[str, Any]
 
@@ -508,8 +508,8 @@ def _job(settings: Entries, fixed: Entries) -> Job:
     # what isn't said is the default of `xpnn train`
     table = Source(given["data"]).is_table if "data" in given else False
     usual = dict(FOR_TABLES) if table else {}
-    if table and "validation" in given and "epochs" not in given:
-        usual["patience"] = TABLE.patience
+    asked = {name: given.get(name) for name in ("epochs", "validation")}
+    usual["patience"] = (TABLE if table else OTHERS).waits(**asked)
     return Job.from_dict({**usual, **given})
 
 

@@ -256,8 +256,7 @@ def fit(
         _seed(seed, saved), shuffle,
     )  # fmt: skip
     callbacks = shown(verbose, as_callbacks(callbacks), table=is_table(train))
-    if epochs is None and validation is not None:
-        callbacks = stopped_early(callbacks, usual.patience)
+    callbacks = stopped_early(callbacks, usual.waits(epochs=epochs, validation=validation))
     samples = as_samples(
         model, asked, train, validation, seed=plan.seed, labels=labels, normalizer=normalizer,
         target_normalizer=target_normalizer, sample_weight=sample_weight, class_weight=class_weight,
