@@ -199,7 +199,7 @@ def _predict(args: argparse.Namespace) -> int:
     check_images(data, model.task.image_shape)
     # all data are checked before anything is written
     with located(data):
-        as_inputs("x", data.x, model.task.columns, kind=model.task.input_kind)
+        as_inputs("x", data.x, model.task)
     one = True
     header = [*([] if data.files is None else ["file"]), *_columns(model, args.proba)]
     with _written(args.out) as file:

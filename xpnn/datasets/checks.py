@@ -6,18 +6,20 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xpnn._core.mapped import EXACT, blocks, is_mapped, plain
 from xpnn.backends import to_numpy
 from xpnn.datasets.cells import is_absent, shown
-from xpnn.datasets.columns import Columns
 from xpnn.datasets.dataset import Dataset, NamedDataset, located
 from xpnn.datasets.frames import as_cells, is_frame
 from xpnn.datasets.labels import label_indices, truth_values
 from xpnn.errors import ArgumentError, DataError
+
+if TYPE_CHECKING:
+    from xpnn.task import Task
 
 
 def as_pair(name: str, data: Any) -> tuple[Any, Any]:
@@ -36,14 +38,7 @@ def as_pair(name: str, data: Any) -> tuple[Any, Any]:
     return x, y
 
 
-def as_dataset(
-    name: str,
-    data: Any,
-    labels: np.ndarray | None = None,
-    columns: Columns | None = None,
-    names: Sequence[str] | None = None,
-    kind: str | None = None,
-) -> Dataset:
+def as_dataset(name: str, data: Any, task: Task | None = None) -> Dataset:
     """Return `data` checked, as arrays on the host.
 
     Parameters
@@ -52,14 +47,9 @@ def as_dataset(
         What messages call `data`.
     data
         A `Dataset`, or a pair of arrays of any library.
-    labels
-        If given, each label in y becomes its index there.
-    columns
-        If given, x is a table that they turn into features.
-    names
-        The names of the columns that are taken if x is a DataFrame.
-    kind
-        What the model was trained on, as for `in_kind`.
+    task
+        What a model knows of its data. If it has labels, each label in y becomes its index there;
+        for x, see `as_inputs`.
 
     Raises
     ------
@@ -70,14 +60,14 @@ def as_dataset(
         length, one of them isn't numeric, there is a NaN or an infinity, or there is an integer in
         x, or in two-dimensional y, that float64 can't hold.
     """
-    x, y = as_pair(name, as_table(data, columns))
+    x, y = as_pair(name, as_table(data, task))
     with located(data):
-        if labels is not None:
-            y = label_indices(f"{name}.y", y, labels)
+        if task is not None and task.labels is not None:
+            y = label_indices(f"{name}.y", y, task.labels)
         else:
             truths = truth_values(y)
             y = y if truths is None else truths
-        x, y = as_inputs(f"{name}.x", x, columns, names, kind), _numeric(f"{name}.y", y)
+        x, y = as_inputs(f"{name}.x", x, task), _numeric(f"{name}.y", y)
     if is_mapped(y) and y.ndim == 1:
         y = np.array(y)
     if y.ndim not in (1, 2):
@@ -86,29 +76,24 @@ def as_dataset(
     return data._replace(x=x, y=y) if isinstance(data, NamedDataset) else Dataset(x, y)
 
 
-def as_table(data: Any, columns: Columns | None) -> Any:
-    """Return data with names as cells if `columns` are for them: their numbers are no codes."""
-    if columns is None or not isinstance(data, NamedDataset) or not data.feature_names:
-        return data
-    return data._replace(x=data.x.astype(object))
+def as_table(data: Any, task: Task | None) -> Any:
+    """Return data with names as cells where a model encodes columns: their numbers are no codes."""
+    encodes = task is not None and task.columns is not None
+    if encodes and isinstance(data, NamedDataset) and data.feature_names:
+        return data._replace(x=data.x.astype(object))
+    return data
 
 
-def as_inputs(
-    name: str,
-    x: Any,
-    columns: Columns | None = None,
-    names: Sequence[str] | None = None,
-    kind: str | None = None,
-) -> np.ndarray:
+def as_inputs(name: str, x: Any, task: Task | None = None) -> np.ndarray:
     """Return `x`, of any library, as a checked two-dimensional array on the host.
 
-    Images become rows of features. If `columns` are given, x is a table that they turn into
-    features; of a DataFrame, the columns with these `names` are taken. `kind` is what the model was
-    trained on, as for `in_kind`. An array that is mapped from a file stays mapped, if its dtype
-    stays.
+    Images become rows of features. The `task` is what a model knows of its data: if it has columns,
+    x is a table that they turn into features; of a DataFrame, those with its names are taken; its
+    kind is for `in_kind`. An array that is mapped from a file stays mapped, if its dtype stays.
     """
+    columns, kind = (None, None) if task is None else (task.columns, task.input_kind)
     if is_frame(x):
-        x = as_cells(x, names)
+        x = as_cells(x, None if task is None else task.feature_names)
         # its numbers are cells, also in a column that held texts, and no codes
         x = x if columns is None else x.astype(object)
     if columns is not None:
