@@ -81,9 +81,7 @@ def test_a_fault_of_ours_is_a_line_that_names_its_traceback(temporary, monkeypat
 
 @pytest.mark.parametrize("argument", ["--lr", "--hidden", "--nonsense=1"])
 def test_no_traceback_of_an_argument_that_argparse_refuses(argument, capsys):
-    with pytest.raises(SystemExit) as ended:
-        run("train", "d.csv", "--traceback", argument)
-    assert ended.value.code == 2
+    assert run("train", "d.csv", "--traceback", argument) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("xpnn")
 
@@ -411,7 +409,7 @@ def test_no_argument_is_a_traceback(name, argument, trained, temporary, monkeypa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--hidden", "9" * 18], "the layers have too many parameters: drawing them takes "),
+        (["--hidden", "9" * 15], "the layers have too many parameters: drawing them takes "),
         (["--hidden", "9" * 20], "hidden must be a whole number >= 1 and <= 2**53, got 999"),
         (
             ["--hidden", "5,99999999999999,5"],
@@ -432,7 +430,7 @@ def test_numbers_beyond_reason(options, message, trained, capsys):
 
 @pytest.mark.parametrize("option", ["--batch-size", "--patience"])
 def test_large_numbers_that_mean_something(option, trained):
-    options = ["--epochs", 1, "--hidden", 3, "--validation", 0.3, "--quiet", option, "9" * 18]
+    options = ["--epochs", 1, "--hidden", 3, "--validation", 0.3, "--quiet", option, "9" * 15]
     assert run("train", trained / "t.csv", *options) == 0
 
 
