@@ -27,6 +27,7 @@ from tests.helpers import ROOT, open_backend
 from xpnn import recording
 from xpnn._core.mapped import SparseRows
 from xpnn.backends import backend_of
+from xpnn.errors import DataError
 from xpnn.estimators import MLPClassifier, MLPRegressor
 
 pytestmark = [
@@ -923,3 +924,52 @@ def test_without_scikit_learn_it_says_how_to_get_it():
     code = "import sys; sys.modules['sklearn'] = None; import xpnn.estimators"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr
     assert "pip install 'xpnn[sklearn]'" in told.splitlines()[-1]
+
+
+# dates, and the names of targets
+
+
+@pytest.mark.parametrize("dtype", ["m8[s]", "M8[D]"])
+def test_dates_and_times_are_no_numbers(dtype):
+    times = np.arange(60).reshape(30, 2).astype(dtype)
+    x, y = np.random.RandomState(0).randn(30, 2), np.arange(30) % 2
+    network = MLPRegressor(max_iter=2, hidden_layer_sizes=3).fit(x, y)
+    classifier = MLPClassifier(max_iter=2, hidden_layer_sizes=3).fit(x, y)
+    for name, call in (
+        ("X", lambda: network.fit(times, y)),
+        ("X", lambda: network.predict(times)),
+        ("X", lambda: network.score(times, y)),
+        ("X", lambda: network.partial_fit(times, y)),
+        ("X", lambda: classifier.predict_proba(times)),
+        ("y", lambda: network.fit(x, times[:, 0])),
+        ("y", lambda: network.partial_fit(x, times[:, 0])),
+        ("y", lambda: network.score(x, times[:, 0])),
+        ("sample_weight", lambda: classifier.fit(x, y, times[:, 0])),
+        ("sample_weight", lambda: classifier.score(x, y, times[:, 0])),
+    ):
+        with pytest.raises(DataError, match=f"{name} must hold numbers, got dates or times of"):
+            call()
+    # as labels they mean themselves
+    days = np.where(y, times[0, 0], times[1, 0])
+    assert classifier.fit(x, days).predict(x).dtype == days.dtype
+
+
+def test_targets_of_a_frame_are_found_by_their_names():
+    pandas = pytest.importorskip("pandas")
+    x = np.random.RandomState(0).randn(60, 2)
+    y = pandas.DataFrame({"p": x[:, 0], "q": 20 - 3 * x[:, 1]})
+    swapped = y[["q", "p"]]
+    options = {"hidden_layer_sizes": 4, "random_state": 0, "max_iter": 5}
+    network = MLPRegressor(**options).fit(x, y)
+    assert network.score(x, swapped) == network.score(x, y) == network.score(x, y.to_numpy())
+    twice = MLPRegressor(**options).fit(x, y).partial_fit(x, swapped)
+    plain = MLPRegressor(**options).fit(x, y.to_numpy()).partial_fit(x, y.to_numpy())
+    assert twice.model_.sha256() == plain.model_.sha256()
+    warm = MLPRegressor(**options, warm_start=True).fit(x, y).fit(x, swapped)
+    plain = MLPRegressor(**options, warm_start=True).fit(x, y.to_numpy()).fit(x, y.to_numpy())
+    assert warm.model_.sha256() == plain.model_.sha256()
+    # a new fit has new names
+    network.fit(x, swapped)
+    assert network.score(x, swapped) == network.score(x, y)
+    with pytest.raises(DataError, match="no column 'q', which is one of the targets"):
+        network.score(x, y.rename(columns={"q": "r"}))

@@ -258,14 +258,14 @@ def fraction(name: str, value: object) -> float:
     return number(name, value, "a number >= 0 and < 1", lambda found: 0 <= found < 1)
 
 
-# the largest integer of 64 bits
-_LARGEST = 2**63 - 1
+# up to here, a float holds every integer, as in logs and schedules
+_LARGEST = 2**53
 
 
 def integer(name: str, value: object, *, minimum: int, maximum: int | None = None) -> int:
     """Return `value` as an int if it is a whole number from `minimum` to `maximum`.
 
-    Without a `maximum`, 64 bits must hold it, since a larger one may not even become a float.
+    Without a `maximum`, a float must hold it exactly: up to 2**53.
     """
     wanted = f"a whole number >= {minimum}" + ("" if maximum is None else f" and <= {maximum}")
     try:
@@ -273,7 +273,7 @@ def integer(name: str, value: object, *, minimum: int, maximum: int | None = Non
     except TypeError:
         found = None
     if found is not None and maximum is None and found > _LARGEST:
-        wanted, maximum = f"{wanted} and < 2**63", _LARGEST
+        wanted, maximum = f"{wanted} and <= 2**53", _LARGEST
     if found is None or found < minimum or (maximum is not None and found > maximum):
         raise ArgumentError(f"{name} must be {wanted}, got {value!r}")
     return found

@@ -21,7 +21,8 @@ import numpy as np
 
 from xpnn._core.mapped import SparseRows
 from xpnn.backends import Backend, backend_of, check_plain, get_backend, to_numpy
-from xpnn.datasets.frames import is_frame
+from xpnn.datasets.dataset import NamedDataset
+from xpnn.datasets.frames import is_frame, named
 from xpnn.datasets.labels import as_labels
 from xpnn.errors import (
     ArgumentError,
@@ -305,6 +306,17 @@ def _on_host(values: Any, name: str = "X") -> Any:
     return values if backend_of(values) is None else to_numpy(values, name)
 
 
+def _numbers(values: Any, name: str = "X") -> Any:
+    """Return what `_on_host` does; raise about dates and times, which NumPy takes for numbers."""
+    found = _on_host(values, name)
+    # a list has none of NumPy's, and the columns of a DataFrame are looked at one by one
+    if not (is_frame(found) or isinstance(found, list)):
+        dtype = np.asarray(found).dtype
+        if dtype.kind in "Mm":
+            raise DataError(f"{name} must hold numbers, got dates or times of dtype {dtype}")
+    return found
+
+
 @contextlib.contextmanager
 def _columns_told(estimator: Any, x: Any, *, reset: bool) -> Iterator[None]:
     """Raise `DataError` with the columns of a DataFrame that are dates, or turn out no numbers.
@@ -502,6 +514,7 @@ class _MLP(_Keywords):
     out_activation_: str
     _past: SavedRun | None = None
     _open: _Open | None = None
+    _target_names: tuple[str, ...] | None = None
 
     def __getstate__(self) -> Any:
         self._close()
@@ -582,9 +595,10 @@ class _MLP(_Keywords):
             raise ArgumentError("partial_fit does not support early_stopping=True")
         again = hasattr(self, "model_") and (partial or self.warm_start)
         given = backend_of(X)
+        y = self._targets(y, reset=not again)
         with _columns_told(self, X, reset=not again):
             X, y = validate_data(
-                self, _on_host(X), _on_host(y, "y"), reset=not again, multi_output=True,
+                self, _numbers(X), y, reset=not again, multi_output=True,
                 y_numeric=isinstance(self, RegressorMixin), dtype=(np.float64, np.float32),
                 accept_sparse="csr",
             )  # fmt: skip
@@ -640,6 +654,16 @@ class _MLP(_Keywords):
         if run and partial and not (changing or self.verbose or hasattr(X, "tocsr")):
             self._open = _Open(key, run, Trainer(run, train.backend), [])
         return self
+
+    def _targets(self, y: Any, *, reset: bool = False) -> Any:
+        """Return targets on the host, a DataFrame's columns in the order of the first `fit`."""
+        if reset:
+            self._target_names = None
+        data = named(([], y), targets=self._target_names)
+        if isinstance(data, NamedDataset) and reset:
+            self._target_names = data.target_names
+        # dates may be labels
+        return (_on_host if isinstance(self, ClassifierMixin) else _numbers)(data[1], "y")
 
     def _take_steps(self, train: _Train, past: SavedRun | None, *, partial: bool) -> Run:
         """Train by "adam" or "sgd", after the earlier run if there is one; return the run."""
@@ -781,7 +805,7 @@ class _MLP(_Keywords):
         weights: np.ndarray | None = None
         if sample_weight is not None:
             weights = check_array(
-                _on_host(sample_weight, "sample_weight"), ensure_2d=False, dtype=np.float64,
+                _numbers(sample_weight, "sample_weight"), ensure_2d=False, dtype=np.float64,
                 input_name="sample_weight",
             )  # fmt: skip
             check_consistent_length(y, weights)
@@ -936,7 +960,7 @@ class _MLP(_Keywords):
         check_is_fitted(self)
         with _columns_told(self, x, reset=False):
             x = validate_data(
-                self, _on_host(x), reset=False, dtype=(np.float64, np.float32), accept_sparse="csr"
+                self, _numbers(x), reset=False, dtype=(np.float64, np.float32), accept_sparse="csr"
             )
         if not hasattr(x, "tocsr"):
             return of(self.model_, x)
@@ -965,9 +989,9 @@ class _Scored:
         For multilabels, a row counts as right if all its labels are; for several outputs, R² is
         their mean.
         """
-        return super().score(  # type: ignore[misc, no-any-return]
-            _on_host(X), _on_host(y, "y"), _on_host(sample_weight, "sample_weight")
-        )
+        targets = self._targets(y)  # type: ignore[attr-defined]
+        weights = _numbers(sample_weight, "sample_weight")
+        return super().score(_on_host(X), targets, weights)  # type: ignore[misc, no-any-return]
 
 
 class MLPClassifier(_Scored, ClassifierMixin, _MLP, _OfClassifier):  # type: ignore[misc]
@@ -1327,7 +1351,7 @@ class MLPRegressor(_Scored, RegressorMixin, _MLP, _OfRegressor):  # type: ignore
             return super().score(X, y, sample_weight)
         predicted = self._predicted(self._values(X))
         return self._score(
-            np.asarray(_on_host(y, "y")), predicted, _on_host(sample_weight, "sample_weight")
+            np.asarray(self._targets(y)), predicted, _numbers(sample_weight, "sample_weight")
         )
 
     def _score(self, y: np.ndarray, predicted: np.ndarray, weights: np.ndarray | None) -> float:

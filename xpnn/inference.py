@@ -13,13 +13,14 @@ from xpnn.datasets.batches import collected
 from xpnn.datasets.checks import (
     as_dataset,
     as_inputs,
-    as_pair,
+    as_table,
     check_images,
     flat,
     image_shape_of,
     in_kind,
 )
 from xpnn.datasets.dataset import located
+from xpnn.datasets.labels import label_indices
 from xpnn.errors import ArgumentError, DataError, position
 from xpnn.losses import CrossEntropy, Loss, labels
 from xpnn.metrics import Metric, confusion_matrix
@@ -86,12 +87,14 @@ def confusion(model: Sequential, data: Data | Array, y: Array | None = None) -> 
     task = model.task
     if task.classes is None:
         raise ArgumentError("model must have been trained on class labels, got one that wasn't")
-    data = collected("data", with_targets(task, data, y))
-    true = as_dataset("data", data, task.labels, task.columns, task.feature_names, task.input_kind)
+    data = with_targets(task, data, y)
+    data = collected("data", data, task.feature_names, task.target_names)
+    true = as_dataset("data", data, task)
     with located(data):
-        predicted = predict(model, as_pair("data", data)[0])
-    found = as_dataset("predictions", (true.x, predicted), task.labels)
-    return confusion_matrix(true.y, found.y, classes=task.classes)
+        predicted = predict(model, as_table(data, task)[0])
+    if task.labels is not None:
+        predicted = label_indices("predictions", predicted, task.labels)
+    return confusion_matrix(true.y, predicted, classes=task.classes)
 
 
 @np.errstate(all="ignore")
@@ -188,7 +191,7 @@ def outputs_of(model: Sequential, x: Array) -> Array:
         backend.check(x, "x")
     check_images((x, None), model.task.image_shape, "x")
     if not own:
-        x = as_inputs("x", x, task.columns, task.feature_names, task.input_kind)
+        x = as_inputs("x", x, task)
     elif task.columns is not None:
         if x.ndim != 2 or x.shape[1] != len(task.columns):
             raise DataError(f"x must have shape (n, {len(task.columns)}), got {tuple(x.shape)}")

@@ -69,8 +69,11 @@ class Normalizer(Part, ABC):
                 "offset and scale must have shape (features,), got shapes "
                 f"{self.offset.shape} and {self.scale.shape}"
             )
-        if not np.isfinite([self.offset, self.scale]).all() or not self.scale.all():
-            raise ArgumentError("offset and scale must be finite, and scale not 0")
+        for name, array in (("offset", self.offset), ("scale", self.scale)):
+            wrong = ~np.isfinite(array) | ((array == 0) & (name == "scale"))
+            if wrong.any():
+                found = array[wrong][0]
+                raise ArgumentError(f"offset and scale must be finite, scale not 0, got {found}")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

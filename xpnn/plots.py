@@ -18,6 +18,7 @@ from xpnn.backends import get_backend
 from xpnn.datasets.batches import collected
 from xpnn.datasets.checks import as_dataset, check_images, image_shape
 from xpnn.datasets.dataset import located
+from xpnn.datasets.labels import label_indices
 from xpnn.errors import ArgumentError, DataError, counted, finite, integer
 from xpnn.inference import class_probabilities, predict
 from xpnn.losses import is_labels
@@ -134,7 +135,7 @@ def _picture(path: PathLike | None, width: float, height: float) -> Iterator[Fig
             # not into the file: some formats go back in it, which a pipe can't
             content = io.BytesIO()
             figure.savefig(content, dpi=150, format=Path(path).suffix[1:].lower())
-            with replacing(path) as file:
+            with replacing("plot", path) as file:
                 file.write(content.getvalue())
 
 
@@ -486,7 +487,7 @@ def plot_errors(
     given = image_shape(data)
     check_images(data, model.task.image_shape)
     _check_no_table(data, model)
-    data = as_dataset("data", data, model.task.labels)
+    data = as_dataset("data", data, model.task)
     if not is_labels(data.y):
         raise DataError(
             f"data.y must hold integer class labels of shape (n,), got {data.y.dtype} of shape "
@@ -494,7 +495,8 @@ def plot_errors(
         )
     with located(data):
         predicted = predict(model, data.x)
-    predicted = as_dataset("predictions", (data.x, predicted), model.task.labels).y
+    if model.task.labels is not None:
+        predicted = label_indices("predictions", predicted, model.task.labels)
     shape = _drawn_shape(data.x, given or model.task.image_shape)
     names = np.arange(model.task.classes) if model.task.labels is None else model.task.labels
     wrong = np.flatnonzero(predicted != data.y)

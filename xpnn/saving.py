@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,7 +28,6 @@ from xpnn._core.files import (
     replacing,
     sealed,
     unsealed,
-    writing,
 )
 from xpnn._core.interrupts import held
 from xpnn._core.registry import Registry
@@ -43,6 +42,7 @@ from xpnn._core.schema import (
     checked,
     field,
     reading,
+    shown,
     wrong,
 )
 from xpnn._core.tree import flatten
@@ -76,6 +76,19 @@ class _Version:
 def _are_labels(labels: list[Any]) -> bool:
     kinds = set(map(type, labels))
     return kinds == {str} or (kinds == {int} and all(-(2**63) <= own < 2**63 for own in labels))
+
+
+@dataclass(frozen=True)
+class _Flooded:
+    loss: PartEntry
+
+
+@dataclass(frozen=True)
+class _Early:
+    """The fields that had another form up to format 3."""
+
+    layers: list[dict[str, Any]]
+    loss: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -126,7 +139,8 @@ def save(model: Sequential, path: PathLike) -> None:
     ------
     ArgumentError
         If the model has no parameters yet, a layer isn't registered in `xpnn.layers.LAYERS`, the
-        loss or a normalizer can't be saved, or the file can't be written.
+        loss or a normalizer can't be saved, the file can't be written, or somebody else is writing
+        it.
     WriteError
         If the system refuses while the file is written, as when the disk is full. It is an
         `ArgumentError` and an `OSError`.
@@ -174,10 +188,11 @@ def save(model: Sequential, path: PathLike) -> None:
     }
     # in ASCII: names may hold what UTF-8 can't, as those of folders that aren't UTF-8
     content = sealed(arrays, {"xpnn": json.dumps(description, default=repr)})
-    with held(), writing("model", path), replacing(path) as file:
+    with held(), replacing("model", path) as file:
         file.write(content)
 
 
+@limits.bounded
 def load(
     path: PathLike,
     *,
@@ -214,8 +229,7 @@ def load(
         registered.
     """
     path = as_path("path", path)
-    with limits.at_most(max_bytes):
-        described, _, arrays = _read(path)
+    described, _, arrays = _read(path)
     _check_parts(path, described)
     with reading(path):
         model = Sequential(*(_layer(i, own) for i, own in enumerate(described.layers)))
@@ -237,8 +251,12 @@ def load(
     return model
 
 
-def describe(path: PathLike) -> dict[str, Any]:
-    """Return the metadata of a model's file, checked as `load` does, without building the model."""
+@limits.bounded
+def describe(path: PathLike, *, max_bytes: int | None = None) -> dict[str, Any]:
+    """Return the metadata of a model's file, checked as `load` does, without building the model.
+
+    Parameters and errors are those of `load`.
+    """
     return _read(as_path("path", path))[1]
 
 
@@ -261,12 +279,13 @@ def _read(path: Path) -> tuple[_Description, dict[str, Any], dict[str, np.ndarra
         raise DataError(f"{path} is damaged: it must hold its SHA-256, and doesn't")
     with reading(path):
         if version < 4:
+            checked(_Early, content)
             content = _nested(content)
         return checked(_Description, content), content, arrays_in(raw, path)
 
 
 def _layer(i: int, own: PartEntry) -> Any:
-    with field(f"layers[{i}]"):
+    with field(f"layers[{i}].parameters"):
         return LAYERS[own.name].from_config(own.parameters)
 
 
@@ -290,18 +309,19 @@ def _checked_shapes(
         for name, shape in shapes.items():
             expected[f"{i}.{name}"] = shape, described.dtype
 
-    def missing() -> DataError:
-        return DataError(f"{path} holds other arrays than its architecture asks for")
-
-    def found(name: str) -> tuple[tuple[int, ...], str] | None:
-        return (arrays[name].shape, arrays[name].dtype.name) if name in arrays else None
+    def compare(names: Iterable[str]) -> None:
+        for name in names:
+            wanted, own = expected.get(name), arrays.get(name)
+            got = None if own is None else (own.shape, own.dtype.name)
+            if got != wanted:
+                told = ["none" if x is None else f"{x[1]} of shape {x[0]}" for x in (wanted, got)]
+                raise DataError(f"array {name} must be {told[0]}, got {told[1]}")
 
     with reading(path):
         for i, (layer, width) in enumerate(model.widths(described.inputs)):
             add(i, layer.shapes(width))
             # buffers are made to know their shapes: first it must be sure that they aren't huge
-            if any(found(name) != own for name, own in expected.items()):
-                raise missing()
+            compare(expected)
             add(i, {name: array.shape for name, array in layer.buffers(width).items()})
         columns = model.outputs(described.inputs) // (
             1 if loss is None else loss.outputs_per_target
@@ -309,8 +329,8 @@ def _checked_shapes(
     for name, width in zip(_NORMALIZERS, (described.inputs, columns), strict=True):
         if getattr(described, name) is not None:
             expected.update({f"{name}.{array}": ((width,), "float64") for array in _ARRAYS})
-    if {name: found(name) for name in arrays} != expected:
-        raise missing()
+    with reading(path):
+        compare(sorted({*expected, *arrays}))
     return model.shapes(described.inputs)
 
 
@@ -322,7 +342,8 @@ def _task(
     if classes is not None and classes != max(outputs, 2):
         raise wrong("classes", f"{max(outputs, 2)}, as the network's outputs are", classes)
     if labels is not None and (classes != len(labels) or len(set(labels)) < len(labels)):
-        raise wrong("labels", f"{classes} different integers or strings", labels)
+        wanted = f"{classes} different integers or strings" if classes else "none without classes"
+        raise wrong("labels", wanted, labels)
     shape, inputs = described.image_shape, described.inputs
     if shape is not None and math.prod(shape) != inputs:
         raise wrong("image_shape", f"height, width and channels of {inputs} features", shape)
@@ -331,7 +352,8 @@ def _task(
     if columns is not None:
         width = len(columns)
         if len(columns.features) != inputs:
-            raise DataError(f"columns of {len(columns.features)} features for {inputs} inputs")
+            made = len(columns.features)
+            raise DataError(f"columns must make {inputs} features, as inputs says, got {made}")
     if names is not None and len(names) != width:
         raise wrong("feature_names", f"the names of {width} columns", names)
     targets = described.target_names
@@ -397,20 +419,22 @@ def _check_parts(path: PathLike, described: _Description) -> None:
         needed.append((LAYERS, layer.name))
         if layer.name == Activation.__name__:
             with reading(path):
-                name = checked(str, layer.parameters.get("name"), f"layers[{i}].parameters.name")
-            needed.append((ACTIVATIONS, name))
+                activation = checked(PartEntry, layer.parameters, f"layers[{i}].parameters")
+            needed.append((ACTIVATIONS, activation.name))
     loss = described.loss
-    with reading(path, "loss"):
+    with reading(path):
+        place = "loss.parameters"
         while loss is not None and loss.name == Flooding.name:
-            loss = checked(PartEntry, loss.parameters.get("loss"), "parameters.loss")
+            loss = checked(_Flooded, loss.parameters, place).loss
+            place += ".loss.parameters"
     needed.append((LOSSES, loss and loss.name))
     needed += [(NORMALIZERS, getattr(described, name)) for name in _NORMALIZERS]
     for registry, name in needed:
         if name is not None and name not in registry:
             raise ArgumentError(
-                f"{path} needs the {registry.kind} {name!r}, which isn't xpnn's own; first load "
-                "the file that registers it: xpnn.load_parts('FILE.py'), or --parts FILE.py at "
-                "the command line"
+                f"{path} needs the {registry.kind} {shown(name)}, which isn't xpnn's own; first "
+                "load the file that registers it: xpnn.load_parts('FILE.py'), or --parts FILE.py "
+                "at the command line"
             )
 
 
@@ -425,12 +449,14 @@ def _described_loss(loss: Loss) -> dict[str, Any]:
     return {"name": loss.name, "parameters": parameters}
 
 
-def _made_loss(described: PartEntry) -> Any:
-    with field("loss"):
-        parameters = {
-            key: _made_loss(checked(PartEntry, value)) if isinstance(value, dict) else value
-            for key, value in described.parameters.items()
-        }
+def _made_loss(described: PartEntry, place: str = "loss") -> Any:
+    place += ".parameters"
+    parameters = dict(described.parameters)
+    for key, value in parameters.items():
+        if isinstance(value, dict):
+            within = f"{place}.{key}"
+            parameters[key] = _made_loss(checked(PartEntry, value, within), within)
+    with field(place):
         kind = Flooding if described.name == Flooding.name else LOSSES[described.name]
         return kind.from_config(parameters)
 
@@ -440,10 +466,10 @@ def _nested(description: dict[str, Any]) -> dict[str, Any]:
 
     def layer(flat: dict[str, Any]) -> dict[str, Any]:
         settings = {key: value for key, value in flat.items() if key != "layer"}
-        if flat["layer"] == Activation.__name__:
-            name = settings.pop("name")
+        if flat.get("layer") == Activation.__name__:
+            name = settings.pop("name", None)
             settings = {"name": name, "parameters": settings}
-        return {"name": flat["layer"], "parameters": settings}
+        return {"name": flat.get("layer"), "parameters": settings}
 
     def loss(flat: dict[str, Any]) -> dict[str, Any]:
         settings = {
@@ -451,7 +477,7 @@ def _nested(description: dict[str, Any]) -> dict[str, Any]:
             for key, value in flat.items()
             if key != "name"
         }
-        return {"name": flat["name"], "parameters": settings}
+        return {"name": flat.get("name"), "parameters": settings}
 
     old = description["loss"]
     return {

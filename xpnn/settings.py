@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from xpnn._core.mapped import EXACT
 from xpnn._core.registry import Registry
 from xpnn.activations import ACTIVATIONS
 from xpnn.backends import Backend
@@ -93,7 +92,7 @@ class Settings:
     seed: int = _setting(10, "N", "seed of initial parameters and shuffles")
 
     def __post_init__(self) -> None:
-        integer("epochs", self.epochs, minimum=0, maximum=EXACT)
+        integer("epochs", self.epochs, minimum=0)
         integer("batch_size", self.batch_size, minimum=1)
         integer("seed", self.seed, minimum=0, maximum=2**32 - 1)
         if self.flood is not None:

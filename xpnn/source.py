@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,8 +81,8 @@ class Source:
     @property
     def is_table(self) -> bool:
         """Whether the data are a table, whose runs have defaults of their own."""
-        path = Path(self.data)
-        return path.exists() and reader_of(path).columns is not None
+        # unlike Path.exists, it takes a name that is too long for one that isn't there
+        return os.path.exists(self.data) and reader_of(Path(self.data)).columns is not None
 
     @property
     def applied(self) -> dict[str, float | str]:

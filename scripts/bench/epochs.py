@@ -544,7 +544,7 @@ def measure_all(args, todo, report, progress):
         measured = measure(case, args.only, args.together, references[key], progress)
         report["cases"].append(measured)
         if args.json:
-            with replacing(args.json) as file:
+            with replacing("json", args.json) as file:
                 file.write((json.dumps(report, indent=1) + "\n").encode())
         for name, difference in wrong_losses(measured):
             progress.error(f"{case}: {name} trains to another loss, by {difference:.1e}")

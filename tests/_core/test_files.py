@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from xpnn._core.files import check_folder, check_writable, replacing, same_file
-from xpnn.errors import ArgumentError
+from xpnn.errors import ArgumentError, WriteError
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_name_of_any_length_is_written_or_refused_at_the_start(tmp_path, lengt
         with pytest.raises(ArgumentError, match="File name too long"):
             check_writable("save", path)
         return
-    with replacing(check_writable("save", path)) as file:
+    with replacing("log", check_writable("save", path)) as file:
         assert max(len(os.fsencode(name)) for name in os.listdir(tmp_path)) <= 32
         file.write(b"new")
     assert path.read_bytes() == b"new"
@@ -108,7 +108,7 @@ def test_a_file_system_that_refuses_modes(tmp_path, monkeypatch):
     path = tmp_path / "run.csv"
     path.write_text("old")
     monkeypatch.setattr(type(path), "chmod", refused)
-    with replacing(path) as file:
+    with replacing("log", path) as file:
         file.write(b"new")
     assert path.read_text() == "new"
 
@@ -122,7 +122,7 @@ def test_a_file_system_that_can_not_synchronise_is_no_full_disk(tmp_path, monkey
     monkeypatch.setattr(os, "fsync", refused)
     full = code == errno.ENOSPC
     expected = pytest.raises(OSError, match="No space") if full else contextlib.nullcontext()
-    with expected, replacing(path) as file:
+    with expected, replacing("log", path) as file:
         file.write(b"new")
     assert [own.name for own in tmp_path.iterdir()] == ["run.csv"] * (not full)
 
@@ -131,26 +131,27 @@ def test_no_name_can_be_foreseen(tmp_path, monkeypatch):
     """A link in the place of the new file would have another file written."""
     names = set()
     for _ in range(3):
-        with replacing(tmp_path / "k.ckpt") as file:
-            names |= {name for name in os.listdir(tmp_path) if name != "k.ckpt"}
+        with replacing("log", tmp_path / "k.ckpt") as file:
+            names |= {n for n in os.listdir(tmp_path) if n != "k.ckpt" and ".lock" not in n}
             file.write(b"new")
     assert len(names) == 3
     victim = tmp_path / "victim"
     victim.write_text("mine")
     monkeypatch.setattr(os, "urandom", bytes)
-    with replacing(tmp_path / "other") as file:
-        (name,) = {*os.listdir(tmp_path)} - {"k.ckpt", "victim"}
+    with replacing("log", tmp_path / "other") as file:
+        (name,) = (n for n in os.listdir(tmp_path) if n[0] == "." and ".lock" not in n)
     (tmp_path / name).symlink_to(victim)
     (tmp_path / "other").unlink()
-    with pytest.raises(FileExistsError), replacing(tmp_path / "other") as file:
+    exists = pytest.raises(WriteError, match="File exists")
+    with exists, replacing("log", tmp_path / "other") as file:
         file.write(b"new")
     assert victim.read_text() == "mine"
 
 
 def test_what_is_being_written_is_not_left_over(tmp_path):
     path = tmp_path / "k.ckpt"
-    with replacing(path) as file:
-        (beside,) = tmp_path.iterdir()
+    with replacing("log", path) as file:
+        (beside,) = (own for own in tmp_path.iterdir() if own.suffix != ".lock")
         os.utime(beside, (0, 0))
         check_writable("checkpoint", path)
         assert beside.exists()
@@ -219,7 +220,7 @@ def test_replacing_puts_a_whole_file_in_place(tmp_path):
     path = tmp_path / "run.png"
     path.write_text("old")
     with path.open() as reader:
-        with replacing(path) as beside:
+        with replacing("log", path) as beside:
             beside.write(b"new")
             beside.flush()
             assert path.read_text() == "old"
@@ -237,7 +238,7 @@ def test_a_failure_leaves_all_as_it_was(tmp_path, error, exists):
         path.write_text("old")
 
     def write():
-        with replacing(path) as beside:
+        with replacing("log", path) as beside:
             beside.write(b"half")
             raise error
 
@@ -249,7 +250,7 @@ def test_a_failure_leaves_all_as_it_was(tmp_path, error, exists):
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
 def test_a_new_file_gets_what_the_umask_says(tmp_path, umask, mask, mode):
     umask(mask)
-    with replacing(tmp_path / "new"):
+    with replacing("log", tmp_path / "new"):
         pass
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == mode
     assert umask(mask) == mask
@@ -259,7 +260,7 @@ def test_the_umask_is_that_of_the_whole_process_and_left_alone(tmp_path, umask, 
     """Another thread that makes a file meanwhile would make it for everybody to write to."""
     umask(0o027)
     monkeypatch.setattr(os, "umask", None)
-    with replacing(tmp_path / "new"):
+    with replacing("log", tmp_path / "new"):
         pass
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640
 
@@ -269,7 +270,7 @@ def test_an_old_file_keeps_its_mode(tmp_path, umask, mode):
     path = tmp_path / "old"
     path.touch()
     path.chmod(mode)
-    with replacing(path) as beside:
+    with replacing("log", path) as beside:
         # nobody else reads what is half written of a private file
         assert stat.S_IMODE(os.fstat(beside.fileno()).st_mode) == 0o600
         beside.write(b"new")
@@ -283,7 +284,7 @@ def test_a_device_or_a_pipe_is_written_to_and_not_replaced(tmp_path):
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        with replacing(path) as target:
+        with replacing("log", path) as target:
             target.write(b"model")
         assert stat.S_ISFIFO(path.stat().st_mode)
         assert os.read(reader, 100) == b"model"
@@ -297,7 +298,7 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path):
     file, link = tmp_path / "runs" / "1", tmp_path / "latest"
     file.write_text("old")
     link.symlink_to(file)
-    with replacing(link) as beside:
+    with replacing("log", link) as beside:
         beside.write(b"new")
     assert link.is_symlink()
     assert file.read_text() == "new"
@@ -307,7 +308,7 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path):
 def test_the_old_file_stays_under_another_name(tmp_path):
     path, kept = tmp_path / "run.ckpt", tmp_path / "kept"
     for text in ("first", "second", "third"):
-        with replacing(path, keep=lambda old: old.with_name("kept")) as beside:
+        with replacing("log", path, keep=lambda old: old.with_name("kept")) as beside:
             beside.write(text.encode())
             # at no time is there no file
             assert path.exists() == (text != "first")
@@ -323,7 +324,7 @@ def test_the_old_file_stays_when_it_is_the_kept_one_already(links, tmp_path, mon
     os.link(path, kept)
     if not links:
         monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(1, "no links")))
-    with replacing(path, keep=lambda old: kept) as beside:
+    with replacing("log", path, keep=lambda old: kept) as beside:
         beside.write(b"new")
     assert (path.read_text(), kept.read_text()) == ("new", "old")
     assert set(tmp_path.iterdir()) == {path, kept}
@@ -346,7 +347,7 @@ def test_what_is_put_in_place_is_on_the_disk(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", noted_sync)
     monkeypatch.setattr(type(path), "replace", noted_replace)
-    with replacing(path) as beside:
+    with replacing("log", path) as beside:
         beside.write(b"new")
     assert calls == ["beside", "rename", tmp_path.name]
 

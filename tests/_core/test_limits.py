@@ -1,6 +1,7 @@
 """What files may take of the memory: bombs are refused before they go off, others are read."""
 
 import gzip
+import inspect
 import io
 import os
 import struct
@@ -14,7 +15,8 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.helpers import failed, run
+import xpnn.study
+from tests.helpers import failed, run, write_folder
 from xpnn._core import limits
 from xpnn.datasets import load
 from xpnn.datasets.readers.idx import read_idx
@@ -125,8 +127,7 @@ def test_idx_files_that_grow(tmp_path, low):
     path.write_bytes(gzip.compress(raw))
     with pytest.raises(DataError, match=r"a\.gz would take 30008 bytes of memory"):
         read_idx(path)
-    with limits.at_most(40_000):
-        assert len(read_idx(path)) == 30_000
+    assert len(read_idx(path, max_bytes=40_000)) == 30_000
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="a device of Unix")
@@ -201,6 +202,108 @@ def test_the_limit_that_is_asked_for(tmp_path, capsys):
         )
     with pytest.raises(ArgumentError, match=r"max_bytes must be a whole number >= 1, got 1\.5"):
         load(tmp_path / "d.csv", max_bytes=1.5)
+
+
+# what each public function that reads files is called with, and the file that its message names
+READERS = {
+    "load": (xpnn.load, ["m.model"]),
+    "describe": (xpnn.saving.describe, ["m.model"]),
+    "fit": (lambda path, **more: train(resume=path, callbacks=[], **more), ["run.ckpt"]),
+    "read_log": (xpnn.read_log, ["run.csv"]),
+    "datasets.load": (load, ["rows.csv"]),
+    "datasets.load of NPY": (lambda path, **more: load(path, target=None, **more), ["x.npy"]),
+    "load_training": (xpnn.datasets.load_training, ["rows.csv"]),
+    "read_idx": (read_idx, ["idx/train-images-idx3-ubyte"]),
+    "read_idx_folder": (xpnn.datasets.read_idx_folder, ["idx"]),
+    "mnist": (xpnn.datasets.mnist, ["idx"]),
+    "load_study": (xpnn.study.load_study, ["study.toml"]),
+    "run": (lambda path, **more: xpnn.study.run(path, out="new", **more), ["study.toml"]),
+    "read_result": (xpnn.study.read_result, ["out/*-*.json"]),
+    "read_study": (xpnn.study.read_study, ["out"]),
+    "write_report": (xpnn.study.write_report, ["out"]),
+}
+
+
+def train(**options):
+    x = np.random.RandomState(0).randn(60, 2)
+    model = xpnn.Sequential(xpnn.Dense(2))
+    options = {"epochs": 1, "seed": 1, "verbose": False, **options}
+    xpnn.fit(model, (x, (x[:, 0] > 0).astype(int)), **options)
+    return model
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with a file of each kind."""
+    folder = tmp_path_factory.mktemp("files")
+    log, checkpoint = xpnn.CSVLogger(folder / "run.csv"), xpnn.Checkpoint(folder / "run.ckpt")
+    xpnn.save(train(callbacks=[log, checkpoint]), folder / "m.model")
+    (folder / "rows.csv").write_text("a,b\n" + "1.5,p\n2.5,q\n" * 20)
+    np.save(folder / "x.npy", np.eye(20))
+    write_folder(folder / "idx")
+    (folder / "study.toml").write_text(f"data = '{folder}/rows.csv'\nepochs = 1\n")
+    xpnn.study.run(folder / "study.toml", out=folder / "out", jobs=1, progress=False)
+    return folder
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_function_that_reads_a_file_takes_a_limit(name, files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call, (path,) = READERS[name]
+    path = next(iter(files.glob(path)))
+    with pytest.raises(DataError, match=r" would take .*, and may take 40 bytes; if you trust"):
+        call(path, max_bytes=40)
+    assert limits.asked() is None
+    call(path, max_bytes=10**6)
+
+
+def test_a_folder_of_results_says_which_are_too_large(files):
+    (large,) = xpnn.study.read_folder(files / "out", max_bytes=40)[1]
+    assert " would take more than 40 bytes of memory, and may take 40 bytes; if you" in large
+    assert len(xpnn.study.read_folder(files / "out", max_bytes=10**6)[0]) == 1
+
+
+def test_no_public_function_reads_a_file_without_a_limit():
+    writes = {"save", "export_onnx", "plot_history", "plot_histories", "plot_activations"}
+    # a Python file is run, whatever its size
+    writes |= {"plot_confusion", "plot_errors", "load_parts"}
+    found = {}
+    for module in (xpnn, xpnn.saving, xpnn.callbacks, xpnn.datasets, xpnn.study):
+        for name in getattr(module, "__all__", ("load", "save", "describe")):
+            function = getattr(module, name)
+            if not inspect.isfunction(function) or name in writes:
+                continue
+            parameters = inspect.signature(function).parameters
+            if {"path", "folder", "study", "resume"} & set(parameters):
+                found[name] = parameters.get("max_bytes")
+    # `compare` and `cluster` are given what was read, and an address
+    del found["compare"]
+    assert set(found) == {name.partition(".")[2] or name for name in READERS if " " not in name} | {
+        "read_folder"
+    }
+    for parameter in found.values():
+        assert (parameter.kind, parameter.default) == (parameter.KEYWORD_ONLY, None)
+
+
+def test_a_study_holds_its_data_to_the_limit(files, tmp_path, monkeypatch):
+    """Its own file is smaller than its data."""
+    monkeypatch.chdir(tmp_path)
+    rows = (files / "rows.csv").read_text()
+    (tmp_path / "rows.csv").write_text(rows + rows.partition("\n")[2] * 50)
+    (tmp_path / "s.toml").write_text("data = 'rows.csv'\nepochs = 1\n")
+    with pytest.raises(DataError, match=r"rows\.csv would take \d+ bytes.* 8000 bytes; if"):
+        xpnn.study.run("s.toml", max_bytes=8_000, progress=False)
+    assert xpnn.study.run("s.toml", max_bytes=13_000, jobs=1, progress=False).finished == 1
+
+
+def test_a_limit_for_data_is_none_for_the_checkpoints_of_a_run(tmp_path, monkeypatch):
+    """The file that is replaced is read, and was taken for a damaged one if it was larger."""
+    (tmp_path / "d.csv").write_text("p,q\n" + "1.5,a\n2.5,b\n" * 20)
+    options = ("--epochs", 2, "--quiet", "--max-bytes", 244, "--checkpoint", tmp_path / "k")
+    assert run("train", tmp_path / "d.csv", *options) == 0
+    assert (tmp_path / "k").stat().st_size > 244
+    assert (tmp_path / "k.previous").is_file()
+    assert not (tmp_path / "k.damaged").exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="resource limits of Linux")

@@ -1,14 +1,17 @@
 """Only one process writes a file; one that was killed blocks nobody."""
 
+import contextvars
 import os
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+import xpnn
 from xpnn._core import locks
-from xpnn._core.files import locked
+from xpnn._core.files import locked, replacing
 from xpnn.errors import ArgumentError, WriteError
 
 HOLDER = """
@@ -65,6 +68,57 @@ def test_a_lock_holds_within_a_process_too(tmp_path):
             raise AssertionError
         assert len(list(tmp_path.iterdir())) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def replace(path, model, history):
+    with replacing("file", path) as file:
+        file.write(b"new")
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "write"),
+    [
+        ("m", "model", lambda path, model, history: xpnn.save(model, path)),
+        ("m.onnx", "model", lambda path, model, history: xpnn.export_onnx(model, path)),
+        ("p.png", "plot", lambda path, model, history: xpnn.plot_history(history, path)),
+        ("tables.csv", "file", replace),
+    ],
+)
+def test_python_and_the_command_have_the_same_rule(name, said, write, tmp_path):
+    """A command locks what it writes at its end; `xpnn.save` replaced it all the same."""
+    pytest.importorskip({"m.onnx": "onnx", "p.png": "matplotlib"}.get(name, "xpnn"))
+    model = xpnn.Sequential(xpnn.Dense(2))
+    history = xpnn.fit(model, (np.eye(4), np.arange(4) % 2), epochs=1, seed=1, verbose=False)
+    path = tmp_path / name
+    path.write_text("old")
+    with locked("save", path):
+        with pytest.raises(ArgumentError) as error:
+            # as in another thread
+            contextvars.Context().run(write, path, model, history)
+        assert str(error.value) == (
+            f"{said} {str(path)!r} is being written by process {os.getpid()}: wait until it ends, "
+            "or name another one"
+        )
+        assert path.read_text() == "old"
+        # who has the lock writes
+        write(path, model, history)
+    assert path.read_bytes() != b"old"
+    path.write_text("old")
+    write(path, model, history)
+    assert path.read_bytes() != b"old"
+    assert [own.name for own in tmp_path.iterdir()] == [name]
+
+
+def test_locks_end_in_any_order(tmp_path):
+    with locked("log", tmp_path / "a"):
+        first, second = locked("log", tmp_path / "b"), locked("log", tmp_path / "c")
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        for name in "abc":
+            replace(tmp_path / name, None, None)
+        second.__exit__(None, None, None)
+    assert sorted(own.name for own in tmp_path.iterdir()) == ["a", "b", "c"]
 
 
 def test_a_lock_follows_no_link_and_writes_into_no_file_of_others(tmp_path):

@@ -211,7 +211,7 @@ def only_line(capsys):
         (["--weight-decay", "-1"], r"weight_decay must be a finite number >= 0, got -1"),
         (["--batch-size", "0"], r"batch_size must be a whole number >= 1, got 0"),
         (["--batch-size", "1.5"], r"--batch-size: .*'1.5'"),
-        (["--epochs", "-1"], r"epochs must be a whole number >= 0 and <= 9007199254740992, got -1"),
+        (["--epochs", "-1"], r"epochs must be a whole number >= 0, got -1"),
         (["--seed", "-1"], r"seed must be a whole number >= 0.*, got -1"),
         (["--hidden", "10,-3"], r"hidden must be whole numbers such as 100,50, got '10,-3'"),
         (["--dtype", "float16"], r"unknown dtype 'float16'.*float32, float64"),

@@ -79,6 +79,26 @@ def test_a_fault_of_ours_is_a_line_that_names_its_traceback(temporary, monkeypat
     assert capsys.readouterr().err.startswith("Traceback (most recent call last):\n")
 
 
+@pytest.mark.parametrize("argument", ["--lr", "--hidden", "--nonsense=1"])
+def test_no_traceback_of_an_argument_that_argparse_refuses(argument, capsys):
+    assert run("train", "d.csv", "--traceback", argument) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("xpnn")
+
+
+def test_a_part_that_exits_has_its_traceback(tmp_path, capsys):
+    (tmp_path / "d.csv").write_text("a,b\n" + "1.5,p\n2.5,q\n" * 20)
+    (tmp_path / "own.py").write_text(
+        "import xpnn\n@xpnn.callbacks.register\nclass Own(xpnn.Callback):\n"
+        "    def on_epoch(self, epoch):\n        raise SystemExit('enough')\n"
+    )
+    own = ["--parts", tmp_path / "own.py", "--callback", "own", "--quiet", "--epochs", 1]
+    assert run("train", tmp_path / "d.csv", *own, "--traceback") == 2
+    trace = capsys.readouterr().err
+    assert trace.startswith("Traceback (most recent call last):\n")
+    assert trace.endswith("own.py, line 5: SystemExit: enough\n")
+
+
 def test_a_traceback_that_can_not_be_written(temporary, monkeypatch, capsys):
     temporary.rmdir()
     monkeypatch.setattr(saving, "load", lambda path: {}[path])
@@ -389,8 +409,8 @@ def test_no_argument_is_a_traceback(name, argument, trained, temporary, monkeypa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--hidden", "9" * 18], "the layers have too many parameters: drawing them takes "),
-        (["--hidden", "9" * 20], "hidden must be a whole number >= 1 and < 2**63, got 999"),
+        (["--hidden", "9" * 15], "the layers have too many parameters: drawing them takes "),
+        (["--hidden", "9" * 20], "hidden must be a whole number >= 1 and <= 2**53, got 999"),
         (
             ["--hidden", "5,99999999999999,5"],
             "too many parameters: drawing them takes 8.8e+06 GB or",
@@ -410,7 +430,7 @@ def test_numbers_beyond_reason(options, message, trained, capsys):
 
 @pytest.mark.parametrize("option", ["--batch-size", "--patience"])
 def test_large_numbers_that_mean_something(option, trained):
-    options = ["--epochs", 1, "--hidden", 3, "--validation", 0.3, "--quiet", option, "9" * 18]
+    options = ["--epochs", 1, "--hidden", 3, "--validation", 0.3, "--quiet", option, "9" * 15]
     assert run("train", trained / "t.csv", *options) == 0
 
 

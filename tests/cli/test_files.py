@@ -56,6 +56,14 @@ def shell(script, **options):
         (["d.csv", "--log", "new", "--save", "dangling"], "log and save must be different files"),
         (["d.csv", "--checkpoint", "k", "--save", "k.previous"], "save and checkpoint must be"),
         (["k.damaged", "--checkpoint", "k"], "checkpoint and data must be different files"),
+        (["d.csv", "--resume", "old", "--log", "old.previous"], "'old.previous': a checkpoint old"),
+        (["d.csv", "--resume", "new", "--log", "new.previous"], "log and resume must be different"),
+        (["d.csv", "--checkpoint", "old.previous"], "'old.previous': a checkpoint old keeps older"),
+        (["d.csv", "--checkpoint", "old.damaged"], "'old.damaged': a checkpoint old keeps older"),
+        (["d.csv", "--checkpoint", "to_previous"], "'to_previous': a checkpoint old keeps older"),
+        (["d.csv", "--checkpoint", "k"], "new file, .*k.damaged', which is there already: resume"),
+        (["d.csv", "--save", "old.previous"], "'old.previous': a checkpoint old keeps older ones"),
+        (["d.csv", "--plot", "old.previous"], "'old.previous': a checkpoint old keeps older ones"),
         (["d.csv", "--save", "away/m"], "save must be a file that can be written, got 'away/m'"),
         (["d.csv", "--save", "lost"], "save must be a file .*there is no folder"),
     ],
@@ -65,6 +73,8 @@ def test_it_is_refused_and_nothing_changes(options, message, place, capsys):
     (place / "dangling").symlink_to("new")
     (place / "lost").symlink_to("no/where")
     (place / "k.damaged").write_text("mine")
+    (place / "old").write_text("mine")
+    (place / "to_previous").symlink_to("old.previous")
     os.link("d.csv", "hard")
     before = {path.name: path.read_bytes() for path in place.iterdir() if path.exists()}
     assert run("train", *options, *QUICK) == 2

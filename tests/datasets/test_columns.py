@@ -187,7 +187,7 @@ def test_every_backend_has_the_same_features(backend, array):
 def test_columns_are_written_and_read():
     columns = fit(TOWNS, AGES, ALONE, CLASSES, encode={"d": "ordinal", "a": "common"})
     assert Columns.from_config(json.loads(json.dumps(columns.config()))) == columns
-    with pytest.raises(ValueError, match="kind 'dense'"):
+    with pytest.raises(ValueError, match=r"kind must be one of number, .* got 'dense'"):
         Column("a", "dense")
 
 
@@ -504,7 +504,7 @@ def test_damaged_columns_are_found(tmp_path, monkeypatch):
     model = trained(from_table(TABLE, target="warm"))
     monkeypatch.setattr(Columns, "config", lambda self: [{"name": "a", "categories": []}])
     xpnn.save(model, path := tmp_path / "m")
-    with pytest.raises(DataError, match=r"damaged metadata: .*columns of 1 features for 10 inputs"):
+    with pytest.raises(DataError, match=r"damaged .*columns must make 10 features, .* got 1"):
         xpnn.load(path)
 
 

@@ -242,7 +242,7 @@ def nan_at(*place, value=np.nan, like=X):
         ((X.astype(str), Y), DataError, ".x must be an array of numbers, got dtype <U32"),
         ((X.astype(complex), Y), DataError, ".x must be an array of numbers, got dtype complex128"),
         ((X, list("abc")), DataError, ".y must be an array of numbers, got dtype <U1"),
-        ((X.astype(object), Y), DataError, ".x must be an array of numbers, got dtype object"),
+        ((X[None].astype("O"), Y), DataError, ".x must be an array of numbers, got dtype object"),
         ((nan_at(2, 1), Y), DataError, ".x must be finite, got nan in row 2, column 1"),
         (
             (nan_at(0, 1, value=-np.inf), Y),

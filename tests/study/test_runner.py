@@ -15,6 +15,7 @@ import pytest
 
 import xpnn.study
 from tests.helpers import (
+    CODES,
     FLOWERS,
     SIX,
     VALUES,
@@ -73,6 +74,20 @@ def test_paths_are_taken(six, data, tmp_path):
     outcome = xpnn.study.run(Path(six), out=tmp_path / "out", data=Path(data), epochs=0)
     assert outcome.finished == 6
     assert len(xpnn.study.read_study(tmp_path / "out")[0].jobs) == 6
+
+
+@pytest.mark.parametrize("name", ["tables.csv", "report.md"])
+def test_an_input_under_the_name_of_a_report_stays(name, six, data, tmp_path, monkeypatch, capsys):
+    """The folder is a study's own, so that its report may be replaced."""
+    assert run("study", "run", six, "--out", tmp_path, "--epochs", 0, "--quiet") == 0
+    write_table(tmp_path / name, y=CODES)
+    before = (tmp_path / name).read_bytes()
+    monkeypatch.chdir(tmp_path)
+    said = failed(capsys, "study", "run", six, "--out", tmp_path, "--data", name)
+    assert said == f"out must be another folder, got {str(tmp_path)!r}, in which {name} is read"
+    said = failed(capsys, "study", "run", six, "--out", ".", "--validation", name)
+    assert said == f"out must be another folder, got '.', in which {name} is read"
+    assert (tmp_path / name).read_bytes() == before
 
 
 def test_a_damaged_file_is_named_and_run_again(six, tmp_path, capsys):

@@ -125,6 +125,33 @@ def test_the_previous_one_is_used(damage, message, path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("ending", [".previous", ".damaged"])
+def test_nobody_else_writes_what_a_checkpoint_keeps_beside_it(ending, tmp_path):
+    """Before the run's first epoch as well, when there is no file yet."""
+    beside = tmp_path / f"k{ending}"
+
+    class Second(xpnn.Callback):
+        def on_start(self, run):
+            self.model, self.refused = run.model, []
+            for callback in (xpnn.Checkpoint(beside), xpnn.CSVLogger(beside)):
+                with pytest.raises(xpnn.ArgumentError, match="is being written by process"):
+                    train_small(callback)
+                self.refused.append(callback)
+
+    second = Second()
+    train_small(xpnn.Checkpoint(tmp_path / "k"), second)
+    assert len(second.refused) == 2
+    for door in (
+        lambda: xpnn.Checkpoint(beside),
+        lambda: xpnn.CSVLogger(beside),
+        lambda: xpnn.save(second.model, beside),
+    ):
+        beside.unlink(missing_ok=True)
+        with pytest.raises(xpnn.ArgumentError, match="a checkpoint k keeps older ones under this"):
+            door()
+        assert not beside.exists()
+
+
 def test_two_that_are_damaged(path):
     stopped(path)
     for file in (path, checkpoint.previous(path)):
@@ -166,8 +193,8 @@ def test_what_a_kill_leaves_is_removed(path, monkeypatch):
         with pytest.raises(ZeroDivisionError):
             train_small(xpnn.Checkpoint(path))
     left = list(path.parent.iterdir())
-    # what was tried at the start, what was being written, and a lock that nobody holds
-    assert len(left) == 3
+    # what was tried at the start, what was being written, and three locks that nobody holds
+    assert len(left) == 5
     for file in left:
         os.utime(file, (0, 0))
     train_small(xpnn.Checkpoint(path))
@@ -369,7 +396,7 @@ def with_row(number, row):
         (with_row(1, [1, "0.5", 0.5, 0.5, 0.5, 0.5]), r"history\[1\]\[1\] must be a number"),
         (
             with_row(0, [0, *[0.5] * 5, {"f1": "a"}]),
-            r"metrics of history\[0\]\[0\].f1 must be a num",
+            r"history\[0\]\[6\].f1 must be a num",
         ),
         (lambda d, a: d["settings"].update(epochs=0), r"in order, from 0 to 0 at most"),
         (lambda d, a: d["settings"].pop("epochs"), "settings.epochs must be .* is missing"),

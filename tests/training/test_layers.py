@@ -277,7 +277,7 @@ def test_files_with_other_buffers_are_refused(tmp_path):
     arrays = load_file(path)
     del arrays["1.running_var"]
     path.write_bytes(sealed(arrays, metadata))
-    with pytest.raises(xpnn.DataError, match="other arrays than its architecture asks for"):
+    with pytest.raises(xpnn.DataError, match=r"array [\w.]+ must be .*, got "):
         xpnn.load(path)
 
 

@@ -12,6 +12,7 @@ import stat
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,8 +29,15 @@ _LOG = logging.getLogger(__name__)
 
 # the names of open files in /dev, by their numbers
 _STANDARD = ("stdin", "stdout", "stderr")
+
+# the files and folders that this thread has locked
+_locked: ContextVar[frozenset[Path]] = ContextVar("locked", default=frozenset())
+
 # attempts to open a pipe, 0.05 s apart, before it is said that nobody reads from it
 _PATIENCE = 20
+
+# the endings of what a checkpoint keeps beside itself: the one before, and one that was damaged
+PREVIOUS, DAMAGED = ".previous", ".damaged"
 
 # the key of a safetensors file's SHA-256 in its metadata, and its value while that is computed
 SEAL = "file_sha256"
@@ -98,6 +106,8 @@ def check_writable(name: str, path: PathLike) -> Path:
             reason = "it is a folder"
         elif not target.parent.is_dir():
             reason = f"there is no folder {target.parent}"
+        elif target.suffix in (PREVIOUS, DAMAGED) and target.with_suffix("").exists():
+            reason = f"a checkpoint {target.stem} keeps older ones under this name"
         else:
             if target.exists():
                 # for appending: a file that can't be appended to isn't replaced either
@@ -138,22 +148,35 @@ def not_a_folder(name: str, folder: Path, reason: str | None) -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: PathLike, *, keep: Callable[[Path], Path] | None = None) -> Iterator[BinaryIO]:
+def replacing(
+    name: str, path: PathLike, *, keep: Callable[[Path], Path] | None = None
+) -> Iterator[BinaryIO]:
     """Yield a file to write to, beside `path`, and replace `path` by it at the end.
 
     The new file is on the disk before it replaces the old one: even after a power cut, there is
     one of them. A link stays, and the file that it leads to is replaced. A device or a pipe is
-    written to directly. A Ctrl-C while the file is put in place waits until that is done.
+    written to directly. A Ctrl-C while the file is put in place waits until that is done. Only one
+    process and thread at a time writes a file: see `locked`, which may hold it already.
 
     Parameters
     ----------
+    name
+        What messages call the file.
     path
         The file to be written. A new one has the mode that the umask leaves, an old one keeps its
         mode.
     keep
         Returns the path under which an old file stays, given its path.
+
+    Raises
+    ------
+    ArgumentError
+        If somebody else writes the file.
+    WriteError
+        If the system refuses.
     """
-    try:
+    ours = real(path) in _locked.get()
+    with writing(name, path), contextlib.nullcontext() if ours else locked(name, path):
         if is_direct(path):
             with open_direct(path) as direct:
                 yield direct
@@ -176,11 +199,6 @@ def replacing(path: PathLike, *, keep: Callable[[Path], Path] | None = None) -> 
                 file.close()
                 beside.replace(path)
                 _sync_folder(path.parent)
-    except OSError as error:
-        # an error of writing, such as that of a full disk, may have no name
-        if error.errno is not None and error.filename is None:
-            error.filename = str(path)
-        raise
 
 
 def mark_of(path: Path) -> str:
@@ -245,7 +263,11 @@ def locked(name: str, path: PathLike) -> Iterator[None]:
                 "another one"
             ) from None
     with lock:
-        yield
+        _locked.set(_locked.get() | {target})
+        try:
+            yield
+        finally:
+            _locked.set(_locked.get() - {target})
 
 
 @contextlib.contextmanager
@@ -359,6 +381,7 @@ def unsealed(path: PathLike, kind: str) -> tuple[dict[str, str], bytes]:
             size = int.from_bytes(begin, "little")
             if size > _HEADER_BYTES:
                 raise foreign
+            limits.check(path, 8 + size, limits.memory())
             begin += limits.taken(file, size)
             header = json.loads(begin[8:])
             metadata = dict(header.pop("__metadata__", {}))
@@ -366,7 +389,7 @@ def unsealed(path: PathLike, kind: str) -> tuple[dict[str, str], bytes]:
                 raise foreign
             # a device has no end: its header must say how long the file is
             end = max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
-            limits.check(path, end, limits.memory())
+            limits.check(path, 8 + size + end, limits.memory())
             raw = begin + limits.taken(file, max(end, 0) + 1)
     except OSError as error:
         raise DataError(f"{unread}: {error.strerror}") from None

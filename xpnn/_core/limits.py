@@ -9,13 +9,14 @@ on the disk really holds is never refused as long as there is memory for it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from xpnn.errors import DataError, integer
 
@@ -24,6 +25,8 @@ _SMALL, _RATIO = 1 << 28, 100
 
 # texts such as logs, studies and results, which aren't data
 TEXT = 1 << 26
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _asked: ContextVar[int | None] = ContextVar("xpnn.max_bytes", default=None)
 
@@ -45,6 +48,21 @@ def at_most(max_bytes: int | None) -> Iterator[None]:
         yield
     finally:
         _asked.reset(outer)
+
+
+def bounded(function: Function) -> Function:
+    """Let a function's keyword `max_bytes` hold for all files that the function reads.
+
+    Every function that reads a file has that keyword, None by default, and is decorated so; the
+    command holds its option for all that it calls.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **named: Any) -> Any:
+        with at_most(named.get("max_bytes")):
+            return function(*args, **named)
+
+    return cast("Function", call)
 
 
 def asked() -> int | None:
@@ -136,8 +154,10 @@ def taken(file: Any, most: int) -> bytes:
     return file.read(count)  # type: ignore[no-any-return]
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
+def read_text(path: str | os.PathLike[str], errors: str = "strict") -> str:
     """Return the text of a file in UTF-8, of `TEXT` bytes unless `at_most` allows another number.
+
+    What isn't UTF-8 is treated as `bytes.decode` does with `errors`.
 
     Raises
     ------
@@ -146,8 +166,13 @@ def read_text(path: str | os.PathLike[str]) -> str:
     OSError, UnicodeDecodeError
         If it can't be read, or isn't text.
     """
+    return read_bytes(path).decode("utf-8", errors)
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Return the bytes of a file, as many as `read_text` takes; errors are those of it."""
     with open(path, "rb") as file:
-        return read(file, path, TEXT).decode("utf-8")
+        return read(file, path, TEXT)
 
 
 class Limited(io.RawIOBase):

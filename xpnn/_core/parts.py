@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import json
 import types
 from collections.abc import Callable, Hashable
@@ -15,6 +16,10 @@ from dataclasses import field, fields
 from typing import Any
 
 import numpy as np
+
+from xpnn.errors import ArgumentError, unknown
+
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 class Part:
@@ -37,7 +42,21 @@ class Part:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """Return the part that `config` describes."""
+        """Return the part that `config` describes.
+
+        Raises
+        ------
+        ArgumentError
+            If the class has no such setting, or needs one that isn't there.
+        """
+        parameters = inspect.signature(cls).parameters
+        open_ended = any(own.kind is own.VAR_KEYWORD for own in parameters.values())
+        for name in () if open_ended else config:
+            if name not in parameters:
+                raise unknown(f"setting of {cls.__name__}:", name, parameters)
+        for name, own in parameters.items():
+            if name not in config and own.default is own.empty and own.kind in _NAMED:
+                raise ArgumentError(f"{name} of {cls.__name__} must be given, and is missing")
         return cls(**config)
 
 

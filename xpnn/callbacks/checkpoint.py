@@ -44,7 +44,8 @@ class Checkpoint(Callback):
     def on_start(self, run: Run) -> None:
         self._run, self._rows = run, 0
         with contextlib.ExitStack() as lock:
-            lock.enter_context(locked("checkpoint", self.path))
+            for path in (self.path, *checkpoint.kept(self.path)):
+                lock.enter_context(locked("checkpoint", path))
             self._check_own(run)
             self._lock = lock.pop_all()
 
@@ -53,7 +54,7 @@ class Checkpoint(Callback):
         if run.resumed is not None and same_file(run.resumed, self.path):
             self._rows = len(run.history)
             return
-        for path in (self.path, checkpoint.previous(self.path)):
+        for path in (self.path, *checkpoint.kept(self.path)):
             if path.is_file() and path.stat().st_size:
                 raise ArgumentError(
                     f"checkpoint must be a new file, or the one to resume from, got {str(path)!r}, "

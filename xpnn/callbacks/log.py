@@ -101,7 +101,7 @@ class CSVLogger(Callback):
         self._close()
         direct = is_direct(self.path)
         if self._lines and not direct:
-            with replacing(self.path) as file:
+            with replacing("log", self.path) as file:
                 file.write("".join(f"{line}\n" for line in self._lines).encode())
         if direct:
             self._file = io.TextIOWrapper(open_direct(self.path), encoding="utf-8", newline="")
@@ -134,8 +134,7 @@ class CSVLogger(Callback):
     def _first_line(self) -> str:
         if not self.path.is_file():
             return ""
-        with self.path.open(encoding="utf-8", errors="replace") as file:
-            return file.readline().rstrip("\n")
+        return limits.read_text(self.path, "replace").partition("\n")[0]
 
     def _continued(self, lines: list[str]) -> list[str]:
         """Return the lines that come first, those of the file as far as it has them.
@@ -147,7 +146,7 @@ class CSVLogger(Callback):
         """
         if not self.path.is_file():
             return lines
-        text = self.path.read_bytes().decode(errors="replace")
+        text = limits.read_text(self.path, "replace")
         # a line without an end was cut off when the run was killed
         there = text.split("\n")[:-1][: len(lines)]
         if not there and not lines[0].startswith(text):
@@ -163,12 +162,20 @@ class CSVLogger(Callback):
         return there + lines[len(there) :]
 
 
-def read_log(path: PathLike) -> list[Epoch]:
+@limits.bounded
+def read_log(path: PathLike, *, max_bytes: int | None = None) -> list[Epoch]:
     """Return the rows of a CSV file that `CSVLogger` wrote.
 
     Columns may come in any order. Missing ones are NaN. Others that begin with "train_" or "test_"
     are metrics; the rest are ignored, and so is a last row that was cut off: one without the end of
     a line, whose last number may be a part of itself.
+
+    Parameters
+    ----------
+    path
+        The file.
+    max_bytes
+        How many bytes of memory it may take; 64 MiB if None.
 
     Raises
     ------

@@ -37,14 +37,15 @@ def ended_by(error: BaseException, parts: Mapping[str, str], *, trace: bool = Fa
     if isinstance(error, BrokenPipeError) and error.filename is None:
         # the reader of the output has gone away, and needs no message
         return FAILED
+    message = _message(error, parts)
+    if message is None and isinstance(error, SystemExit):
+        # of argparse, which has said why
+        raise error
     if trace and sys.stderr is not None:
         traceback.print_exception(error)
-    message = _message(error, parts)
     if message is not None:
         complain(f"error: {message}")
         return USAGE_ERROR
-    if isinstance(error, SystemExit):
-        raise error
     complain(
         f"error: a fault of xpnn, not of its input: {error_text(error)[:300]}; {_reported(error)}"
     )

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 from xpnn._core import limits
 from xpnn._core.files import (
+    DAMAGED,
+    PREVIOUS,
     check_folder,
     check_writable,
     descriptor,
@@ -70,7 +72,7 @@ _WRITTEN = {
     "plot": _Output(locked=True),
     "tensorboard": _Output(folder=True),
     "save": _Output(locked=True),
-    "checkpoint": _Output(endings=(".previous", ".damaged")),
+    "checkpoint": _Output(endings=(PREVIOUS, DAMAGED)),
     "out": _Output(locked=True),
 }
 
@@ -143,7 +145,10 @@ def _check_different(
             for own in {given, *given.split(",")}:
                 if os.path.isdir(own) and real(own) in real(path).parents:
                     raise ArgumentError(f"{name} must not be in the data's folder, got {path!r}")
+                # a damaged checkpoint is replaced by the one before it
                 _check_pair(name, said, written, own)
+                if argument == "resume":
+                    _check_pair(name, said, written, own + PREVIOUS)
     for other, own in others.items():
         for each in (own, *(f"{own}{ending}" for ending in _WRITTEN[other].endings)):
             _check_pair(other, name, written, each)
@@ -214,8 +219,7 @@ class Kept:
     ) -> None:
         """Write a file; with `elsewhere`, to another place if the first one fails."""
         try:
-            with writing(name, path):
-                write(path)
+            write(path)
         except Exception as error:
             self.failed = True
             said = str(error) if isinstance(error, XpnnError) else error_text(error)

@@ -199,7 +199,7 @@ def _predict(args: argparse.Namespace) -> int:
     check_images(data, model.task.image_shape)
     # all data are checked before anything is written
     with located(data):
-        as_inputs("x", data.x, model.task.columns, kind=model.task.input_kind)
+        as_inputs("x", data.x, model.task)
     one = True
     header = [*([] if data.files is None else ["file"]), *_columns(model, args.proba)]
     with _written(args.out) as file:
@@ -256,7 +256,7 @@ def _written(path: str | None) -> Iterator[TextIO]:
             raise ArgumentError("out must be given where there is no standard output")
         yield sys.stdout
     else:
-        with replacing(path) as file:
+        with replacing("out", path) as file:
             # names of files that aren't UTF-8 stay what they are
             text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
             yield text

@@ -42,7 +42,7 @@ from xpnn.schedules import SCHEDULES
 from xpnn.settings import PART, Settings
 from xpnn.source import Source
 from xpnn.training.callback import Callback
-from xpnn.training.defaults import TABLE
+from xpnn.training.defaults import OTHERS, TABLE
 from xpnn.training.history import History
 from xpnn.training.run import Run
 from xpnn.training.understood import Understood
@@ -141,7 +141,9 @@ def _train(args: argparse.Namespace) -> int:
     settings, source = settings_from(args), source_from(args)
     if args.plot is not None:
         plots.check(args.plot)
-    callbacks = _callbacks(args, _patience(args, source))
+    usual = TABLE if source.is_table else OTHERS
+    by_default = usual.waits(epochs=args.epochs, validation=source.validation)
+    callbacks = _callbacks(args, by_default if args.patience is None else args.patience)
     base, features = _base(args, settings), None
     if base is not None:
         source, features = _like(base, source), base.task.feature_names
@@ -202,12 +204,6 @@ def _train(args: argparse.Namespace) -> int:
 def _has_trained(history: History | None) -> bool:
     """Return whether a run has finished an epoch since it was started or resumed."""
     return bool(history and history[-1].epoch > (history.resumed or 0))
-
-
-def _patience(args: argparse.Namespace, source: Source) -> int | None:
-    """Return the patience that is asked for, or that a table has by default."""
-    by_default = args.epochs is None and source.validation is not None and source.is_table
-    return TABLE.patience if args.patience is None and by_default else args.patience
 
 
 def _callbacks(args: argparse.Namespace, patience: int | None) -> list[Callback]:

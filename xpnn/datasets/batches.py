@@ -9,15 +9,20 @@ import numpy as np
 
 from xpnn.backends import to_numpy
 from xpnn.datasets.checks import as_pair, check_lengths
-from xpnn.datasets.dataset import NamedDataset
-from xpnn.datasets.frames import named, target_names, with_targets_in_order
+from xpnn.datasets.dataset import Dataset, NamedDataset
+from xpnn.datasets.frames import in_order, named
 from xpnn.errors import DataError
 
 
-def collected(name: str, data: Any) -> Any:
-    """Return `data` as it is if it can be a pair (x, y), else its batches joined to one pair.
+def collected(
+    name: str,
+    data: Any,
+    names: tuple[str, ...] | None = None,
+    targets: tuple[str, ...] | None = None,
+) -> Any:
+    """Return a pair (x, y), or batches joined to one, with arrays in place of DataFrames.
 
-    The batches are taken once, and are then in memory.
+    What can't be either is returned as it is. The batches are taken once, and are then in memory.
 
     Parameters
     ----------
@@ -26,6 +31,9 @@ def collected(name: str, data: Any) -> Any:
     data
         A pair; or an iterable of pairs (x, y), each of them some samples, or a single one if its y
         is a number or a text.
+    names, targets
+        The columns of x and y, for which theirs are looked through if both have names; those of the
+        first batch if None.
 
     Raises
     ------
@@ -35,16 +43,13 @@ def collected(name: str, data: Any) -> Any:
         If there is no batch, or one has other shapes or another kind of values than the first.
     """
     if not _has_batches(data):
-        return data
-    names: tuple[str, ...] | None = None
-    targets: tuple[str, ...] | None = None
+        return in_order(named(data, names, targets), names, targets)
     pairs = []
     for i, batch in enumerate(data):
         # the columns of a DataFrame are those of the first one, found by their names
-        targets = targets or target_names(batch)
-        own = named(with_targets_in_order(batch, targets), names)
+        own = named(batch, names, targets)
         if isinstance(own, NamedDataset):
-            names = own.feature_names
+            names, targets = own.feature_names, own.target_names
         pairs.append(_pair(f"batch {i} of {name}", own))
     if not pairs:
         raise DataError(f"{name} must have at least one batch, got none")
@@ -56,7 +61,9 @@ def collected(name: str, data: Any) -> Any:
                     f"got {_about(array)}"
                 )
     x, y = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
-    return (x, y) if names is None else NamedDataset(x, y, feature_names=names)
+    if names is None and targets is None:
+        return Dataset(x, y)
+    return NamedDataset(x, y, feature_names=names, target_names=targets)
 
 
 def _has_batches(data: Any) -> bool:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Sequence
-from numbers import Real
-from typing import Any
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xpnn._core.mapped import EXACT, blocks, is_mapped, plain
 from xpnn.backends import to_numpy
 from xpnn.datasets.cells import is_absent, shown
-from xpnn.datasets.columns import Columns
 from xpnn.datasets.dataset import Dataset, NamedDataset, located
-from xpnn.datasets.frames import as_cells, as_targets, is_frame
+from xpnn.datasets.frames import as_cells, is_frame
 from xpnn.datasets.labels import label_indices, truth_values
 from xpnn.errors import ArgumentError, DataError
+
+if TYPE_CHECKING:
+    from xpnn.task import Task
 
 
 def as_pair(name: str, data: Any) -> tuple[Any, Any]:
@@ -33,17 +35,10 @@ def as_pair(name: str, data: Any) -> tuple[Any, Any]:
         raise ArgumentError(
             f"{name} must be a pair of arrays (x, y), got {type(data).__name__}"
         ) from None
-    return x, as_targets(y)
+    return x, y
 
 
-def as_dataset(
-    name: str,
-    data: Any,
-    labels: np.ndarray | None = None,
-    columns: Columns | None = None,
-    names: Sequence[str] | None = None,
-    kind: str | None = None,
-) -> Dataset:
+def as_dataset(name: str, data: Any, task: Task | None = None) -> Dataset:
     """Return `data` checked, as arrays on the host.
 
     Parameters
@@ -52,14 +47,9 @@ def as_dataset(
         What messages call `data`.
     data
         A `Dataset`, or a pair of arrays of any library.
-    labels
-        If given, each label in y becomes its index there.
-    columns
-        If given, x is a table that they turn into features.
-    names
-        The names of the columns that are taken if x is a DataFrame.
-    kind
-        What the model was trained on, as for `in_kind`.
+    task
+        What a model knows of its data. If it has labels, each label in y becomes its index there;
+        for x, see `as_inputs`.
 
     Raises
     ------
@@ -70,16 +60,14 @@ def as_dataset(
         length, one of them isn't numeric, there is a NaN or an infinity, or there is an integer in
         x, or in two-dimensional y, that float64 can't hold.
     """
-    x, y = as_pair(name, data)
+    x, y = as_pair(name, as_table(data, task))
     with located(data):
-        if labels is not None:
-            y = label_indices(f"{name}.y", y, labels)
+        if task is not None and task.labels is not None:
+            y = label_indices(f"{name}.y", y, task.labels)
         else:
             truths = truth_values(y)
             y = y if truths is None else truths
-        if columns is not None and isinstance(data, NamedDataset) and data.feature_names:
-            x = x.astype(object)
-        x, y = as_inputs(f"{name}.x", x, columns, names, kind), _numeric(f"{name}.y", y)
+        x, y = as_inputs(f"{name}.x", x, task), _numeric(f"{name}.y", y)
     if is_mapped(y) and y.ndim == 1:
         y = np.array(y)
     if y.ndim not in (1, 2):
@@ -88,22 +76,24 @@ def as_dataset(
     return data._replace(x=x, y=y) if isinstance(data, NamedDataset) else Dataset(x, y)
 
 
-def as_inputs(
-    name: str,
-    x: Any,
-    columns: Columns | None = None,
-    names: Sequence[str] | None = None,
-    kind: str | None = None,
-) -> np.ndarray:
+def as_table(data: Any, task: Task | None) -> Any:
+    """Return data with names as cells where a model encodes columns: their numbers are no codes."""
+    encodes = task is not None and task.columns is not None
+    if encodes and isinstance(data, NamedDataset) and data.feature_names:
+        return data._replace(x=data.x.astype(object))
+    return data
+
+
+def as_inputs(name: str, x: Any, task: Task | None = None) -> np.ndarray:
     """Return `x`, of any library, as a checked two-dimensional array on the host.
 
-    Images become rows of features. If `columns` are given, x is a table that they turn into
-    features; of a DataFrame, the columns with these `names` are taken. `kind` is what the model was
-    trained on, as for `in_kind`. An array that is mapped from a file stays mapped, if its dtype
-    stays.
+    Images become rows of features. The `task` is what a model knows of its data: if it has columns,
+    x is a table that they turn into features; of a DataFrame, those with its names are taken; its
+    kind is for `in_kind`. An array that is mapped from a file stays mapped, if its dtype stays.
     """
+    columns, kind = (None, None) if task is None else (task.columns, task.input_kind)
     if is_frame(x):
-        x = as_cells(x, names)
+        x = as_cells(x, None if task is None else task.feature_names)
         # its numbers are cells, also in a column that held texts, and no codes
         x = x if columns is None else x.astype(object)
     if columns is not None:
@@ -260,6 +250,9 @@ def _numeric(name: str, values: Any, kind: str | None = None) -> np.ndarray:
         in_kind(name, array, kind)
     if array.dtype.kind == "O" and array.ndim == 2:
         _refuse_cells(name, array)
+        # of any class, such as integers of a column that may have missing cells
+        array = np.array(array.tolist())
+        array = array.astype(np.float64) if array.dtype.kind == "O" else array
     if array.dtype.kind not in "biuf":
         found = type(values).__name__ if array.ndim == 0 else f"dtype {array.dtype}"
         raise DataError(f"{name} must be an array of numbers, got {found}")
@@ -275,8 +268,10 @@ def _numeric(name: str, values: Any, kind: str | None = None) -> np.ndarray:
 def _refuse_cells(name: str, cells: np.ndarray) -> None:
     """Raise a DataError about the first cell that isn't a number."""
     for (row, column), cell in np.ndenumerate(cells):
-        if is_absent(cell) or not isinstance(cell, Real):
+        large = isinstance(cell, Integral) and abs(int(cell)) > EXACT
+        if is_absent(cell) or large or not isinstance(cell, Real):
             found = "a missing value" if is_absent(cell) else f"{shown(str(cell))} is not a number"
+            found = f"{shown(str(cell))} is larger than 2**53" if large else found
             raise DataError(
                 f"{found}, and the model knows of numbers only",
                 part=name.rpartition(".")[2],

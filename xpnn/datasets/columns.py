@@ -82,7 +82,7 @@ class Column:
     def __post_init__(self) -> None:
         # what a file may hold that no `Encoding` makes
         if self.kind not in _KINDS:
-            raise unknown("kind", self.kind, _KINDS)
+            raise ArgumentError(f"kind must be one of {', '.join(_KINDS)}, got {self.kind!r:.80}")
         listed = self.kind in ("onehot", "ordinal")
         texts = all(isinstance(category, str) for category in self.categories)
         alike = texts or set(map(type, self.categories)) <= {int, float}

@@ -77,6 +77,8 @@ class NamedDataset(Dataset):
         The names of the columns of x, if the file is a table.
     target_name
         The name of the column of y, if the file is a table.
+    target_names
+        The names of the columns of y, if they were a DataFrame.
     rows
         The position of each row: its number, or the file of an image. If None, rows are counted
         from 0.
@@ -97,13 +99,15 @@ class NamedDataset(Dataset):
 
     Attributes
     ----------
-    path, feature_names, target_name, rows, row_name, image_shape, weights, encoding, share, header
+    path, feature_names, target_name, target_names, rows, row_name, image_shape, weights, encoding,
+    share, header
         As given.
     """
 
     path: str = ""
     feature_names: tuple[str, ...] | None = None
     target_name: str | None = None
+    target_names: tuple[str, ...] | None = None
     rows: np.ndarray | None = None
     row_name: str = "row"
     image_shape: tuple[int, int, int] | None = None
@@ -120,6 +124,7 @@ class NamedDataset(Dataset):
         path: str = "",
         feature_names: tuple[str, ...] | None = None,
         target_name: str | None = None,
+        target_names: tuple[str, ...] | None = None,
         rows: np.ndarray | None = None,
         row_name: str = "row",
         image_shape: tuple[int, int, int] | None = None,
@@ -132,6 +137,7 @@ class NamedDataset(Dataset):
         self = super().__new__(cls, x, y)
         self.path, self.rows, self.row_name = path, rows, row_name
         self.feature_names, self.target_name = feature_names, target_name
+        self.target_names = target_names
         self.image_shape, self.weights, self.encoding = image_shape, weights, encoding
         self.share, self.header = share, header
         return self

@@ -108,83 +108,70 @@ def from_native(frame: Any) -> Any:
         raise ArgumentError(f"not a DataFrame that narwhals reads: {error}") from None
 
 
-def named(data: Any, names: tuple[str, ...] | None = None) -> Any:
-    """Return a pair (DataFrame, y) with the names of the columns, unless two have the same one.
+def named(
+    data: Any, names: tuple[str, ...] | None = None, targets: tuple[str, ...] | None = None
+) -> Any:
+    """Return a pair (x, y) with arrays for DataFrames, and with the names of their columns.
 
-    A y that is a column has the name of the target.
+    This is the only place where a DataFrame of a pair becomes an array. Columns are found by their
+    names, and others left out; if none has such a name, they are taken by position.
 
     Parameters
     ----------
     data
-        A pair, or anything else, which is returned as it is.
-    names
-        The columns to take, in order; all if None.
-    """
-    if not (isinstance(data, Sequence) and len(data) == 2 and is_frame(data[0])):
-        return data
-    x, y = as_cells(data[0], names), as_targets(data[1])
-    if names is None:
-        found = tuple(map(str, data[0].columns))
-        names = found if len(set(found)) == len(found) else None
-    if names is None:
-        return Dataset(x, y)
-    # an attribute of a DataFrame is one of its columns
-    target = None if is_frame(y) else getattr(y, "name", None)
-    target = None if target in (None, "") else str(target)
-    return NamedDataset(x, to_numpy(y, "y"), feature_names=names, target_name=target)
-
-
-def as_targets(y: Any) -> Any:
-    """Return the targets of a DataFrame: its only column, or all as an array; others as they are.
+        A pair, or anything else, which is returned as it is. A y that is a column has the name of
+        the target; one of several columns has theirs.
+    names, targets
+        The columns of x and y to take, in order; all if None.
 
     Raises
     ------
     ArgumentError
-        If `y` is a text, such as the name of a column.
+        If y is a text, such as the name of a column.
+    DataError
+        If a DataFrame has only some of the columns.
     """
+    if not (isinstance(data, Sequence) and len(data) == 2) or isinstance(data, str):
+        return data
+    x, y = data
     if isinstance(y, str):
         raise ArgumentError(
             f"y must hold the targets, got the text {y!r}; xpnn.datasets.from_table(frame, "
             f"target={y!r}) takes them from a column of a DataFrame"
         )
+    if not (is_frame(x) or is_frame(y)):
+        return data
+    target = None
+    if is_frame(y) and len(y.columns) == 1:
+        # the target, whatever its name
+        y = y[next(iter(y.columns))]
     if not is_frame(y):
-        return y
-    columns = list(y.columns)
-    return y[columns[0]] if len(columns) == 1 else as_cells(y)
+        targets = None
+    else:
+        targets = targets or _different(y)
+        y = as_cells(y, targets, "targets")
+    if is_frame(x):
+        names = names or _different(x)
+        target = getattr(y, "name", None)
+        x, y = as_cells(x, names), to_numpy(y, "y")
+    else:
+        names = None
+    if names is None and targets is None:
+        return Dataset(x, y)
+    target = None if target in (None, "") else str(target)
+    return NamedDataset(x, y, feature_names=names, target_name=target, target_names=targets)
 
 
-def _has_target_frame(data: Any) -> bool:
-    # a single column is the target, whatever its name
-    pair = isinstance(data, Sequence) and len(data) == 2
-    return pair and is_frame(data[1]) and len(data[1].columns) > 1
-
-
-def target_names(data: Any) -> tuple[str, ...] | None:
-    """Return the names of the targets of a pair (x, y), if y is a DataFrame and they differ."""
-    if not _has_target_frame(data):
-        return None
-    names = tuple(map(str, data[1].columns))
+def _different(frame: Any) -> tuple[str, ...] | None:
+    """Return the names of the columns, None if two are the same."""
+    names = tuple(map(str, frame.columns))
     return names if len(set(names)) == len(names) else None
 
 
-def with_targets_in_order(data: Any, names: tuple[str, ...] | None) -> Any:
-    """Return a pair (x, y) with a DataFrame y as an array of the columns with these names.
-
-    Others are left out. One without names of columns, or with none of these, is taken by position.
-
-    Raises
-    ------
-    DataError
-        If only some of the columns are there.
-    """
-    if not _has_target_frame(data):
-        return data
-    y = as_cells(data[1], names, "targets")
-    return data._replace(y=y) if isinstance(data, Dataset) else (data[0], y)
-
-
-def in_order(data: Any, names: tuple[str, ...] | None) -> Any:
-    """Return a data set with these columns, found by their names; others are left out.
+def in_order(
+    data: Any, names: tuple[str, ...] | None, targets: tuple[str, ...] | None = None
+) -> Any:
+    """Return a data set with these columns in x and y, found by their names; others are left out.
 
     Data without names of columns, or with none of these, are taken by position.
 
@@ -193,12 +180,17 @@ def in_order(data: Any, names: tuple[str, ...] | None) -> Any:
     DataError
         If only some of the columns are there.
     """
-    found = data.feature_names if isinstance(data, NamedDataset) else None
-    if found is None or names is None or found == names:
+    if not isinstance(data, NamedDataset):
         return data
-    places = {name: i for i, name in enumerate(found)}
-    if not _are_there(names, places, "the data have"):
-        return data
-    ordered = data._replace(x=data.x[:, [places[name] for name in names]])
-    ordered.feature_names = names
-    return ordered
+    for part, wanted, found, what in (
+        ("x", names, data.feature_names, "features"),
+        ("y", targets, data.target_names, "targets"),
+    ):
+        if found is None or wanted is None or found == wanted:
+            continue
+        places = {name: i for i, name in enumerate(found)}
+        if _are_there(wanted, places, "the data have", what):
+            array = getattr(data, part)[:, [places[name] for name in wanted]]
+            data = data._replace(**{part: array})
+            vars(data)["feature_names" if part == "x" else "target_names"] = wanted
+    return data

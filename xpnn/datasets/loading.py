@@ -21,6 +21,7 @@ from xpnn.datasets.splitting import split
 from xpnn.errors import ArgumentError, DataError, counted, unknown
 
 
+@limits.bounded
 @np.errstate(all="ignore")
 def load(
     path: str | os.PathLike[str],
@@ -128,7 +129,7 @@ def load(
     )
     if features is not None and not request.features:
         raise ArgumentError("features must name at least one column, got none")
-    with limits.at_most(max_bytes), reading(path):
+    with reading(path):
         reader = reader_of(path)
         if weights is not None and not reader.weights:
             allowed = " or ".join(reader.weights for reader in reversed(READERS) if reader.weights)
@@ -146,6 +147,7 @@ def load(
         return reader.read(path, request)
 
 
+@limits.bounded
 @np.errstate(all="ignore")
 def load_training(
     path: str | os.PathLike[str],
@@ -191,7 +193,7 @@ def load_training(
     other = None if validation is None or share is not None else as_path("validation", validation)
     data = load(
         path, target=target, task=task, header=header, ignore=ignore, features=features,
-        weights=weights, encode=encode, missing=missing, max_bytes=max_bytes,
+        weights=weights, encode=encode, missing=missing,
     )  # fmt: skip
     with reading(path):
         reader = reader_of(path)
@@ -213,7 +215,6 @@ def load_training(
         header=header if is_table else None,
         features=data.feature_names,
         columns=fitted(data) if data.x.dtype.kind == "O" else None,
-        max_bytes=max_bytes,
     )
     check_images(test, data.image_shape)
     if test.x.shape[1] != data.x.shape[1]:

@@ -78,7 +78,7 @@ def export_onnx(model: Sequential, path: PathLike) -> None:
         except (*plain, *own) as error:
             raise ArgumentError(f"{_place()} can't be exported to ONNX: {error}") from error
     content = xp.finished(model).SerializeToString()
-    with replacing(path) as file:
+    with replacing("model", path) as file:
         file.write(content)
 
 

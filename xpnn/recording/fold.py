@@ -1,8 +1,8 @@
 """`Fold`: does a step for each row of a matrix, and plays it from a recording once that is trusted.
 
 The first `EAGER_STEPS` steps with the same data and size of mini-batch run eagerly, unless they
-take long: most likely, too few follow to be worth a recording. After them, a program belongs to a form of what a step is
-given (`_Given.form`) and to the arrays of the carry. For each such pair,
+take long: most likely, too few follow to be worth a recording. After them, a program belongs to a
+form of what a step is given (`_Given.form`) and to the arrays of the carry. For each such pair,
 
 1. the first step is carried out with arrays that record, and what they recorded becomes a program.
    It isn't trusted yet: a step that counts its calls in Python, or draws from `numpy.random`,

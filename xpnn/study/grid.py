@@ -24,7 +24,7 @@ from xpnn.source import READING, SHARED, Source
 from xpnn.study.article import published
 from xpnn.study.job import Job, load_own_parts, loaded_parts
 from xpnn.study.quantities import QUANTITIES
-from xpnn.training.defaults import TABLE
+from xpnn.training.defaults import OTHERS, TABLE
 
 Entries = dict[str, Any]
 
@@ -231,7 +231,14 @@ def source_of(study: PathLike) -> str:
         ) from None
 
 
-def load_study(study: PathLike, *, parts: Sequence[PathLike] = (), **overrides: Any) -> Study:
+@limits.bounded
+def load_study(
+    study: PathLike,
+    *,
+    parts: Sequence[PathLike] = (),
+    max_bytes: int | None = None,
+    **overrides: Any,
+) -> Study:
     """Read the definition of a study.
 
     Parameters
@@ -241,6 +248,8 @@ def load_study(study: PathLike, *, parts: Sequence[PathLike] = (), **overrides: 
     parts
         The files of your own parts that the study needs. They are run; those that only the file
         names aren't.
+    max_bytes
+        How many bytes of memory the file may take; 64 MiB if None.
     overrides
         Settings of every job, which replace those in the file. `epochs` doesn't change the long
         experiments.
@@ -499,8 +508,8 @@ def _job(settings: Entries, fixed: Entries) -> Job:
     # what isn't said is the default of `xpnn train`
     table = Source(given["data"]).is_table if "data" in given else False
     usual = dict(FOR_TABLES) if table else {}
-    if table and "validation" in given and "epochs" not in given:
-        usual["patience"] = TABLE.patience
+    asked = {name: given.get(name) for name in ("epochs", "validation")}
+    usual["patience"] = (TABLE if table else OTHERS).waits(**asked)
     return Job.from_dict({**usual, **given})
 
 

@@ -225,7 +225,7 @@ def loaded_parts(paths: Iterable[str]) -> tuple[tuple[str, str], ...] | None:
 
 def _digest(path: str) -> str:
     # `load_parts` says what is wrong with a file that can't be read
-    content = Path(path).read_bytes() if Path(path).is_file() else b""
+    content = limits.read_bytes(path) if Path(path).is_file() else b""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -249,6 +249,7 @@ class _Reporter(Callback):
         self.progress(epoch.epoch)
 
 
+@limits.bounded
 @entered(Door.STUDY)
 def execute(
     job: Job,
@@ -282,8 +283,7 @@ def execute(
     paths = [path for path, _ in job.parts]
     if load_own_parts(paths) != job.parts:
         raise DataError(f"{', '.join(paths)} changed after the study was started")
-    with limits.at_most(max_bytes):
-        data, other, found = load_data(job.source)
+    data, other, found = load_data(job.source)
     if found != fingerprint:
         raise DataError(f"the data in {job.source.data} are not those of the study")
     train, test = job.source.divided(data, other, job.settings.seed)

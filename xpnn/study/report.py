@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xpnn._core import limits
 from xpnn._core.files import PathLike
 from xpnn.errors import DataError
 from xpnn.study import figures
@@ -57,10 +58,12 @@ class Section:
     pictures: Sequence[Picture]
 
 
+@limits.bounded
 def write_report(
     folder: PathLike,
     *,
     parts: Sequence[PathLike] = (),
+    max_bytes: int | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> str:
     """Write the report of the study that was last run into a folder.
@@ -77,6 +80,8 @@ def write_report(
     parts
         The files of your own parts, if the study has some and they weren't loaded before. They are
         run.
+    max_bytes
+        As for `read_result`, for each file of the folder.
     say
         Called with a line for each thing that is wrong or missing.
 

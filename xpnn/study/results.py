@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xpnn._core import limits, schema
-from xpnn._core.files import PathLike, as_path, real, replacing
+from xpnn._core.files import PathLike, as_path, real, replacing, same_file
 from xpnn.errors import ArgumentError, DataError
 from xpnn.study.grid import KINDS, Study, checked_settings, parse_study, unnamed_parts
 from xpnn.study.job import EARLIER_INIT, FIGURES, FORMAT, Job, loaded_parts
@@ -95,7 +96,7 @@ class _StudyFile:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file, which is replaced only once the new one is complete."""
-    with replacing(path) as file:
+    with replacing("file", path) as file:
         file.write(text.encode())
 
 
@@ -105,8 +106,16 @@ def write_result(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, text + "\n")
 
 
-def read_result(path: PathLike) -> Result:
+@limits.bounded
+def read_result(path: PathLike, *, max_bytes: int | None = None) -> Result:
     """Read the file of a result.
+
+    Parameters
+    ----------
+    path
+        The file.
+    max_bytes
+        How many bytes of memory it may take; 64 MiB if None.
 
     Raises
     ------
@@ -150,8 +159,9 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@limits.bounded
 def read_folder(
-    folder: PathLike, fingerprint: str | None = None
+    folder: PathLike, fingerprint: str | None = None, *, max_bytes: int | None = None
 ) -> tuple[dict[str, Result], list[str]]:
     """Read all results in a folder.
 
@@ -161,6 +171,8 @@ def read_folder(
         The folder of the results.
     fingerprint
         If given, results for data with another fingerprint are left out.
+    max_bytes
+        As for `read_result`, for each file.
 
     Returns
     -------
@@ -183,19 +195,25 @@ def read_folder(
     return results, damaged
 
 
-def check_own(folder: Path) -> None:
-    """Raise if a folder holds somebody else's files under the names of a study's files.
+def check_own(folder: Path, inputs: Sequence[PathLike] = ()) -> None:
+    """Raise if a study would overwrite one of its inputs, or somebody else's files.
 
     Raises
     ------
     ArgumentError
-        If it does, and holds neither a study nor a result.
+        If an input is in the folder under the name of a study's file, or another file is, and the
+        folder holds neither a study nor a result.
     """
+    for path, name in itertools.product(inputs, _NAMES):
+        if same_file(path, folder / name):
+            raise ArgumentError(
+                f"out must be another folder, got {str(folder)!r}, in which {name} is read"
+            )
     there = [name for name in _NAMES if (folder / name).exists()]
     if not there:
         return
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        study = json.loads((folder / STUDY_FILE).read_bytes())
+        study = _read_json(folder / STUDY_FILE)
         if {"name", "source", "experiments"} <= study.keys():
             return
     if not read_folder(folder)[0]:
@@ -230,7 +248,10 @@ def write_study(folder: Path, described: dict[str, Any], study: Study, fingerpri
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
-def read_study(folder: PathLike, parts: Sequence[PathLike] = ()) -> tuple[Study, str]:
+@limits.bounded
+def read_study(
+    folder: PathLike, parts: Sequence[PathLike] = (), *, max_bytes: int | None = None
+) -> tuple[Study, str]:
     """Return the study that was last run into a folder, and the fingerprint of its data.
 
     The study holds only the experiments that were run there. Nothing that the folder names is run.
@@ -241,6 +262,8 @@ def read_study(folder: PathLike, parts: Sequence[PathLike] = ()) -> tuple[Study,
         The folder of the results.
     parts
         The files of your own parts that the study needs, which are run.
+    max_bytes
+        As for `load_study`.
 
     Raises
     ------
@@ -265,5 +288,8 @@ def read_study(folder: PathLike, parts: Sequence[PathLike] = ()) -> tuple[Study,
         files = named
     # a study without a format is from when the rule for initial parameters wasn't a setting
     earlier = f'init = "{EARLIER_INIT}"\n' if own.format is None else ""
-    study = parse_study(earlier + own.source, own.name, parts=files, **own.overrides)
-    return study.selected(own.experiments), own.data
+    try:
+        study = parse_study(earlier + own.source, own.name, parts=files, **own.overrides)
+        return study.selected(own.experiments), own.data
+    except ArgumentError as error:
+        raise ArgumentError(f"{path}: {error}") from None

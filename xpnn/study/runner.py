@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
@@ -64,6 +65,7 @@ class Outcome:
     failures: list[Failure] = field(default_factory=list)
 
 
+@limits.bounded
 def run(
     study: PathLike = "article",
     *,
@@ -81,6 +83,7 @@ def run(
     metrics: str | Sequence[str] | None = None,
     jobs: int | None = None,
     executor: Executor | None = None,
+    max_bytes: int | None = None,
     progress: bool = True,
     say: Say = lambda message: None,
 ) -> Outcome:
@@ -108,6 +111,9 @@ def run(
     executor
         Where to do the jobs instead: anything with the interface of `concurrent.futures.Executor`,
         such as a Dask client's ``get_executor()``. It isn't shut down.
+    max_bytes
+        How many bytes of memory each file may take: as for `load_study`, `read_result`, and, for
+        the data, `xpnn.datasets.load`.
     progress
         Whether to show a progress bar if standard error is a terminal.
     say
@@ -152,8 +158,9 @@ def run(
     chosen = parse_study(source, name, parts=parts, **overrides).selected(only, long=long)
     if repeats and not chosen.repeats:
         raise ArgumentError(f"{name}: repeats need a [[repeat]]")
-    check_own(folder)
     first = chosen.jobs[0]
+    given = [study, first.source.data, first.source.validation, *parts]
+    check_own(folder, [path for path in given if isinstance(path, str | os.PathLike)])
     read, other, fingerprint = load_data(first.source)
     train, test = first.source.divided(read, other, first.settings.seed)
     if test is None and any(job.patience is not None for job in chosen.jobs):

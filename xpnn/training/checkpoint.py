@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
-from xpnn._core import schema
+from xpnn._core import limits, schema
 from xpnn._core.files import (
+    DAMAGED,
+    PREVIOUS,
     SEAL,
     PathLike,
     arrays_in,
@@ -30,7 +32,6 @@ from xpnn._core.files import (
     replacing,
     sealed,
     unsealed,
-    writing,
 )
 from xpnn._core.mapped import blocks
 from xpnn._core.parts import as_plain, identity, is_plain, part_text, public_attributes
@@ -172,7 +173,8 @@ class _Description:
         if len(figures) != size or len(metrics) > 1:
             raise schema.wrong(name, f"a list of {size} figures, and metrics if it has any", row)
         schema.checked(list[float], figures, name)
-        schema.checked(list[dict[str, float]], metrics, f"metrics of {name}")
+        for own in metrics:
+            schema.checked(dict[str, float], own, f"{name}[{size}]")
 
 
 class SavedRun(NamedTuple):
@@ -403,6 +405,7 @@ def parts_of(run: Run) -> dict[str, Any]:
         "labels": None if labels is None else labels.tolist(),
         "feature_names": getattr(train, "feature_names", None),
         "target_name": getattr(train, "target_name", None),
+        **({} if task.target_names is None else {"target_names": task.target_names}),
         **({} if columns is None else {"columns": columns.config()}),
     }
     return identity(parts)  # type: ignore[no-any-return]
@@ -491,8 +494,13 @@ def _described(data: dict[str, Any] | None) -> str:
 
 def previous(path: PathLike) -> Path:
     """Return the path where `write` keeps the file that it replaces."""
+    return kept(path)[0]
+
+
+def kept(path: PathLike) -> tuple[Path, Path]:
+    """Return the paths where `write` keeps what it replaces: as `previous`, or a damaged file."""
     path = real(path)
-    return path.with_name(f"{path.name}.previous")
+    return path.with_name(path.name + PREVIOUS), path.with_name(path.name + DAMAGED)
 
 
 def write(saved: SavedRun, path: PathLike) -> None:
@@ -526,17 +534,19 @@ def write(saved: SavedRun, path: PathLike) -> None:
     }
     del description["carry"]
     raw = sealed(arrays, {"checkpoint": json.dumps(description)})
-    with writing("checkpoint", path), replacing(path, keep=_kept) as file:
+    with replacing("checkpoint", path, keep=_keep_as) as file:
         file.write(raw)
 
 
-def _kept(path: Path) -> Path:
+def _keep_as(path: Path) -> Path:
     """Return the path where the file that is to be replaced is kept."""
     try:
-        _whole(path)
+        # of the run itself, which has no limit for what it writes
+        with limits.at_most(2**53):
+            _whole(path)
     except DataError:
-        return path.with_name(f"{path.name}.damaged")
-    return previous(path)
+        return kept(path)[1]
+    return kept(path)[0]
 
 
 def read(path: PathLike) -> tuple[SavedRun, str | None]:

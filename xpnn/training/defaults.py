@@ -29,6 +29,10 @@ class Defaults(NamedTuple):
     normalizer: str
     patience: int | None
 
+    def waits(self, *, epochs: object, validation: object) -> int | None:
+        """Return the patience of a run for which these were given; None stands for neither."""
+        return self.patience if epochs is None and validation is not None else None
+
 
 TABLE = Defaults("adam", epochs=100, batch_size=32, normalizer="standard", patience=20)
 # of images and of arrays of numbers: the article's

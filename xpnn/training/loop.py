@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnn._core import random_bits
+from xpnn._core import limits, random_bits
 from xpnn._core.files import PathLike
 from xpnn._core.interrupts import held
 from xpnn.backends import Backend, Step, get_backend
@@ -81,6 +81,7 @@ def fit(
     metrics: str | Iterable[str | Metric] | None = None,
     callbacks: Iterable[Callback] = (),
     resume: PathLike | SavedRun | None = None,
+    max_bytes: int | None = None,
     verbose: bool | None = None,
 ) -> History:
     """Train `model` by mini-batch gradient descent.
@@ -195,6 +196,8 @@ def fit(
 
         Or what `Run.checkpoint` returned, to continue from in the same process with other data and
         settings: nothing is compared, and the optimizer starts afresh if its state doesn't fit.
+    max_bytes
+        How many bytes of memory the file of `resume` may take; what is free if None.
     verbose
         Whether to print a line for each epoch, with a progress bar below, as `Terminal` does; and
         before, of a table, what was understood of it, as `xpnn train` says it: two lines, and one
@@ -244,7 +247,9 @@ def fit(
     if isinstance(resume, SavedRun):
         saved = resume
     elif resume is not None:
-        saved, note = checkpoint.read(resume)
+        # not for what callbacks read
+        with limits.at_most(max_bytes):
+            saved, note = checkpoint.read(resume)
         path = Path(resume)
     plan = Plan(
         usual.epochs if epochs is None else epochs,
@@ -252,8 +257,7 @@ def fit(
         _seed(seed, saved), shuffle,
     )  # fmt: skip
     callbacks = shown(verbose, as_callbacks(callbacks), table=is_table(train))
-    if epochs is None and validation is not None:
-        callbacks = stopped_early(callbacks, usual.patience)
+    callbacks = stopped_early(callbacks, usual.waits(epochs=epochs, validation=validation))
     samples = as_samples(
         model, asked, train, validation, seed=plan.seed, labels=labels, normalizer=normalizer,
         target_normalizer=target_normalizer, sample_weight=sample_weight, class_weight=class_weight,

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnn._core.mapped import EXACT
 from xpnn._core.registry import Registry
 from xpnn.backends import Backend, namespace
 from xpnn.errors import ArgumentError, integer, positive, unknown
@@ -31,8 +30,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         vars(self).update(  # a frozen class takes no other assignment
-            # a float holds it in logs and schedules
-            epochs=integer("epochs", self.epochs, minimum=0, maximum=EXACT),
+            epochs=integer("epochs", self.epochs, minimum=0),
             batch_size=integer("batch_size", self.batch_size, minimum=1),
             seed=integer("seed", self.seed, minimum=0, maximum=2**32 - 1),
             shuffle=bool(self.shuffle),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -16,7 +17,6 @@ from xpnn.datasets.batches import collected
 from xpnn.datasets.checks import as_dataset, as_pair, check_images, image_shape, kind_of
 from xpnn.datasets.columns import Columns, fitted
 from xpnn.datasets.dataset import Dataset, NamedDataset, Share, located
-from xpnn.datasets.frames import in_order, named, target_names, with_targets_in_order
 from xpnn.datasets.labels import as_labels, check_labels, distinct
 from xpnn.datasets.splitting import as_share, divided, drawn_rows, parted, share_of
 from xpnn.datasets.table import whole
@@ -91,19 +91,18 @@ def as_samples(
     class_weight: Mapping[Any, float] | str | None,
 ) -> Samples:
     """Return the samples of a run; arguments and errors are those of `xpnn.fit`."""
-    own, trained = model.task.feature_names, model.parameters is not None
+    trained = model.parameters is not None
+    own = model.task if trained else Task()
     usual = OTHERS.normalizer if trained else defaults_for(train).normalizer
-    train = collected("train", train)
-    targets = (model.task.target_names if trained else None) or target_names(train)
-    train = in_order(named(with_targets_in_order(train, targets), own), own)
+    train = collected("train", train, own.feature_names, own.target_names)
+    targets = own.target_names or getattr(train, "target_names", None)
     share = validation if isinstance(validation, Real) else None
     if share is None:
         found = getattr(train, "feature_names", None)
         if isinstance(train, NamedDataset):
             kind = "regression" if train.y.dtype.kind == "f" else "classification"
             validation = whole("validation", validation, found, train.target_name, kind)
-        validation = with_targets_in_order(collected("validation", validation), targets)
-        validation = in_order(named(validation, found), found)
+        validation = collected("validation", validation, found, targets)
     else:
         validation = None
         if _has_cells(train):
@@ -114,21 +113,21 @@ def as_samples(
                 sample_weight = _given_weights(sample_weight, count)[rows]
             share = None
     # a table's names stay where a trained model is given a set without any
-    about = train if isinstance(train, NamedDataset) else model.task
-    shape = model.task.image_shape if trained else None
+    named = isinstance(train, NamedDataset) and (train.feature_names or train.path)
+    about = train if named else own
+    shape = own.image_shape
     for name, data in (("train", train), ("validation", validation)):
         check_images(data, shape, name)
         shape = shape or image_shape(data)
     names = _find_labels(model, train, labels, loss)
     columns = _find_columns(model, train, validation)
-    known = model.task.input_kind if trained else None
-    given, train = train, as_dataset("train", train, names, columns, kind=known)
-    kind = known or kind_of(train.x)
+    task = replace(own, labels=names, columns=columns)
+    given, train = train, as_dataset("train", train, task)
+    task = replace(task, input_kind=task.input_kind or kind_of(train.x))
     cells = None if columns is None else to_numpy(as_pair("train", given)[0])
     if validation is not None:
-        validation = as_dataset("validation", validation, names, columns, kind=kind)
-    if loss is None and trained:
-        loss = model.task.loss
+        validation = as_dataset("validation", validation, task)
+    loss = own.loss if loss is None else loss
     if loss is None:
         outputs = model.outputs(train.x.shape[1])
         loss = default_loss(train.y, outputs, named=names is not None)
@@ -151,22 +150,21 @@ def as_samples(
     classes = _check_fit(model, loss, {"train": train, "validation": validation})
     labelled = names if names is not None or classes is None else np.arange(classes)
     weights = sample_weights(train.y, sample_weight, class_weight, labelled)
-    task = Task(
+    task = replace(
+        task,
         loss=loss,
         classes=classes,
-        labels=names,
         normalizer=_normalizer("normalizer", normalizer, model, train, usual),
         target_normalizer=_target_normalizer(loss, target_normalizer, model, train, usual),
         feature_names=about.feature_names,
         target_name=about.target_name,
         target_names=targets,
         image_shape=shape,
-        columns=columns,
         flat=classes is None and train.y.ndim == 1,
         share=_share(model, train),
-        input_kind=kind,
     )
-    if kind == "bytes" and shape is None and (most := train.x[:_FIRST_ROWS].max()) < _SMALL:
+    tabular = task.input_kind == "bytes" and shape is None
+    if tabular and (most := train.x[:_FIRST_ROWS].max()) < _SMALL:
         warnings.warn(
             "train.x holds unsigned bytes, which are pixels and divided by 255, and none is larger "
             f"than {most}; if they are plain numbers, pass x.astype('int16')",
@@ -230,10 +228,9 @@ def with_targets(task: Task, data: Any, y: Any = None) -> Any:
 def as_test_set(model: Sequential, loss: Loss, data: Any) -> Dataset:
     """Return data that a trained model is to be evaluated on; errors are those of `evaluate`."""
     task = model.task
-    data = in_order(collected("data", data), task.feature_names)
-    data = with_targets_in_order(data, task.target_names)
+    data = collected("data", data, task.feature_names, task.target_names)
     check_images(data, task.image_shape)
-    data = as_dataset("data", data, task.labels, task.columns, task.feature_names, task.input_kind)
+    data = as_dataset("data", data, task)
     test = _as_targets(data, loss, model)
     _check_fit(model, loss, {"data": test})
     return test
@@ -276,6 +273,7 @@ def _find_columns(model: Sequential, train: Any, validation: Any) -> Columns | N
     if not (_has_cells(train) or _has_cells(validation)):
         return None
     x, y = as_pair("train", train)
+    x = to_numpy(x, "train.x")
     if x.ndim != 2:
         raise DataError(f"train.x must have shape (n, features), got shape {x.shape}")
     return fitted(train if isinstance(train, Dataset) else Dataset(x, y))

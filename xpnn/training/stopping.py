@@ -121,7 +121,8 @@ class EarlyStopping(Callback):
         if was != now or not 0 <= (self._epoch or 0) < len(run.history):
             raise DataError(
                 f"{run.resumed or 'resume'} has damaged metadata: the best parameters must be "
-                f"those of the model at an epoch up to {len(run.history) - 1}"
+                f"those of the model, {now}, at an epoch up to {len(run.history) - 1}, got {was} "
+                f"at {self._epoch}"
             )
 
     def _begin(self, run: Run) -> None:

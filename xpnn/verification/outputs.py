@@ -89,9 +89,7 @@ def verify_model(model: Sequential, data: Dataset, backends: Sequence[Backend]) 
     if not isinstance(data, NamedDataset):
         data = NamedDataset(*data)
     with located(data):
-        x = as_inputs(
-            "x", data.x, model.task.columns, model.task.feature_names, model.task.input_kind
-        )
+        x = as_inputs("x", data.x, model.task)
     if not len(x) or x.shape[1] != model.inputs:
         raise DataError(f"x must have shape (n, {model.inputs}) with n >= 1, got {x.shape}")
     # a table's texts are features from here on

@@ -200,6 +200,8 @@ def _read_npy(path: str | os.PathLike[str]) -> np.ndarray:
         _check_header("it", file, size)
         file.seek(0)
         large = size > _READ_BYTES
+        if not large:
+            limits.check(path, size, limits.memory())
         array: np.ndarray = np.load(
             path if large else file, mmap_mode="r" if large else None, allow_pickle=False
         )

@@ -35,11 +35,19 @@ _MNIST_MD5 = {
 }
 
 
-def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
+@limits.bounded
+def read_idx(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> np.ndarray:
     """Read an IDX file, gzipped or not.
 
     The format (LeCun, Cortes and Burges 1998): two zero bytes, a code for the dtype, the number of
     dimensions, each dimension as a big-endian 32-bit integer, then the values in C order.
+
+    Parameters
+    ----------
+    path
+        The file.
+    max_bytes
+        As for `load`.
 
     Returns
     -------
@@ -49,7 +57,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     Raises
     ------
     DataError
-        If there is no such file, or it is not a whole IDX file.
+        If there is no such file, it is not a whole IDX file, or it is larger than `max_bytes`.
     """
     path = as_path("path", path)
     with reading(path), path.open("rb") as file:
@@ -73,9 +81,10 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
         dtype = np.dtype(_DTYPES[raw[2]])
         size = start + math.prod(shape) * dtype.itemsize
         held = path.stat().st_size
+        most = limits.expanded(held) if gzipped else limits.memory()
+        # a plain file takes no more than it holds, whatever it says
+        limits.check(path, size if gzipped else held, most)
         if gzipped:
-            most = limits.expanded(held)
-            limits.check(path, size, most)
             raw += file.read(size - start)
             held = len(raw) + _rest(file, most)
         elif held == size:
@@ -93,10 +102,20 @@ def _rest(file: Any, most: int) -> int:
     return count
 
 
-def read_idx_folder(folder: str | os.PathLike[str]) -> tuple[NamedDataset, NamedDataset]:
+@limits.bounded
+def read_idx_folder(
+    folder: str | os.PathLike[str], *, max_bytes: int | None = None
+) -> tuple[NamedDataset, NamedDataset]:
     """Read a folder of IDX files laid out as MNIST's: training and test, images and labels.
 
     Images become rows of ``float32(pixel / 255)``; labels are integers from 0 on.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    max_bytes
+        As for `load`, for each file.
 
     Returns
     -------
@@ -115,7 +134,10 @@ def read_idx_folder(folder: str | os.PathLike[str]) -> tuple[NamedDataset, Named
     return _read_part(folder, "train"), _read_part(folder, "test")
 
 
-def mnist(path: str | os.PathLike[str] | None = None) -> tuple[Dataset, Dataset]:
+@limits.bounded
+def mnist(
+    path: str | os.PathLike[str] | None = None, *, max_bytes: int | None = None
+) -> tuple[Dataset, Dataset]:
     """Return MNIST (LeCun, Cortes and Burges 1998), 60,000 training and 10,000 test images.
 
     Parameters
@@ -123,6 +145,8 @@ def mnist(path: str | os.PathLike[str] | None = None) -> tuple[Dataset, Dataset]
     path
         The folder with the four IDX files, gzipped or not. If None, the user's cache, into which
         they are downloaded first if they aren't there (needs pooch); their MD5 sums are checked.
+    max_bytes
+        As for `load`, for each file.
 
     Returns
     -------
