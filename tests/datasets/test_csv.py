@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers import run
+from xpnn._core import limits
 from xpnn.datasets import load
 from xpnn.datasets.cells import finite_number
 from xpnn.datasets.readers import csv as tables
@@ -483,3 +484,11 @@ def test_a_column_may_have_the_name_of_one_that_is_ignored(tmp_path):
     data = load(path, ignore=[3])
     assert data.feature_names == ("a", "b")
     np.testing.assert_array_equal(data.x, [[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize("begin", ["", "a,b,y\n1,2,0\n"])
+def test_a_row_of_millions_of_cells_is_held_to_the_memory(begin, tmp_path, monkeypatch):
+    (tmp_path / "t.csv").write_text(begin + "," * 1_200_000)
+    monkeypatch.setattr(limits, "memory", lambda: 100_000_000)
+    with pytest.raises(DataError, match=r"t\.csv would take 180 MB of memory, and may take 100 MB"):
+        read_csv(tmp_path / "t.csv")

@@ -50,6 +50,10 @@ _LISTED = 20
 # rows that are read to tell a header from values
 _FIRST_ROWS = 1000
 
+# a row of more cells than this is compared with the memory: each takes about so many bytes, in the
+# row, in its name and in the lists of both
+_WIDE, _CELL_BYTES = 1_000_000, 150
+
 
 class _Head(NamedTuple):
     """Which columns of a file are what, counted from 0, and whether the first row holds names."""
@@ -329,6 +333,9 @@ def _text(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[str]:
     for number, line in enumerate(lines, 1):
         if "\0" in line:
             raise DataError(f"{path} is not a text file: line {number} holds a NUL character")
+        cells = line.count(delimiter)
+        if cells > _WIDE:
+            limits.check(path, cells * _CELL_BYTES, limits.memory())
         wrong = None if line.isascii() else _ESCAPED.search(line)
         if wrong is not None:
             # the cells up to the one with the byte, for which "x" stands

@@ -86,7 +86,7 @@ def _read(where: Path, paths: Sequence[Path]) -> NamedDataset:
         except DataError:
             raise
         except Exception as error:  # Pillow raises many classes: SyntaxError for a broken chunk
-            raise DataError(f"can't read {path}: {error}") from None
+            raise DataError(f"can't read {path}: {str(error) or type(error).__name__}") from None
         if i == 0:
             shape = array.shape
             pixels = np.empty((len(paths), array.size), np.uint8)
