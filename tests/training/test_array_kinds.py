@@ -186,7 +186,7 @@ def test_cells_that_are_all_numbers_are_those_numbers():
             xpnn.predict_proba(model, table)
 
 
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested", "ignore:Stochastic")
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested", "ignore:Maximum iterations")
 def test_tensors_that_have_no_values_get_an_error_of_ours_from_estimators():
     torch = pytest.importorskip("torch")
     estimators = pytest.importorskip("xpnn.estimators")
