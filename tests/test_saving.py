@@ -499,3 +499,12 @@ def test_weights_that_were_given_are_not_drawn_anew(given, lost, path):
     # nor after a second file
     xpnn.save(loaded, path)
     assert xpnn.load(path).layers[0].config() == model.layers[0].config()
+
+
+@pytest.mark.parametrize("end", ["Infinity", "1e400", "NaN", "-8", '"8"'])
+def test_a_header_with_an_offset_that_is_none(end, tmp_path):
+    entry = f'{{"dtype":"F32","shape":[2],"data_offsets":[0,{end}]}}'
+    header = f'{{"__metadata__":{{"xpnn":"{{}}"}},"a":{entry}}}'.encode()
+    (tmp_path / "m").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    with pytest.raises(xpnn.DataError, match=f"^can't read .*{tmp_path / 'm'}|damaged"):
+        xpnn.load(tmp_path / "m")

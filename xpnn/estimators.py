@@ -18,11 +18,12 @@ from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from array_api_compat import is_array_api_obj
 
 from xpnn._core.mapped import SparseRows
 from xpnn.backends import Backend, backend_of, check_plain, get_backend, to_numpy
 from xpnn.datasets.dataset import NamedDataset
-from xpnn.datasets.frames import is_frame, named
+from xpnn.datasets.frames import is_frame, named, same_names
 from xpnn.datasets.labels import as_labels
 from xpnn.errors import (
     ArgumentError,
@@ -303,7 +304,9 @@ class _Problem(NamedTuple):
 def _on_host(values: Any, name: str = "X") -> Any:
     """Return another library's array as NumPy's; anything else, such as a table, as it is."""
     check_plain(values, name)
-    return values if backend_of(values) is None else to_numpy(values, name)
+    # also what no backend can hold, as PyTorch's tensors without values
+    other = is_array_api_obj(values) and not isinstance(values, np.ndarray)
+    return to_numpy(values, name) if other else values
 
 
 def _numbers(values: Any, name: str = "X") -> Any:
@@ -328,7 +331,9 @@ def _columns_told(estimator: Any, x: Any, *, reset: bool) -> Iterator[None]:
         return
     if not reset:
         validate_data(estimator, x, reset=False, skip_check_array=True)
-    kinds = {str(name): np.asarray(x[name]).dtype.kind for name in x.columns}
+    if len(set(map(str, x.columns))) < len(x.columns):
+        raise same_names(x)
+    kinds = {name: to_numpy(x[name], f"column {name!r}").dtype.kind for name in x.columns}
     dates = [name for name, kind in kinds.items() if kind in "Mm"]
     if dates:
         raise DataError(
@@ -594,11 +599,12 @@ class _MLP(_Keywords):
         if partial and self.early_stopping:
             raise ArgumentError("partial_fit does not support early_stopping=True")
         again = hasattr(self, "model_") and (partial or self.warm_start)
+        host = _on_host(X)
         given = backend_of(X)
         y = self._targets(y, reset=not again)
         with _columns_told(self, X, reset=not again):
             X, y = validate_data(
-                self, _numbers(X), y, reset=not again, multi_output=True,
+                self, _numbers(host), y, reset=not again, multi_output=True,
                 y_numeric=isinstance(self, RegressorMixin), dtype=(np.float64, np.float32),
                 accept_sparse="csr",
             )  # fmt: skip

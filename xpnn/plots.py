@@ -104,13 +104,21 @@ def check(path: PathLike, name: str = "plot") -> None:
         )
 
 
-def _figure(width: float, height: float) -> Figure:
+def imported() -> Any:
+    """Return matplotlib, or raise an ArgumentError that says why it can't be imported."""
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib
     except ImportError:
         raise ArgumentError(
             "plot needs matplotlib; install it with: pip install matplotlib"
         ) from None
+    except ValueError as error:  # about the variable MPLBACKEND
+        raise ArgumentError(f"matplotlib can't be imported: {error}") from None
+    return matplotlib
+
+
+def _figure(width: float, height: float) -> Figure:
+    imported()
     from xpnn._core.picture import Picture
 
     return Picture(figsize=(width, height), layout="constrained")
@@ -121,10 +129,7 @@ def _picture(path: PathLike | None, width: float, height: float) -> Iterator[Fig
     """Yield a figure to draw on, and write it afterwards if there is a `path`."""
     if path is not None:
         check(path)
-    # says what to install if matplotlib isn't there
-    _figure(width, height)
-    import matplotlib
-
+    matplotlib = imported()
     # a user's dark style would leave dark ink on black
     paper = {"figure.facecolor": "white", "axes.facecolor": "white"}
     common = style(_LIGHT["ink"], _LIGHT["soft"], _LIGHT["grid"])

@@ -261,6 +261,24 @@ def test_a_backend_that_is_not_installed(name, monkeypatch, folder, capsys):
     assert re.search(message, only_line(capsys))
 
 
+@pytest.mark.parametrize(
+    ("variable", "options", "message"),
+    [
+        ({"JAX_PLATFORMS": "tpu"}, ["--backend", "jax"], "backend 'jax' has no device: "),
+        ({"MPLBACKEND": "odd"}, ["--plot", "p.png"], "matplotlib can't be imported: .*'odd'"),
+    ],
+)
+def test_a_variable_that_a_library_refuses_is_no_fault_of_ours(variable, options, message, folder):
+    pytest.importorskip("jax" if "JAX_PLATFORMS" in variable else "matplotlib")
+    code = "import sys; from xpnn.cli import main; sys.exit(main(sys.argv[1:]))"
+    argv = [sys.executable, "-c", code, "train", folder, "--epochs", "0", *options]
+    ended = subprocess.run(
+        list(map(str, argv)), capture_output=True, text=True, env=environment(**variable)
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert re.fullmatch(f"xpnn: error: {message}.*\n", ended.stderr)
+
+
 @pytest.mark.parametrize("name", ["torch", "jax", "strict"])
 def test_a_device_that_is_not_there(name, folder, capsys):
     pytest.importorskip(BACKENDS[name].module)

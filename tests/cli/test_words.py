@@ -1,6 +1,7 @@
 """Words of the command: options that it doesn't have, plurals, samples of its output in pages."""
 
 import argparse
+import json
 import re
 import sys
 
@@ -306,3 +307,27 @@ def test_an_unknown_option_is_no_traceback(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         cli.main()
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_words_of_a_file_do_not_reach_the_terminal_as_commands(here, capsys, monkeypatch):
+    """Labels and names may hold what colours a terminal, moves its cursor or turns its lines."""
+    odd = "\x1b[31m\x07\u202e\x9b"
+    rows = "".join(f"{i % 7},{'uv'[i % 2]}{odd}\n" for i in range(20))
+    (here / "t.csv").write_text(f"a{odd},y{odd}\n{rows}")
+    (here / "s.toml").write_text(f"title = {json.dumps(odd)}\ndata = 't.csv'\n")
+    for words in (
+        ["train", "t.csv", "--epochs", 1, "--save", "m"],
+        ["show", "m"],
+        ["evaluate", "m", "t.csv"],
+        ["study", "list", "s.toml"],
+    ):
+        assert run(*words) == 0
+        assert not set(odd[:1] + odd[-3:]) & set(capsys.readouterr().out), words
+    # a file, or a pipe, gets the labels as they are
+    assert run("predict", "m", "t.csv") == 0
+    plain = capsys.readouterr().out
+    assert odd in plain
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert run("predict", "m", "t.csv") == 0
+    assert "v\\x1b[31m" in (shown := capsys.readouterr().out)
+    assert odd not in shown

@@ -1,5 +1,7 @@
 """NPY and NPZ files: what is read, and where a value is wrong."""
 
+import struct
+
 import numpy as np
 import pytest
 
@@ -188,6 +190,14 @@ def test_an_archive_may_have_a_test_part(letter, here, capsys):
     np.savez("d.npz", **{**arrays, f"{letter}_test": FLOWERS[60:, :3]})
     with pytest.raises(DataError, match=r"\(test part\) has 3 features, where d\.npz \(train p"):
         load_training("d.npz")
+
+
+def test_a_header_that_is_nested_too_deeply_is_named(here):
+    header = b"{'descr':'<f8','fortran_order':False,'shape':" + b"-" * 8954 + b"1"
+    (here / "x.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+    np.save("y.npy", np.arange(3))
+    with pytest.raises(DataError, match=r"x\.npy is not an NPY file of numbers or strings: \w+"):
+        load("x.npy,y.npy")
 
 
 def test_an_archive_of_x_in_capitals(here):

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers import run
+from xpnn._core import limits
 from xpnn.datasets import load
 from xpnn.datasets.cells import finite_number
 from xpnn.datasets.readers import csv as tables
@@ -90,6 +91,10 @@ def test_a_delimiter_in_quotes_is_text(file):
         # a text label in every row, a value that is missing: no header
         ("1,,u\n3,4,v\n", False),
         ("5.1,setosa\n", False),
+        # steps as in the row below; a class of one row beside others; a single row
+        ("5,6,7\n7,8,9\n", False),
+        ("5.1,3.5,once\n" + "1,2,u\n3,4,v\n" * 2 + "6,7,twice\n", False),
+        ("2019,2020,2021\n", False),
     ],
 )
 def test_what_is_a_header(content, header, file):
@@ -119,6 +124,10 @@ def test_without_a_header_columns_are_numbered(file):
         "label;0;1\nu;5.1;3.5\n",
         "0,label\n5.1,u\n",
         "1,2,3,4,label\n1,2,3,5,u\n",
+        # years; channels of a spectrum; a header above texts
+        "2019,2020,2021,2022\n1.5,0.3,2.5,0\n0.7,1.9,1.1,1\n",
+        "400.1,402.7,species\n" + "1.5,0.3,u\n0.7,1.9,v\n" * 2,
+        "town,colour,kind\n" + "Rome,red,u\nOslo,blue,v\n" * 2,
     ],
 )
 def test_names_that_are_numbers_are_asked_for(content, file):
@@ -444,7 +453,16 @@ def test_a_column_that_is_asked_for_has_its_name_in_the_header(asked, tmp_path):
     (tmp_path / "t.csv").write_text("s,t,y\n" + "a,c,u\nb,d,v\n" * 3)
     data = load(tmp_path / "t.csv", **{"target": -1, **asked})
     assert (data.target_name, len(data.x)) == ("y", 6)
-    assert len(load(tmp_path / "t.csv").x) == 7
+    with pytest.raises(DataError, match=r"the first row \(s, t, y\) may hold the names of columns"):
+        load(tmp_path / "t.csv")
+
+
+def test_a_delimiter_at_the_end_of_each_line(file):
+    path = file("a,b,y,\n1,2,0,\n3,4,1,\n")
+    with pytest.raises(DataError, match=r"leave it out with ignore=\[4\] and target='y'"):
+        read_csv(path)
+    table = read_csv(path, ignore=[4], target="y")
+    assert (table.feature_names, table.target_name) == (("a", "b"), "y")
 
 
 def test_a_pipe_is_read_once(tmp_path):
@@ -466,3 +484,11 @@ def test_a_column_may_have_the_name_of_one_that_is_ignored(tmp_path):
     data = load(path, ignore=[3])
     assert data.feature_names == ("a", "b")
     np.testing.assert_array_equal(data.x, [[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize("begin", ["", "a,b,y\n1,2,0\n"])
+def test_a_row_of_millions_of_cells_is_held_to_the_memory(begin, tmp_path, monkeypatch):
+    (tmp_path / "t.csv").write_text(begin + "," * 1_200_000)
+    monkeypatch.setattr(limits, "memory", lambda: 100_000_000)
+    with pytest.raises(DataError, match=r"t\.csv would take 180 MB of memory, and may take 100 MB"):
+        read_csv(tmp_path / "t.csv")

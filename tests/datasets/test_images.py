@@ -1,5 +1,6 @@
 """Folders of PNG and JPEG images, and single ones."""
 
+import os
 import re
 import struct
 import sys
@@ -233,6 +234,31 @@ def test_images_of_other_formats_are_named(here):
         DataError, match=r"PNG or JPEG images; gifs/a/1\.gif is not a PNG or JPEG image"
     ):
         load("gifs")
+
+
+@pytest.mark.parametrize("odd", ["0.png", "a/more/0.png", "a/gone.png", "a/pipe.JPG"])
+def test_no_image_is_left_out_in_silence(odd, here):
+    of_size(here / "images", 3, 2)
+    path = here / "images" / odd
+    path.parent.mkdir(exist_ok=True)
+    if "pipe" in odd:
+        os.mkfifo(path)
+    elif "gone" in odd:
+        path.symlink_to("nowhere.png")
+    else:
+        path.write_bytes((here / "images" / "a" / "0.png").read_bytes())
+    with pytest.raises(DataError, match=rf"^images/{re.escape(odd)} would be left out"):
+        load("images")
+
+
+def test_an_animation_is_refused(here):
+    image = pytest.importorskip("PIL.Image")
+    of_size(here / "images", 3, 2)
+    moving = here / "images" / "a" / "moving.png"
+    more = [image.new("L", (3, 2), grey) for grey in (80, 160)]
+    image.new("L", (3, 2)).save(moving, save_all=True, append_images=more)
+    with pytest.raises(DataError, match=r"moving\.png holds 3 images; save the one that is meant"):
+        load("images")
 
 
 def test_an_image_is_turned_as_its_exif_data_say(tmp_path):

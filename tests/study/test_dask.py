@@ -153,6 +153,16 @@ def test_a_process_of_its_own_prints_one_line(six, tmp_path):
     assert f"cluster must be the address of a Dask scheduler, got '{address}'" in line
 
 
+def test_what_is_no_address_prints_one_line_in_a_process_of_its_own(six, tmp_path):
+    """Dask's client of such an address prints a traceback when the interpreter ends."""
+    out = tmp_path / "out"
+    for address in ("nonsense", "http://127.0.0.1:9"):
+        ended = command("study", "run", six, "--out", out, "--cluster", address)
+        assert ended.returncode == 2
+        assert ended.stderr.startswith("xpnn: error: cluster must be the address")
+        assert ended.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("address", ["", "nonsense", "tcp://", "tcp://127.0.0.1:99999", "a b"])
 def test_what_is_no_address(address, six, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(xpnn.study.dask, "CONNECT", 0.5)

@@ -313,6 +313,17 @@ def test_a_bar_ends_no_cell_of_the_markdown(tmp_path):
     assert row.replace("\\|", "").count("|") == 2 + 6 + 1
 
 
+def test_the_markdown_makes_no_tags_links_or_pictures_of_a_studys_words(tmp_path):
+    odd = "<script>a</script> ![b](http://c/d.png) \x1b[31m"
+    text = f"about = {json.dumps(odd)}\n[[experiment]]\nname = 'a'\ntitle = {json.dumps(odd)}\n"
+    written(tmp_path, text)
+    found = (tmp_path / "report.md").read_text(encoding="utf-8")
+    shown = r"&lt;script>a&lt;/script> !&#91;b](http://c/d.png) \x1b&#91;31m"
+    assert found.count(shown) >= 2
+    assert "<script" not in found
+    assert "\x1b" not in found
+
+
 def test_a_figure_that_fails_leaves_matplotlib_as_it_was(folder, monkeypatch):
     matplotlib = pytest.importorskip("matplotlib")
     before = matplotlib.rcParams["svg.hashsalt"]

@@ -1,6 +1,8 @@
 """Arrays that aren't plain ones: none may lose its mask, unit or layout without a word."""
 
+import contextlib
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -163,3 +165,50 @@ def test_masks_are_found_in_an_array_that_dask_computes_later():
 def test_a_normalizer_is_fitted_to_numbers_only(x, found):
     with pytest.raises(DataError, match=f"^x must be an array of numbers, got {found}$"):
         xpnn.StandardScaler().fit(x)
+
+
+def test_cells_that_are_all_numbers_are_those_numbers():
+    x = np.arange(12.0).reshape(6, 2) % 5
+    model = xpnn.Sequential(xpnn.Dense(2))
+    xpnn.fit(model, (x, [0, 1] * 3), epochs=1, seed=1, verbose=False)
+    expected = xpnn.predict_proba(model, x)
+    tables = [x.astype(object), np.vectorize(Fraction, otypes=[object])(x)]
+    with contextlib.suppress(ImportError):
+        import pandas
+
+        tables += [pandas.DataFrame(x).astype(kind) for kind in ("Int64", "Float64")]
+    for table in tables:
+        np.testing.assert_array_equal(xpnn.predict_proba(model, table), expected)
+    for wrong in (10**400, 2**53 + 1, "a", None, np.ones(2)):
+        table = x.astype(object)
+        table[3, 1] = wrong
+        with pytest.raises(DataError, match=r"row 3, column '?1'?"):
+            xpnn.predict_proba(model, table)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested", "ignore:Maximum iterations")
+def test_tensors_that_have_no_values_get_an_error_of_ours_from_estimators():
+    torch = pytest.importorskip("torch")
+    estimators = pytest.importorskip("xpnn.estimators")
+    x, y = np.arange(12.0).reshape(6, 2), [0, 1] * 3
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(2)])
+    for wrong in (torch.ones((6, 2), device="meta"), torch.ones((6, 2)).to_sparse(), nested):
+        for use in ("fit", "partial_fit"):
+            model = estimators.MLPClassifier(max_iter=1)
+            with pytest.raises(ArgumentError, match=r"^X is not an array that NumPy can hold"):
+                getattr(model, use)(wrong, y)
+        with pytest.raises(ArgumentError, match=r"^X is not an array that NumPy can hold"):
+            estimators.MLPClassifier(max_iter=1).fit(x, y).predict(wrong)
+        with pytest.raises(ArgumentError, match=r"x is not an array that NumPy can hold"):
+            xpnn.fit(xpnn.Sequential(xpnn.Dense(2)), (wrong, y), epochs=0, verbose=False)
+
+
+def test_columns_that_are_no_numbers_may_have_numbers_as_names():
+    pandas = pytest.importorskip("pandas")
+    estimators = pytest.importorskip("xpnn.estimators")
+    y = [0, 1] * 3
+    twice = pandas.DataFrame(np.ones((6, 2)), columns=["a", "a"])
+    with pytest.raises(DataError, match="different names, got 'a' twice"):
+        estimators.MLPClassifier(max_iter=1).fit(twice, y)
+    with pytest.raises(DataError, match="not text as in column 1;"):
+        estimators.MLPClassifier(max_iter=1).fit(pandas.DataFrame({0: y, 1: ["a", "b"] * 3}), y)

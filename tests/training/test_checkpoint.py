@@ -399,6 +399,8 @@ def with_row(number, row):
             r"history\[0\]\[6\].f1 must be a num",
         ),
         (lambda d, a: d["settings"].update(epochs=0), r"in order, from 0 to 0 at most"),
+        # a schedule would divide by them
+        (lambda d, a: d["settings"].update(epochs=10**400), "settings.epochs must be a number fr"),
         (lambda d, a: d["settings"].pop("epochs"), "settings.epochs must be .* is missing"),
         (lambda d, a: d["parts"].update(layers=3), "parts.layers must be a list, got 3"),
         (lambda d, a: d["parts"]["layers"][0].pop("parameters"), r"layers\[0\].parameters must be"),

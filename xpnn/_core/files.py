@@ -395,7 +395,7 @@ def unsealed(path: PathLike, kind: str) -> tuple[dict[str, str], bytes]:
         raise DataError(f"{unread}: {error.strerror}") from None
     except DataError:
         raise
-    except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         raise foreign from None
     if SEAL in metadata:
         zeroed = _resealed(raw, metadata[SEAL], _NO_SEAL)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
-__all__ = ["html_table", "line", "table"]
+__all__ = ["html_table", "line", "printable", "table"]
 
 
 def table(rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = ()) -> str:
     """Return rows as text in columns, with those in `numeric` aligned to the right."""
-    rows = [list(map(_printable, row)) for row in rows]
+    rows = [list(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(line(row, widths, numeric) for row in rows)
 
@@ -23,9 +23,12 @@ def line(row: Sequence[str], widths: Sequence[int], numeric: Sequence[int] = ())
     ).rstrip()
 
 
-def _printable(cell: str) -> str:
-    # a label may contain a newline
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cell)
+def printable(text: str) -> str:
+    """Return a text without what would move the cursor, colour a terminal or turn its lines.
+
+    Labels and names of columns may hold a newline, or come from somebody who hides something.
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def html_table(
@@ -38,7 +41,7 @@ def html_table(
         tag = "td" if number else "th"
         cells = (
             f'<{tag} style="text-align: {"right" if i in numeric else "left"}">'
-            f"{html.escape(_printable(str(cell)))}</{tag}>"
+            f"{html.escape(printable(str(cell)))}</{tag}>"
             for i, cell in enumerate(row)
         )
         lines.append(f"<tr>{''.join(cells)}</tr>")

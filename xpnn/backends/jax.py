@@ -13,6 +13,7 @@ import array_api_compat
 import numpy as np
 
 from xpnn.backends.base import Backend, Step
+from xpnn.errors import BackendError
 
 Array = Any
 
@@ -35,7 +36,12 @@ class JaxBackend(Backend):
 
     def _device(self, name: str | None) -> Any:
         # by default JAX takes a GPU if there is one
-        return self.library.devices()[0] if name is None else super()._device(name)
+        if name is not None:
+            return super()._device(name)
+        try:
+            return self.library.devices()[0]
+        except RuntimeError as error:  # of the platform that JAX_PLATFORMS names
+            raise BackendError(f"backend {self.name!r} has no device: {error}") from None
 
     @property
     def card(self) -> str | None:

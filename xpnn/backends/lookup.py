@@ -63,8 +63,10 @@ def to_numpy(array: Any, name: str = "the array") -> np.ndarray:
         if hasattr(array, "__dlpack__") and not isinstance(array, np.ndarray | np.generic):
             return np.from_dlpack(array, device="cpu")
         return np.asarray(array)
-    # PyTorch has a TypeError for dtypes and layouts that NumPy doesn't have
-    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+    except MemoryError:
+        raise
+    # libraries have errors of many classes for dtypes and layouts that NumPy doesn't have
+    except Exception as error:
         problem = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise ArgumentError(f"{name} is not an array that NumPy can hold: {problem}") from None
 

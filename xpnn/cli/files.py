@@ -7,6 +7,7 @@ end.
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import os
 import select
@@ -81,6 +82,7 @@ _PATIENCE = 1.0
 
 # the content of pipes, as long as the process lives
 _COPIES = contextlib.ExitStack()
+atexit.register(_COPIES.close)
 
 
 @contextlib.contextmanager

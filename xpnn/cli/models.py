@@ -17,7 +17,7 @@ import numpy as np
 
 from xpnn import metrics, saving
 from xpnn._core.files import replacing
-from xpnn._core.tables import table
+from xpnn._core.tables import printable, table
 from xpnn.backends import DTYPES
 from xpnn.cli.options import (
     METRICS_HELP,
@@ -206,7 +206,13 @@ def _predict(args: argparse.Namespace) -> int:
         names = () if data.files is None else data.files.tolist()
         _check_encoded(file, [*header, *map(str, _labels(model.task)), *names])
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
+        # a terminal obeys some characters
+        terminal = file.isatty()
+
+        def as_text(cell: object) -> str:
+            return printable(str(cell)) if terminal else str(cell)
+
+        writer.writerow(map(as_text, header))
         for start in range(0, len(data.x), EVALUATION_ROWS):
             rows = data.part(slice(start, start + EVALUATION_ROWS))
             columns = [] if rows.files is None else [rows.files]
@@ -218,7 +224,7 @@ def _predict(args: argparse.Namespace) -> int:
             groups = [column.reshape(len(rows.x), -1) for column in columns]
             for row in zip(*groups, strict=True):
                 # `str` writes as many digits as float32 or float64 needs to be read back exactly
-                writer.writerow([str(cell) for group in row for cell in group])
+                writer.writerow([as_text(cell) for group in row for cell in group])
     if not one:
         loss = (model.task.loss or CrossEntropy()).name
         complain(f"the proba columns don't sum to 1: outputs of {loss!r} are independent")

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from xpnn._core.tables import printable
 from xpnn.cli.options import METRICS_HELP, Help, add_backend, listed, number
 from xpnn.cli.output import FAILED, complain
 from xpnn.errors import ArgumentError, counted
@@ -108,12 +109,11 @@ def _study_report(args: argparse.Namespace) -> int:
 
 def _study_list(args: argparse.Namespace) -> int:
     study = load_study(args.study, parts=args.own_parts)
-    print(f"{study.title}: {counted(len(study.selected().jobs), 'run')}")
+    print(f"{printable(study.title)}: {counted(len(study.selected().jobs), 'run')}")
     for experiment in study.experiments:
         long = ", with --long" if experiment.long else ""
-        print(
-            f"\n{experiment.name}: {experiment.title}, {counted(len(experiment.jobs), 'run')}{long}"
-        )
+        title = printable(experiment.title)
+        print(f"\n{experiment.name}: {title}, {counted(len(experiment.jobs), 'run')}{long}")
         for job in experiment.jobs:
-            print(f"  {job}")
+            print(f"  {printable(str(job))}")
     return 0

@@ -102,6 +102,8 @@ def is_absent(cell: Any) -> bool:
         return bool(cell != cell)
     except TypeError:  # pandas' NA is neither true nor false
         return True
+    except Exception:  # an array in a cell, of any library
+        return False
 
 
 def value_of(cell: Any) -> float | str:

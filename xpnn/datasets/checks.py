@@ -13,6 +13,7 @@ import numpy as np
 from xpnn._core.mapped import EXACT, blocks, is_mapped, plain
 from xpnn.backends import to_numpy
 from xpnn.datasets.cells import is_absent, shown
+from xpnn.datasets.columns import Column, Columns
 from xpnn.datasets.dataset import Dataset, NamedDataset, located
 from xpnn.datasets.frames import as_cells, is_frame
 from xpnn.datasets.labels import label_indices, truth_values
@@ -170,11 +171,10 @@ def image_shape_of(x: Any) -> tuple[int, int, int] | None:
 
     Channels are the last axis, or the second one, as in PyTorch, if only that can be theirs.
     """
-    shape = getattr(x, "shape", None)
-    if shape is None:
-        # what is no array is refused elsewhere
-        with contextlib.suppress(ArgumentError):
-            shape = to_numpy(x).shape
+    shape = None
+    # nested tensors have a shape that can't be asked for; what is no array is refused elsewhere
+    with contextlib.suppress(ArgumentError, RuntimeError):
+        shape = x.shape if hasattr(x, "shape") else to_numpy(x).shape
     match tuple(shape or ()):
         case (_, height, width):
             return height, width, 1
@@ -249,10 +249,7 @@ def _numeric(name: str, values: Any, kind: str | None = None) -> np.ndarray:
         # while they aren't integers yet
         in_kind(name, array, kind)
     if array.dtype.kind == "O" and array.ndim == 2:
-        _refuse_cells(name, array)
-        # of any class, such as integers of a column that may have missing cells
-        array = np.array(array.tolist())
-        array = array.astype(np.float64) if array.dtype.kind == "O" else array
+        array = _numbers_of(name, array)
     if array.dtype.kind not in "biuf":
         found = type(values).__name__ if array.ndim == 0 else f"dtype {array.dtype}"
         raise DataError(f"{name} must be an array of numbers, got {found}")
@@ -265,8 +262,8 @@ def _numeric(name: str, values: Any, kind: str | None = None) -> np.ndarray:
     return array
 
 
-def _refuse_cells(name: str, cells: np.ndarray) -> None:
-    """Raise a DataError about the first cell that isn't a number."""
+def _numbers_of(name: str, cells: np.ndarray) -> np.ndarray:
+    """Return cells as float64, or raise a DataError about the first one that isn't a number."""
     for (row, column), cell in np.ndenumerate(cells):
         large = isinstance(cell, Integral) and abs(int(cell)) > EXACT
         if is_absent(cell) or large or not isinstance(cell, Real):
@@ -278,6 +275,9 @@ def _refuse_cells(name: str, cells: np.ndarray) -> None:
                 row=row,
                 column=column,
             )
+    # whose numbers are held to what float64 can hold
+    numbers = Columns(tuple(Column(str(i)) for i in range(cells.shape[1])))
+    return numbers.codes(name, cells)
 
 
 def _check(name: str, array: Any, wrong: Callable[[Any], Any], wanted: str, xp: Any = np) -> None:

@@ -52,7 +52,7 @@ def as_cells(frame: Any, names: Sequence[Any] | None = None, what: str = "featur
     found = {str(name): name for name in frame.columns}
     if names is not None and _are_there(names, found, "the DataFrame has", what):
         frame = frame[[found[str(name)] for name in names]]
-    whole = np.asarray(frame)
+    whole = to_numpy(frame, "the DataFrame")
     if len(found) < len(frame.columns) and whole.dtype.kind not in "biuf":
         raise same_names(frame)
     if whole.dtype == np.uint8:

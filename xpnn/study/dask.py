@@ -50,12 +50,19 @@ def cluster(address: str, *, say: Say = lambda message: None) -> Iterator[Execut
     """
     try:
         import distributed
+        from distributed.comm import resolve_address
     except ImportError:
         raise ArgumentError(
             "cluster needs Dask; install it with: pip install distributed"
         ) from None
+
+    def client_of(address: str, **options: Any) -> Any:
+        # a client of an address that isn't one prints a traceback when it is deleted
+        resolve_address(address)
+        return distributed.Client(address, **options)
+
     with _silent("distributed", "tornado", "asyncio"):
-        client = _connected(distributed.Client, address)
+        client = _connected(client_of, address)
         watched = _Watched(client, address, say)
         try:
             yield watched

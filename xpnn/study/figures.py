@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnn.plots import COLORS, SERIES, by_default, sampled, style, zoom
+from xpnn.plots import COLORS, SERIES, by_default, imported, sampled, style, zoom
 from xpnn.study.comparison import ComparedLog, Comparison, Spread, as_float
 from xpnn.study.grid import Figure
 
@@ -62,7 +62,7 @@ def _svg(
     grid
         As for matplotlib's `subplots`.
     """
-    import matplotlib
+    matplotlib = imported()
     from matplotlib.figure import Figure as Canvas
 
     text = io.StringIO()

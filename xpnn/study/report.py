@@ -15,6 +15,7 @@ from typing import Any
 
 from xpnn._core import limits
 from xpnn._core.files import PathLike
+from xpnn._core.tables import printable
 from xpnn.errors import DataError
 from xpnn.study import figures
 from xpnn.study.comparison import NOT_ROUNDING, ComparedLog, ComparedTable, Comparison, compare
@@ -161,6 +162,7 @@ def _rendered(template: str, values: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=None if ".html" in template else _as_markdown,
     )
     filters: dict[str, Callable[..., object]] = {
         # a cell of a Markdown table ends at a bar or at the end of the line
@@ -175,6 +177,17 @@ def _rendered(template: str, values: dict[str, Any]) -> str:
     }
     environment.filters.update(filters)
     return environment.from_string(_text(template)).render(values)
+
+
+def _as_markdown(value: Any) -> Any:
+    """Return a text of a study so that Markdown makes no tags, links or pictures of it.
+
+    The signs become entities, which stay what they are in the text of a macro.
+    """
+    if not isinstance(value, str):
+        return value
+    text = "\n".join(map(printable, value.split("\n")))
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text).replace("[", "&#91;")
 
 
 # --- what is shown

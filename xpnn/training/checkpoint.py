@@ -33,7 +33,7 @@ from xpnn._core.files import (
     sealed,
     unsealed,
 )
-from xpnn._core.mapped import blocks
+from xpnn._core.mapped import EXACT, blocks
 from xpnn._core.parts import as_plain, identity, is_plain, part_text, public_attributes
 from xpnn._core.tree import paths, rebuilt
 from xpnn._version import __version__
@@ -86,7 +86,7 @@ class _RandomState:
 class _Settings:
     """The settings that code uses; all others are compared with the run's."""
 
-    epochs: Annotated[int, schema.at_least(0)]
+    epochs: Annotated[int, schema.between(0, EXACT)]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnn._core.tables import printable
 from xpnn.datasets import NamedDataset
 from xpnn.datasets.cells import is_absent
 from xpnn.datasets.checks import size_of
@@ -34,9 +35,9 @@ class Understood(Callback):
 
     def on_start(self, run: Run) -> None:
         for line in (_of_data(run.samples), _of_task(run.samples)):
-            print(line)
+            print(printable(line))
         for odd in _odd(run.samples):
-            print(f"CAREFUL: {odd}", flush=True)
+            print(f"CAREFUL: {printable(odd)}", flush=True)
 
 
 def _of_data(samples: Samples) -> str:
@@ -237,6 +238,5 @@ def _are_equal(cells: Iterable[Any], others: Iterable[Any]) -> bool:
 
 
 def _listed(names: list[str]) -> str:
-    names = ["".join(c if c.isprintable() else repr(c)[1:-1] for c in name) for name in names]
     more = len(names) - _LISTED
     return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")

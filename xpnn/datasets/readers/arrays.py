@@ -188,7 +188,9 @@ def _parsing(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
     except (XpnnError, OSError):
         raise
     except Exception as error:
-        raise DataError(f"{path} is not an {kind} file of numbers or strings: {error}") from None
+        # that of a header which is nested too deeply says nothing
+        problem = str(error) or type(error).__name__
+        raise DataError(f"{path} is not an {kind} file of numbers or strings: {problem}") from None
 
 
 def _read_npy(path: str | os.PathLike[str]) -> np.ndarray:

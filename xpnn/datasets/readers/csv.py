@@ -6,9 +6,11 @@ import contextlib
 import csv
 import io
 import itertools
+import math
 import operator
 import re
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -47,6 +49,10 @@ _LISTED = 20
 
 # rows that are read to tell a header from values
 _FIRST_ROWS = 1000
+
+# a row of more cells than this is compared with the memory: each takes about so many bytes, in the
+# row, in its name and in the lists of both
+_WIDE, _CELL_BYTES = 1_000_000, 150
 
 
 class _Head(NamedTuple):
@@ -158,17 +164,21 @@ def _head(path: Path, request: Request) -> _Head:
         if not header and _may_be_names(cells, itertools.islice(_records(path), 1, _FIRST_ROWS)):
             shown = ", ".join(cells[:_LISTED]) + (", …" if len(cells) > _LISTED else "")
             raise DataError(
-                f"the first row ({shown}) may hold the names of columns, as pandas numbers them, "
-                f"or values; say {written('header', True)} or {written('header', False)}",
+                f"the first row ({shown}) may hold the names of columns, or values; "
+                f"say {written('header', True)} or {written('header', False)}",
                 place=place(path, line),
             )
     names = cells if header else [str(i + 1) for i in range(len(cells))]
     features, target, weights = _columns(path, line, names, header, request)
     for i in [*features, *([] if target is None else [target])]:
         if not names[i]:
+            why = "as the index of a DataFrame that was written with it"
+            leave = written("ignore", [i + 1])
+            if i == target and i > 0:
+                why = "as a delimiter at the end of each line makes"
+                leave += f" and {written('target', names[i - 1])}"
             raise DataError(
-                f"column {i + 1} has no name, as the index of a DataFrame that was written with "
-                f"it: leave it out with {written('ignore', [i + 1])}",
+                f"column {i + 1} has no name, {why}: leave it out with {leave}",
                 place=place(path, line),
             )
     return _Head(names, header, features, target, weights)
@@ -323,6 +333,9 @@ def _text(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[str]:
     for number, line in enumerate(lines, 1):
         if "\0" in line:
             raise DataError(f"{path} is not a text file: line {number} holds a NUL character")
+        cells = line.count(delimiter)
+        if cells > _WIDE:
+            limits.check(path, cells * _CELL_BYTES, limits.memory())
         wrong = None if line.isascii() else _ESCAPED.search(line)
         if wrong is not None:
             # the cells up to the one with the byte, for which "x" stands
@@ -366,19 +379,39 @@ def _has_names(first: Sequence[str], request: Request) -> bool:
 
 
 def _may_be_names(first: Sequence[str], rows: Iterable[tuple[int, Sequence[str]]]) -> bool:
-    """Return whether the first row may be names that count the columns, from 0 on, or from 1.
+    """Return whether the first row may hold names, although none of them is text above a number.
 
-    Then its texts, such as the name of the target, occur in no other of the rows.
+    It may if its numbers count the columns, from 0 on, or from 1, and its texts occur in no other
+    of the rows. It may too if none of its cells occurs again below it, and its numbers, such as
+    years, have equal steps, which those of the second row don't have; or a text is the only one in
+    its column that occurs once.
     """
     numbers = [cell for cell in first if is_number(cell)]
     begins = [0, 1] if len(numbers) > 2 else [0]
-    if not any(numbers == [str(i + begin) for i in range(len(numbers))] for begin in begins):
-        return False
-    return bool(numbers) and not any(
-        cell == other and is_text(cell)
-        for _, row in rows
-        for cell, other in zip(first, row, strict=False)
+    counting = bool(numbers) and any(
+        numbers == [str(i + begin) for i in range(len(numbers))] for begin in begins
     )
+    if not counting and len(set(first)) < len(first):
+        return False
+    texts = [i for i, cell in enumerate(first) if is_text(cell)]
+    compared = texts if counting else range(len(first))
+    below: dict[int, Counter[str]] = {i: Counter() for i in texts}
+    steady = False
+    for number, (_, row) in enumerate(rows):
+        if any(first[i] == row[i] for i in compared if i < len(row)):
+            return False
+        if number == 0:
+            steady = _has_equal_steps(first) and not _has_equal_steps(row)
+        for i in texts:
+            below[i].update(row[i : i + 1])
+    return counting or steady or any(min(c.values()) > 1 for c in below.values() if c)
+
+
+def _has_equal_steps(row: Sequence[str]) -> bool:
+    """Return whether the numbers of a row, three or more, go up or down by the same."""
+    numbers = [float(cell) for cell in row if is_number(cell)]
+    steps = [after - before for before, after in itertools.pairwise(numbers)]
+    return len(steps) > 1 and all(math.isclose(step, steps[0], rel_tol=1e-9) for step in steps)
 
 
 def _is_wordy(cell: str) -> bool:

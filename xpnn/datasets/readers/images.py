@@ -39,7 +39,7 @@ def read_images(folder: Path) -> NamedDataset:
     DataError
         If Pillow isn't installed, a file is damaged, an image has more than 8 bits a channel or is
         transparent in places, an image isn't as the first one in size and colour, there are images
-        of another format, or one of the folders has no image.
+        of another format or in other folders, or one of the folders has no image.
     """
     folders = [path for path in _entries(folder) if path.is_dir() and _images(path)]
     stray = stray_image(folder)
@@ -49,6 +49,12 @@ def read_images(folder: Path) -> NamedDataset:
         for each in _entries(folder):
             if each.is_dir() and each not in folders:
                 raise DataError(f"{each} must hold images as {folders[0]} does, got none")
+        for path in [*_entries(folder), *(p for each in folders for p in _within(each))]:
+            if path.suffix.lower() in _SUFFIXES and path not in folders:
+                raise DataError(
+                    f"{path} would be left out: images must be files in the folders within "
+                    f"{folder}, one for each class, and not beside or below them"
+                )
     return _read(folder, [path for each in folders or [folder] for path in _images(each)])
 
 
@@ -80,7 +86,7 @@ def _read(where: Path, paths: Sequence[Path]) -> NamedDataset:
         except DataError:
             raise
         except Exception as error:  # Pillow raises many classes: SyntaxError for a broken chunk
-            raise DataError(f"can't read {path}: {error}") from None
+            raise DataError(f"can't read {path}: {str(error) or type(error).__name__}") from None
         if i == 0:
             shape = array.shape
             pixels = np.empty((len(paths), array.size), np.uint8)
@@ -136,6 +142,12 @@ def _images(folder: Path) -> list[Path]:
     return [path for path in _entries(folder) if _is_image(path)]
 
 
+def _within(folder: Path) -> list[Path]:
+    """Return what isn't an image that is read, and what the folders within hold."""
+    others = [path for path in _entries(folder) if not _is_image(path)]
+    return [*others, *(path for each in others if each.is_dir() for path in _entries(each))]
+
+
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in _SUFFIXES and path.is_file()
 
@@ -147,6 +159,8 @@ def _bytes(path: Path, image: Any) -> np.ndarray:
     # Pillow cuts 16 bits to 8 where it has no mode for them, and takes grey with opacity for colour
     if image.mode.startswith("I") or image.mode == "F" or ";16" in str(image.tile[0][3]):
         raise DataError(f"{path} must have 8 bits a channel, got more; save it with 8")
+    if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
+        raise DataError(f"{path} holds {image.n_frames} images; save the one that is meant")
     if image.has_transparency_data:
         opacity = np.asarray(image.convert("RGBA"))[:, :, 3]
         if (opacity < 255).any():
