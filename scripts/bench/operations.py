@@ -42,7 +42,7 @@ def profile(case):
         verbose=False,
     )
     step = min(history.column("seconds")[1:]) / (case.samples // case.batch)
-    _, training = backend.folds
+    training, _ = backend.folds
     (program,) = training.programs
     times = [[] for _ in program.operations]
     with backend.scope():

@@ -82,5 +82,5 @@ def test_the_reference_networks_steps_are_recorded(monkeypatch):
         folds.clear()
         step = OPTIMIZERS[optimizer]()
         xpnn.fit(model, (x, y), validation=(x[:9], y[:9]), optimizer=step, epochs=2, batch_size=20)
-        evaluation, train = folds
+        train, evaluation = folds
         assert (len(train.programs), len(evaluation.programs)) == (2, 3), (activation, optimizer)

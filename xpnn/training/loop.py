@@ -275,8 +275,9 @@ def fit(
     with resolved.scope(), contextlib.ExitStack() as ends:
         with _unchanged_if_refused(model):
             _begin(run, saved, resolved)
+            trainer = Trainer(run, resolved)
             evaluated = Evaluator(model, method.loss, resolved, method.metrics)
-            rows = _epochs(run, resolved, evaluated, *_moved_sets(run, resolved, evaluated))
+            rows = _epochs(run, trainer, evaluated, *_moved_sets(run, resolved, evaluated))
             started: list[Callback] = []
             ends.callback(_end, started)
             for callback in callbacks:
@@ -368,14 +369,12 @@ def _moved_sets(
 
 def _epochs(
     run: Run,
-    backend: Backend,
+    trainer: Trainer,
     evaluated: Evaluator,
     data: Whole | Stream,
     test: Whole | Stream | None,
 ) -> Iterator[Epoch]:
     """Train, and yield each missing row of a run's log once the model has been trained so far."""
-    trainer = Trainer(run, backend)
-
     for epoch in range(len(run.history), run.plan.epochs + 1):
         begun = time.perf_counter()
         running = trainer(data) if epoch else evaluated(data, epoch)
