@@ -205,13 +205,18 @@ def swish(u: Array, beta: float = 1.0, *, xp: Any) -> tuple[Array, Pullback]:
     """
     s = functions.sigmoid(_scaled(u, beta, xp), xp)
     z = u * s
-    return z, lambda dz: dz * (s + beta * (z * (1.0 - s)))
+
+    def pullback(dz: Array) -> Array:
+        rest = z * (1.0 - s)
+        return dz * (s + (rest if beta == 1.0 else beta * rest))
+
+    return z, pullback
 
 
 def _scaled(u: Array, factor: float, xp: Any) -> Array:
     """Return ``factor * u``, clipped where sigmoid is constant, so that it can't overflow."""
     if abs(factor) <= 1.0:
-        return factor * u
+        return u if factor == 1.0 else factor * u
     limit = 1000.0 / abs(factor)
     return factor * functions.clip(u, -limit, limit, xp)
 

@@ -323,3 +323,19 @@ def test_bounds_in_pytorchs_namespace():
     assert xp.maximum(whole, 3).tolist() == [3, 5]
     assert xp.minimum(2.0, torch.tensor([1.0, 5.0])).tolist() == [1.0, 2.0]
     assert copy.copy(xp).exp is compat.exp
+
+
+def test_pytorch_takes_rows_without_a_look_at_their_indices_on_the_cpu(monkeypatch):
+    """But counts negative ones from the end, as array-api-compat's function does."""
+    backend = open_backend("torch", "float32")
+    host = np.arange(12.0, dtype=np.float32).reshape(4, 3)
+    x, compat = backend.asarray(host), backend.xp._xp
+    asked, take = [], compat.take
+    monkeypatch.setattr(compat, "take", lambda *args, **kw: asked.append(1) or take(*args, **kw))
+    for indices, count in (([3, 0, 3], 0), ([-1, 2], 1)):
+        found = backend.xp.take(x, backend.asarray(np.array(indices)), axis=0)
+        assert np.array_equal(backend.to_numpy(found), host[indices])
+        assert backend.apart or len(asked) == count
+    if not backend.apart:
+        with pytest.raises(IndexError):
+            backend.xp.take(x, backend.asarray(np.array([4])), axis=0)

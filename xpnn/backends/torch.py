@@ -31,6 +31,7 @@ class _Namespace:
         torch = importlib.import_module("torch")
         self.__name__, self._xp = xp.__name__, xp
         self._clamp, self._tensor = torch.clamp, torch.Tensor
+        self._select = torch.index_select
 
     def __getattr__(self, name: str) -> Any:
         if name == "_xp":  # copy or pickle asks before it has set the attributes
@@ -46,6 +47,14 @@ class _Namespace:
     def minimum(self, x1: Array | float, x2: Array | float) -> Array:
         """Return the elementwise minimum."""
         return self._clamp(x1, max=x2) if self._bounds(x1, x2) else self._xp.minimum(x1, x2)
+
+    def take(self, x: Array, indices: Array, /, *, axis: int | None = None, **kwargs: Any) -> Array:
+        """Return the elements at indices along an axis."""
+        if axis is not None and x.device.type == "cpu":
+            # array-api-compat first looks for negative ones, which takes as long as the rest
+            with contextlib.suppress(IndexError):
+                return self._select(x, axis, indices, **kwargs)
+        return self._xp.take(x, indices, axis=axis, **kwargs)
 
     def _bounds(self, x1: Array | float, x2: Array | float) -> bool:
         # clamp refuses numbers beyond float32, which would become infinite
