@@ -22,7 +22,7 @@ OPERATIONS = {
     "sigmoid": 59,
     "tanh": 45,
     "softplus": 67,
-    "swish": 67,
+    "swish": 63,
     "mish": 89,
     "h_swish": 65,
     "tanhexp": 57,

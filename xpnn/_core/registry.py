@@ -158,8 +158,8 @@ class Registry(Mapping[str, Part], Generic[Part]):
 
     def check(self, name: str, given: Iterable[str]) -> None:
         """Raise unless each name in `given` is a parameter of the part called `name`."""
+        allowed = self.parameters(name)
         for key in given:
-            allowed = self.parameters(name)
             if not allowed:
                 raise ArgumentError(f"{self.kind} {name!r} has no parameters, got {key!r}")
             if key not in allowed:
