@@ -6,7 +6,7 @@ import contextlib
 import copy
 import functools
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import array_api_compat
@@ -74,6 +74,18 @@ class JaxBackend(Backend):
             self.library.debug_infs(False),
             self.library.disable_jit(False),
             self.library.check_tracer_leaks(False),
+        ):
+            yield
+
+    @contextlib.contextmanager
+    def strictest(self, needs: Collection[str] = ()) -> Iterator[None]:
+        # the guard of transfers to the device would refuse x + 1 and zeros(3)
+        with (
+            self.library.enable_x64(True),
+            self.library.default_device(self.device),
+            self.library.default_matmul_precision("highest"),
+            self.library.transfer_guard_device_to_host("disallow"),
+            self.library.transfer_guard_device_to_device("disallow"),
         ):
             yield
 
