@@ -6,8 +6,9 @@ Of the packages that it needs it imports only those whose fixtures a test asks f
 from __future__ import annotations
 
 import importlib.util
+import re
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -80,7 +81,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _skips_missing(config: pytest.Config) -> bool:
-    return "skip" in config.getoption("xp_missing") or _DEFAULT in config.getoption("xp")
+    options = config.getoption("xp"), config.getoption("xp_missing")
+    return options[0] == _DEFAULT or options[1] == "skip"
 
 
 def _chosen(text: str) -> list[str]:
@@ -91,7 +93,13 @@ def _chosen(text: str) -> list[str]:
     if text == "all":
         return list(LIBRARIES)
     specs = list(dict.fromkeys(text.split(",")))
-    _check_names("--xp", [spec.partition(":")[0] for spec in specs], (*LIBRARIES, "all", _DEFAULT))
+    names = [spec.partition(":")[0] for spec in specs]
+    if "all" in names or _DEFAULT in names:
+        raise pytest.UsageError(f"--xp: 'all' and '{_DEFAULT}' stand alone, got {text!r}")
+    _check_names("--xp", names, (*LIBRARIES, "all", _DEFAULT))
+    for spec in specs:
+        if spec.endswith(":"):
+            raise pytest.UsageError(f"--xp: the device is missing in {spec!r}")
     return specs
 
 
@@ -138,6 +146,20 @@ def pytest_itemcollected(item: pytest.Item) -> None:
             raise pytest.UsageError(f"{mark.name} of {item.nodeid} needs a library and a reason")
         if library in mark.args or str(library).partition(":")[0] in mark.args:
             item.add_marker(getattr(pytest.mark, mark.name.removeprefix("xp_"))(**mark.kwargs))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say how a test asks for what array-api-strict refuses because it is optional."""
+    report = yield
+    words = re.sub("[_ ]", "-", str(call.excinfo.value)) if call.excinfo else ""
+    for feature in FEATURES:
+        if "array-api-strict" in words and feature.replace(" ", "-") in words:
+            text = f"a test that needs it has the mark @pytest.mark.xp_needs({feature!r})"
+            report.sections.append(("xpnn", text))
+    return report
 
 
 def _library(request: pytest.FixtureRequest) -> Any:
@@ -227,8 +249,8 @@ def reproducible_xp(library: str, open_library: Callable[[str, str], Backend]) -
     """Namespace of `xpnn.reproducible` over each library: the same bits on all."""
     from xpnn import reproducible
 
-    options = open_library(library, "float64").options()
-    return reproducible.namespace(options["backend"], device=options["device"])
+    backend = open_library(library, "float64")
+    return reproducible.namespace(backend.name, device=backend.options()["device"])
 
 
 @pytest.fixture

@@ -100,6 +100,7 @@ def test_the_reproducible_namespaces_agree():
     found = trace(walk, X, on=on)
     assert found.agree, found
     assert found.operations == 7
+    assert found.names == ("reproducible numpy", "reproducible torch")
     own = trace(softmax, X, on=(array_api_compat.numpy, "strict"))
     assert own.names == ("numpy", "strict")
     assert own.agree

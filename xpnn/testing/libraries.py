@@ -34,8 +34,8 @@ def same_on_all(test: Test | None = None, *, ulps: float = 0) -> Any:
     """Compare what a test returns on each array library with what it returns on NumPy.
 
     For tests with the fixture `xp` or `reproducible_xp` of the pytest plugin. If the results
-    differ, the message names the first operation whose results do, as `xpnn.verification.trace`
-    finds it.
+    differ by more, the message names the first operation whose results do, as
+    `xpnn.verification.trace` finds it.
 
     Parameters
     ----------
@@ -82,6 +82,6 @@ def _compared(test: Test, *, ulps: float) -> Test:
             raise ArgumentError(f"a test of same_on_all must return arrays: {test}")
         found = difference(actual, expected, (named(there), named(here)), ulps=ulps)
         if found is not None:
-            raise AssertionError(f"{found}\n{trace(run, on=(here, there))}")
+            raise AssertionError(f"{found}\n{trace(run, on=(here, there), ulps=ulps)}")
 
     return compared

@@ -17,7 +17,7 @@ import numpy as np
 
 from xpnn.backends import BACKENDS, get_backend, to_numpy
 from xpnn.errors import ArgumentError, counted
-from xpnn.reproducible import Generator
+from xpnn.reproducible import Generator, StandardNamespace
 from xpnn.testing.bits import difference, differing
 
 Array = Any
@@ -252,9 +252,11 @@ def trace(
 
 
 def named(where: Any) -> str:
-    """Return what messages call a namespace: its library, if it is the library's own."""
+    """Return what messages call a namespace: by its library, if it is one that xpnn knows."""
     if isinstance(where, str):
         return where
+    if isinstance(where, StandardNamespace):
+        return f"reproducible {where._backend.name}"
     name = getattr(where, "__name__", repr(where))
     return next((own for own, cls in BACKENDS.items() if name == cls.namespace), name)
 
