@@ -34,7 +34,8 @@ MARKS = (
     "xp_skip(*libraries, reason): don't run the test on these libraries",
     "xp_xfail(*libraries, reason, **options): the test is known to fail on these libraries; "
     "options are those of xfail",
-    f"xp_needs(*features): the test needs features that the standard leaves optional: {FEATURES}",
+    "xp_needs(*features): the test needs features that the standard leaves optional: "
+    + ", ".join(FEATURES),
 )
 _DEFAULT = "installed"
 
@@ -81,8 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _skips_missing(config: pytest.Config) -> bool:
-    options = config.getoption("xp"), config.getoption("xp_missing")
-    return options[0] == _DEFAULT or options[1] == "skip"
+    return _DEFAULT == config.getoption("xp") or bool(config.getoption("xp_missing") == "skip")
 
 
 def _chosen(text: str) -> list[str]:
@@ -135,7 +135,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Apply the marks `xp_skip` and `xp_xfail` that name the library of a test."""
     parameters = getattr(item, "callspec", None)
     library = parameters and parameters.params.get("library")
-    for mark in [*item.iter_markers()]:
+    for mark in list(item.iter_markers()):
         if mark.name == "xp_needs":
             _check_names(f"xp_needs of {item.nodeid}", list(mark.args), FEATURES)
         if mark.name not in ("xp_skip", "xp_xfail"):
@@ -181,7 +181,9 @@ def open_library(request: pytest.FixtureRequest) -> Callable[[str, str], Backend
         try:
             return _open(library, dtype)
         except RuntimeError as error:
-            return (pytest.skip if _skips_missing(request.config) else pytest.fail)(str(error))
+            if _skips_missing(request.config):
+                pytest.skip(str(error))
+            raise
 
     return opened
 
@@ -237,9 +239,11 @@ class _ReadOnly:
     def __hash__(self) -> int:
         return hash(self._xp)
 
-    def asarray(self, obj: Any, /, **options: Any) -> Any:
+    def asarray(
+        self, obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None
+    ) -> Any:
         """Return an array that can't be written to."""
-        array = self._xp.asarray(obj, **{"copy": True, **options})
+        array = self._xp.asarray(obj, dtype=dtype, device=device, copy=copy).view()
         array.flags.writeable = False
         return array
 

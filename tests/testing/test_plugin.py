@@ -14,6 +14,8 @@ def test_sum(xp):
     x = xp.asarray([1.0, 2.0])
     assert float(xp.sum(x)) == 3.0
 """
+pytest.importorskip("array_api_extra")
+
 # no test imports them here: `pytester` would drop them, and they can't be imported twice
 HERE = [name for name in ("numpy", "torch", "jax", "strict")
         if importlib.util.find_spec(pytest_plugin.LIBRARIES[name])]  # fmt: skip
@@ -29,6 +31,7 @@ def project(pytester, monkeypatch):
     It runs in a process of its own, in which code can run before.
     """
     monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
     def run(text, *options, plugin="xpnn.pytest_plugin", before="", without=(), **files):
         pytester.makepyfile(**files, test_it=text)
@@ -200,41 +203,44 @@ def test_mistakes_in_marks(project, mark, message):
 
 
 OPTIONAL = """
-import pytest
 {}
-def test_linalg(xp):
-    xp.linalg.inv(xp.eye(2))
-def test_mask(xp):
-    x = xp.ones(2)
-    x[x > 0]
-def test_nonzero(xp):
-    xp.nonzero(xp.ones(2))
-def test_fft(xp):
-    xp.fft.fft(xp.ones(2, dtype=xp.complex128))
+class Test{}:
+    def test_linalg(self, xp):
+        xp.linalg.inv(xp.eye(2))
+    def test_boolean_indexing(self, xp):
+        x = xp.ones(2)
+        x[x > 0]
+    def test_data_dependent_shapes(self, xp):
+        xp.nonzero(xp.ones(2))
+    def test_fft(self, xp):
+        xp.fft.fft(xp.ones(2, dtype=xp.complex128))
 """
-NEEDS = ("linalg", "boolean indexing", "data-dependent shapes", "fft")
 
 
-def test_the_strict_library_has_nothing_that_is_optional(project):
-    project(OPTIONAL.format(""), "--xp", "numpy,strict").assert_outcomes(passed=4, failed=4)
-    for feature in NEEDS:
-        mark = f"pytestmark = pytest.mark.xp_needs({feature!r})"
-        project(OPTIONAL.format(mark), "--xp", "strict").assert_outcomes(passed=1, failed=3)
+def test_the_strict_library_has_what_is_optional_if_it_is_needed(project):
+    text = "import pytest" + OPTIONAL.format("", "Nothing")
+    expected = set()
+    for feature in pytest_plugin.FEATURES:
+        name = feature.replace(" ", "_").replace("-", "_")
+        text += OPTIONAL.format(f"@pytest.mark.xp_needs({feature!r})", f"_{name}")
+        expected.add(f"Test_{name}::test_{name}[strict]")
+    found = project(text, "--xp", "strict", "--tb=line")
+    found.assert_outcomes(passed=4, failed=16)
+    assert passed(found) == expected
+    found = project("import pytest" + OPTIONAL.format("", "Nothing"), "--xp", "strict")
+    found.stdout.fnmatch_lines_random(
+        [f"*@pytest.mark.xp_needs({own!r})" for own in pytest_plugin.FEATURES]
+    )
 
 
 def test_a_whole_project_can_need_what_is_optional(project, pytester):
-    lines = "\n    ".join(NEEDS)
+    lines = "\n    ".join(pytest_plugin.FEATURES)
     pytester.makeini(f"[pytest]\nxp_needs =\n    {lines}\n")
-    project(OPTIONAL.format(""), "--xp", "strict").assert_outcomes(passed=4)
+    project(OPTIONAL.format("", ""), "--xp", "numpy,strict").assert_outcomes(passed=8)
     pytester.makeini("[pytest]\nxp_needs = linalgebra\n")
     assert usage_error(project(SUM)).startswith(
         "xp_needs of the configuration: unknown feature 'linalgebra'; did you mean 'linalg'?"
     )
-
-
-def test_a_failure_of_what_is_optional_says_how_to_ask_for_it(project):
-    found = project(OPTIONAL.format(""), "--xp", "strict")
-    found.stdout.fnmatch_lines_random([f"*pytest.mark.xp_needs({feature!r})*" for feature in NEEDS])
 
 
 def test_settings_are_the_strictest_and_end_with_the_test(project):
@@ -412,9 +418,9 @@ def test_tests_that_can_not_be_compared(project, test, message):
 
 def test_with_xdist(project):
     pytest.importorskip("xdist")
-    found = project(SAME, "-n2", "--xp", LIGHT)
+    found = project(SAME, "-p", "xdist", "-n2", "--xp", LIGHT)
     found.assert_outcomes(passed=12)
-    line = usage_error(project(SAME, "-n2", "--xp", "numpy,pytorch"))
+    line = usage_error(project(SAME, "-p", "xdist", "-n2", "--xp", "numpy,pytorch"))
     assert line.startswith("--xp: unknown library 'pytorch'; did you mean 'torch'?")
 
 
@@ -426,7 +432,7 @@ def test_light():
     import sys
     assert not {"numpy", "torch", "jax", "array_api_strict"} & {*sys.modules}
 """
-    project(text, "-p", "no:hypothesispytest").assert_outcomes(passed=1)
+    project(text).assert_outcomes(passed=1)
 
 
 def test_fixtures_of_the_project_go_before(project):
