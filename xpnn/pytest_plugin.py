@@ -82,7 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _skips_missing(config: pytest.Config) -> bool:
-    return _DEFAULT == config.getoption("xp") or bool(config.getoption("xp_missing") == "skip")
+    return bool(config.getoption("xp") == _DEFAULT or config.getoption("xp_missing") == "skip")
 
 
 def _chosen(text: str) -> list[str]:
