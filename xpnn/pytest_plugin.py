@@ -209,13 +209,12 @@ def xp(
     request: pytest.FixtureRequest, library: str, open_library: Callable[[str, str], Backend]
 ) -> Iterator[Any]:
     """Array API namespace of each library, with its strictest settings."""
+    if importlib.util.find_spec("array_api_extra") is None:
+        pytest.fail("the fixture xp needs array-api-extra: pip install 'xpnn[testing]'", False)
     import array_api_compat
     import numpy as np
+    from array_api_extra.testing import patch_lazy_xp_functions
 
-    try:
-        from array_api_extra.testing import patch_lazy_xp_functions
-    except ImportError:
-        pytest.fail("the fixture xp needs array-api-extra: pip install 'xpnn[testing]'", False)
     backend = open_library(library, "float64")
     needs = {*request.config.getini("xp_needs")}
     needs.update(*(mark.args for mark in request.node.iter_markers("xp_needs")))
