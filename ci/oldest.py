@@ -1,6 +1,6 @@
 """Print the least versions that pyproject.toml allows of what users install, as constraints of pip.
 
-The extras test and dev are for those who work on xpnn; PyTorch and CuPy have versions of their own
+The extras testing, test and dev are for those who test; PyTorch and CuPy have versions of their own
 in ci/test.sh.
 """
 
@@ -8,7 +8,7 @@ import re
 import tomllib
 from pathlib import Path
 
-OTHERS = ("test", "dev", "torch", "cuda12", "cuda13")
+OTHERS = ("testing", "test", "dev", "torch", "cuda12", "cuda13")
 
 
 def constraints(project):

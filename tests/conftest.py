@@ -1,8 +1,9 @@
-"""Fixtures: every test that takes `backend` runs on every library that is installed.
+"""Fixtures, beside those of the plugin: `library`, `dtype`, `backend` and others.
 
-``XPNN_REQUIRE=cupy,torch`` makes the skip of a missing library a failure; ``XPNN_DEVICE=cuda:0``
-puts PyTorch and JAX on that device. CuPy runs on its second device where there are two, so that an
-array which was made on the current one by mistake meets arrays of another.
+Every test that takes `backend` runs on every library that is installed. ``XPNN_REQUIRE=cupy,torch``
+makes the skip of a missing library a failure; ``XPNN_DEVICE=cuda:0`` puts PyTorch and JAX on that
+device. CuPy runs on its second device where there are two, so that an array which was made on the
+current one by mistake meets arrays of another.
 """
 
 import os
@@ -13,7 +14,7 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")
 import numpy as np
 import pytest
 
-from tests.helpers import LIBRARIES, ROOT, open_backend, write_folder
+from tests.helpers import ROOT, open_backend, write_folder
 from xpnn.backends import get_backend
 from xpnn.errors import BackendError
 
@@ -51,22 +52,10 @@ def _recorded_at_once():
         yield
 
 
-@pytest.fixture(params=["float32", "float64"])
-def dtype(request):
-    return request.param
-
-
-@pytest.fixture(params=LIBRARIES)
-def library(request):
-    return request.param
-
-
-@pytest.fixture
-def backend(library, dtype):
-    """A backend at each dtype, inside its scope."""
-    backend = open_backend(library, dtype)
-    with backend.scope():
-        yield backend
+@pytest.fixture(scope="session")
+def open_library():
+    """How the plugin's fixtures open a library."""
+    return open_backend
 
 
 @pytest.fixture

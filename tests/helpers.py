@@ -79,16 +79,6 @@ def skip_without_sorting(library):
         pytest.skip("the emulated card has no CUB, and so no sort")
 
 
-def assert_same_bits(actual, expected):
-    """Assert the same bits and dtype; any NaN is as good as another."""
-    actual, expected = np.asarray(actual), np.asarray(expected)
-    assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
-    np.testing.assert_array_equal(actual, expected)
-    if expected.dtype.kind == "f":
-        number = ~np.isnan(expected)
-        np.testing.assert_array_equal(np.signbit(actual)[number], np.signbit(expected)[number])
-
-
 def shipped(registry):
     """Return the names in a registry, without what other tests have registered."""
     return [name for name, part in registry.items() if part.__module__.startswith("xpnn.")]

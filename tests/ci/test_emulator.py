@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from tests.helpers import ROOT, assert_same_bits, emulated_driver
+from tests.helpers import ROOT, emulated_driver
+from xpnn.testing import assert_same_bits
 
 EMULATOR = ROOT / "ci" / "cuda_on_cpu"
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.helpers import assert_same_bits
+from xpnn.testing import assert_same_bits
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

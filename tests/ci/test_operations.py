@@ -8,7 +8,8 @@ import array_api_compat.numpy
 import numpy as np
 import pytest
 
-from tests.helpers import ROOT, assert_same_bits
+from tests.helpers import ROOT
+from xpnn.testing import assert_same_bits
 
 NUMPY = array_api_compat.numpy
 FLOATS = ("float32", "float64")

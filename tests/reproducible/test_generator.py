@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from tests.helpers import assert_same_bits, open_backend
 from xpnn import reproducible
 from xpnn.reproducible.generator import threefry
+from xpnn.testing import same_on_all
 
 XP = reproducible.namespace("numpy")
 COUNT = 40_000
@@ -41,12 +41,9 @@ def draws(xp):
 
 
 @pytest.mark.parametrize("library", ["strict", "torch", "jax"])
-def test_every_library_draws_the_same(library):
-    device = open_backend(library).options()["device"]
-    for found, expected in zip(
-        draws(reproducible.namespace(library, device=device)), draws(XP), strict=True
-    ):
-        assert_same_bits(np.asarray(found), np.asarray(expected))
+@same_on_all
+def test_every_library_draws_the_same(reproducible_xp):
+    return draws(reproducible_xp)
 
 
 def test_a_draw_depends_on_the_seed_and_the_position_only():

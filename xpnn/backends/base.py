@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -182,6 +182,21 @@ class Backend(ABC):
     def padded(self, rows: int) -> int:
         """Return how many rows to compute instead of `rows`; 0 where nothing is compiled for it."""
         return 0
+
+    @contextlib.contextmanager
+    def strictest(self, needs: Collection[str] = ()) -> Iterator[None]:
+        """Make the library as strict as it can be, within a ``with`` block only: for tests.
+
+        Transfers that nobody asked for are errors where the library notices them. Arrays that are
+        made without a device are on the backend's, and float64 is there.
+
+        Parameters
+        ----------
+        needs
+            What the standard leaves optional and shall be there nevertheless: "linalg", "fft",
+            "boolean indexing", "data-dependent shapes". array-api-strict can do without.
+        """
+        yield
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return `function`, compiled where the library has a compiler for pure functions."""

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import functools
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import array_api_compat
@@ -86,6 +86,18 @@ class JaxBackend(Backend):
     def padded(self, rows: int) -> int:
         # a power of two, 8 or more
         return int(1 << max(rows - 1, 7).bit_length())
+
+    @contextlib.contextmanager
+    def strictest(self, needs: Collection[str] = ()) -> Iterator[None]:
+        # the guard of transfers to the device would refuse x + 1 and zeros(3)
+        with (
+            self.library.enable_x64(True),
+            self.library.default_device(self.device),
+            self.library.default_matmul_precision("highest"),
+            self.library.transfer_guard_device_to_host("disallow"),
+            self.library.transfer_guard_device_to_device("disallow"),
+        ):
+            yield
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return _compiled_once(self.library.jit, function)

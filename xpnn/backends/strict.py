@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -44,3 +46,13 @@ class StrictBackend(Backend):
 
     def asarray(self, host: np.ndarray) -> Array:
         return self.library.asarray(host, device=self.device)
+
+    @contextlib.contextmanager
+    def strictest(self, needs: Collection[str] = ()) -> Iterator[None]:
+        flags = self.library.ArrayAPIStrictFlags(
+            boolean_indexing="boolean indexing" in needs,
+            data_dependent_shapes="data-dependent shapes" in needs,
+            enabled_extensions=[name for name in ("linalg", "fft") if name in needs],
+        )
+        with flags:
+            yield

@@ -1,5 +1,6 @@
-"""Whether all backends on this machine give the same bits."""
+"""Whether all backends on this machine give the same bits, and where they part if not."""
 
+from xpnn.testing.tracing import Tracing, trace
 from xpnn.verification.canonical import (
     Canonical,
     as_json,
@@ -17,12 +18,14 @@ __all__ = [
     "Outputs",
     "Record",
     "Stage",
+    "Tracing",
     "Verification",
     "as_json",
     "canonical_runs",
     "generated",
     "record",
     "run_canonical",
+    "trace",
     "usable_backends",
     "verify",
     "verify_model",

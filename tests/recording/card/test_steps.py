@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import xpnn
-from tests.helpers import assert_same_bits, emulated_driver, open_backend, rng
+from tests.helpers import emulated_driver, open_backend, rng
 from xpnn import recording
 from xpnn._core.tree import leaves, rebuilt
 from xpnn.backends import Backend, get_backend
 from xpnn.recording.card import CardProgram
+from xpnn.testing import assert_same_bits
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 2.5, -2.5, 1e3, -1e3, np.inf, -np.inf, np.nan, 7.25]
 
