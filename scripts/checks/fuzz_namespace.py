@@ -378,8 +378,8 @@ def bits(array):
 
 
 def results(value):
-    """Return the arrays of a result, which may be a tuple."""
-    return [*value] if isinstance(value, tuple) else [value]
+    """Return the arrays of a result, which may be several."""
+    return [*value] if isinstance(value, (tuple, list)) else [value]
 
 
 def run(seed, namespaces, steps=12, counts=None):

@@ -1,12 +1,15 @@
 """`xpnn.reproducible.namespace`: what a user of the array API standard meets."""
 
+import inspect
 import operator
 import subprocess
 import sys
 
+import array_api_strict
 import numpy as np
 import pytest
 
+from scripts.checks import standard
 from tests.helpers import environment, open_backend, skip_without_sorting
 from xpnn import reproducible
 
@@ -208,6 +211,37 @@ def test_what_is_refused_says_why(xp):
         xp.linalg.eig  # noqa: B018
     with pytest.raises(AttributeError, match="'einsum' isn't available reproducibly"):
         xp.einsum  # noqa: B018
+
+
+def test_arguments_are_those_of_the_standard():
+    """Those that are given by name; `flip` and its like hand the library's own ones on."""
+    own = reproducible.namespace("numpy")
+    main, algebra, _ = standard.functions()
+    for name in {*main, *algebra} - {"imag", "flip", "repeat", "roll", "squeeze", "tril", "triu"}:
+        if name in ("linalg.eig", "linalg.eigvals"):
+            continue
+        mine, theirs = (
+            inspect.signature(operator.attrgetter(name)(xp)).parameters
+            for xp in (own, array_api_strict)
+        )
+        for key, parameter in theirs.items():
+            if parameter.kind is not parameter.POSITIONAL_ONLY:
+                assert mine[key].kind == parameter.kind, name
+                if key not in ("device", "copy"):  # a default of array-api-strict's own
+                    assert mine[key].default == parameter.default, name
+    with pytest.raises(TypeError, match="dtype"):
+        own.concat([own.ones(2)], dtype=own.float32)
+    assert type(own.broadcast_arrays(own.ones(2), own.ones(1))) is list  # 2024.12 has no tuple
+
+
+def test_asarray_without_a_copy_is_the_same_array():
+    own = reproducible.namespace("numpy")
+    x = own.zeros(2)
+    y = own.asarray(x, copy=False)
+    z = own.asarray(x)
+    x[0] = 1.0
+    assert np.asarray(y).tolist() == [1.0, 0.0]
+    assert np.asarray(z).tolist() == [0.0, 0.0]
 
 
 def test_a_library_is_found_by_name_module_or_array():

@@ -65,7 +65,7 @@ class Linalg:
     def __init__(self, xp: Any) -> None:
         self._xp = xp
         for name in ("matmul", "matrix_transpose", "tensordot", "vecdot"):
-            setattr(self, name, lambda *a, _name=name, **k: getattr(xp, _name)(*a, **k))
+            setattr(self, name, getattr(xp, name))
 
     def __getattr__(self, name: str) -> Any:
         reason = _REFUSED.get(name, "there is no such function")

@@ -306,9 +306,9 @@ class Namespace:
         return layout
 
     def _collection(self, function: Callable[..., Any]) -> Callable[..., Array]:
-        def collection(arrays: Iterable[Array], /, **kwargs: Any) -> Array:
+        def collection(arrays: Iterable[Array], /, *, axis: int | None = 0) -> Array:
             arrays = list(arrays)
-            raw = function(self._promoted(*(a.raw for a in arrays)), **kwargs)
+            raw = function(self._promoted(*(a.raw for a in arrays)), axis=axis)
             return Array(self, raw, Facts(min(a.facts.low for a in arrays)), owned=True)
 
         return collection

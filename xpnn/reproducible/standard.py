@@ -1047,17 +1047,17 @@ class StandardNamespace(Namespace):
     def _collection(self, function: Callable[..., Any]) -> Callable[..., Array]:
         own = super()._collection(function)
 
-        @functools.wraps(function)
-        def collection(arrays: Iterable[Array], /, **kwargs: Any) -> Array:
+        def collection(arrays: Iterable[Array], /, *, axis: int | None = 0) -> Array:
             arrays = list(arrays)
             if not arrays:
                 raise ValueError(f"{function.__name__} needs an array")
             name = self.dtypes.name(self.result_type(*arrays))
             if name not in INTEGERS:
-                return own(arrays, **kwargs)
-            result = own([self._whole_array(self._int64(a.raw)) for a in arrays], **kwargs)
+                return own(arrays, axis=axis)
+            result = own([self._whole_array(self._int64(a.raw)) for a in arrays], axis=axis)
             return self._cut_off(result.raw, name)
 
+        collection.__name__, collection.__doc__ = function.__name__, function.__doc__
         return collection
 
     def broadcast_to(self, x: Array, /, shape: Any) -> Array:
@@ -1081,10 +1081,10 @@ class StandardNamespace(Namespace):
         """Return the shape that arrays of these shapes are broadcast to."""
         return np.broadcast_shapes(*shapes)
 
-    def broadcast_arrays(self, *arrays: Array) -> tuple[Array, ...]:
+    def broadcast_arrays(self, *arrays: Array) -> list[Array]:
         """Return all arrays in their common shape."""
         shape = np.broadcast_shapes(*(a.shape for a in arrays))
-        return tuple(self.broadcast_to(a, shape) for a in arrays)
+        return [self.broadcast_to(a, shape) for a in arrays]
 
     def matrix_transpose(self, x: Array, /) -> Array:
         """Return the transpose of each matrix."""
@@ -1208,7 +1208,10 @@ class StandardNamespace(Namespace):
         """
         if dtype is not None:
             self.dtypes.name(dtype)
-        if isinstance(obj, Array) and self._backend.owns(obj.raw):
+        same = isinstance(obj, Array) and obj._xp is self and dtype in (None, obj.dtype)
+        if copy is False and same:
+            result = obj
+        elif isinstance(obj, Array) and self._backend.owns(obj.raw):
             result = Array(self, obj.raw, obj.facts.bounds())
             obj.owned = False
             if copy:

@@ -1,0 +1,99 @@
+"""`examples/same_bits.py`: one hash of each computation, on every library and with every BLAS."""
+
+import json
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import scipy.special
+
+from examples import same_bits
+from scripts.checks import platforms
+from tests.helpers import ROOT, open_backend
+from xpnn import reproducible
+
+# of the file as it is: they are those of every library, machine and device
+DIGESTS = {
+    "k_means": "f72eda6b516f03b1",
+    "principal_components": "7b0a49411ba10740",
+    "logistic_regression": "4b9b4d004fd40830",
+    "ridge_regression": "48e88bdd4e4a21e1",
+    "kalman_filter": "6687af776f07a956",
+    "best_split": "24f125dd21278116",
+    "option_price": "ab6cf9d2a3701406",
+}
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax", "strict"])
+def test_one_hash_on_every_library(library):
+    open_backend(library)
+    with warnings.catch_warnings(action="ignore"):
+        assert same_bits.reproducible_digests(library) == DIGESTS
+
+
+@pytest.mark.parametrize("kernel", platforms.usable().get("OPENBLAS_CORETYPE", []))
+def test_one_hash_with_every_kernel_of_openblas(kernel):
+    code = (
+        "import json; from examples import same_bits; "
+        "print(json.dumps([same_bits.reproducible_digests('numpy'), "
+        "same_bits.native_digests('numpy')]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env=platforms.environment({"OPENBLAS_CORETYPE": kernel}),
+    )
+    same, own = json.loads(done.stdout)
+    assert same == DIGESTS
+    assert own.keys() == DIGESTS.keys()
+
+
+def test_the_examples_compute_what_they_say():
+    """Against other formulas, in NumPy, on the same numbers."""
+    xp = reproducible.namespace("numpy", precision="full")
+    points, label, noise = arrays = same_bits.data(xp)
+    found = {f.__name__: np.asarray(f(xp, *arrays)) for f in same_bits.EXAMPLES}
+    points, label, noise = (np.asarray(a) for a in (points, label, noise))
+
+    centres = found["k_means"]
+    nearest = np.linalg.norm(points[:, None] - centres, axis=-1).argmin(axis=1)
+    for k in range(3):
+        np.testing.assert_allclose(points[nearest == k].mean(axis=0), centres[k], rtol=1e-2)
+
+    centred = points - points.mean(axis=0)
+    values, rows = np.linalg.svd(centred)[1:]
+    variances, projections = np.split(found["principal_components"], [2])
+    np.testing.assert_allclose(variances, values[1::-1] ** 2 / 399, rtol=1e-12)
+    own = np.abs(centred @ rows[1::-1].T)
+    np.testing.assert_allclose(np.abs(projections).reshape(400, 2), own, atol=1e-11)
+
+    slope = points.T @ (scipy.special.expit(points @ found["logistic_regression"]) - label) / 400
+    first = points.T @ (0.5 - label) / 400
+    assert np.linalg.norm(slope) < np.linalg.norm(first) / 10
+
+    target = points[:, 0] - 0.5 * points[:, 1] + 0.1 * noise
+    rows = np.concatenate([points, 0.1**0.5 * np.eye(4)])
+    own = np.linalg.lstsq(rows, np.concatenate([target, np.zeros(4)]), rcond=None)[0]
+    np.testing.assert_allclose(found["ridge_regression"], own, rtol=1e-10)
+
+    error = found["kalman_filter"][20:, 0] - 0.3 * np.arange(20, 100)
+    assert np.sqrt(np.mean(error**2)) < 0.25  # that of a measurement is 0.5
+
+    for k in range(4):
+        impurities = []
+        for threshold in found["best_split"][0, k], *np.median(points, axis=0)[k : k + 1]:
+            sides = label[points[:, k] < threshold], label[points[:, k] >= threshold]
+            impurities.append(sum(2 * n.size * n.mean() * (1 - n.mean()) for n in sides) / 400)
+        np.testing.assert_allclose(found["best_split"][1, k], impurities[0], rtol=1e-12)
+        assert impurities[0] <= impurities[1]
+
+    # the formula of Black and Scholes for a rate of 2 %, a volatility of 20 %, one year
+    d = (np.log(100 / 105) + 0.02 + 0.2**2 / 2) / 0.2
+    cdf = scipy.special.ndtr
+    price, deviation = found["option_price"]
+    assert abs(price - (100 * cdf(d) - 105 * np.exp(-0.02) * cdf(d - 0.2))) < 4 * deviation
