@@ -10,9 +10,11 @@ _STEPS, _SECONDS = 8, 0.004
 # This thread never sleeps in a turn. If the turn took so many times its own processor time, there
 # are more threads than processors, and who waits for another thread waits for long.
 _CROWDED = 1.15
-# After so many turns one thread is timed again. Seconds before several threads are tried again
-# that weren't faster, twice as many each time up to the second figure.
-_OFTEN, _WAIT, _LONGEST = 256, 0.1, 3.2
+# After so many turns one thread is timed again.
+_OFTEN = 256
+# Seconds before several threads are tried again that weren't faster: four times as many each time,
+# up to the second figure, but the first one if they were faster for so many turns before.
+_WAIT, _LONGEST, _STEADY = 0.01, 1.28, 8
 
 
 class Pace:
@@ -22,6 +24,7 @@ class Pace:
         self._turns = 0
         self._seconds = {False: 0.0, True: 0.0}  # of a step, by whether several threads do it
         self._until, self._wait = 0.0, _WAIT  # when several threads may be used again
+        self._steady = 0  # turns of several threads since then
 
     def turns(self, count: int) -> Iterator[tuple[bool, int]]:
         """Return how to do `count` steps: whether with several threads, and for how many steps."""
@@ -41,8 +44,9 @@ class Pace:
             # the last few turns: a single one may have been disturbed
             before = self._seconds[several] or seconds
             self._seconds[several] = 0.75 * before + 0.25 * seconds
-        if several and (crowded or self._seconds[True] > self._seconds[False] > 0.0):
-            self._until, self._wait = now + self._wait, min(2 * self._wait, _LONGEST)
-            self._seconds[True] = 0.0
-        elif several and self._turns % _OFTEN == _OFTEN - 1:
-            self._wait = _WAIT
+        if not several:
+            return
+        self._steady += 1
+        if crowded or self._seconds[True] > self._seconds[False] > 0.0:
+            self._wait = _WAIT if self._steady > _STEADY else min(4 * self._wait, _LONGEST)
+            self._until, self._steady, self._seconds[True] = now + self._wait, 0, 0.0
