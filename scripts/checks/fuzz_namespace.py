@@ -1,6 +1,6 @@
 """Random programs of the reproducible namespace's functions, whose bits must agree everywhere.
 
-    python scripts/checks/fuzz_namespace.py [--programs 1000] [--minutes 10] [--libraries numpy,torch]
+    python scripts/checks/fuzz_namespace.py [--programs 1000] [--minutes 10] [--libraries …]
 
 A program starts with random arrays: of all dtypes, of no to three axes, of special values, huge,
 tiny and ordinary numbers. Each of its operations takes arrays from those that are there, and
