@@ -1,6 +1,6 @@
 """Random programs of the reproducible namespace's functions, whose bits must agree everywhere.
 
-    python scripts/checks/fuzz_namespace.py [--programs 1000] [--libraries numpy,torch]
+    python scripts/checks/fuzz_namespace.py [--programs 1000] [--minutes 10] [--libraries …]
 
 A program starts with random arrays: of all dtypes, of no to three axes, of special values, huge,
 tiny and ordinary numbers. Each of its operations takes arrays from those that are there, and
@@ -14,6 +14,7 @@ import collections
 import math
 import operator
 import sys
+import time
 import warnings
 
 import numpy as np
@@ -432,14 +433,18 @@ def run(seed, namespaces, steps=12, counts=None):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--programs", type=int, default=1000)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin none after these")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--libraries", default="numpy,torch,jax,strict")
     parser.add_argument("--keep-going", action="store_true")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     namespaces = {name: reproducible.namespace(name) for name in args.libraries.split(",")}
-    counts, failed = collections.Counter(), 0
+    counts, failed, programs, begun = collections.Counter(), 0, 0, time.monotonic()
     for seed in range(args.seed, args.seed + args.programs):
+        if time.monotonic() - begun > 60.0 * args.minutes:
+            break
+        programs += 1
         difference = run(seed, namespaces, counts=counts)
         if difference:
             print(difference, flush=True)
@@ -448,7 +453,7 @@ def main():
                 return 1
     done = sum(n for (_, good), n in counts.items() if good)
     print(
-        f"{args.programs} programs, {sum(counts.values())} operations, {done} with results, "
+        f"{programs} programs, {sum(counts.values())} operations, {done} with results, "
         f"on {args.libraries}: {failed} differ"
     )
     kinds = collections.Counter()
