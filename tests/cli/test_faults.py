@@ -89,10 +89,10 @@ def test_no_traceback_of_an_argument_that_argparse_refuses(argument, capsys):
 def test_a_part_that_exits_has_its_traceback(tmp_path, capsys):
     (tmp_path / "d.csv").write_text("a,b\n" + "1.5,p\n2.5,q\n" * 20)
     (tmp_path / "own.py").write_text(
-        "import xpnn\n@xpnn.callbacks.register\nclass Own(xpnn.Callback):\n"
+        "import xpnn\n@xpnn.callbacks.register\nclass Exiting(xpnn.Callback):\n"
         "    def on_epoch(self, epoch):\n        raise SystemExit('enough')\n"
     )
-    own = ["--parts", tmp_path / "own.py", "--callback", "own", "--quiet", "--epochs", 1]
+    own = ["--parts", tmp_path / "own.py", "--callback", "exiting", "--quiet", "--epochs", 1]
     assert run("train", tmp_path / "d.csv", *own, "--traceback") == 2
     trace = capsys.readouterr().err
     assert trace.startswith("Traceback (most recent call last):\n")

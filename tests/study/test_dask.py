@@ -117,20 +117,25 @@ def test_jobs_are_the_workers_own_affair(six, capsys):
     assert "jobs must not be given with a cluster" in capsys.readouterr().err
 
 
+@contextlib.contextmanager
 def service(answer):
-    """Start a service of another kind, in a thread; return its port."""
-    server = socket.create_server(("127.0.0.1", 0))
+    """Have a service of another kind at a port, in a thread; without an answer, it keeps silent."""
+    with socket.create_server(("127.0.0.1", 0)) as server, contextlib.ExitStack() as silent:
 
-    def serve():
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = server.accept()
-                if answer:
-                    connection.sendall(answer)
-                    connection.close()
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    silent.enter_context(connection)
+                    if answer:
+                        connection.sendall(answer)
+                        connection.close()
 
-    threading.Thread(target=serve, daemon=True).start()
-    return server
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield server
+        server.shutdown(socket.SHUT_RDWR)  # else the thread would wait for ever
+        thread.join()
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
