@@ -151,6 +151,14 @@ def test_dtypes_are_the_same_everywhere(xp):
     assert np.asarray(big).tolist() == [2**64 - 1, 2**64 - 2, 0]
 
 
+@pytest.mark.parametrize("name", ["int8", "int64", "uint8", "uint64"])
+def test_limits_of_integers(xp, name):
+    dtype, expected = getattr(xp, name), np.iinfo(name)
+    found = xp.iinfo(dtype)
+    assert (found.bits, found.min, found.max) == (expected.bits, expected.min, expected.max)
+    assert found.dtype == dtype  # PyTorch's own has a string
+
+
 def test_ranges_and_their_ends(xp):
     assert np.asarray(xp.arange(5, 0, -2)).tolist() == [5, 3, 1]
     assert np.asarray(xp.arange(0.0, 1.0, 0.1)).tolist() == [k * 0.1 for k in range(10)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnn.reproducible.dtypes import FLOATS, SIGNED, UNSIGNED
+from xpnn.reproducible.dtypes import FLOATS, SIGNED, UNSIGNED, bounds
 from xpnn.reproducible.formats import FLOAT32, FLOAT64
 
 _KINDS = {
@@ -40,6 +40,24 @@ class FloatInfo:
 
     def __repr__(self) -> str:
         return f"finfo({vars(self)})"
+
+
+class IntegerInfo:
+    """The limits of an integer dtype: what `iinfo` returns.
+
+    Parameters
+    ----------
+    dtype, name
+        The library's dtype, and its name.
+    """
+
+    def __init__(self, dtype: Any, name: str) -> None:
+        self.dtype = dtype
+        self.min, self.max = bounds(name)
+        self.bits = (self.max - self.min).bit_length()
+
+    def __repr__(self) -> str:
+        return f"iinfo({vars(self)})"
 
 
 class Info:

@@ -17,7 +17,7 @@ from xpnn.reproducible.dtypes import FLOATS, SIGNED, UNSIGNED, bounds
 from xpnn.reproducible.facts import WHOLE, Facts
 from xpnn.reproducible.formats import FLOAT32, FLOAT64
 from xpnn.reproducible.generator import Generator
-from xpnn.reproducible.info import FloatInfo, Info
+from xpnn.reproducible.info import FloatInfo, Info, IntegerInfo
 from xpnn.reproducible.integers import Integers, folded, scanned
 from xpnn.reproducible.linalg import Linalg
 from xpnn.reproducible.namespace import Namespace, Precision
@@ -121,9 +121,10 @@ class StandardNamespace(Namespace):
     def iinfo(self, type: Any, /) -> Any:  # noqa: A002
         """Return the limits of an integer dtype, or of an array's."""
         dtype = type.dtype if isinstance(type, Array) else type
-        if self.dtypes.name(dtype) not in INTEGERS:
+        name = self.dtypes.name(dtype)
+        if name not in INTEGERS:
             raise TypeError(f"iinfo needs an integer dtype, not {dtype}")
-        return self._raw.iinfo(dtype)
+        return IntegerInfo(dtype, name)
 
     def _float_dtype(self, type_: Any) -> Any:
         dtype = type_.dtype if isinstance(type_, Array) else type_
