@@ -205,3 +205,11 @@ def test_a_pipe_in_the_folder_is_not_waited_for(name, command, runs, done):
     assert f"{runs / name}: it is a pipe" in ended.stderr or "is a link, a pipe" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
     assert ended.returncode == (0 if name == "more.json" else 2)
+
+
+@pytest.mark.parametrize("field", ["system", "cpu"])
+def test_half_a_character_in_a_result_is_shown_as_an_escape(field, runs):
+    (result,) = (path for path in runs.glob("*.json") if path.name != "study.json")
+    rewritten(result, lambda content: content["machine"].update({field: "a\udc80b"}))
+    assert run("study", "report", runs) == 0
+    assert r"a\udc80b" in (runs / "report.html").read_text("utf-8")

@@ -117,7 +117,8 @@ def write_text(folder: Path, name: str, text: str) -> None:
         if path.parent != folder:
             path.parent.mkdir(exist_ok=True)
         with replacing("file", path) as file:
-            file.write(text.encode())
+            # JSON can hold half of a character, which UTF-8 can't
+            file.write(text.encode(errors="backslashreplace"))
 
 
 def write_result(path: Path, content: Mapping[str, Any]) -> None:
