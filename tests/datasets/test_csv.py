@@ -492,3 +492,14 @@ def test_a_row_of_millions_of_cells_is_held_to_the_memory(begin, tmp_path, monke
     monkeypatch.setattr(limits, "memory", lambda: 100_000_000)
     with pytest.raises(DataError, match=r"t\.csv would take 180 MB of memory, and may take 100 MB"):
         read_csv(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("begin", ["", "a,b\n1,2\n"])
+def test_blank_lines_without_end_are_refused(begin, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_BLANK", 30)
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1,2\n" + "\n" * 30 + "3,4\n" + "\n" * 30 + "5,6\n")
+    assert len(load(path).x) == 3
+    path.write_text(begin + "\n" * 31 + "5,6\n7,8\n")
+    with pytest.raises(DataError, match=r"line \d+: more than 30 blank lines in a row: delete"):
+        load(path)

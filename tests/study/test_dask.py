@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -156,6 +157,16 @@ def test_a_process_of_its_own_prints_one_line(six, tmp_path):
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert f"cluster must be the address of a Dask scheduler, got '{address}'" in line
+
+
+def test_another_service_prints_one_line_in_a_process_of_its_own(six, tmp_path):
+    """Dask's client of such a service waits when the interpreter ends, and prints a traceback."""
+    with service(random.Random(5).randbytes(1 << 16)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        ended = command("study", "run", six, "--out", tmp_path / "out", "--cluster", address)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("xpnn: error: cluster must be the address")
+    assert ended.stderr.count("\n") == 1
 
 
 def test_what_is_no_address_prints_one_line_in_a_process_of_its_own(six, tmp_path):

@@ -1,6 +1,7 @@
 """Studies and results that somebody else wrote: nothing of them runs, and nothing is believed."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -11,6 +12,12 @@ from tests.helpers import environment, failed, run, write_folder
 from xpnn.errors import ArgumentError, DataError
 from xpnn.study.results import _digest, read_result
 
+FIGURE = """
+[[experiment.figure]]
+title = "f"
+quantities = ["train_loss"]
+runs = [{ label = "a" }]
+"""
 CODE = "open(r'{}', 'w').close()\n"
 
 
@@ -145,3 +152,64 @@ def test_a_study_that_no_run_writes(change, message, runs, capsys):
     change(content)
     (runs / "study.json").write_text(json.dumps(content))
     assert message in failed(capsys, "study", "report", runs)
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.md", "tables.csv", "figures"])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_report_is_not_written_through_a_link_in_the_folder(
+    name, there, runs, tmp_path_factory, capsys
+):
+    other = tmp_path_factory.mktemp("other")
+    if there and name == "figures":
+        (other / name).mkdir()
+    elif there:
+        (other / name).write_text("precious")
+    if name == "figures":
+        pytest.importorskip("matplotlib")
+        study = json.loads((runs / "study.json").read_text())
+        study["source"] += "[[experiment]]\nname = 'study'\n" + FIGURE
+        study["experiments"] = ["study"]
+        (runs / "study.json").write_text(json.dumps(study))
+    (runs / name).symlink_to(other / name)
+    assert f"{runs / name} is a link" in failed(capsys, "study", "report", runs)
+    if not there:
+        assert not (other / name).exists()
+    elif name == "figures":
+        assert not list((other / name).iterdir())
+    else:
+        assert (other / name).read_text() == "precious"
+
+
+def test_a_result_is_not_written_through_a_link_in_the_folder(runs, tmp_path_factory, done):
+    (result,) = (path for path in runs.glob("*.json") if path.name != "study.json")
+    other = tmp_path_factory.mktemp("other") / "x"
+    other.write_text("precious")
+    result.unlink()
+    result.symlink_to(other)
+    with pytest.raises(OSError, match=r"\.json is a link"):
+        xpnn.study.run(done.parent / "s.toml", out=runs, jobs=1, progress=False)
+    assert other.read_text() == "precious"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of Unix")
+@pytest.mark.parametrize("command", ["report", "run"])
+@pytest.mark.parametrize("name", ["study.json", "more.json"])
+def test_a_pipe_in_the_folder_is_not_waited_for(name, command, runs, done):
+    (runs / name).unlink(missing_ok=True)
+    os.mkfifo(runs / name)
+    arguments = [runs] if command == "report" else [done.parent / "s.toml", "--out", runs]
+    ended = subprocess.run(
+        [sys.executable, "-m", "xpnn", "study", command, *arguments],
+        env=environment(), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert f"{runs / name}: it is a pipe" in ended.stderr or "is a link, a pipe" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert ended.returncode == (0 if name == "more.json" else 2)
+
+
+@pytest.mark.parametrize("field", ["system", "cpu"])
+def test_half_a_character_in_a_result_is_shown_as_an_escape(field, runs):
+    (result,) = (path for path in runs.glob("*.json") if path.name != "study.json")
+    rewritten(result, lambda content: content["machine"].update({field: "a\udc80b"}))
+    assert run("study", "report", runs) == 0
+    assert r"a\udc80b" in (runs / "report.html").read_text("utf-8")

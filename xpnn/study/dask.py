@@ -56,10 +56,14 @@ def cluster(address: str, *, say: Say = lambda message: None) -> Iterator[Execut
             "cluster needs Dask; install it with: pip install distributed"
         ) from None
 
+    class OwnClient(distributed.Client):  # type: ignore[misc]
+        def __del__(self) -> None:
+            """Do nothing: a client without a scheduler would wait here and print a traceback."""
+
     def client_of(address: str, **options: Any) -> Any:
         # a client of an address that isn't one prints a traceback when it is deleted
         resolve_address(address)
-        return distributed.Client(address, **options)
+        return OwnClient(address, **options)
 
     with _silent("distributed", "tornado", "asyncio"):
         client = _connected(client_of, address)

@@ -121,9 +121,8 @@ def write_report(
     overview = _overview(comparison) if drawn else []
     spreads = _spread_pictures(comparison) if drawn else []
     for picture in [*overview, *(p for s in sections for p in s.pictures), *spreads]:
-        (folder / "figures").mkdir(exist_ok=True)
-        write_text(folder / "figures" / f"{picture.name}.svg", figures.standalone(picture.svg))
-    write_text(folder / "tables.csv", _csv(comparison))
+        write_text(folder, f"figures/{picture.name}.svg", figures.standalone(picture.svg))
+    write_text(folder, "tables.csv", _csv(comparison))
     if importlib.util.find_spec("jinja2") is None:
         say(f"{REPORT} and {_MARKDOWN} are not written: they need Jinja2; pip install jinja2")
         return headline
@@ -145,7 +144,7 @@ def write_report(
         "css": figures.palette(":root") + _text("report.css"),
     }
     for name in (REPORT, _MARKDOWN):
-        write_text(folder / name, _rendered(f"{name}.jinja", values))
+        write_text(folder, name, _rendered(f"{name}.jinja", values))
     return headline
 
 

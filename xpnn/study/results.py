@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import json
@@ -13,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xpnn._core import limits, schema
-from xpnn._core.files import PathLike, as_path, real, replacing, same_file
-from xpnn.errors import ArgumentError, DataError
+from xpnn._core.files import PathLike, as_path, is_direct, real, replacing, same_file, writing
+from xpnn.errors import ArgumentError, DataError, WriteError
 from xpnn.study.grid import KINDS, Study, checked_settings, parse_study, unnamed_parts
 from xpnn.study.job import EARLIER_INIT, FIGURES, FORMAT, Job, loaded_parts
 
@@ -94,16 +95,36 @@ class _StudyFile:
     format: Literal[1] | None = None
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file, which is replaced only once the new one is complete."""
-    with replacing("file", path) as file:
-        file.write(text.encode())
+def write_text(folder: Path, name: str, text: str) -> None:
+    """Write a file of a study's folder, which is replaced only once the new one is complete.
+
+    `name` may begin with the name of a folder in it, which is created if there is none.
+
+    Raises
+    ------
+    WriteError
+        If the system refuses, or a link, a pipe or a device has one of these names: whoever made
+        the study's folder may have put it there to have another file overwritten.
+    """
+    path = folder
+    for part in Path(name).parts:
+        path /= part
+        if path.is_symlink() or is_direct(path):
+            raise WriteError(
+                f"can't write file {str(folder / name)!r}: {path} is a link, a pipe or a device"
+            )
+    with writing("file", path):
+        if path.parent != folder:
+            path.parent.mkdir(exist_ok=True)
+        with replacing("file", path) as file:
+            # JSON can hold half of a character, which UTF-8 can't
+            file.write(text.encode(errors="backslashreplace"))
 
 
 def write_result(path: Path, content: Mapping[str, Any]) -> None:
     """Write what `execute` returned."""
     text = json.dumps({**content, "sha256": _digest(content)}, separators=(",", ":"))
-    write_text(path, text + "\n")
+    write_text(path.parent, path.name, text + "\n")
 
 
 @limits.bounded
@@ -147,11 +168,18 @@ def read_result(path: PathLike, *, max_bytes: int | None = None) -> Result:
 def _read_json(path: PathLike) -> Any:
     """Return what a file of JSON holds, with errors that name it."""
     try:
-        return schema.as_json(limits.read_text(path))
+        return schema.as_json(_text(path))
     except OSError as error:
         raise DataError(f"can't read {path}: {error.strerror}") from None
     except ValueError as error:
         raise DataError(f"{path} is damaged: not a whole result: {error}") from None
+
+
+def _text(path: PathLike) -> str:
+    """Return the text of a file; a pipe, which may have no writer, is refused."""
+    if is_direct(path):
+        raise OSError(errno.EINVAL, "it is a pipe or a device")
+    return limits.read_text(path)
 
 
 def _digest(content: Mapping[str, Any]) -> str:
@@ -245,7 +273,7 @@ def write_study(folder: Path, described: dict[str, Any], study: Study, fingerpri
         if all(getattr(before, name) == own for name, own in described.items()):
             names = list(dict.fromkeys([*before.experiments, *names]))
     content = {"format": FORMAT, **described, "data": fingerprint, "experiments": names}
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    write_text(folder, STUDY_FILE, json.dumps(content, indent=1) + "\n")
 
 
 @limits.bounded
@@ -272,7 +300,7 @@ def read_study(
     """
     path = Path(folder) / STUDY_FILE
     try:
-        own = schema.checked(_StudyFile, schema.as_json(limits.read_text(path)))
+        own = schema.checked(_StudyFile, schema.as_json(_text(path)))
         named = schema.checked(list[str], own.overrides.pop("parts", []), "overrides.parts")
         unknown = own.overrides.keys() - KINDS.keys()
         if unknown:

@@ -50,6 +50,9 @@ _LISTED = 20
 # rows that are read to tell a header from values
 _FIRST_ROWS = 1000
 
+# blank lines in a row that are skipped: Excel leaves a million below a table, at most
+_BLANK = 2_000_000
+
 # a row of more cells than this is compared with the memory: each takes about so many bytes, in the
 # row, in its name and in the lists of both
 _WIDE, _CELL_BYTES = 1_000_000, 150
@@ -310,12 +313,16 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
             lines.seek(0)
             text = _text(path, lines, delimiter)
             reader = csv.reader(text, delimiter=delimiter, skipinitialspace=True, strict=True)
-            line = 1
+            line, blank = 1, 0
             try:
                 for row in reader:
                     cells = [cell.strip() for cell in row]
                     if len(cells) > 1 or any(cells):
                         yield line, cells
+                        blank = 0
+                    elif (blank := blank + 1) > _BLANK:
+                        problem = f"more than {_BLANK:,} blank lines in a row: delete them"
+                        raise DataError(problem, place=place(path, line))
                     line = reader.line_num + 1
             except csv.Error as error:
                 raise DataError(str(error), place=place(path, reader.line_num)) from None
@@ -323,7 +330,7 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _delimiter(lines: Iterable[str]) -> str:
     """Return the delimiter of the first line that isn't blank, quoted cells left out."""
-    first = next((line for line in lines if line.strip()), "")
+    first = next((line for line in itertools.islice(lines, _BLANK) if line.strip()), "")
     bare = re.sub(r'"[^"]*"?', "", first)
     return next((mark for mark in "\t;" if mark in bare), ",")
 
