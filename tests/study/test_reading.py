@@ -213,3 +213,12 @@ def test_half_a_character_in_a_result_is_shown_as_an_escape(field, runs):
     rewritten(result, lambda content: content["machine"].update({field: "a\udc80b"}))
     assert run("study", "report", runs) == 0
     assert r"a\udc80b" in (runs / "report.html").read_text("utf-8")
+
+
+def test_of_many_damaged_files_ten_are_named(runs):
+    for i in range(35):
+        (runs / f"foreign{i}.json").write_text("{}")
+    said = []
+    xpnn.study.write_report(runs, say=said.append)
+    assert len(said) == 11
+    assert said[-1] == f"and 25 more files in {runs} are no results"

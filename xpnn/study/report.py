@@ -26,6 +26,7 @@ from xpnn.study.results import read_folder, read_study, write_text
 
 REPORT = "report.html"
 _MARKDOWN = "report.md"
+_NAMED = 10  # damaged files, of however many
 
 _MACHINE = {
     "library": "library",
@@ -101,8 +102,10 @@ def write_report(
     folder = Path(folder)
     study, fingerprint = read_study(folder, parts)
     results, damaged = read_folder(folder, fingerprint)
-    for message in damaged:
+    for message in damaged[:_NAMED]:
         say(message)
+    if len(damaged) > _NAMED:
+        say(f"and {len(damaged) - _NAMED} more files in {folder} are no results")
     comparison = compare(study, results)
     shown = [e for e in study.experiments if any(map(comparison.result, e.jobs))]
     if not shown:
