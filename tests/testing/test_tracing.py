@@ -65,7 +65,8 @@ def test_the_operation_is_named_with_its_place_operand_and_results():
 
 @pytest.mark.parametrize("library", ["numpy", "strict", "torch", "jax", "cupy"])
 def test_a_library_agrees_with_itself(library):
-    open_backend(library)
+    # which has neither CUB, and so no sort, nor cuSOLVER
+    emulated = open_backend(library).card == "emulated GPU"
 
     def everything(x, pair, *, xp, number=1):
         y, k = pair["y"], pair["k"]
@@ -75,10 +76,11 @@ def test_a_library_agrees_with_itself(library):
         z *= xp.where(x > 0, x, 0.5)
         low, high = xp.astype(k, xp.int64) << 2 & 7 | 1, ~(k ^ 3) >> 1
         flag = bool(xp.all(x == x)) and float(x[0]) < 9 and int(k[0]) == 0 and k.shape == (3,)
-        values = xp.unique_counts(k)
+        values = xp.sum(k) if emulated else xp.unique_counts(k)
         info = xp.finfo(x.dtype), xp.isdtype(x.dtype, "real floating"), xp.pi
         stack = xp.concat([xp.reshape(z, (1, -1)), xp.stack([x, y])])
-        solved = xp.linalg.solve(stack[:, :3] + 20 * xp.eye(3, dtype=x.dtype), y[:3])
+        stack = stack[:, :3] + 20 * xp.eye(3, dtype=x.dtype)
+        solved = stack @ y[:3] if emulated else xp.linalg.solve(stack, y[:3])
         return [z, low, high, flag, values, info, solved.T if solved.ndim > 1 else solved, stack.mT]
 
     given = X, {"y": X[:5] / 3, "k": np.array([0, 2, 2])}
