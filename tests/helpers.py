@@ -5,6 +5,7 @@ import ctypes
 import functools
 import gzip
 import hashlib
+import json
 import os
 import struct
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 
 import xpnn
 import xpnn.study
+from scripts.checks import platforms
 from xpnn import recording, reproducible
 from xpnn._core.tree import leaves, rebuilt
 from xpnn.backends import Backend, get_backend, to_numpy
@@ -34,6 +36,20 @@ def environment(**variables):
     """Return this environment for a process that shall find xpnn, beside all that is found here."""
     path = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
     return os.environ | {"PYTHONPATH": os.pathsep.join(path)} | variables
+
+
+def printed(code, variables):
+    """Return what code prints as JSON in a process of its own, with these variables set."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env=platforms.environment(variables),
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 # backends

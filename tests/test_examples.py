@@ -1,8 +1,5 @@
 """`examples/same_bits.py`: one hash of each computation, on every library and with every BLAS."""
 
-import json
-import subprocess
-import sys
 import warnings
 
 import numpy as np
@@ -11,7 +8,7 @@ import scipy.special
 
 from examples import same_bits
 from scripts.checks import platforms
-from tests.helpers import ROOT, open_backend, skip_without_sorting
+from tests.helpers import open_backend, printed, skip_without_sorting
 from xpnn import reproducible
 
 # of the file as it is: they are those of every library, machine and device
@@ -45,15 +42,7 @@ def test_one_hash_with_every_kernel_of_openblas(kernel):
         "print(json.dumps([same_bits.reproducible_digests('numpy'), "
         "same_bits.native_digests('numpy')]))"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-        env=platforms.environment({"OPENBLAS_CORETYPE": kernel}),
-    )
-    same, own = json.loads(done.stdout)
+    same, own = printed(code, {"OPENBLAS_CORETYPE": kernel})
     assert same == DIGESTS
     assert own.keys() == DIGESTS.keys()
 

@@ -51,11 +51,12 @@ from contenders import (
 from tqdm import tqdm
 
 import xpnn
+from xpnn._core.cores import cores
 from xpnn._core.files import check_writable, replacing
 from xpnn.backends import get_backend
 from xpnn.datasets import read_idx_folder
 from xpnn.errors import ArgumentError, BackendError, XpnnError
-from xpnn.study.machine import cores, cpu, kernels
+from xpnn.study.machine import cpu, kernels
 
 ROOT = Path(__file__).resolve().parents[2]
 # layers, and rows of a mini-batch

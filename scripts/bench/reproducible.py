@@ -23,9 +23,10 @@ import time
 import numpy as np
 
 import xpnn
+from xpnn._core.cores import cores
 from xpnn.backends import get_backend
 from xpnn.datasets import read_idx_folder
-from xpnn.study.machine import cores, cpu
+from xpnn.study.machine import cpu
 
 MODES = ("native", "training", "full")
 CLOCKS = {"numpy": time.process_time, "cupy": time.perf_counter}

@@ -3,8 +3,6 @@
 import ast
 import functools
 import hashlib
-import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,13 +11,13 @@ import pytest
 
 from scripts.checks import platforms
 from tests.helpers import (
-    ROOT,
     bits,
     deviates_hash,
     digest,
     everything,
     numpy_deviates_hash,
     open_backend,
+    printed,
 )
 from xpnn import reproducible
 
@@ -33,16 +31,7 @@ def run(expression, environment):
         "from tests import helpers; from tests.reproducible import test_platforms; "
         f"np.seterr(all='ignore'); print(json.dumps({expression}))"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env=platforms.environment(environment),
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return printed(code, environment)
 
 
 def outcome(backend, digest):

@@ -13,7 +13,6 @@ import numpy as np
 from xpnn._core.mapped import EXACT, blocks, is_mapped, plain
 from xpnn.backends import to_numpy
 from xpnn.datasets.cells import is_absent, shown
-from xpnn.datasets.columns import Column, Columns
 from xpnn.datasets.dataset import Dataset, NamedDataset, located
 from xpnn.datasets.frames import as_cells, is_frame
 from xpnn.datasets.labels import label_indices, truth_values
@@ -275,9 +274,7 @@ def _numbers_of(name: str, cells: np.ndarray) -> np.ndarray:
                 row=row,
                 column=column,
             )
-    # whose numbers are held to what float64 can hold
-    numbers = Columns(tuple(Column(str(i)) for i in range(cells.shape[1])))
-    return numbers.codes(name, cells)
+    return cells.astype(np.float64)
 
 
 def _check(name: str, array: Any, wrong: Callable[[Any], Any], wanted: str, xp: Any = np) -> None:

@@ -12,7 +12,7 @@ import functools
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -110,8 +110,12 @@ def _product(a: Array, b: Array, out: Array) -> Call:
 
 
 def _row_blocks(a: Array, out: Array, count: int) -> list[tuple[Array, Array]]:
-    edges = [len(a) * i // count for i in range(count + 1)]
-    return [(a[i:j], out[i:j]) for i, j in itertools.pairwise(edges)]
+    return [(a[i:j], out[i:j]) for i, j in even_cuts(len(a), count)]
+
+
+def even_cuts(length: int, count: int) -> Iterable[tuple[int, int]]:
+    """Return beginning and end of each of `count` nearly equal pieces of a length."""
+    return itertools.pairwise(length * i // count for i in range(count + 1))
 
 
 def _by_blocks(blocks: list[tuple[Array, Array]], b: Array) -> None:

@@ -32,13 +32,8 @@ import dataclasses
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-from xpnn.recording.nodes import Node, Ref, copied, exact
+from xpnn.recording.nodes import Node, Ref, exact
 from xpnn.recording.recorder import Recording
-
-# they return either of two zeros of different sign, depending on the element's position
-BY_POSITION = (np.fmax, np.fmin)
 
 
 class _Chain(NamedTuple):
@@ -114,15 +109,8 @@ def _is_elementwise(recording: Recording, node: Node) -> bool:
     be a view: its memory may be changed under another number, and `_chains`, which goes by numbers,
     would take two chains that share it for separate ones.
     """
-    function, arrays = node.function, recording.arrays
-    if node.kind not in ("call", "mutate") or node.kwargs:
-        return False
-    # a ufunc with a signature is a product of matrices or the like
-    ufunc = isinstance(function, np.ufunc) and not function.signature
-    if function in BY_POSITION or not (ufunc or function is copied):
-        return False
-    # a sequence may hold several numbers
-    if any(isinstance(arg, (list, tuple)) for arg in node.args):
+    arrays = recording.arrays
+    if node.kind not in ("call", "mutate") or not node.is_elementwise():
         return False
     # An operand of another shape would be broadcast. In a block, which is 1-D and has pieces of
     # several shapes, only scalars still are.

@@ -15,6 +15,10 @@ from xpnn.recording.origin import Origin
 Array = np.ndarray
 
 
+# they return either of two zeros of different sign, depending on the element's position
+_BY_POSITION = (np.fmax, np.fmin)
+
+
 class RecordingError(Exception):
     """A step did something that a program can't repeat."""
 
@@ -65,6 +69,19 @@ class Node:
     def refs(self) -> list[int]:
         """The numbers of the arrays among its arguments."""
         return refs_in((self.args, self.kwargs))
+
+    def is_elementwise(self, *names: str) -> bool:
+        """Return whether it does the same with an element, wherever that is in the arrays.
+
+        It is a ufunc, a copy, or one of the array API's functions `names`.
+        """
+        function = self.function
+        # a ufunc with a signature is a product of matrices or the like
+        ufunc = isinstance(function, np.ufunc) and not function.signature
+        if function in _BY_POSITION or not (ufunc or function is copied or self.name in names):
+            return False
+        # a sequence may hold several numbers
+        return not (self.kwargs or any(isinstance(arg, (list, tuple)) for arg in self.args))
 
     @property
     def title(self) -> str:

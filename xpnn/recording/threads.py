@@ -27,12 +27,12 @@ from xpnn.recording.calls import (
     SMALL_PRODUCT,
     Call,
     call_of,
+    even_cuts,
     orders_of,
     trial_operands,
 )
-from xpnn.recording.joining import BY_POSITION
 from xpnn.recording.layout import is_packed
-from xpnn.recording.nodes import Node, copied
+from xpnn.recording.nodes import Node
 
 Array = np.ndarray
 
@@ -132,10 +132,9 @@ def shared(node: Node, arrays: list[Array], threads: int) -> Call | None:
     if out.nbytes * _COST.get(node.function, 1) >= _LEAST_BYTES and _has_rows(node, arrays):
         rows = {k for k in (node.out, *node.refs) if arrays[k].shape[:1] == out.shape[:1]}
         rows -= {k for k in node.refs if arrays[k].ndim < out.ndim}
-        edges = [len(out) * i // threads for i in range(threads + 1)]
         parts = [
             call_of(node, [a[begin:end] if k in rows else a for k, a in enumerate(arrays)])
-            for begin, end in itertools.pairwise(edges)
+            for begin, end in even_cuts(len(out), threads)
         ]
         return _share, (_pool(os.getpid(), threads - 1), parts)
     return None
@@ -229,11 +228,8 @@ def _are_equal(
 
 def _has_rows(node: Node, arrays: list[Array]) -> bool:
     """Return whether a row of an operation's result depends only on the operands' same rows."""
-    function, out = node.function, arrays[node.out]
-    ufunc = isinstance(function, np.ufunc) and not function.signature
-    if not ufunc and function is not copied and node.name not in ("where", "astype"):
-        return False
-    if function in BY_POSITION or any(isinstance(arg, (list, tuple)) for arg in node.args):
+    out = arrays[node.out]
+    if not node.is_elementwise("where", "astype"):
         return False
     for k in node.refs:
         operand = arrays[k]
