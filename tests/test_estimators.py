@@ -549,6 +549,7 @@ def test_calls_of_partial_fit_have_the_same_bits_whatever_they_begin_from(proble
 def test_a_call_of_partial_fit_makes_few_calls_whatever_their_number(eager, monkeypatch):
     """scikit-learn's makes 1,324 for values and 4,004 for classes."""
     monkeypatch.setattr("xpnn.recording.fold.EAGER_STEPS", eager)
+    monkeypatch.setattr("xpnn.recording.fold._EAGER_SECONDS", np.inf)
     recorded = []
     record = recording.RecordingNamespace.record
     monkeypatch.setattr(

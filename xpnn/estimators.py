@@ -21,6 +21,7 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from xpnn._core.mapped import SparseRows
+from xpnn._core.tree import leaves, paths
 from xpnn.backends import Backend, backend_of, check_plain, get_backend, to_numpy
 from xpnn.datasets.dataset import NamedDataset
 from xpnn.datasets.frames import is_frame, named, same_names
@@ -616,7 +617,7 @@ class _MLP(_Keywords):
         last = self._open
         parameters = {own.name: getattr(self, own.name) for own in fields(self)}
         mean = None if weights is None else np.mean(weights)
-        key = repr((parameters, X.shape, X.dtype, problem.outputs, problem.y.dtype, mean))
+        key = repr((parameters, X.shape, X.dtype.str, problem.outputs, problem.y.dtype.str, mean))
         if partial and last and last.key == key and last.run.history is self.model_.history:
             self._take_one_more(last, problem, X, weights)
             return self
@@ -750,12 +751,12 @@ class _MLP(_Keywords):
         model, backend = run.model, trainer.backend
         data = as_test_set(model, run.method.loss, (x, problem.y))
         own = sample_weights(data.y, weights, None, None)
-        carry = on_host(run.carry, backend)
+        carry, copies = run.carry, [np.array(backend.to_numpy(leaf)) for leaf in leaves(run.carry)]
         try:
             with backend.scope():
                 running = trainer(streams.moved(data, backend, model.task, weights=own, kept=kept))
         except BaseException:
-            self._close(carry)
+            self._close(dict(zip(paths(carry), copies, strict=True)))
             raise
         row = Epoch(len(run.history), *running, *UNKNOWN, time.perf_counter() - begun)
         run.history.append(row)
