@@ -1,9 +1,10 @@
-"""How single operations are carried out: products in blocks of rows."""
+"""How single operations are carried out: products in blocks of rows, each into its buffer."""
 
 import numpy as np
 import pytest
 
 from tests.helpers import held_to_eager, rng, rows_of
+from xpnn.backends import namespace
 from xpnn.recording import calls
 
 
@@ -59,3 +60,16 @@ def test_blocks_are_taken_if_they_are_faster_and_change_no_bit(monkeypatch):
     assert not better(blocks(0.8, error=1e-15))
     assert not better(blocks(1.0))
     calls._blocks_are_better.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_rounding_to_whole_numbers_allocates_nothing(dtype):
+    values = np.linspace(-4, 4, 17).astype(dtype)
+
+    def step(carry, row, x):
+        (w,) = carry
+        return (w + namespace(x).round(x + w - w),), (w[0],)
+
+    fold = held_to_eager(step, (np.zeros(17, dtype),), [(rows_of(4), values)])
+    (rounding,) = (o for o in fold.programs[0].operations if o.name == "round")
+    assert (rounding.function is np.rint) == (dtype != "int64")

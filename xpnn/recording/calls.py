@@ -41,6 +41,8 @@ def call_of(node: Node, arrays: list[Array]) -> Call:
     args, kwargs = resolve(node.args, arrays), resolve(node.kwargs, arrays)
     name, out = node.name, arrays[node.out]
     function = _ELEMENTWISE.get(name, node.function)
+    if name == "round" and out.dtype.kind == "f":  # an integer's would become a float
+        function = np.rint
     if node.kind == "check":
         return _check, (*args, node.origin)
     if function is np.matmul and not kwargs and [a.ndim for a in (*args, out)] == [2, 2, 2]:
