@@ -3,9 +3,10 @@
     python scripts/checks/pages.py docs/guide/your-table.md         # writes it
     python scripts/checks/pages.py --check docs/guide/your-table.md
 
-The blocks of a page run in turn, in an empty folder: `sh` (xpnn, python docs/…, head -n), and
-`python`, which share their names. A block `text` after one is what it prints, standard error too;
-without it, the output isn't compared. A command that fails must show its error.
+The blocks of a page run in turn, in a folder of their own, with a copy of `data/mnist` if the page
+names it: `sh` (xpnn, python docs/…, head -n), and `python`, which share their names. A block `text`
+after one is what it prints, standard error too; without it, the output isn't compared. A command
+that fails must show its error.
 
 Of more than eight epochs, the first three and the last two are shown. What doesn't depend on
 training is equal to the last digit: all words, and the lines in `EXACT`. Where training decides,
@@ -20,6 +21,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -118,9 +120,11 @@ def _alike(shown, printed):
 
 
 def run(page, *, write):
-    """Run a page in an empty folder; return what differs, or write what was printed."""
+    """Run a page in a folder of its own; return what differs, or write what was printed."""
     text = page.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        if "data/mnist" in text:
+            shutil.copytree(ROOT / "data" / "mnist", Path("data", "mnist"))
         blocks = list(run_page(text))
     if write:
         for start, end, printed in reversed(blocks):

@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import re
+import runpy
 import sys
 
 import numpy as np
@@ -17,8 +19,13 @@ PAGES = (
     "regression",
     "from-scikit-learn",
     "from-keras",
+    "from-pytorch",
+    "from-dezero-and-chainer",
     "safety",
 )
+# of these, each line of output is what both libraries give
+BOTH = ("from-pytorch", "from-dezero-and-chainer")
+TUTORIALS = sorted(page.stem for page in (ROOT / "docs" / "tutorials").glob("*.md"))
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +39,56 @@ def pages():
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_page_shows_what_is_printed(name, pages, here):
     pytest.importorskip("matplotlib")
-    page = GUIDE / f"{name}.md"
+    if name == "from-pytorch":
+        pytest.importorskip("torch")
+    check(GUIDE / f"{name}.md", pages, outputs=5 if name in BOTH else 6)
+
+
+@pytest.mark.parametrize("path", [*(f"tutorials/{name}" for name in TUTORIALS), "ja/article"])
+def test_a_tutorial_shows_what_is_printed(path, pages, here):
+    if path == "tutorials/03-same-bits":
+        pytest.importorskip("torch")
+        pytest.importorskip("jax")
+    check(ROOT / "docs" / f"{path}.md", pages, outputs=3)
+
+
+def check(page, pages, *, outputs):
+    """Run a page, and hold it to so many outputs and to lines that need no scroll bar."""
     assert pages.run(page, write=False) == []
     text = page.read_text(encoding="utf-8")
-    assert text.count("```text\n") >= 6
+    assert text.count("```text\n") >= outputs
     assert "```text\n```" not in text
-    # lines of commands and code that a page shows without a scroll bar
     code = [line for _, block in pages.blocks(text) for line in block.splitlines()]
     assert [line for line in code if len(line) > 100] == []
+
+
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_a_tutorial_in_japanese_has_the_same_blocks(name):
+    english, japanese = (
+        re.findall(
+            r"^```.*?^```$",
+            (ROOT / "docs" / folder / f"{name}.md").read_text(encoding="utf-8"),
+            flags=re.DOTALL | re.MULTILINE,
+        )
+        for folder in ("tutorials", "ja")
+    )
+    assert len(english) >= 6
+    assert japanese == english
+
+
+def test_the_example_of_the_japanese_readme_is_that_of_the_english_one():
+    (english,), (japanese,) = (
+        re.findall(r"^```python\nimport.*?^```$", (ROOT / name).read_text("utf-8"), re.S | re.M)
+        for name in ("README.md", "README.ja.md")
+    )
+    assert japanese == english
+
+
+def test_the_articles_tables_in_japanese_are_generated():
+    folder = ROOT / "docs" / "ja"
+    page = runpy.run_path(str(folder / "article_tables.py"))["page"]()
+    assert (folder / "article-tables.md").read_text(encoding="utf-8") == page
+    assert page.count("\n### ") == 13
 
 
 @pytest.mark.parametrize(
