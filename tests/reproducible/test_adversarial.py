@@ -12,6 +12,10 @@ from xpnn import reproducible
 FEW = ["abs", "add", "copysign", "equal", "exp", "floor_divide", "max", "maximum", "negative",
        "sign", "sum", "where", "matmul"]  # fmt: skip
 
+# Jacobi's method takes seconds; the script has them
+SLOW = {f"linalg.{name}" for name in ("eigh", "eigvalsh", "matrix_norm", "matrix_rank", "pinv",
+                                      "svd", "svdvals")}  # fmt: skip
+
 
 def compared(kind, namespaces, functions=None):
     with warnings.catch_warnings(action="ignore"):
@@ -23,8 +27,10 @@ def opened(library):
 
 
 @pytest.mark.parametrize("kind", adversarial.KINDS)
-def test_every_function_has_the_same_bits_or_is_an_error(kind):
-    results, refusing, wrong = compared(kind, {name: opened(name) for name in ("numpy", "torch")})
+def test_a_function_has_the_same_bits_or_is_an_error(kind):
+    functions = [name for name in adversarial.names() if name not in SLOW]
+    namespaces = {name: opened(name) for name in ("numpy", "torch")}
+    results, refusing, wrong = compared(kind, namespaces, functions)
     assert not wrong
     assert results > 200
     assert len(refusing) <= 60
