@@ -2,7 +2,8 @@
 # Run xpnn on another instruction set: an arm64 Python with NumPy, emulated, on x86-64 Debian.
 #   sh ci/arm64.sh [Python arguments]
 # Without arguments it says what it runs on, and holds NumPy to the canonical runs, the weights'
-# hashes as well as the logs. The first run, as root, gets Debian's
+# hashes as well as the logs, and to the hashes of examples/same_bits.py with two kernels of the
+# BLAS. The first run, as root, gets Debian's
 # emulator and its arm64 Python, and the wheels of xpnn's dependencies with the pip of PYTHON
 # (python3 if not set), into .venv-arm64; only the emulator is installed in the system. After that,
 # .venv-arm64/bin/python is an interpreter like any other, for subprocesses too. The emulated CPU has
@@ -68,6 +69,10 @@ if [ $# -eq 0 ]; then
     "$environment/bin/python" -c 'import platform, numpy
 print(platform.machine(), "NumPy", numpy.__version__)
 assert platform.machine() == "aarch64"'
+    for kernel in ARMV8 NEOVERSEN1; do
+        echo "examples/same_bits.py, OPENBLAS_CORETYPE=$kernel"
+        OPENBLAS_CORETYPE=$kernel "$environment/bin/python" examples/same_bits.py --libraries numpy
+    done
     set -- -m xpnn verify --canonical --backends numpy
 fi
 exec "$environment/bin/python" "$@"

@@ -11,17 +11,6 @@ from scripts.checks import platforms
 from tests.helpers import open_backend, printed, skip_without_sorting
 from xpnn import reproducible
 
-# of the file as it is: they are those of every library, machine and device
-DIGESTS = {
-    "k_means": "f72eda6b516f03b1",
-    "principal_components": "7b0a49411ba10740",
-    "logistic_regression": "4b9b4d004fd40830",
-    "ridge_regression": "48e88bdd4e4a21e1",
-    "kalman_filter": "6687af776f07a956",
-    "best_split": "24f125dd21278116",
-    "option_price": "ab6cf9d2a3701406",
-}
-
 
 @pytest.mark.parametrize("library", ["numpy", "torch", "jax", "strict", "cupy"])
 @pytest.mark.parametrize("function", same_bits.EXAMPLES, ids=lambda function: function.__name__)
@@ -32,7 +21,7 @@ def test_one_hash_on_every_library(library, function):
     xp = reproducible.namespace(library, device=device)
     with warnings.catch_warnings(action="ignore"):
         result = same_bits.digest(function(xp, *same_bits.data(xp)))
-    assert result == DIGESTS[function.__name__]
+    assert result == same_bits.HASHES[function.__name__]
 
 
 @pytest.mark.parametrize("kernel", platforms.usable().get("OPENBLAS_CORETYPE", []))
@@ -43,8 +32,16 @@ def test_one_hash_with_every_kernel_of_openblas(kernel):
         "same_bits.native_digests('numpy')]))"
     )
     same, own = printed(code, {"OPENBLAS_CORETYPE": kernel})
-    assert same == DIGESTS
-    assert own.keys() == DIGESTS.keys()
+    assert same == same_bits.HASHES
+    assert own.keys() == same_bits.HASHES.keys()
+
+
+def test_another_hash_is_an_exit_status(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["same_bits.py", "--libraries", "numpy"])
+    assert same_bits.main() == 0
+    assert all(digest in capsys.readouterr().out for digest in same_bits.HASHES.values())
+    monkeypatch.setitem(same_bits.HASHES, "k_means", "0000000000000000")
+    assert same_bits.main() == 1
 
 
 def test_the_examples_compute_what_they_say():

@@ -89,11 +89,9 @@ def _await(result):
 
 
 def table(library, rounds=ROUNDS):
-    """Return the lines of the table."""
-    lines = [
-        "| class | function | own, us | reproducible, us | ratio |",
-        "|---|---|---:|---:|---:|",
-    ]
+    """Yield the lines of the table, each as soon as it is measured."""
+    yield "| class | function | own, us | reproducible, us | ratio |"
+    yield "|---|---|---:|---:|---:|"
     ways = calls(library)
     for kind, functions in FUNCTIONS.items():
         for name, function in functions.items():
@@ -107,8 +105,7 @@ def table(library, rounds=ROUNDS):
                     found.append((time.process_time() - begun) / count * 1e6)
             own, same = (statistics.median(found[1:]) for found in times)
             ratio = statistics.median(b / a for a, b in zip(*(t[1:] for t in times), strict=True))
-            lines.append(f"| {kind} | {name} | {own:.0f} | {same:.0f} | {ratio:.1f} |")
-    return lines
+            yield f"| {kind} | {name} | {own:.0f} | {same:.0f} | {ratio:.1f} |"
 
 
 def main():
@@ -117,7 +114,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    print("\n".join(table(args.library, args.rounds)))
+    for line in table(args.library, args.rounds):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ neither passes nor is refused.
 """
 
 import argparse
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -19,6 +20,8 @@ import numpy as np
 
 from xpnn import reproducible
 
+FLOATS = ("float32", "float64")
+DTYPES = ("bool", *(f"{sign}int{n}" for sign in ("", "u") for n in (8, 16, 32, 64)), *FLOATS)
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "reproducible-functions.md"
 X = [[0.25, -0.5, 0.75], [0.125, 0.5, -0.875]]
 Y = [[0.5, 0.75, -0.25], [1.0, -0.5, 0.375]]
@@ -189,6 +192,58 @@ LINALG = {
     **{name: CASES[name] for name in ("matmul", "matrix_transpose", "tensordot", "vecdot")},
 }  # fmt: skip
 
+# of what isn't exact and has no bound in ulp in its docstring
+ERRORS = {
+    **dict.fromkeys(("sum", "mean", "matmul", "tensordot", "vecdot", "trace"),
+                    "[that of networks](../guide/reproducibility.md#what-is-promised)"),
+    **dict.fromkeys(("var", "std", "vector_norm", "arange", "linspace"), "each step is rounded"),
+    **dict.fromkeys(("prod", "cumulative_prod"), "n 2^-53"),
+    "cumulative_sum": "log2(n) 2^-53 of the sum of magnitudes", "square": "0.5 ulp",
+    "outer": "0.5 ulp", "logaddexp": "2 ulp of the largest of x, y and the result",
+    "floor_divide": "rounded once", "remainder": "exact; rounded once where signs differ",
+    "diff": "0.5 ulp", "astype": "0.5 ulp",
+}  # fmt: skip
+# classes of scripts/bench/namespace.py
+COSTS = {
+    "elementwise": "abs add astype bitwise_and bitwise_invert bitwise_left_shift bitwise_or "
+                   "bitwise_right_shift bitwise_xor ceil clip copysign diff divide equal floor "
+                   "floor_divide greater greater_equal isfinite isinf isnan less less_equal "
+                   "logical_and logical_not logical_or logical_xor maximum minimum multiply "
+                   "negative nextafter not_equal reciprocal remainder round sign signbit sqrt "
+                   "square subtract trunc where",
+    "sums": "all any argmax argmin count_nonzero max mean min prod std sum var cumulative_sum "
+            "cumulative_prod",
+    "products": "matmul tensordot vecdot outer",
+    "sorting and indexing": "argsort sort unique_all unique_counts unique_inverse unique_values "
+                            "nonzero searchsorted take take_along_axis isin",
+}  # fmt: skip
+
+
+def promised(name, xp):
+    """Return the error and the class of cost of a function, as the page says them."""
+    owner, _, last = name.rpartition(".")
+    try:
+        text = getattr(xp.linalg if owner else xp, last).__doc__ or ""
+    except AttributeError:
+        return "", ""
+    bare = last in ("matrix_transpose", "diagonal")
+    bound = re.search(r"at most ([\d.]+) ulp", text)
+    error = ERRORS.get(last)
+    if error is None and bound:
+        error = f"{bound[1]} ulp"
+    elif error is None and "correctly rounded" in text and not owner:
+        error = "0.5 ulp"
+    elif error is None:
+        error = "that of the method in float64" if owner and not bare else "exact"
+    cost = next((kind for kind, names in COSTS.items() if last in names.split()), None)
+    if cost is None and owner:
+        cost = "" if bare else "linalg"
+    elif cost is None and (bound or last == "logaddexp"):
+        cost = "transcendental"
+    elif cost is None:
+        cost = ""
+    return error, cost
+
 
 def functions():
     """Return the names of all functions of the standard, those of extensions with a dot."""
@@ -251,10 +306,11 @@ def table(libraries):
             first = bits if first is None else first
             good = good and (said == "yes" or said.startswith("refused: "))
             cells.append(said)
+        start = " | ".join(["| " + name, *promised(name, next(iter(namespaces.values())))])
         if len(set(cells)) == 1 and cells[0].startswith("refused"):
-            rows.append(f"| {name} |" + " no |" * len(cells) + f" {cells[0][9:]} |")
+            rows.append(f"{start} |" + " no |" * len(cells) + f" {cells[0][9:]} |")
         else:
-            rows.append(f"| {name} | " + " | ".join(cells) + " | |")
+            rows.append(f"{start} | " + " | ".join(cells) + " | |")
     return rows, good
 
 
@@ -267,10 +323,13 @@ def page(libraries):
         'each library.\n"yes" means: dtype, shape and nearly the values of array-api-strict\'s '
         "own, and the same bits on all libraries.\n`python scripts/checks/standard.py --write` "
         "writes this page; what is promised is in\n"
-        "[the guide](../guide/reproducible-namespace.md).\n\n"
+        "[the guide](../guide/reproducible-namespace.md), with what\n[each class]"
+        "(../guide/reproducible-namespace.md#what-it-costs) costs beside native functions; a "
+        "function without\na class makes or arranges arrays. Errors are the largest ones of "
+        "floats; [why](../notes/reproducible-proofs.md).\n\n"
     )
-    titles = "| function | " + " | ".join(libraries) + " | why not |\n"
-    return head + titles + "|---" * (len(libraries) + 2) + "|\n" + "\n".join(rows) + "\n", good
+    titles = "| function | error | cost | " + " | ".join(libraries) + " | why not |\n"
+    return head + titles + "|---" * (len(libraries) + 4) + "|\n" + "\n".join(rows) + "\n", good
 
 
 def main():
