@@ -28,6 +28,8 @@ from xpnn.cli import main
 from xpnn.errors import BackendError
 
 ROOT = Path(__file__).parents[1]
+# which the repository has, and the sdist hasn't
+MNIST = ROOT / "data" / "mnist"
 # the article's logs and tables
 ARTICLE = ROOT / "xpnn" / "study" / "article" / "published"
 

@@ -1,10 +1,15 @@
-"""Files that earlier versions wrote: a checkpoint of format 1 and a model of format 3."""
+"""Files that earlier versions wrote, of every format there ever was, as docs/versions.md promises.
+
+A new format adds a file here, and none is ever taken away or written anew.
+"""
 
 import numpy as np
 import pytest
 
 import xpnn
 from tests.helpers import ROOT
+from xpnn import saving
+from xpnn.training import checkpoint
 
 X = np.random.RandomState(5).randn(23, 4)
 Y = np.arange(23) % 3
@@ -32,8 +37,9 @@ def older_run(*callbacks, weight="he_normal", **options):
     return model
 
 
-def test_a_checkpoint_of_format_1_goes_on():
-    path = DATA / "format1.checkpoint"
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_checkpoint_goes_on(version):
+    path = DATA / f"format{version}.checkpoint"
     stopping = xpnn.EarlyStopping(patience=9)
     assert older_run(stopping, resume=path).sha256() == older_run().sha256() == SHA256
     assert stopping.best == 4
@@ -64,3 +70,45 @@ def test_a_model_of_format_3_loads():
     assert model.task.loss == xpnn.Flooding(xpnn.CrossEntropy(), b=0.01)
     assert isinstance(model.task.normalizer, xpnn.StandardScaler)
     assert len(model.history) == 5
+
+
+def test_a_file_of_every_format_is_here():
+    models = {path.name for path in DATA.glob("*.safetensors")}
+    assert models == {f"format{i}.safetensors" for i in range(1, saving.FORMAT + 1)}
+    checkpoints = {path.name for path in DATA.glob("*.checkpoint")}
+    assert checkpoints == {f"format{i}.checkpoint" for i in range(1, checkpoint.FORMAT + 1)}
+
+
+@pytest.mark.parametrize(
+    ("version", "sha256", "labels"),
+    [
+        (
+            1,
+            "366a74e718e7514326c594fd4f56e5ed742188763f17022f5acbf3b8a2a3a97e",
+            "00210100121002010211001",
+        ),
+        (
+            2,
+            "f5ed34fa3b59cc1c0aa443afeade5ba69343aaec2ac33f777c53cf156d44c9f3",
+            "00222100121011000101001",
+        ),
+        (
+            4,
+            "f5ed34fa3b59cc1c0aa443afeade5ba69343aaec2ac33f777c53cf156d44c9f3",
+            "00222100121011000101001",
+        ),
+    ],
+)
+def test_a_model_of_numbers_loads(version, sha256, labels):
+    """Hashes and predictions are those that the versions gave which wrote the files."""
+    model = xpnn.load(DATA / f"format{version}.safetensors", reproducible=True)
+    assert model.sha256() == sha256
+    assert "".join(map(str, xpnn.predict(model, X))) == labels
+    assert model.task.loss == xpnn.Flooding(xpnn.CrossEntropy(), b=0.01)
+
+
+def test_a_model_of_a_table_loads():
+    model = xpnn.load(DATA / "format5.safetensors", reproducible=True)
+    assert model.sha256() == "31e5579df8d9376a0690765fbfe7dc3b5ded6e811d6b884f6e7dadcaff1118fd"
+    assert model.task.columns.config()[1]["categories"] == ["blue", "green", "red"]
+    assert list(model.task.labels) == ["a", "b"]

@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 # format 1 described the parts of a run by their repr
 FORMAT = 2
 
+# of reproducible runs whose checkpoint doesn't name theirs
+_FIRST_ARITHMETIC = "xpnn-1"
+
 # dtypes of arrays that a file can hold
 _DTYPES = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -341,13 +344,15 @@ def _compared(run: Run, saved: SavedRun) -> tuple[dict[str, Any], dict[str, Any]
     """Return the settings and parts of a saved run, and those of this one in the same terms."""
     # the settings have only the repr of a part; its identity takes that place
     now = as_plain(run.settings) | run.parts
+    was = dict(saved.settings)
+    if was.get("reproducible"):
+        was.setdefault("arithmetic", _FIRST_ARITHMETIC)
     if saved.parts is not None:
-        was = saved.settings | saved.parts
+        was |= saved.parts
         for own in (was, now):
             own["layers"] = list(map(_without_initializer, own["layers"]))
         return was, now
     # format 1 had the repr of each part, then "with" and what the repr doesn't show
-    was = dict(saved.settings)
     now["layers"] = list(map(_text, run.model.layers))
     was["layers"] = [re.sub(r"^(Dense\(.*), weight='\w+'", r"\1", text) for text in was["layers"]]
     for name, part in _parts(run).items():

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xpnn._version import ARITHMETIC
 from xpnn.backends import get_backend
 from xpnn.datasets import Dataset
 from xpnn.settings import Settings
@@ -57,6 +58,8 @@ class Canonical(NamedTuple):
         `Sequential.sha256` of the untrained model and after each epoch.
     log
         The lines of the log: epoch, training accuracy and loss, test accuracy and loss.
+    arithmetic
+        The name of the arithmetic that gives these hashes; see docs/versions.md.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Canonical(NamedTuple):
     settings: Settings
     hashes: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
+    arithmetic: str = ARITHMETIC
 
 
 def canonical_runs() -> list[Canonical]:

@@ -1,0 +1,11 @@
+# CuPy for CUDA 13, with CUDA's libraries from its wheels: the host has only the driver, 580 or newer.
+#   docker build -f docker/cuda.Dockerfile -t xpnn-cuda .
+#   docker run --rm --gpus all -v "$PWD:/data" xpnn-cuda train table.csv --backend cupy
+FROM python:3.13-slim-bookworm
+COPY . /source
+RUN pip install --no-cache-dir "/source[cuda13,plot,table]" "cupy-cuda13x[ctk]>=14" && rm -rf /source
+RUN useradd --create-home xpnn
+USER xpnn
+WORKDIR /data
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+ENTRYPOINT ["xpnn"]
