@@ -224,7 +224,7 @@ def plain(text):
 def _docstring(app, what, name, obj, options, lines):
     lines[:] = plain("\n".join(lines)).split("\n")
     module = getattr(obj, "__module__", None) or getattr(obj, "__name__", "")
-    if module.removeprefix("xpnn.").partition(".")[0] in MODULES and what != "module":
+    if module.removeprefix("xpnn.").partition(".")[0] in MODULES:
         lines[:] = typeset("\n".join(lines)).split("\n")
 
 

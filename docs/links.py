@@ -9,7 +9,6 @@ import posixpath
 import re
 
 import reference_pages
-from docutils import nodes
 
 # files outside of docs/ that are pages of the site
 PAGES = {
@@ -91,6 +90,8 @@ def linked(text, origin, folder, root, repository):
 
 def plain_blocks(app, doctree):
     """Mark blocks of Markdown that name no language as what they are: a console or plain text."""
+    from docutils import nodes
+
     if not _is_markdown(app, app.env.docname):
         return
     for block in doctree.findall(nodes.literal_block):

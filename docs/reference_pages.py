@@ -124,8 +124,9 @@ def commands(parser=None):
         if not actions:  # a command that has only commands
             continue
         lines += ["", name, "-" * len(name), "", f".. program:: {name}", ""]
-        usage = own.format_usage().removeprefix("usage: ")
-        lines += [".. code-block:: text", "", *("   " + line for line in usage.splitlines()), ""]
+        words = [_option(own, action) for action in actions if not action.option_strings]
+        usage = " ".join([name, "[OPTIONS]", *words])
+        lines += [".. code-block:: text", "", f"   {usage}", ""]
         lines += [_text(own.description or ""), ""]
         for action in actions:
             lines += [f".. option:: {_option(own, action)}", "", f"   {_help(own, action)}", ""]

@@ -16,10 +16,15 @@ DOCS = ROOT / "docs"
 
 
 @pytest.fixture(scope="module")
-def reference():
+def docs():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(DOCS)
-        yield importlib.import_module("reference_pages")
+        yield importlib.import_module
+
+
+@pytest.fixture(scope="module")
+def reference(docs):
+    return docs("reference_pages")
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +98,28 @@ def test_every_option_is_in_the_reference(reference):
 )
 def test_formulas(latex, text, expected):
     assert latex(text) == expected
+
+
+def test_links_of_the_repository_become_links_of_the_site(docs, tmp_path):
+    (tmp_path / "docs" / "notes").mkdir(parents=True)
+    (tmp_path / "READ.md").write_text(
+        "one\n<!-- a -->\n[g](docs/guide.md#b) [c](CHANGELOG.md) [s](src/x.py) [d](docs)\n"
+        "[w](https://example.org/o/r/blob/main/docs/guide.md)\n```\n[k](docs/k.md)\n```\n"
+        "<!-- end -->\nthree\n",
+        encoding="utf-8",
+    )
+    page = (
+        "# P\n```{include} ../../READ.md\n"
+        ":start-after: <!-- a -->\n:end-before: <!-- end -->\n```\n"
+        "[own](own.md) [out](https://example.org) [up](#p) [c](../../CONTRIBUTING.md)\n"
+    )
+    included = docs("links").included
+    assert included(page, "docs/notes", tmp_path, "https://example.org/o/r") == (
+        "# P\n\n[g](../guide.md#b) [c](../changelog.md) [s](../../src/x.py) "
+        "[d](https://example.org/o/r/tree/main/docs)\n"
+        "[w](../guide.md)\n```\n[k](docs/k.md)\n```\n\n"
+        "[own](own.md) [out](https://example.org) [up](#p) [c](../contributing.md)\n"
+    )
 
 
 def test_faults_of_a_site_are_found(faults, tmp_path):
