@@ -1,14 +1,14 @@
 """Print the least versions that pyproject.toml allows of what users install, as constraints of pip.
 
-The extras testing, test and dev are for those who test; PyTorch and CuPy have versions of their own
-in ci/test.sh.
+The extras testing, test, docs and dev are for those who work on xpnn; PyTorch and CuPy have
+versions of their own in ci/test.sh.
 """
 
 import re
 import tomllib
 from pathlib import Path
 
-OTHERS = ("testing", "test", "dev", "torch", "cuda12", "cuda13")
+OTHERS = ("testing", "test", "docs", "dev", "torch", "cuda12", "cuda13")
 
 
 def constraints(project):

@@ -148,7 +148,7 @@ def relu6(u: Array, cap: float = 6.0, *, xp: Any) -> tuple[Array, Pullback]:
 
 @register
 def leaky_relu(u: Array, negative_slope: float = 0.01, *, xp: Any) -> tuple[Array, Pullback]:
-    """Return ``u`` where u > 0, else ``negative_slope * u`` (Maas, Hannun and Ng 2013).
+    """Return ``u`` where ``u > 0``, else ``negative_slope * u`` (Maas, Hannun and Ng 2013).
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def leaky_relu(u: Array, negative_slope: float = 0.01, *, xp: Any) -> tuple[Arra
 
 @register(alpha=positive)
 def elu(u: Array, alpha: float = 1.0, *, xp: Any) -> tuple[Array, Pullback]:
-    """Return ``u`` where u > 0, else ``alpha * (exp(u) - 1)`` (Clevert et al. 2016).
+    """Return ``u`` where ``u > 0``, else ``alpha * (exp(u) - 1)`` (Clevert et al. 2016).
 
     Parameters
     ----------
@@ -245,10 +245,10 @@ def mish(u: Array, *, xp: Any) -> tuple[Array, Pullback]:
 
 @register(n=positive)
 def h_swish(u: Array, n: float = 6.0, *, xp: Any) -> tuple[Array, Pullback]:
-    """Return ``u`` where u > n/2, ``u * (u + n/2) / n`` where |u| <= n/2, else 0.
+    """Return ``u`` where ``u > n/2``, ``u * (u + n/2) / n`` where ``|u| <= n/2``, else 0.
 
     ``n = 6`` is the h-swish of MobileNetV3 (Howard et al. 2019): ``u * relu6(u + 3) / 6``. The
-    derivative at -n/2 is 0, and at n/2 that of the middle piece, 3/2.
+    derivative at ``-n/2`` is 0, and at ``n/2`` that of the middle piece, 3/2.
 
     Parameters
     ----------
@@ -283,7 +283,7 @@ def _approximation(name: str, value: object) -> Any:
 
 @register(approximate=_approximation)
 def gelu(u: Array, approximate: str = "none", *, xp: Any) -> tuple[Array, Pullback]:
-    r"""Return ``u * Phi(u)`` with Phi the normal distribution (Hendrycks and Gimpel 2016).
+    r"""Return ``u * Phi(u)`` with ``Phi`` the normal distribution (Hendrycks and Gimpel 2016).
 
     Parameters
     ----------

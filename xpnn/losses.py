@@ -447,7 +447,7 @@ class MeanAbsoluteError(_OfValues, Loss):
 
 @dataclass(frozen=True)
 class Huber(_OfValues, Loss):
-    """Huber's loss (Huber 1964): ``d²/2`` where |d| <= delta, else ``delta (|d| - delta/2)``.
+    """Huber's loss (Huber 1964): ``d²/2`` where ``|d| <= delta``, else ``delta (|d| - delta/2)``.
 
     Here d = u - t, and the loss is the mean over samples and outputs, as in PyTorch's `HuberLoss`.
     The gradient is ``min(max(d, -delta), delta) / (n k)``: samples far from their target pull no

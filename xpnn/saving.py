@@ -66,11 +66,12 @@ FORMAT = 5
 
 _NORMALIZERS = ("normalizer", "target_normalizer")
 _ARRAYS = ("offset", "scale")
+_FORMATS = Rule(f"a number from 1 to {FORMAT}", lambda version: version >= 1)
 
 
 @dataclass(frozen=True)
 class _Version:
-    format: Annotated[int, Rule(f"a number from 1 to {FORMAT}", lambda version: version >= 1)]
+    format: Annotated[int, _FORMATS]
 
 
 def _are_labels(labels: list[Any]) -> bool:

@@ -1,0 +1,160 @@
+"""The site: its reference, its formulas, the check of its links, the command of its first page."""
+
+import importlib
+import inspect
+import re
+import runpy
+import sys
+
+import pytest
+
+import xpnn
+from tests.helpers import ROOT
+from xpnn import cli
+
+DOCS = ROOT / "docs"
+
+
+@pytest.fixture(scope="module")
+def docs():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(DOCS)
+        yield importlib.import_module
+
+
+@pytest.fixture(scope="module")
+def reference(docs):
+    return docs("reference_pages")
+
+
+@pytest.fixture(scope="module")
+def latex():
+    return runpy.run_path(str(DOCS / "formulas.py"))["latex"]
+
+
+@pytest.fixture(scope="module")
+def faults():
+    return runpy.run_path(str(ROOT / "ci" / "check_site.py"))["faults"]
+
+
+def test_every_public_name_is_in_the_reference(reference, tmp_path):
+    pytest.importorskip("matplotlib")
+    reference.write(tmp_path)
+    text = "\n".join(page.read_text("utf-8") for page in tmp_path.glob("*.rst"))
+    shown = re.findall(r"^\.\. (?:auto\w+|py:data):: (\S+)$", text, flags=re.MULTILINE)
+    assert len(shown) == len(set(shown))
+    values = [(path.rpartition(".")[2], _value(path)) for path in shown]
+    missing = []
+    for module in ["xpnn", *(f"xpnn.{own}" for own in (*_modules(), "estimators", "reproducible"))]:
+        own = importlib.import_module(module)
+        for name in own.__all__:
+            value = getattr(own, name)
+            if not inspect.ismodule(value) and f"{module}.{name}" not in shown:
+                missing += [name] * all(n != name or v is not value for n, v in values)
+    assert missing == []
+
+
+def _modules():
+    return [name for name in xpnn.__all__ if inspect.ismodule(getattr(xpnn, name))]
+
+
+def _value(path):
+    if path in sys.modules or path == "xpnn":
+        return sys.modules[path]
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def test_every_page_of_the_reference_is_in_its_table_of_contents(reference):
+    listed = (DOCS / "reference" / "index.md").read_text("utf-8").splitlines()
+    assert {f"api/{name}" for name in (*reference.PAGES, "command")} <= set(listed)
+
+
+def test_every_option_is_in_the_reference(reference):
+    text = reference.commands()
+    for parser in reference._all_parsers(cli._parser()):
+        for action in parser._actions:
+            for option in action.option_strings:
+                assert option in ("-h", "--help") or f" {option}" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("u * tanh(exp(u))", r"u\,\tanh\left(e^{u}\right)"),
+        ("w - lr g / (sqrt(s) + eps)", r"w - \dfrac{\mathrm{lr}\,g}{\sqrt{s} + \varepsilon}"),
+        ("|u| <= n/2", r"\left|u\right| \le  n / 2"),
+        # a Greek letter is a factor, and not a function
+        ("(1 - p)^gamma (p - t)", r"\left(1 - p\right)^{\gamma }\,\left(p - t\right)"),
+        ("a / b / c", r"\dfrac{a}{b\,c}"),
+        ("gamma ** floor(t)", r"\gamma ^{\operatorname{floor}\left(t\right)}"),
+        # code stays code
+        ("pullback(dz)", None),
+        ("nesterov=True", None),
+        ("predict(model, x).reshape(n, m)", None),
+        ("(a + b", None),
+        ("learning", None),
+    ],
+)
+def test_formulas(latex, text, expected):
+    assert latex(text) == expected
+
+
+def test_links_of_the_repository_become_links_of_the_site(docs, tmp_path):
+    (tmp_path / "docs" / "notes").mkdir(parents=True)
+    (tmp_path / "READ.md").write_text(
+        "one\n<!-- a -->\n[g](docs/guide.md#b) [c](CHANGELOG.md) [s](src/x.py) [d](docs)\n"
+        "[w](https://example.org/o/r/blob/main/docs/guide.md)\n```\n[k](docs/k.md)\n```\n"
+        "<!-- end -->\nthree\n",
+        encoding="utf-8",
+    )
+    page = (
+        "# P\n```{include} ../../READ.md\n"
+        ":start-after: <!-- a -->\n:end-before: <!-- end -->\n```\n"
+        "[own](own.md) [out](https://example.org) [up](#p) [c](../../CONTRIBUTING.md)\n"
+    )
+    included = docs("links").included
+    assert included(page, "docs/notes", tmp_path, "https://example.org/o/r") == (
+        "# P\n\n[g](../guide.md#b) [c](../changelog.md) [s](../../src/x.py) "
+        "[d](https://example.org/o/r/tree/main/docs)\n"
+        "[w](../guide.md)\n```\n[k](docs/k.md)\n```\n\n"
+        "[own](own.md) [out](https://example.org) [up](#p) [c](../contributing.md)\n"
+    )
+
+
+def test_faults_of_a_site_are_found(faults, tmp_path):
+    (tmp_path / "a.html").write_text(
+        '<h1 id="here">A</h1><a href="b.html#there">b</a><a href="#here">up</a>'
+        '<a href="https://example.org/">out</a><img src="picture.png">'
+        '<link rel="canonical" href="https://example.org/a.html">',
+        encoding="utf-8",
+    )
+    (tmp_path / "b.html").write_text('<p id="there"><a href="a.html">a</a>', encoding="utf-8")
+    (tmp_path / "picture.png").touch()
+    assert list(faults(tmp_path)) == []
+    (tmp_path / "picture.png").unlink()
+    (tmp_path / "b.html").write_text(
+        '<script src="https://example.org/x.js"></script><a href="c.html">c</a>', encoding="utf-8"
+    )
+    (tmp_path / "style.css").write_text("p { background: url(//example.org/x.png) }", "utf-8")
+    assert list(faults(tmp_path)) == [
+        "a.html: no anchor for b.html#there",
+        "a.html: no file for picture.png",
+        "b.html: no file for c.html",
+        "b.html: loads https://example.org/x.js",
+        "style.css: loads //example.org/x.png",
+    ]
+
+
+def test_the_command_of_the_first_page_runs(here):
+    datasets = pytest.importorskip("sklearn.datasets")
+    x, y = datasets.load_iris(return_X_y=True)
+    rows = [",".join(map(str, [*row, f"kind{label}"])) for row, label in zip(x, y, strict=True)]
+    (here / "iris.csv").write_text("\n".join(["a,b,c,d,kind", *rows]) + "\n", encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "scripts" / "checks")
+        pages = importlib.import_module("pages")
+    text = (DOCS / "index.md").read_text(encoding="utf-8")
+    assert [kind for kind, _ in pages.blocks(text)] == ["sh"]
+    list(pages.run_page(text))
+    assert (here / "iris.safetensors").exists()
