@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib import pyplot as plt
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import Collection
-from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgba
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap, to_hex, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -62,6 +62,8 @@ def darken(figure):
                 _change(artist, part)
         elif isinstance(artist, (Patch, Collection)):
             if isinstance(artist, Collection) and artist.get_array() is not None:
+                if isinstance(artist.get_cmap(), ListedColormap):  # contours in given colours
+                    artist.set_cmap(ListedColormap([_dark(c) for c in artist.get_cmap().colors]))
                 continue
             for part in ("facecolor", "edgecolor"):
                 _change(artist, part)

@@ -257,7 +257,9 @@ PIECES = {
 def test_activations_and_their_derivatives(drawn, tmp_path):
     plots.plot_activations(list(PIECES), tmp_path / "a.svg", low=-2.5, high=3.5)
     values, slopes = drawn[-1].axes
-    assert labels(values) == labels(slopes) == list(PIECES)
+    # the longest name would take too much of a panel
+    assert legend(drawn[-1]) == list(PIECES)
+    assert not labels(values)
     assert values.get_xlim() == slopes.get_xlim() == (-2.5, 3.5)
     for value, slope in zip(values.lines, slopes.lines, strict=True):
         assert value.get_label() == slope.get_label()
@@ -560,12 +562,13 @@ def test_a_plot_returns_its_figure(name, tmp_path, monkeypatch):
 
 
 def boxes(figure, texts):
-    """Where texts are drawn, in pixels."""
+    """Where texts are drawn, in pixels, without the lines that lead to them."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
 
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    return [text.get_window_extent(canvas.get_renderer()) for text in texts]
+    return [Text.get_window_extent(text, canvas.get_renderer()) for text in texts]
 
 
 def level(height):

@@ -152,8 +152,6 @@ def settings(colors: Mapping[str, str]) -> dict[str, Any]:
         "legend.fontsize": 9.5,
         "lines.linewidth": 1.6,
         "lines.solid_capstyle": "round",
-        # a dollar in a name is a dollar
-        "text.parse_math": False,
     }
 
 
@@ -200,10 +198,12 @@ def _picture(
     path: PathLike | None, width: float, height: float
 ) -> Iterator[tuple[Figure, dict[str, str]]]:
     """Yield a figure to draw on and its colours, and write it afterwards if there is a `path`."""
+    matplotlib = imported()
     if path is not None:
         check(path)
-    # the style of the block around the call, whatever was set within that block
-    with style(_theme.get()) as colors:
+    # the style of the block around the call, whatever was set within that block; a dollar in a name
+    # is a dollar
+    with style(_theme.get()) as colors, matplotlib.rc_context({"text.parse_math": False}):
         figure = _figure(width, height)
         yield figure, colors
         use_fonts(figure)
@@ -378,6 +378,7 @@ def _write_labels(
             color=line.get_color(),
             fontsize=_LABEL,
             va="center",
+            parse_math=False,
         )
 
 

@@ -2,7 +2,7 @@
 The same bits on four libraries
 ===============================
 
-NumPy, PyTorch, JAX and array-api-strict train the same network from the same seed: 100 images, 10 steps. First each
+NumPy, PyTorch, JAX and array-api-strict train the same network from the same seed: 100 images, 6 steps. First each
 library computes in its own way, then with ``reproducible=True``.
 """
 
@@ -38,7 +38,7 @@ def trained(library, reproducible):
         model,
         (images, digits),
         optimizer=xpnn.Nesterov(lr=0.05),
-        epochs=5,
+        epochs=3,
         batch_size=50,
         seed=10,
         backend=library,

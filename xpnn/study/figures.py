@@ -70,6 +70,8 @@ def _svg(
         "svg.fonttype": "none",
         "svg.hashsalt": name,
         "path.simplify_threshold": 0.3,
+        # a dollar in a name is a dollar
+        "text.parse_math": False,
     }
     common = by_default() | settings(_STANDINS)
     with matplotlib.rc_context(common | svg_settings), warnings.catch_warnings():
