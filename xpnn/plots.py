@@ -635,10 +635,10 @@ def plot_activations(
         for axes, title in ((values, "f(u)"), (slopes, "f′(u)")):
             axes.set(xlabel="u", title=title)
             axes.margins(x=0)
-        named = [
+        ends = [
             (axes, [(line.get_label(), line) for line in axes.lines]) for axes in (values, slopes)
         ]
-        if not label_ends(figure, named):
+        if not label_ends(figure, ends):
             _legend(figure, entries)
     return figure
 
@@ -714,7 +714,7 @@ def plot_confusion(
     return figure
 
 
-def _luminance(color: Sequence[float]) -> float:
+def _luminance(color: Array) -> float:
     """Return a colour's luminance by WCAG 2; with 0.18, black and white contrast alike."""
     linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in color[:3]]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

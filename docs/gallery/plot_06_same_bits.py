@@ -2,7 +2,7 @@
 The same bits on four libraries
 ===============================
 
-NumPy, PyTorch, JAX and array-api-strict train the same network from the same seed: 100 images, 6 steps. First each
+NumPy, PyTorch, JAX and array-api-strict train the same network from the same seed: 100 images, six steps with all of them. First each
 library computes in its own way, then with ``reproducible=True``.
 """
 
@@ -38,8 +38,8 @@ def trained(library, reproducible):
         model,
         (images, digits),
         optimizer=xpnn.Nesterov(lr=0.05),
-        epochs=3,
-        batch_size=50,
+        epochs=6,
+        batch_size=100,
         seed=10,
         backend=library,
         reproducible=reproducible,
@@ -59,7 +59,7 @@ for library in LIBRARIES:
 assert len({digest for digest, _ in same.values()}) == 1
 
 # %%
-# How far the parameters are from NumPy's, after each epoch of two steps, in float32. It begins with a last digit, since each library adds
+# How far the parameters are from NumPy's, after each step, in float32. It begins with a last digit, since each library adds
 # in another order, and training makes it larger. With ``reproducible=True`` the distance is 0, which a logarithmic axis
 # cannot show; it is the line at the bottom.
 
@@ -78,7 +78,7 @@ with xpnn.plots.style():
     axes.plot(zeros, label="all, reproducible", linewidth=3)
     axes.set_yscale("symlog", linthresh=1e-9)
     axes.set_ylim(-1e-10, None)
-    axes.set(xlabel="epoch", title="largest distance of a parameter to NumPy's")
+    axes.set(xlabel="step", title="largest distance of a parameter to NumPy's")
     axes.xaxis.get_major_locator().set_params(integer=True)
     xpnn.plots.label_lines(axes)
 assert not zeros.any()
