@@ -717,7 +717,7 @@ def plot_confusion(
 def _luminance(color: Array) -> float:
     """Return a colour's luminance by WCAG 2; with 0.18, black and white contrast alike."""
     linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in color[:3]]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return float(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
 
 
 @np.errstate(all="ignore")
