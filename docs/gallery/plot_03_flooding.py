@@ -44,7 +44,9 @@ with xpnn.plots.style() as colors:
             if part == "test":
                 best = int(np.argmin(losses))
                 axes.plot(best, losses[best], "o", color=axes.lines[-1].get_color(), label="_best")
-        axes.set(title=f"{part} loss", xlabel="epoch", ylim=(0, 0.5 if part == "test" else 0.3))
+        axes.set(
+            title=f"{part} loss", xlabel="epoch", ylim=(0.4, 0.7) if part == "test" else (0, 0.3)
+        )
         xpnn.plots.label_lines(axes)
 
 # %%
@@ -62,8 +64,8 @@ for name, history in histories.items():
 
 # %%
 # Without flooding the test loss rises again after its best epoch, and early stopping is needed. With flooding it rises
-# less, the more so the larger b is: the floor does what stopping would have done. A b that is too large for the data has a
-# price, too: the network cannot learn what lies below it.
+# less, the more so the larger b is: the floor does part of what
+# stopping would have done.
 
 plain, flooded = (histories[name] for name in ("no flooding", "b = 0.1"))
 
