@@ -4,6 +4,7 @@ import pickle
 import re
 import struct
 import sys
+import warnings
 from dataclasses import replace
 from fractions import Fraction
 
@@ -38,6 +39,11 @@ def legend(figure):
     (found,) = figure.legends
     assert not any(axes.get_legend() for axes in figure.axes)
     return [text.get_text() for text in found.get_texts()]
+
+
+def labels(axes):
+    """The names at the ends of the lines."""
+    return [text.get_text() for text in axes.texts]
 
 
 @pytest.mark.parametrize(
@@ -91,9 +97,12 @@ def test_the_curves(rows, curves, drawn, tmp_path):
             assert list(line.get_ydata()) == values
             # one point makes no line
             assert (line.get_marker() == ".") == (len(rows) < 3)
-    assert legend(drawn[-1]) == [
-        {"train": "training"}.get(part, part) for part in ("train", "test") if part in curves[1]
-    ]
+        words = {"train": "training", "test": "test"}
+        assert labels(axes) == [word for part, word in words.items() if part in own]
+        assert [text.get_color() for text in axes.texts] == [
+            line.get_color() for line in axes.lines
+        ]
+    assert not drawn[-1].legends
 
 
 @pytest.mark.parametrize(("metrics", "rows"), [(1, 1), (2, 2), (4, 2), (5, 3)])
@@ -178,12 +187,11 @@ def hexes(figure):
     return [to_hex(line.get_color()) for line in figure.axes[0].lines]
 
 
-def test_several_runs_share_one_legend(drawn, tmp_path):
+def test_several_runs_have_their_names_beside_their_curves(drawn, tmp_path):
     runs = {"a": ROWS, "_b": UNTESTED, "$c$ and $d$": ROWS[:2]}
     plots.plot_histories(runs, tmp_path / "runs.svg")
     (figure,) = [f for f in drawn if f.axes]
-    assert legend(figure) == ["a", "_b", "$c$ and $d$", "training", "test"]
-    assert not any(text.get_parse_math() for text in figure.legends[0].get_texts())
+    assert legend(figure) == ["training", "test"]
     for axes in figure.axes:
         quantity = axes.get_title()
         found = [(line.get_label(), list(line.get_ydata())) for line in axes.lines]
@@ -193,13 +201,22 @@ def test_several_runs_share_one_legend(drawn, tmp_path):
             for part in ("train", "test")
             if rows is not UNTESTED or part == "train"
         ]
+        assert labels(axes) == list(runs)
+        assert not any(text.get_parse_math() for text in axes.texts)
         dotted = [line.get_linestyle() == ":" for line in axes.lines]
         assert dotted == [label == "train" for label, _ in found]
-    # one colour a run, and as the legend has it
+    # one colour a run, and its name has it
     colors = hexes(figure)
     assert colors[0] == colors[1] != colors[2] != colors[3] == colors[4]
-    handles = figure.legends[0].legend_handles
-    assert [handle.get_color() for handle in handles[:3]] == [colors[0], colors[2], colors[3]]
+    named = [text.get_color() for text in figure.axes[0].texts]
+    assert named == [colors[0], colors[2], colors[3]]
+
+
+def test_many_runs_have_a_legend(drawn):
+    names = [f"run {i}" for i in range(20)]
+    figure = plots.plot_histories(dict.fromkeys(names, ROWS))
+    assert legend(figure) == [*names, "training", "test"]
+    assert not any(map(labels, figure.axes))
 
 
 def test_no_two_of_many_series_look_alike(drawn, tmp_path):
@@ -240,7 +257,9 @@ PIECES = {
 def test_activations_and_their_derivatives(drawn, tmp_path):
     plots.plot_activations(list(PIECES), tmp_path / "a.svg", low=-2.5, high=3.5)
     values, slopes = drawn[-1].axes
+    # the longest name would take too much of a panel
     assert legend(drawn[-1]) == list(PIECES)
+    assert not labels(values)
     assert values.get_xlim() == slopes.get_xlim() == (-2.5, 3.5)
     for value, slope in zip(values.lines, slopes.lines, strict=True):
         assert value.get_label() == slope.get_label()
@@ -540,3 +559,183 @@ def test_a_plot_returns_its_figure(name, tmp_path, monkeypatch):
     assert "None" in str(inspect.signature(draw).parameters["path"])
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or not pyplot.get_fignums()
+
+
+def boxes(figure, texts):
+    """Where texts are drawn, in pixels, without the lines that lead to them."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return [Text.get_window_extent(text, canvas.get_renderer()) for text in texts]
+
+
+def level(height):
+    """A run that ends with this test accuracy and loss."""
+    return [Epoch(i, 0.9, 0.1, height, 1 - height, 1.0) for i in range(5)]
+
+
+@pytest.mark.parametrize(
+    "heights", [(0.9, 0.9, 0.9, 0.9), (0.2, 0.2, 0.9), (0.1, 0.11, 0.12, 0.5, 0.51), (0.3,)]
+)
+def test_labels_do_not_overlap(heights):
+    runs = {f"run {i} of them": level(height) for i, height in enumerate(heights)}
+    figure = plots.plot_histories(runs)
+    assert len(figure.axes) == 2
+    for axes in figure.axes:
+        found = boxes(figure, axes.texts)
+        assert len(found) == len(heights)
+        assert not any(a.overlaps(b) for i, a in enumerate(found) for b in found[:i])
+        for box in found:
+            # beside the axes, and within the picture
+            assert axes.get_window_extent().x1 < box.x0 < box.x1 <= figure.bbox.x1
+            assert 0 <= box.y0 < box.y1 <= figure.bbox.y1
+        # in the order of the lines' ends
+        ends = [line.get_ydata()[-1] for line in axes.lines if line.get_label() == "test"]
+        middles = [box.y0 for box in found]
+        for i, a in enumerate(ends):
+            assert all((a < b) <= (middles[i] < middles[j]) for j, b in enumerate(ends))
+
+
+def test_labels_are_moved_as_little_as_possible():
+    assert plots._spread([0.5, 0.2], 0.1) == [0.5, 0.2]
+    assert plots._spread([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55], rel=1e-12)
+    assert plots._spread([1.0, 1.0, 0.0], 0.1) == pytest.approx([0.85, 0.95, 0.05], rel=1e-12)
+    assert plots._spread([0.5, 0.58, 0.66], 0.1) == pytest.approx([0.48, 0.58, 0.68], rel=1e-12)
+
+
+def linear(color):
+    values = np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def contrast(color, other):
+    """By WCAG 2."""
+    high, low = sorted((linear(c) @ [0.2126, 0.7152, 0.0722] for c in (color, other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", plots.THEMES)
+def test_text_has_the_contrast_of_text(theme):
+    with plots.style(theme) as colors:
+        figure = plots.plot_histories({"a": ROWS, "b": ROWS[:3]})
+    from matplotlib.colors import to_hex
+    from matplotlib.text import Text
+
+    page = to_hex(figure.get_facecolor())
+    assert page == colors["page"]
+    found = {to_hex(t.get_color()) for t in figure.findobj(Text) if t.get_text()}
+    assert {colors["ink"], colors["soft"], colors["s1"], colors["s2"]} <= found
+    for color in found | {colors[name] for name in plots.SERIES}:
+        assert contrast(color, page) >= 4.5
+
+
+# complete loss of a kind of cone (Machado, Oliveira and Fernandes 2009), in linear sRGB
+SIGHTS = {
+    "normal": np.eye(3),
+    "no red": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "no green": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+}
+
+
+def lab(rgb):
+    xyz = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750],
+                    [0.0193339, 0.1191920, 0.9503041]]) @ rgb / [0.95047, 1, 1.08883]  # fmt: skip
+    x, y, z = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+def ciede2000(first, second):
+    (l1, a1, b1), (l2, a2, b2) = first, second
+    mean = ((math.hypot(a1, b1) + math.hypot(a2, b2)) / 2) ** 7
+    grey = 1.5 - 0.5 * math.sqrt(mean / (mean + 25**7))
+    c1, c2 = math.hypot(grey * a1, b1), math.hypot(grey * a2, b2)
+    h1 = math.degrees(math.atan2(b1, grey * a1))
+    turn = (math.degrees(math.atan2(b2, grey * a2)) - h1 + 180) % 360 - 180
+    hue = (h1 + turn / 2) % 360
+    c, light = (c1 + c2) / 2, ((l1 + l2) / 2 - 50) ** 2
+    t = 1 + sum(
+        k * math.cos(math.radians(n * hue - at))
+        for k, n, at in ((-0.17, 1, 30), (0.24, 2, 0), (0.32, 3, -6), (-0.2, 4, 63))
+    )
+    dl = (l2 - l1) / (1 + 0.015 * light / math.sqrt(20 + light))
+    dc = (c2 - c1) / (1 + 0.045 * c)
+    dh = 2 * math.sqrt(c1 * c2) * math.sin(math.radians(turn / 2)) / (1 + 0.015 * c * t)
+    angle = math.radians(60 * math.exp(-(((hue - 275) / 25) ** 2)))
+    return math.sqrt(
+        dl**2 + dc**2 + dh**2 - 2 * math.sqrt(c**7 / (c**7 + 25**7)) * math.sin(angle) * dc * dh
+    )
+
+
+def test_the_distance_of_two_colours():
+    """Pairs 1, 7, 17 and 25 of Sharma, Wu and Dalal 2005, who give four digits."""
+    for first, second, expected in (
+        ((50, 2.6772, -79.7751), (50, 0, -82.7485), 2.0425),
+        ((50, 0, 0), (50, -1, 2), 2.3669),
+        ((50, 2.5, 0), (73, 25, -18), 27.1492),
+        ((60.2574, -34.0099, 36.2677), (60.4626, -34.1751, 39.4387), 1.2644),
+    ):
+        assert ciede2000(first, second) == pytest.approx(expected, abs=6e-5)
+
+
+@pytest.mark.parametrize("theme", plots.THEMES)
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_the_colour_blind_tell_series_apart(theme, sight):
+    with plots.style(theme) as colors:
+        seen = [lab(np.clip(SIGHTS[sight] @ linear(colors[name]), 0, 1)) for name in plots.SERIES]
+    distances = [ciede2000(a, b) for i, a in enumerate(seen) for b in seen[:i]]
+    assert min(distances) >= 12
+
+
+def test_japanese_labels():
+    """With a Japanese font each letter has its glyph; without one there is one warning."""
+    from matplotlib.font_manager import fontManager, get_font
+
+    names = {font.name: font.fname for font in fontManager.ttflist}
+    runs = {"活性化": ROWS, "学習率": ROWS}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        figure = plots.plot_histories(runs)
+        figure._repr_png_()
+    (*_, fallback) = figure.axes[0].texts[0].get_fontfamily()
+    if any(name in plots._FONTS for name in names):
+        assert caught == []
+        assert all(get_font(names[fallback]).get_char_index(ord(c)) for c in "活性化学習率")
+    else:
+        assert [str(warning.message)[:38] for warning in caught] == [
+            "no installed font has the characters "[:38] + "化"
+        ]
+
+
+def test_without_a_font_there_is_one_warning(monkeypatch, tmp_path):
+    monkeypatch.setattr(plots, "_font_with", lambda characters: None)
+    monkeypatch.setattr(plots, "_lacking", lambda text: set(text.get_text()) & set("活性化"))
+    with pytest.warns(
+        xpnn.DataWarning, match="no installed font has the characters 化性活"
+    ) as all_:
+        plots.plot_histories({"活性化": ROWS}, tmp_path / "a.png")._repr_png_()
+    assert len(all_) == 1
+
+
+def test_a_style_ends_with_its_block():
+    import matplotlib
+
+    before = matplotlib.rcParams["text.color"]
+    with plots.style("dark") as colors:
+        assert matplotlib.rcParams["text.color"] == colors["ink"] == plots.COLORS["ink"][1]
+    assert matplotlib.rcParams["text.color"] == before
+    assert plots.plot_history(ROWS).get_facecolor() == (1, 1, 1, 1)
+    with (
+        pytest.raises(xpnn.ArgumentError, match="theme must be one of light, dark, got 'blue'"),
+        plots.style("blue"),
+    ):
+        pass

@@ -6,7 +6,10 @@ import contextlib
 import io
 import itertools
 import math
+import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +22,7 @@ from xpnn.datasets.batches import collected
 from xpnn.datasets.checks import as_dataset, check_images, image_shape
 from xpnn.datasets.dataset import located
 from xpnn.datasets.labels import label_indices
-from xpnn.errors import ArgumentError, DataError, counted, finite, integer
+from xpnn.errors import ArgumentError, DataError, DataWarning, counted, finite, integer
 from xpnn.inference import class_probabilities, predict
 from xpnn.losses import is_labels
 from xpnn.model import Sequential
@@ -31,21 +34,24 @@ if TYPE_CHECKING:
 
 Array = Any
 
-# each colour on white paper and on black; colour-blind readers can tell the series apart
+# Each colour on a light page and on a dark one. Who sees no red or no green can tell the series
+# apart; as they colour labels, they have the contrast of text. Tests measure both.
 COLORS = {
+    "page": ("#ffffff", "#131416"),
     "ink": ("#1d2330", "#e8eaf0"),
     "soft": ("#5c6475", "#a3abbd"),
     "grid": ("#dfe3ea", "#333a48"),
-    "s1": ("#0063a8", "#5bb4ff"),
-    "s2": ("#c24a00", "#ff9a5c"),
-    "s3": ("#007a56", "#3fd6a0"),
-    "s4": ("#9b3f8f", "#ec93dd"),
-    "s5": ("#8a6300", "#f0c24b"),
-    "s6": ("#6c4fd0", "#b7a5ff"),
-    "s7": ("#5c6475", "#a3abbd"),
+    "s1": ("#064ba6", "#76bbfb"),
+    "s2": ("#c15500", "#e6b94a"),
+    "s3": ("#006542", "#01dbc1"),
+    "s4": ("#de206a", "#dc5c90"),
+    "s5": ("#92015d", "#bd7c17"),
+    "s6": ("#3378ba", "#138eeb"),
+    "s7": ("#a80201", "#60f2a7"),
 }
 SERIES = tuple(name for name in COLORS if name[0] == "s" and name[1:].isdigit())
-_LIGHT = {name: pair[0] for name, pair in COLORS.items()}
+THEMES = ("light", "dark")
+_theme: ContextVar[str] = ContextVar("theme", default="light")
 
 # A series has one of these in addition to its colour. 6 and 4 have no common divisor with 7, the
 # number of colours, so that the first 42 or 28 series all look different.
@@ -62,27 +68,90 @@ _PANELS = 3
 # the most classes with which a confusion matrix shows its counts
 _NUMBERED = 30
 
+# the size of a label at a line's end, and the distance of two, in points
+_LABEL, _APART = 9.5, 12.5
+# the most of a panel's width that its labels may take, and how far one may lie from its line, in
+# distances
+_SHARE, _FAR = 0.35, 2.0
 
-def style(ink: str, soft: str, grid: str) -> Any:
+# fonts for what the usual one lacks: first those in which kanji look Japanese
+_FONTS = (
+    "Noto Sans CJK JP",
+    "Noto Sans JP",
+    "Source Han Sans JP",
+    "Hiragino Sans",
+    "Yu Gothic",
+    "Meiryo",
+    "IPAexGothic",
+    "IPAPGothic",
+    "TakaoPGothic",
+    "VL PGothic",
+    "MS Gothic",
+)
+_LIKELY = re.compile(r"CJK|Gothic|Mincho|Han |Hei|Ming|Song|Malgun|Nanum|Symbol|Emoji|Unicode")
+
+
+@contextlib.contextmanager
+def style(theme: str = "light") -> Iterator[dict[str, str]]:
+    """Draw as xpnn does within a ``with`` block, for light or for dark pages.
+
+    The functions of this module take the theme of the block; figures of your own, made with
+    ``matplotlib.figure.Figure`` or pyplot, take its colours, lines and fonts. Afterwards matplotlib
+    is as it was.
+
+    Parameters
+    ----------
+    theme
+        "light" or "dark".
+
+    Yields
+    ------
+    colors
+        The colours by their names: "page", "ink" (text), "soft" (axes), "grid", and the series "s1"
+        to "s7".
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such theme, or matplotlib isn't installed.
+    """
+    if theme not in THEMES:
+        raise ArgumentError(f"theme must be one of {', '.join(THEMES)}, got {theme!r}")
+    matplotlib = imported()
+    colors = {name: pair[THEMES.index(theme)] for name, pair in COLORS.items()}
+    token = _theme.set(theme)
+    try:
+        with matplotlib.rc_context(by_default() | settings(colors)):
+            yield colors
+    finally:
+        _theme.reset(token)
+
+
+def settings(colors: Mapping[str, str]) -> dict[str, Any]:
     """Return the matplotlib settings of all pictures, in these colours."""
+    from cycler import cycler
+
     return {
         "font.size": 10,
-        "text.color": ink,
-        "axes.edgecolor": soft,
-        "axes.labelcolor": ink,
+        "figure.facecolor": colors["page"],
+        "axes.facecolor": colors["page"],
+        "axes.prop_cycle": cycler(color=[colors[name] for name in SERIES]),
+        "text.color": colors["ink"],
+        "axes.edgecolor": colors["soft"],
+        "axes.labelcolor": colors["ink"],
         "axes.titlesize": 10,
-        "xtick.color": soft,
-        "ytick.color": soft,
+        "xtick.color": colors["soft"],
+        "ytick.color": colors["soft"],
+        "axes.axisbelow": True,
         "axes.grid": True,
-        "grid.color": grid,
+        "grid.color": colors["grid"],
         "grid.linewidth": 0.8,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "legend.frameon": False,
         "legend.fontsize": 9.5,
-        "lines.linewidth": 1.5,
-        # a dollar in a name is a dollar
-        "text.parse_math": False,
+        "lines.linewidth": 1.6,
+        "lines.solid_capstyle": "round",
     }
 
 
@@ -125,23 +194,192 @@ def _figure(width: float, height: float) -> Figure:
 
 
 @contextlib.contextmanager
-def _picture(path: PathLike | None, width: float, height: float) -> Iterator[Figure]:
-    """Yield a figure to draw on, and write it afterwards if there is a `path`."""
+def _picture(
+    path: PathLike | None, width: float, height: float
+) -> Iterator[tuple[Figure, dict[str, str]]]:
+    """Yield a figure to draw on and its colours, and write it afterwards if there is a `path`."""
+    matplotlib = imported()
     if path is not None:
         check(path)
-    matplotlib = imported()
-    # a user's dark style would leave dark ink on black
-    paper = {"figure.facecolor": "white", "axes.facecolor": "white"}
-    common = style(_LIGHT["ink"], _LIGHT["soft"], _LIGHT["grid"])
-    with matplotlib.rc_context(by_default() | common | paper):
+    # the style of the block around the call, whatever was set within that block; a dollar in a name
+    # is a dollar
+    with style(_theme.get()) as colors, matplotlib.rc_context({"text.parse_math": False}):
         figure = _figure(width, height)
-        yield figure
+        yield figure, colors
+        use_fonts(figure)
         if path is not None:
             # not into the file: some formats go back in it, which a pipe can't
             content = io.BytesIO()
             figure.savefig(content, dpi=150, format=Path(path).suffix[1:].lower())
             with replacing("plot", path) as file:
                 file.write(content.getvalue())
+
+
+def use_fonts(figure: Figure) -> None:
+    """Let texts of a figure fall back to an installed font that has the characters they need.
+
+    Parameters
+    ----------
+    figure
+        A figure with all its texts.
+
+    Warns
+    -----
+    DataWarning
+        If no installed font has them; they are drawn as boxes.
+    """
+    from matplotlib.text import Text
+
+    lacking: dict[Any, set[str]] = {}
+    for text in figure.findobj(Text):
+        if not text.get_text().isascii():
+            lacking[text] = _lacking(text)
+    needed = set[str]().union(*lacking.values())
+    if not needed:
+        return
+    font = _font_with(needed)
+    if font is None:
+        shown = "".join(sorted(needed)[:10]) + ("…" if len(needed) > 10 else "")
+        warnings.warn(
+            f"no installed font has the characters {shown}, which are drawn as boxes; install one "
+            "such as Noto Sans CJK JP",
+            DataWarning,
+            stacklevel=4,
+        )
+        return
+    for text, characters in lacking.items():
+        if characters:
+            text.set_fontfamily([*text.get_fontfamily(), font])
+
+
+def _lacking(text: Any) -> set[str]:
+    """Return the characters of a text that its fonts don't have."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    paths = [findfont(FontProperties(family=[family])) for family in text.get_fontfamily()]
+    fonts = [get_font(path) for path in paths]
+    characters = {c for c in text.get_text() if c.isprintable()}
+    return {c for c in characters if not any(font.get_char_index(ord(c)) for font in fonts)}
+
+
+def _font_with(characters: set[str]) -> str | None:
+    """Return the name of an installed font with these characters, a Japanese one if possible."""
+    from matplotlib.font_manager import fontManager, get_font
+
+    rank = {name: i for i, name in enumerate(_FONTS)}
+    fonts = {font.name: font.fname for font in fontManager.ttflist}
+    likely = [name for name in fonts if name in rank or _LIKELY.search(name)]
+    for name in sorted(likely, key=lambda name: (rank.get(name, len(rank)), name)):
+        font = get_font(fonts[name])
+        if all(font.get_char_index(ord(c)) for c in characters):
+            return name
+    return None
+
+
+def label_lines(axes: Any) -> None:
+    """Write the label of each line at its end, in its colour; make a legend if there is no room.
+
+    Call it when everything is drawn. Lines without a label stay without one.
+
+    Parameters
+    ----------
+    axes
+        The axes of a figure with ``layout="constrained"``, which makes room for the labels.
+    """
+    lines = [(line.get_label(), line) for line in axes.lines]
+    named = [(name, line) for name, line in lines if not name.startswith("_")]
+    if not label_ends(axes.figure, [(axes, named)]):
+        axes.legend()
+    use_fonts(axes.figure)
+
+
+def label_ends(figure: Any, panels: Sequence[tuple[Any, Sequence[tuple[str, Any]]]]) -> bool:
+    """Write names at the ends of lines; return False, with nothing done, if there is no room.
+
+    Parameters
+    ----------
+    figure
+        A figure with constrained layout.
+    panels
+        Axes, each with the names and lines to label.
+    """
+    figure.draw_without_rendering()
+    placed = []
+    for axes, lines in panels:
+        box = axes.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
+        widths = [sum(2 if ord(c) > 0x2E7F else 1 for c in name) for name, _ in lines]
+        if 0.55 * _LABEL * max(widths, default=0) > _SHARE * 72 * box.width:
+            return False
+        ends = [_end(axes, line) for _, line in lines]
+        step = _APART / (72 * box.height)
+        heights = _spread([height for _, height in ends], step)
+        moved = [abs(to - end) for to, (_, end) in zip(heights, ends, strict=True)]
+        if len(lines) * step > 1 or max(moved, default=0) > _FAR * step:
+            return False
+        placed.append((axes, lines, ends, heights))
+    for axes, lines, ends, heights in placed:
+        _write_labels(figure, axes, lines, ends, heights)
+    return True
+
+
+def _end(axes: Any, line: Any) -> tuple[float, float]:
+    """Return where a line ends, as shares of the axes' width and height, and within them."""
+    x, y = (np.asarray(values, dtype=float) for values in (line.get_xdata(), line.get_ydata()))
+    known = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+    if not known.size:
+        return 1.0, 0.5
+    to_axes = axes.transData + axes.transAxes.inverted()
+    right, height = to_axes.transform((x[known[-1]], y[known[-1]]))
+    return min(max(float(right), 0.0), 1.0), min(max(float(height), 0.0), 1.0)
+
+
+def _spread(heights: Sequence[float], step: float) -> list[float]:
+    """Return heights at least a `step` apart, between 0 and 1, moved as little as their order lets.
+
+    Neighbours that are too near form a block around the mean of where they would be.
+    """
+    blocks: list[tuple[list[int], float]] = []
+    for i in sorted(range(len(heights)), key=lambda i: heights[i]):
+        members, middle = [i], min(max(heights[i], step / 2), 1 - step / 2)
+        while blocks and middle - blocks[-1][1] < step * (len(members) + len(blocks[-1][0])) / 2:
+            below, _ = blocks.pop()
+            members = below + members
+            half = step * len(members) / 2
+            middle = sum(heights[k] for k in members) / len(members)
+            middle = max(min(middle, 1 - half), half)
+        blocks.append((members, middle))
+    found = [0.0] * len(heights)
+    for members, middle in blocks:
+        for place, i in enumerate(members):
+            found[i] = middle + step * (place - (len(members) - 1) / 2)
+    return found
+
+
+def _write_labels(
+    figure: Any,
+    axes: Any,
+    lines: Sequence[tuple[str, Any]],
+    ends: Sequence[tuple[float, float]],
+    heights: Sequence[float],
+) -> None:
+    from matplotlib.transforms import ScaledTranslation
+
+    beside = axes.transAxes + ScaledTranslation(10 / 72, 0, figure.dpi_scale_trans)
+    for (name, line), end, height in zip(lines, ends, heights, strict=True):
+        leader = {"arrowstyle": "-", "color": line.get_color(), "linewidth": 0.7, "alpha": 0.7}
+        axes.annotate(
+            name,
+            xy=end,
+            xycoords="axes fraction",
+            xytext=(1, height),
+            textcoords=beside,
+            arrowprops=leader | {"shrinkA": 1, "shrinkB": 1, "relpos": (0, 0.5)},
+            annotation_clip=False,
+            color=line.get_color(),
+            fontsize=_LABEL,
+            va="center",
+            parse_math=False,
+        )
 
 
 @np.errstate(all="ignore")
@@ -167,10 +405,18 @@ def plot_history(history: Sequence[Epoch], path: PathLike | None = None) -> Figu
     ArgumentError
         If the file can't be written, its ending is unknown, or matplotlib isn't installed.
     """
-    looks = _looks("s1", "s2")
-    with _picture(path, *_size(quantities := _quantities([history]), 4)) as figure:
-        drawn = _draw_history(_panels(figure, quantities), history, looks)
-        _legend(figure, [(_PARTS[part][0], looks[part]) for part in looks if part in drawn])
+    quantities = _quantities([history])
+    with _picture(path, *_size(quantities, 4)) as (figure, colors):
+        looks = _looks(colors["s1"], colors["s2"])
+        panels = _panels(figure, quantities)
+        drawn = _draw_history(panels, history, looks)
+        parts = {part: _PARTS[part][0] for part in looks if part in drawn}
+        named = [
+            (axes, [(parts[line.get_label()], line) for line in axes.lines])
+            for axes in panels.values()
+        ]
+        if not label_ends(figure, named):
+            _legend(figure, [(name, looks[part]) for part, name in parts.items()])
     return figure
 
 
@@ -178,14 +424,16 @@ def plot_history(history: Sequence[Epoch], path: PathLike | None = None) -> Figu
 def plot_histories(
     histories: Mapping[str, Sequence[Epoch]], path: PathLike | None = None
 ) -> Figure:
-    """Draw accuracy, loss and metrics per epoch of several runs in one picture, with one legend.
+    """Draw accuracy, loss and metrics per epoch of several runs in one picture.
+
+    Each run's name stands at the ends of its curves, or in a legend if there is no room.
 
     Each run has a colour and a marker; its training curves are dotted.
 
     Parameters
     ----------
     histories
-        What `fit` or `read_log` returned for each run, by the run's name in the legend.
+        What `fit` or `read_log` returned for each run, by the run's name.
     path
         The file to write, as for `plot_history`.
 
@@ -206,13 +454,14 @@ def plot_histories(
         )
     if not histories:
         raise ArgumentError("histories must hold at least one run, got none")
-    entries: list[tuple[str, dict[str, Any]]] = []
+    runs: list[tuple[str, dict[str, Any]]] = []
     drawn: set[str] = set()
     quantities = _quantities(histories.values())
-    with _picture(path, *_size(quantities, 4.4)) as figure:
-        axes = _panels(figure, quantities)
+    ends: dict[str, list[tuple[str, Any]]] = {quantity: [] for quantity in quantities}
+    with _picture(path, *_size(quantities, 4.4)) as (figure, colors):
+        panels = _panels(figure, quantities)
         for i, (name, history) in enumerate(histories.items()):
-            color = SERIES[i % len(SERIES)]
+            color = colors[SERIES[i % len(SERIES)]]
             looks = _looks(color, color)
             looks["test"] |= {
                 "marker": _MARKERS[i % len(_MARKERS)],
@@ -220,19 +469,27 @@ def plot_histories(
                 # at different epochs for each run, so that no marker hides another
                 "markevery": (0.02 * (i % 5), 0.1) if len(history) > 20 else 1,
             }
-            drawn |= _draw_history(axes, history, looks)
-            entries.append((name, looks["test"]))
-        entries += [
-            (_PARTS[part][0], look) for part, look in _looks("ink", "ink").items() if part in drawn
+            before = {quantity: len(axes.lines) for quantity, axes in panels.items()}
+            drawn |= _draw_history(panels, history, looks)
+            runs.append((name, looks["test"]))
+            for quantity, axes in panels.items():
+                if own := axes.lines[before[quantity] :]:
+                    # the last one is that of the test, if the run has one
+                    ends[quantity].append((name, own[-1]))
+        parts = [
+            (_PARTS[part][0], look)
+            for part, look in _looks(colors["ink"], colors["ink"]).items()
+            if part in drawn
         ]
-        _legend(figure, entries)
+        labelled = label_ends(figure, [(panels[quantity], own) for quantity, own in ends.items()])
+        _legend(figure, parts if labelled else runs + parts)
     return figure
 
 
 def _looks(train: str, test: str) -> dict[str, dict[str, Any]]:
     """Return how the curves of each part of the data look, in these colours."""
     return {
-        part: {"color": _LIGHT[color], "linestyle": _PARTS[part][1]}
+        part: {"color": color, "linestyle": _PARTS[part][1]}
         for part, color in (("train", train), ("test", test))
     }
 
@@ -333,7 +590,7 @@ def plot_activations(
     low: float = -4.0,
     high: float = 4.0,
 ) -> Figure:
-    """Draw activations and, beside them, their derivatives, with one legend.
+    """Draw activations and, beside them, their derivatives.
 
     Parameters
     ----------
@@ -365,11 +622,11 @@ def plot_activations(
         raise ArgumentError(f"low must be less than high, got {low!r} and {high!r}")
     curves = [sampled(name, low, high) for name in activations]
     entries: list[tuple[str, dict[str, Any]]] = []
-    with _picture(path, 10, 4.4) as figure:
+    with _picture(path, 10, 4.4) as (figure, colors):
         values, slopes = figure.subplots(1, 2)
         for i, (name, (u, z, slope)) in enumerate(zip(activations, curves, strict=True)):
             look = {
-                "color": _LIGHT[SERIES[i % len(SERIES)]],
+                "color": colors[SERIES[i % len(SERIES)]],
                 "linestyle": _DASHES[i % len(_DASHES)],
             }
             values.plot(u, z, **look, label=name)
@@ -378,7 +635,11 @@ def plot_activations(
         for axes, title in ((values, "f(u)"), (slopes, "f′(u)")):
             axes.set(xlabel="u", title=title)
             axes.margins(x=0)
-        _legend(figure, entries)
+        ends = [
+            (axes, [(line.get_label(), line) for line in axes.lines]) for axes in (values, slopes)
+        ]
+        if not label_ends(figure, ends):
+            _legend(figure, entries)
     return figure
 
 
@@ -389,7 +650,7 @@ def plot_confusion(
     """Draw a confusion matrix: a row per true class, a column per predicted one.
 
     With up to 30 classes, each cell shows its count. The colour of a cell is its share of the row,
-    on a square-root scale, so that rare mistakes are visible too.
+    on a cube-root scale, so that rare mistakes are visible too.
 
     Parameters
     ----------
@@ -426,11 +687,12 @@ def plot_confusion(
         raise ArgumentError(f"names must be {classes}, one a class, got {len(names)}")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(max(4.4, 1.8 + 0.46 * classes), 14)
-    with _picture(path, side + 0.6, side) as figure:
-        from matplotlib.colors import PowerNorm
+    with _picture(path, side + 0.6, side) as (figure, colors):
+        from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
         axes = figure.subplots()
-        image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
+        ramp = LinearSegmentedColormap.from_list("share", [colors["page"], colors["s1"]])
+        image = axes.imshow(shares, cmap=ramp, norm=PowerNorm(1 / 3, vmin=0, vmax=1))
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         axes.set(
@@ -444,12 +706,18 @@ def plot_confusion(
             axes.set_yticks(range(classes), names)
             size = 9 if counts.max() < 10_000 and classes <= 20 else 7
             for i, j in zip(*np.nonzero(counts), strict=True):
-                ink = "white" if shares[i, j] > 0.4 else _LIGHT["ink"]
+                ink = "black" if _luminance(image.to_rgba(shares[i, j])) > 0.18 else "white"
                 axes.text(j, i, counts[i, j], ha="center", va="center", fontsize=size, color=ink)
         bar = figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
         bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1])
         bar.outline.set_visible(False)
     return figure
+
+
+def _luminance(color: Array) -> float:
+    """Return a colour's luminance by WCAG 2; with 0.18, black and white contrast alike."""
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in color[:3]]
+    return float(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
 
 
 @np.errstate(all="ignore")
@@ -513,7 +781,7 @@ def plot_errors(
     title = f"{len(wrong)} of {len(data.y)} wrong"
     if len(first) < len(wrong):
         title += f"; the {len(first)} it was surest of"
-    with _picture(path, max(3.6, 1.35 * columns), 0.5 + 1.6 * rows) as figure:
+    with _picture(path, max(3.6, 1.35 * columns), 0.5 + 1.6 * rows) as (figure, _):
         titles = [
             _title(names[data.y[row]], names[predicted[row]], own)
             for row, own in zip(wrong[first], sure[first], strict=True)

@@ -1,15 +1,12 @@
 """Pages of the guide, whose commands and examples run and print what the pages show."""
 
 import importlib
-import json
 import re
 import runpy
 import sys
 
-import numpy as np
 import pytest
 
-import xpnn
 from tests.helpers import ROOT
 
 GUIDE = ROOT / "docs" / "guide"
@@ -142,23 +139,3 @@ def test_the_table_is_as_tables_are(monkeypatch):
     assert table["Name"].nunique() > 0.5 * len(table)
     assert table["Ticket"].nunique() > 0.9 * len(table)
     assert {"Age", "Embarked"} == set(table.columns[table.isna().any()])
-
-
-def test_the_notebook_runs(here, monkeypatch, capsys):
-    plt = pytest.importorskip("matplotlib.pyplot")
-    monkeypatch.syspath_prepend(GUIDE)
-    monkeypatch.delitem(sys.modules, "tables", raising=False)
-    notebook = json.loads((GUIDE / "your_table.ipynb").read_text(encoding="utf-8"))
-    assert (notebook["nbformat"], {c["cell_type"] for c in notebook["cells"]}) == (
-        4,
-        {"markdown", "code"},
-    )
-    names = {"__name__": "__main__"}
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code":
-            exec("".join(cell["source"]), names)
-    plt.close("all")
-    np.testing.assert_array_equal(names["again"], names["predictions"])
-    assert len(names["predictions"]) == 100
-    # the same rows, shares and seed as the page's command
-    assert xpnn.evaluate(names["model"], names["test"]).accuracy > 0.75

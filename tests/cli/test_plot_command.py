@@ -58,6 +58,10 @@ def legend(figure):
     return [text.get_text() for text in found.get_texts()]
 
 
+def labels(figure):
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
 @pytest.mark.parametrize(
     ("logs", "names"),
     [
@@ -72,7 +76,8 @@ def test_histories(logs, names, place, figures, capsys):
     assert run("plot", "history", *logs) == 0
     assert capsys.readouterr().out == "picture: history.png\n"
     assert (place / "history.png").read_bytes().startswith(PNG)
-    assert legend(figures[-1]) == [*names, "training", "test"]
+    assert labels(figures[-1]) == names
+    assert legend(figures[-1]) == ["training", "test"]
     tested = [line for line in figures[-1].axes[0].lines if line.get_label() == "test"]
     for line, log in zip(tested, logs, strict=True):
         assert list(line.get_ydata()) == [row.test_accuracy for row in xpnn.read_log(log)]
@@ -89,9 +94,14 @@ def test_a_published_log_has_no_seconds(place, figures):
 def test_activations(low, place, figures):
     names = "relu,elu:alpha=2,swish:beta=0.5"
     assert run("plot", "activations", names, *low.split(), "--out", "a.png") == 0
-    assert legend(figures[-1]) == ["relu", "elu:alpha=2", "swish:beta=0.5"]
+    assert labels(figures[-1]) == ["relu", "elu:alpha=2", "swish:beta=0.5"]
     for axes in figures[-1].axes:
         assert axes.get_xlim() == (-3, 5)
+
+
+def test_a_dark_picture(place, figures):
+    assert run("plot", "activations", "relu", "--dark", "--out", "a.png") == 0
+    assert figures[-1].get_facecolor()[0] < 0.1
 
 
 @pytest.mark.parametrize("backend", ["numpy", "strict"])

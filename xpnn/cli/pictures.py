@@ -37,13 +37,14 @@ def add(commands: Any) -> None:
             help=f"the picture, in the format of its ending; {name}.png if left out and there is "
             "no such file",
         )
+        command.add_argument("--dark", action="store_true", help="for a dark page")
         return command
 
     add = kind(
         "history",
         _plot_history,
         "accuracy, loss and metrics of one or several runs",
-        "Draw accuracy, loss and metrics per epoch of several runs, with one legend.",
+        "Draw accuracy, loss and metrics per epoch of several runs.",
     ).add_argument
     add("logs", metavar="LOG", nargs="+", help="CSV file that `xpnn train --log` wrote")
 
@@ -83,7 +84,8 @@ def _plot(args: argparse.Namespace) -> int:
     if args.out is None and Path(out).exists():
         raise ArgumentError(f"out must be given because {out} already exists")
     plots.check(out, "out")
-    args.draw(args, out)
+    with plots.style("dark" if args.dark else "light"):
+        args.draw(args, out)
     print(f"picture: {out}")
     return 0
 

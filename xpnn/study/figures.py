@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnn.plots import COLORS, SERIES, by_default, imported, sampled, style, zoom
+from xpnn.plots import COLORS, SERIES, by_default, imported, label_ends, sampled, settings, zoom
 from xpnn.study.comparison import ComparedLog, Comparison, Spread, as_float
 from xpnn.study.grid import Figure
 
@@ -66,13 +66,15 @@ def _svg(
     from matplotlib.figure import Figure as Canvas
 
     text = io.StringIO()
-    settings = by_default() | {
+    svg_settings = {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
         "path.simplify_threshold": 0.3,
-        **style(_STANDINS["ink"], _STANDINS["soft"], _STANDINS["grid"]),
+        # a dollar in a name is a dollar
+        "text.parse_math": False,
     }
-    with matplotlib.rc_context(settings), warnings.catch_warnings():
+    common = by_default() | settings(_STANDINS)
+    with matplotlib.rc_context(common | svg_settings), warnings.catch_warnings():
         # matplotlib warns of glyphs that its font lacks; the reader's browser has them
         warnings.simplefilter("ignore")
         canvas = Canvas(figsize=size, layout="constrained")
@@ -96,6 +98,12 @@ def _svg(
 def _look(i: int) -> dict[str, Any]:
     """Return colour and line style of a curve, counted from 0; the first 14 differ."""
     return {"color": _STANDINS[SERIES[i % len(SERIES)]], "linestyle": _DASHES[i % len(_DASHES)]}
+
+
+def _label(canvas: Any, axes: Any, lines: Sequence[tuple[str, Any]]) -> None:
+    """Name each line at its end, or in a legend if there is no room."""
+    if not label_ends(canvas, [(axes, lines)]):
+        _legend(canvas, lines)
 
 
 def _legend(canvas: Any, lines: Sequence[tuple[str, Any]]) -> None:
@@ -130,7 +138,8 @@ def _functions(name: str, figure: Figure) -> str:
             u, z, _ = sampled(text, *figure.range)
             lines.append((text, *axes.plot(u, z, **_look(i))))
         axes.set_xlabel("u")
-        _legend(canvas, lines)
+        axes.margins(x=0)
+        _label(canvas, axes, lines)
 
     return _svg(name, f"{figure.title}: {', '.join(figure.functions)}", paint)
 
@@ -163,7 +172,8 @@ def _curves(
                 axes.set_ylim(min(seen) * 0.8, max(seen) * 1.25)
         else:
             zoom(axes, columns, skip=3)
-        _legend(canvas, lines)
+        axes.margins(x=0.02)
+        _label(canvas, axes, lines)
 
     return _svg(name, f"{figure.title}: {', '.join(label for label, _ in logs)}", paint)
 
