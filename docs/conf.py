@@ -37,6 +37,8 @@ extensions = [
 autosummary_generate = False
 exclude_patterns = ["_build", "gallery", "**.ipynb", "auto_gallery/**.py", "auto_gallery/**.zip"]
 nitpicky = True
+# the scraper of the gallery is a function
+suppress_warnings = ["config.cache"]
 # what a docstring sets in single backticks: a link if it names something public, else code
 default_role = "py:obj"
 

@@ -13,6 +13,7 @@ import reference_pages
 # files outside of docs/ that are pages of the site
 PAGES = {
     "README.md": "docs/index.md",
+    "README.ja.md": "docs/japanese.md",
     "CONTRIBUTING.md": "docs/contributing.md",
     "CHANGELOG.md": "docs/changelog.md",
     "ci/cuda_on_cpu/README.md": "docs/notes/cuda-on-cpu.md",
