@@ -234,7 +234,7 @@ def _inline(writer, node):
 
     text = node.astext()
     # MathML doesn't break lines: a long formula scrolls in a box of its own
-    kind = "formula" if len(text) > 100 else "math"
+    kind = "formula" if len(text) > 160 else "math"
     writer.body.append(f'<span class="{kind}">{convert(text)}</span>')
     raise nodes.SkipNode
 
