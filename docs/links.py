@@ -13,9 +13,12 @@ import reference_pages
 # files outside of docs/ that are pages of the site
 PAGES = {
     "README.md": "docs/index.md",
+    "README.md#install": "docs/install.md",
+    "README.md#more": "docs/guide/index.md",
     "README.ja.md": "docs/japanese.md",
     "CONTRIBUTING.md": "docs/contributing.md",
     "CHANGELOG.md": "docs/changelog.md",
+    "RELEASING.md": "docs/releasing.md",
     "ci/cuda_on_cpu/README.md": "docs/notes/cuda-on-cpu.md",
 }
 _INCLUDE = re.compile(r"^```\{include\} (\S+)\n((?::.*\n)*)```$", flags=re.MULTILINE)
@@ -76,7 +79,10 @@ def linked(text, origin, folder, root, repository):
         if re.match(r"[a-z]+:", target) or not path:
             return match[1]
         path = posixpath.normpath(posixpath.join(outer, path))
+        if path + mark + anchor in PAGES:
+            path, mark, anchor = PAGES[path + mark + anchor], "", ""
         path = PAGES.get(path, path)
+        path = re.sub(r"^docs/gallery/(plot_\w+)\.py$", r"docs/auto_gallery/\1.rst", path)
         if (root / path).is_dir():
             return f"{repository}/tree/main/{path}"
         return posixpath.relpath(path, folder) + mark + anchor
