@@ -1,6 +1,7 @@
 """The pages of the reference, from the modules' lists of public names and from the commands."""
 
 import argparse
+import functools
 import importlib
 import inspect
 import re
@@ -61,6 +62,7 @@ def _place(value):
     return (not any(value is part for own in parts for part in own), value.__module__, line)
 
 
+@functools.cache
 def names():
     """Return for each page the public names on it, as users write them, with their values."""
     found = {}
