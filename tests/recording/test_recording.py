@@ -30,14 +30,15 @@ def test_a_step_is_recorded_once_and_played():
 
 def test_few_steps_with_the_same_data_are_not_worth_a_recording(monkeypatch):
     monkeypatch.setattr("xpnn.recording.fold.EAGER_STEPS", 10)
+    monkeypatch.setattr("xpnn.recording.fold._EAGER_SECONDS", np.inf)
     fold = recording.Fold(relu_step, RECORDER)
     carry = (WEIGHT.copy(),)
     for count, programs in ((4, 0), (6, 0), (1, 1), (1, 1), (3, 1)):
         carry, _ = fold(carry, rows_of(count), DATA)
         assert len(fold.programs) == programs
-    # other data, however many there are
-    for _ in range(20):
-        carry, _ = fold(carry, rows_of(9), DATA.copy())
+    # other data, however many there are, all of them kept: a new array may lie where one was
+    for data in [DATA.copy() for _ in range(20)]:
+        carry, _ = fold(carry, rows_of(9), data)
     assert len(fold.programs) == 1
     # between eager, recorded and played steps, the bits are those of eager ones
     held_to_eager(relu_step, (WEIGHT,), [(rows_of(7), DATA), (rows_of(8), DATA)])
