@@ -197,10 +197,10 @@ ERRORS = {
     **dict.fromkeys(("sum", "mean", "matmul", "tensordot", "vecdot", "trace"),
                     "[that of networks](../guide/reproducibility.md#what-is-promised)"),
     **dict.fromkeys(("var", "std", "vector_norm", "arange", "linspace"), "each step is rounded"),
-    **dict.fromkeys(("prod", "cumulative_prod"), "n 2^-53"),
-    "cumulative_sum": "log2(n) 2^-53 of the sum of magnitudes", "square": "0.5 ulp",
+    **dict.fromkeys(("prod", "cumulative_prod"), "n 2^-53, in float32 n 2^-24"),
+    "cumulative_sum": "ceil(log2 n) 2^-53 (2^-24) of the magnitudes", "square": "0.5 ulp",
     "outer": "0.5 ulp", "logaddexp": "2 ulp of the largest of x, y and the result",
-    "floor_divide": "rounded once", "remainder": "exact; rounded once where signs differ",
+    "floor_divide": "each step is rounded", "remainder": "exact; rounded once where signs differ",
     "diff": "0.5 ulp", "astype": "0.5 ulp",
 }  # fmt: skip
 # classes of scripts/bench/namespace.py

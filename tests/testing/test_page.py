@@ -3,8 +3,6 @@
 import re
 import sys
 
-import pytest
-
 from scripts.checks import pages
 from tests.helpers import ROOT, environment
 from xpnn import pytest_plugin
@@ -12,13 +10,6 @@ from xpnn import pytest_plugin
 PAGE = ROOT / "docs" / "guide" / "testing-on-several-libraries.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(python|console)\n(.*?)^```$", TEXT, flags=re.DOTALL | re.MULTILINE)
-
-
-@pytest.fixture(autouse=True)
-def _assertions():
-    testing = pytest.importorskip("array_api_extra").testing
-    if not hasattr(testing, "assert_close"):
-        pytest.skip("array-api-extra has assertions from 0.10.2 on")
 
 
 def test_the_page_shows_what_its_examples_print():

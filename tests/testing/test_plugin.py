@@ -408,12 +408,46 @@ def test_a_planted_fault_is_named(project):
         ("def test_it(n): pass", "must take xp or reproducible_xp"),
         ("def test_it(xp, reproducible_xp): pass", "must take xp or reproducible_xp"),
         ("def test_it(xp): pass", "must return arrays"),
+        ("def test_it(xp): return [], {'a': None}", "must return arrays"),
     ],
 )
 def test_tests_that_can_not_be_compared(project, test, message):
     found = project(f"from xpnn.testing import same_on_all\n@same_on_all\n{test}", "--xp", "numpy")
     found.stdout.fnmatch_lines([f"E*ArgumentError: *{message}: *test_it*"])
     assert found.ret != 0
+
+
+def test_arrays_of_a_fixture_would_be_compared_with_themselves(project):
+    text = """
+import pytest
+from xpnn.testing import same_on_all
+
+@pytest.fixture
+def x(xp):
+    return xp.ones(3)
+
+@same_on_all
+def test_it(xp, x):
+    return x
+"""
+    found = project(text, "--xp", "numpy,strict")
+    found.assert_outcomes(passed=1, failed=1)
+    found.stdout.fnmatch_lines(["E*ArgumentError: *must make its arrays from the xp that*"])
+
+
+def test_what_differs_is_told_if_no_operation_can_be_named(project):
+    text = """
+from xpnn.testing import same_on_all
+
+@same_on_all
+def test_it(xp):
+    if "xpnn" in type(xp.ones(1)).__module__:
+        raise RuntimeError("not while it is traced")
+    return xp.ones(3) * (1.0 if "numpy" in xp.__name__ else 2.0)
+"""
+    found = project(text, "--xp", "strict")
+    found.stdout.fnmatch_lines(["E*AssertionError: strict is 2.0, numpy is 1.0*"])
+    found.stdout.fnmatch_lines(["*no operation could be named: RuntimeError: not while*"])
 
 
 def test_with_xdist(project):

@@ -9,7 +9,7 @@ alike by every array library. Three things are not, and this package replaces th
 * **exp, log, tanh, …**, which each library computes in its own way. Here they are tables and short
   polynomials made of the operations above.
 * **The smallest numbers.** XLA and CuPy flush subnormals to zero, and NumPy keeps them. Here every
-  number is a multiple of the least normal one, 2^-1022 in float64 and 2^-126 in float32. So no sum
+  number is a multiple of twice the least normal one: 2^-1021 and, in float32, 2^-125. So no sum
   or difference is ever subnormal, and products and quotients are rounded to such multiples. Zero
   has no sign, because libraries differ in which zero `maximum` or an empty sum gives.
 

@@ -116,8 +116,14 @@ class Dtypes:
 def refusal(dtype: Any) -> TypeError:
     """Return the error for a dtype that isn't kept."""
     name = str(getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or dtype)
+    name = name.rpartition(".")[2]
+    if name in KEPT:
+        return TypeError(
+            f"{name} of another library, as {dtype!r}: take dtypes and arrays from one namespace, "
+            f"such as xp.{name} and xp.asarray(…)"
+        )
     return TypeError(
-        f"{name.rpartition('.')[2]} can't be kept to the bit: dtypes of reproducible arrays "
+        f"{name} can't be kept to the bit: dtypes of reproducible arrays "
         "are bool, integers, float32 and float64; convert before"
     )
 

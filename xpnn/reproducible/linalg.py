@@ -109,9 +109,12 @@ class Linalg:
         if a.shape[axis] != 3 or b.shape[axis] != 3:
             raise ValueError(f"cross takes vectors of 3, not {a.shape} and {b.shape}")
         a, b = xp.broadcast_arrays(a, b)
+        dtype = xp.result_type(a, b)
+        if dtype in xp._formats:  # two float32 products may nearly cancel
+            a, b = (xp.astype(x, xp.float64, copy=False) for x in (a, b))
         a, b = xp.moveaxis(a, axis, -1), xp.moveaxis(b, axis, -1)
         parts = [a[..., i] * b[..., j] - a[..., j] * b[..., i] for i, j in ((1, 2), (2, 0), (0, 1))]
-        return xp.moveaxis(xp.stack(parts, axis=-1), -1, axis)
+        return xp.moveaxis(xp.astype(xp.stack(parts, axis=-1), dtype, copy=False), -1, axis)
 
     def diagonal(self, x: Array, /, *, offset: int = 0) -> Array:
         """Return the diagonals of matrices."""

@@ -304,7 +304,7 @@ class StandardNamespace(Namespace):
     def floor_divide(self, a: Any, b: Any, /) -> Array:
         """Return ``a // b``, the whole number next below the quotient.
 
-        Integers: 0 where b is 0. Floats: rounded to the dtype; see `remainders`.
+        Integers: 0 where b is 0. Floats: ``(a - remainder(a, b)) / b``, each step rounded.
         """
         return self._division("floor_divide", remainders.floor_divide, a, b)
 

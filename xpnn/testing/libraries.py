@@ -11,6 +11,7 @@ import array_api_compat
 import numpy as np
 
 from xpnn import reproducible
+from xpnn._core.tree import leaves
 from xpnn.errors import ArgumentError
 from xpnn.testing.bits import difference
 from xpnn.testing.tracing import named, trace
@@ -78,10 +79,28 @@ def _compared(test: Test, *, ulps: float) -> Test:
             return test(*args, **own, **{name: xp})
 
         actual, expected = run(there), run(here)
-        if actual is None:
+        results = leaves(expected)
+        if not results or any(leaf is None for leaf in (*results, *leaves(actual))):
             raise ArgumentError(f"a test of same_on_all must return arrays: {test}")
+        if there is not here and not all(_is_numpys(leaf, here) for leaf in results):
+            # it would be compared with itself
+            raise ArgumentError(
+                f"a test of same_on_all must make its arrays from the {name} that it is given, not "
+                f"take them from a fixture: {test}"
+            )
         found = difference(actual, expected, (named(there), named(here)), ulps=ulps)
         if found is not None:
-            raise AssertionError(f"{found}\n{trace(run, on=(here, there), ulps=ulps)}")
+            try:
+                where = str(trace(run, on=(here, there), ulps=ulps))
+            except Exception as error:  # what was found must not be lost
+                where = f"no operation could be named: {type(error).__name__}: {error}"
+            raise AssertionError(f"{found}\n{where}")
 
     return compared
+
+
+def _is_numpys(leaf: Any, xp: Any) -> bool:
+    """Return whether a result is a number, or an array of NumPy's namespace `xp`."""
+    if isinstance(leaf, reproducible.Array):
+        return leaf.__array_namespace__() is xp
+    return isinstance(leaf, (np.ndarray, np.generic, bool, int, float, str))
