@@ -170,16 +170,30 @@ def test_a_user_who_set_one_thread_gets_one(monkeypatch):
         ({"cpu.max": "10000 100000\n"}, 1),
         ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 6),
         ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        # a service's own, one around it, one beside it, and that of version 1
+        ({"own": "0::/a/b\n", "a/b/cpu.max": "200000 100000\n"}, 2),
+        ({"own": "0::/a/b\n", "a/cpu.max": "100000 100000\n", "a/b/cpu.max": "max 100000\n"}, 1),
+        ({"own": "0::/a/b\n", "a/c/cpu.max": "100000 100000\n"}, 6),
+        (
+            {
+                "own": "3:memory:/m\n2:cpu,cpuacct:/a\n0::/\n",
+                "cpu/a/cpu.cfs_quota_us": "400000\n",
+                "cpu/a/cpu.cfs_period_us": "100000\n",
+            },
+            4,
+        ),
     ],
 )
-def test_cores_of_a_container(files, count, tmp_path, monkeypatch):
+@pytest.mark.parametrize("told", ["sched_getaffinity", "process_cpu_count"])
+def test_cores_of_a_container(files, count, told, tmp_path, monkeypatch):
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(cores_module, "_GROUP", tmp_path)
-    monkeypatch.setattr(
-        cores_module.os, "sched_getaffinity", lambda _: set(range(6)), raising=False
-    )
+    monkeypatch.setattr(cores_module, "_GROUPS", tmp_path)
+    monkeypatch.setattr(cores_module, "_OWN", tmp_path / "own")
+    monkeypatch.delattr(cores_module.os, "process_cpu_count", raising=False)
+    answers = {"sched_getaffinity": lambda _: set(range(6)), "process_cpu_count": lambda: 6}
+    monkeypatch.setattr(cores_module.os, told, answers[told], raising=False)
     assert cores_module.cores() == count
 
 
