@@ -319,8 +319,9 @@ def page(libraries):
     rows, good = table(libraries)
     head = (
         "# The functions of the reproducible namespace\n\n"
-        "Every function of the array API standard, called with float64, float32 and integers on "
-        'each library.\n"yes" means: dtype, shape and nearly the values of array-api-strict\'s '
+        "Every function of the array API standard, called on each library with floats and "
+        "integers where it takes them\n(`linalg` in float64). "
+        '"yes" means: dtype, shape and nearly the values of array-api-strict\'s '
         "own, and the same bits on all libraries.\n`python scripts/checks/standard.py --write` "
         "writes this page; what is promised is in\n"
         "[the guide](../guide/reproducible-namespace.md), with what\n[each class]"
