@@ -21,7 +21,7 @@ REPOSITORY = (
 ).rstrip("/")
 
 project = "xpnn"
-author = "the xpnn authors"
+author = "The xpnn developers"
 version = release = __version__
 html_title = f"xpnn {version}"
 

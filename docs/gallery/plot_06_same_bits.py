@@ -59,13 +59,13 @@ for library in LIBRARIES:
 assert len({digest for digest, _ in same.values()}) == 1
 
 # %%
-# How far the parameters are from NumPy's, after each step, in float32. It begins with a last digit, since each library adds
-# in another order, and training makes it larger. With ``reproducible=True`` the distance is 0, which a logarithmic axis
+# How far the parameters are from NumPy's, after each step, in float32. It is that of the last digits, since each
+# library adds in another order; in a longer run it grows. With ``reproducible=True`` the distance is 0, which a logarithmic axis
 # cannot show; it is the line at the bottom.
 
 
 def distances(runs, library):
-    """Return the largest distance of a parameter to NumPy's, for each epoch."""
+    """Return the largest distance of a parameter to NumPy's, for each step."""
     pairs = zip(runs["numpy"][1], runs[library][1], strict=True)
     return [float(np.max(np.abs(ours - theirs))) for ours, theirs in pairs]
 

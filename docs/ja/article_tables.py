@@ -82,7 +82,7 @@ def _table(line, cells):
     """Yield the rows of a table, a list of cells row by row."""
     theirs = published.table(line)
     names = [FIGURES[name] for name in theirs.quantities]
-    yield _row([*theirs.header, *names])
+    yield _row([*(text.replace(r"$ \mu $", "μ") for text in theirs.header), *names])
     yield _row(["---"] * len(theirs.header) + ["---:"] * len(names))
     for labels, group in zip(
         theirs.labels, zip(*[iter(cells)] * len(names), strict=True), strict=True
