@@ -19,9 +19,7 @@ if [ ! -e "$stamp" ]; then
 fi
 
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
-# what JAX compiles for the gallery is kept, as in ci/test.sh
-export JAX_COMPILATION_CACHE_DIR="${XPNN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/xpnn}/jax"
-export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
+. ci/caches.sh
 # what an older build left would be checked too
 rm -rf docs/_build
 # one job: the gallery trains on JAX, which can't be forked

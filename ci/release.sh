@@ -100,7 +100,7 @@ run_install() {
         for file in "$root"/dist/*.whl "$root"/dist/*.tar.gz; do
             install_once "$version" "$file"
             # older versions of NumPy have no wheels for newer versions of Python
-            if "python$version" -m pip download --quiet --disable-pip-version-check --no-deps \
+            if "$scratch/use/env/bin/pip" download --quiet --disable-pip-version-check --no-deps \
                 --only-binary :all: --dest "$scratch/wheels" $(grep '^numpy=' "$scratch/oldest.txt") \
                 > /dev/null 2>&1; then
                 install_once "$version" "$file" --constraint "$scratch/oldest.txt"

@@ -54,11 +54,7 @@ ruff format --check .
 [ -n "$oldest" ] || mypy
 lint-imports
 
-cache=${XPNN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/xpnn}
-export CUDA_ON_CPU_CACHE="$cache/cuda-on-cpu"
-# JAX compiles as long as all the rest takes; what it compiles doesn't change from run to run
-export JAX_COMPILATION_CACHE_DIR="$cache/jax"
-export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
+. ci/caches.sh
 # two workers share two cores: one BLAS thread each
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 XPNN_REQUIRE="$require"
 # 35: no driver, 100: no card; whatever else is wrong with a card must not be hidden

@@ -6,13 +6,13 @@ from pathlib import Path
 from matplotlib import pyplot as plt
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import Collection
-from matplotlib.colors import LinearSegmentedColormap, ListedColormap, to_hex, to_rgba
+from matplotlib.colors import ListedColormap, to_hex, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
 
-from xpnn.plots import COLORS
+from xpnn.plots import COLORS, ramp
 
 _DARK = dict(COLORS.values())
 # the numbers in the cells of a confusion matrix, whose ramp turns round
@@ -68,9 +68,7 @@ def darken(figure):
             for part in ("facecolor", "edgecolor"):
                 _change(artist, part)
         if isinstance(artist, ScalarMappable) and artist.get_cmap().name == "share":
-            artist.set_cmap(
-                LinearSegmentedColormap.from_list("share", [COLORS["page"][1], COLORS["s1"][1]])
-            )
+            artist.set_cmap(ramp({name: dark for name, (_, dark) in COLORS.items()}))
 
 
 def _change(artist, part):

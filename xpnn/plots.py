@@ -688,11 +688,10 @@ def plot_confusion(
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(max(4.4, 1.8 + 0.46 * classes), 14)
     with _picture(path, side + 0.6, side) as (figure, colors):
-        from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+        from matplotlib.colors import PowerNorm
 
         axes = figure.subplots()
-        ramp = LinearSegmentedColormap.from_list("share", [colors["page"], colors["s1"]])
-        image = axes.imshow(shares, cmap=ramp, norm=PowerNorm(1 / 3, vmin=0, vmax=1))
+        image = axes.imshow(shares, cmap=ramp(colors), norm=PowerNorm(1 / 3, vmin=0, vmax=1))
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         axes.set(
@@ -712,6 +711,13 @@ def plot_confusion(
         bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1])
         bar.outline.set_visible(False)
     return figure
+
+
+def ramp(colors: Mapping[str, str]) -> Any:
+    """Return the colour map of a confusion matrix, from the page to the first series."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("share", [colors["page"], colors["s1"]])
 
 
 def _luminance(color: Array) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 
 from scripts.checks import standard
 from xpnn import reproducible
+from xpnn.reproducible.dtypes import FLOATS, KEPT
 
 SORTING = "argsort sort unique_all unique_counts unique_inverse unique_values"
 
@@ -30,7 +31,7 @@ NANS = {
     "float64": of_bits("float64", 0x7FF8 << 48, 0xFFF8 << 48, 0x7FF8DEAD0000BEEF, 0xFFF << 52 | 1),
     "float32": of_bits("float32", 0x7FC00000, 0xFFC00000, 0x7FC0BEEF, 0xFF800001),
 }
-ZEROS = {name: np.resize([-0.0, 0.0], (2, 3)).astype(name) for name in standard.FLOATS}
+ZEROS = {name: np.resize([-0.0, 0.0], (2, 3)).astype(name) for name in FLOATS}
 SUBNORMAL = {
     "float64": np.resize([5e-324, -5e-324, 2e-308, -1e-310, 2.0**-1022], (2, 3)),
     "float32": np.resize([1e-45, -1e-45, 1e-38, -1e-40, 2.0**-126], (2, 3)).astype("float32"),
@@ -117,7 +118,7 @@ class Calls:
         value = getattr(self._xp, name)
         if name == "linalg":
             return Calls(value, self._noted, "linalg.")
-        if not callable(value) or isinstance(value, type) or name in standard.DTYPES:
+        if not callable(value) or isinstance(value, type) or name in KEPT:
             return value
 
         def call(*args, **kwargs):
@@ -148,7 +149,7 @@ def calls(xp, kind, name):
         noted.append((name, "error"))
     wrong = []
     for function, bits in noted:
-        if isinstance(bits, tuple) and bits[0] in standard.FLOATS:
+        if isinstance(bits, tuple) and bits[0] in FLOATS:
             host = np.frombuffer(bits[2], dtype=bits[0])
             odd = np.signbit(host) & ((host == 0.0) | np.isnan(host))
             patterns = {one.tobytes() for one in host[np.isnan(host)]}

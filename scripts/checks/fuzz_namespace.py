@@ -25,12 +25,9 @@ import warnings
 import numpy as np
 
 from xpnn import reproducible
+from xpnn.reproducible.dtypes import FLOATS, KEPT, SIGNED, UNSIGNED
 
-FLOATS = ("float32", "float64")
-SIGNED = ("int8", "int16", "int32", "int64")
-UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
 INTEGERS = (*SIGNED, *UNSIGNED)
-DTYPES = ("bool", *INTEGERS, *FLOATS)
 SPECIAL = (
     *(0.0, -0.0, math.inf, -math.inf, math.nan, 1.0, -1.0, 0.5, 5e-324, -2.3e-308, 1.8e308, 1e-45),
     *(-3.5e38, math.pi, math.pi / 2, 1e300, -1e-300, 2.0**53, 2.0**63, -(2.0**64)),
@@ -160,11 +157,11 @@ class Program:
 
     def start(self):
         """Return the host arrays that it begins with."""
-        first = self.rng.choice(DTYPES)
+        first = self.rng.choice(KEPT)
         dtypes = [
             first,
             first,
-            *self.rng.choice(DTYPES, 2),
+            *self.rng.choice(KEPT, 2),
             self.rng.choice(FLOATS),
             self.rng.choice(FLOATS),
         ]
@@ -221,7 +218,7 @@ class Program:
                     lambda xp, a: getattr(xp, name)(a, axis=axis, include_initial=initial),
                 )
             case 11:
-                target = str(rng.choice(DTYPES))
+                target = str(rng.choice(KEPT))
                 return f"astype {target}", (i,), lambda xp, a: xp.astype(a, getattr(xp, target))
             case 12:
                 key = key_of(rng, x)

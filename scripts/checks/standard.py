@@ -20,8 +20,6 @@ import numpy as np
 
 from xpnn import reproducible
 
-FLOATS = ("float32", "float64")
-DTYPES = ("bool", *(f"{sign}int{n}" for sign in ("", "u") for n in (8, 16, 32, 64)), *FLOATS)
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "reproducible-functions.md"
 X = [[0.25, -0.5, 0.75], [0.125, 0.5, -0.875]]
 Y = [[0.5, 0.75, -0.25], [1.0, -0.5, 0.375]]

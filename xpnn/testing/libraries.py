@@ -68,9 +68,6 @@ def _compared(test: Test, *, ulps: float) -> Test:
     def compared(*args: Any, **kwargs: Any) -> None:
         __tracebackhide__ = True
 
-        def on(xp: Any) -> Any:
-            return test(*args, **kwargs, **{name: xp})
-
         there, here = kwargs.pop(name), _NAMESPACES[name]()
         on_host = {**kwargs, "device": "cpu"} if "device" in kwargs else kwargs
 
