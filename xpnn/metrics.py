@@ -792,7 +792,11 @@ def _summed(metrics: Iterable[Metric]) -> dict[str, SummedMetric]:
 
 
 def measured(
-    metrics: Sequence[Metric], columns: Sequence[Sequence[np.ndarray]], task: Task
+    metrics: Sequence[Metric],
+    columns: Sequence[Sequence[np.ndarray]],
+    task: Task,
+    *,
+    count: int | None = None,
 ) -> dict[str, float]:
     """Return the value of each metric by its `column`.
 
@@ -804,6 +808,9 @@ def measured(
         Each array that `measures` returned, on the host, stacked over mini-batches of one size.
     task
         What is known of the data.
+    count
+        If samples were added up to a size, the number of those before them. All of them count
+        alike; the weights only tell them from those that were added.
     """
     summed = _summed(metrics)
     sums = {key: np.concatenate(own) for key, own in zip(summed, columns, strict=False)}
@@ -813,6 +820,8 @@ def measured(
     ]
     if whole:
         predictions, targets, *weights = whole
+        if count is not None:
+            predictions, targets, weights = predictions[:count], targets[:count], []
         if task.classes is not None:
             targets = targets.astype(np.int64)
             if predictions.shape[1] == 1:

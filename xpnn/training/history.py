@@ -133,8 +133,8 @@ class Figures:
                     f"the loss became {value} at epoch {self._epoch}, in {where}{hint}"
                 )
 
-    def evaluation(self, samples: int, task: Task) -> Evaluation:
-        """Return the figures of this many samples."""
+    def evaluation(self, samples: int, task: Task, *, padded: bool = False) -> Evaluation:
+        """Return the figures of this many samples; `padded` if others without weight are last."""
         losses, *hits = (math.fsum(column) / samples for column in self._columns)
         loss = self._loss.value(losses)
         if not math.isfinite(loss):
@@ -145,7 +145,9 @@ class Figures:
         found = Evaluation(hits[0] if hits else math.nan, loss)
         if not self._metrics:
             return found
-        return found.measured(metrics.measured(self._metrics, self._measures, task))
+        count = samples if padded else None
+        values = metrics.measured(self._metrics, self._measures, task, count=count)
+        return found.measured(values)
 
 
 class _Epoch(NamedTuple):

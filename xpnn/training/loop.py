@@ -467,7 +467,7 @@ def _sweep(
                 *(map(backend.to_numpy, column) for column in columns),
                 weighted=weights is not None,
             )
-    return carry, figures.evaluation(len(data), task)
+    return carry, figures.evaluation(len(data), task, padded=data.padded)
 
 
 class Evaluator:
@@ -494,8 +494,8 @@ class Evaluator:
         self._model, self._loss, self._backend, self._metrics = model, loss, backend, metrics
         step = EvaluationStep(model.network, loss, backend.dtype, metrics)
         self.fold = backend.fold(step)
-        # metrics of the host may know no weights, and other parts than ours may mix rows
-        self._by_rows = not metrics and step.key is not None
+        # other parts than ours may mix rows
+        self._by_rows = step.key is not None
 
     def moved(self, data: Dataset, task: Task, batch_size: int = 1) -> Whole | Stream:
         """Return a data set without weights on the device."""

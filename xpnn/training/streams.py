@@ -41,7 +41,8 @@ class Chunk(NamedTuple):
 class Whole:
     """A data set held on the device: inputs, targets and the samples' weights, if any.
 
-    `count` is the number of its samples; rows beyond them have no weight.
+    With `count`, that is the number of its samples, which count alike; rows beyond them were added
+    up to a size and have no weight.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Whole:
     ) -> None:
         self.x, self.y, self.weights = x, y, weights
         self.capacity = int(x.shape[0])
+        self.padded = count is not None
         self._count = self.capacity if count is None else count
 
     def __len__(self) -> int:
@@ -80,6 +82,8 @@ class Stream:
     data
         The data set that the arrays belong to, so that an error can name the file and line.
     """
+
+    padded = False
 
     def __init__(
         self,
@@ -212,7 +216,7 @@ def moved(
             kept += [] if kept else map(np.empty_like, parts)
             for buffer, part in zip(kept, parts, strict=True):
                 buffer[...] = part
-        return Whole(*map(move, kept or parts), count=count)
+        return Whole(*map(move, kept or parts), count=count if rows else None)
 
 
 def with_rows(rows: np.ndarray, count: int) -> np.ndarray:
