@@ -5,6 +5,7 @@ import itertools
 import array_api_compat
 import numpy as np
 import pytest
+from sklearn.metrics import adjusted_rand_score
 
 import xpnn
 from tests.helpers import ONE_HOT, X, Y, fit_network, open_backend, tanh_network
@@ -103,6 +104,18 @@ def test_jax_compiles_for_few_numbers_of_rows():
         own = proba[np.arange(size), y[:size]].astype(float)
         np.testing.assert_allclose(evaluation.loss, -np.log(own).mean(), rtol=1e-6)
         assert evaluation.accuracy == np.mean(proba.argmax(axis=1) == y[:size])
+
+    compiled.clear()
+    asked = "balanced_accuracy,adjusted_rand_score"  # from sums; from predictions without weights
+    measured = [xpnn.evaluate(model, x[:size], y[:size], metrics=asked) for size in sizes]
+    assert 1 <= len(compiled) <= 8
+    for size, proba, evaluation, own in zip(sizes, found, evaluations, measured, strict=True):
+        assert own[:2] == evaluation[:2]
+        right = proba.argmax(axis=1) == y[:size]
+        each = [right[y[:size] == k].mean() for k in np.unique(y[:size])]
+        np.testing.assert_allclose(own.metrics["balanced_accuracy"], np.mean(each), rtol=1e-12)
+        index = adjusted_rand_score(y[:size], proba.argmax(axis=1))
+        np.testing.assert_allclose(own.metrics["adjusted_rand_score"], index, rtol=1e-12)
     for size in (20, 21):
         history = xpnn.fit(
             model, x, y, validation=(x[:size], y[:size]), epochs=1, backend="jax", seed=1
