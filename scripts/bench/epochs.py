@@ -3,6 +3,7 @@
     python scripts/bench/epochs.py [data/mnist | random] [--json FILE] > table.md
     python scripts/bench/epochs.py --only xpnn-numpy numpy floor --activation relu --dtype float32
     python scripts/bench/epochs.py --device cuda
+    python scripts/bench/epochs.py --threads default --busy 2 --only xpnn-numpy xpnn-numpy-1
     python scripts/bench/epochs.py --profile --activation tanhexp
 
 All contenders train one network from the same weights, on the same arrays, in the same order, and
@@ -30,6 +31,7 @@ import platform
 import re
 import signal
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -151,6 +153,9 @@ def parse(arguments=None):
         "--together",
         action="store_true",
         help="all contenders as threads of one process, to see whether that matters",
+    )
+    parser.add_argument(
+        "--busy", type=count(0), default=0, help="other processes that compute meanwhile"
     )
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument(
@@ -369,6 +374,7 @@ def machine(args):
         "threads": args.threads,
         "device": args.device,
         **on_card,
+        "busy": args.busy,
         "load": os.getloadavg(),
         "versions": versions,
         "rounds": args.rounds,
@@ -417,9 +423,10 @@ def markdown(report, names):
     loads = [load for m in results for load in (m["load_before"][0], m["load_after"][0])]
     blas = ", ".join(about["kernels"]) or "unknown"
     on_card = f" ({about['card']})" if "card" in about else ""
+    beside = f" beside {about['busy']} busy processes" if about["busy"] else ""
     lines = [
         f"{about['date']}: {about['cpu']} (BLAS kernels: {blas}), {about['cores']} cores, "
-        f"{about['threads'] or 'default'} threads, "
+        f"{about['threads'] or 'default'} threads{beside}, "
         f"device {about['device']}{on_card}, load {min(loads):.1f} to {max(loads):.1f}; "
         f"{versions}. {about['data']}; medians of {about['rounds']} rounds.",
     ]
@@ -522,13 +529,26 @@ def run(args):
     report = {"machine": machine(args), "cases": []}
     progress = Progress(len(todo) * len(args.only) * (1 + args.rounds))
     try:
-        wrong = measure_all(args, todo, report, progress)
+        with busy(args.busy):
+            wrong = measure_all(args, todo, report, progress)
     finally:
         # an interrupted run shows what it has
         progress.bar.close()
         if report["cases"]:
             print(markdown(report, args.only), flush=True)
     return int(wrong)
+
+
+@contextlib.contextmanager
+def busy(count):
+    """Let so many other processes compute, within a ``with`` block."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
 
 
 def measure_all(args, todo, report, progress):
