@@ -1,25 +1,17 @@
-"""Print the least versions that pyproject.toml allows of what users install, as constraints of pip.
-
-The extras testing, test, docs and dev are for those who work on xpnn; PyTorch and CuPy have
-versions of their own in ci/test.sh.
-"""
+"""Print the least versions that pyproject.toml allows of what it names, as constraints of pip."""
 
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
-
-OTHERS = ("testing", "test", "docs", "dev", "torch", "cuda12", "cuda13")
 
 
 def constraints(project):
     """Return {name: version}, the largest of the least versions that are asked for."""
-    extras = project["optional-dependencies"].items()
-    needed = [
-        *project["dependencies"],
-        *(n for name, ns in extras if name not in OTHERS for n in ns),
-    ]
     least = {}
-    for requirement in needed:
+    for requirement in chain(project["dependencies"], *project["optional-dependencies"].values()):
+        if requirement.startswith(f"{project['name']}["):
+            continue  # one extra takes in another
         name, version = re.fullmatch(r"([\w.-]+)>=([\d.]+)", requirement).groups()
         numbers = [int(number) for number in version.split(".")]
         least[name] = max(least.get(name, []), numbers)

@@ -4,7 +4,7 @@
 # A backend that was asked for and can't be imported fails the run. cupy is CuPy's newest line with
 # CUDA 13, cupy13 its oldest one, 13, with CUDA 12. Without a card they run on an emulated one, see
 # ci/cuda_on_cpu/README.md, which needs g++. oldest takes the least versions that pyproject.toml
-# allows of what users install, and leaves out the type check, which knows the newest ones.
+# allows, and leaves out the type check, which knows the newest ones.
 # What is compiled is kept in XPNN_CACHE, ~/.cache/xpnn if not set: kernels and JAX's programs.
 set -eu
 cd "$(dirname "$0")/.."
@@ -24,7 +24,7 @@ while [ $# -gt 0 ]; do
         cupy*) [ -z "$cupy" ] || usage ;;
     esac
     case $1 in
-        torch) require=$require,torch environment=$environment-torch ;;
+        torch) require=$require,torch environment=$environment-torch extras=$extras,torch ;;
         cupy) require=$require,cupy environment=$environment-cupy extras=$extras,cuda13 cupy='cupy-cuda13x>=14' ;;
         cupy13) require=$require,cupy environment=$environment-cupy13 extras=$extras,cuda12 cupy='cupy-cuda12x<14' ;;
         oldest) oldest=yes environment=$environment-oldest ;;
@@ -41,10 +41,11 @@ if [ ! -e "$stamp" ]; then
     install="$environment/bin/pip install --quiet --disable-pip-version-check --no-compile"
     if [ -n "$oldest" ]; then
         "$environment/bin/python" ci/oldest.py > "$environment/oldest.txt"
-        install="$install --constraint $environment/oldest.txt"
+        $install --constraint "$environment/oldest.txt" --editable ".[$extras]"
+    else
+        case $require in *torch*) $install --requirement ci/torch.txt ;; esac
+        $install --editable ".[$extras]" ${cupy:+"$cupy"}
     fi
-    case $require in *torch*) $install --requirement ci/torch.txt ;; esac
-    $install --editable ".[$extras]" ${cupy:+"$cupy"}
     touch "$stamp"
 fi
 

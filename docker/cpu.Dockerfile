@@ -4,7 +4,8 @@
 FROM python:3.13-slim-bookworm
 COPY . /source
 RUN pip install --no-cache-dir "/source[plot,study,images,onnx,table,sklearn]" && rm -rf /source
-RUN useradd --create-home xpnn
-USER xpnn
+# its number, since Kubernetes can tell only of a number that it is not root
+RUN useradd --uid 1000 --create-home xpnn
+USER 1000
 WORKDIR /data
 ENTRYPOINT ["xpnn"]

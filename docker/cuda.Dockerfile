@@ -4,8 +4,9 @@
 FROM python:3.13-slim-bookworm
 COPY . /source
 RUN pip install --no-cache-dir "/source[cuda13,plot,table]" "cupy-cuda13x[ctk]>=14" && rm -rf /source
-RUN useradd --create-home xpnn
-USER xpnn
+# its number, since Kubernetes can tell only of a number that it is not root
+RUN useradd --uid 1000 --create-home xpnn
+USER 1000
 WORKDIR /data
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 ENTRYPOINT ["xpnn"]

@@ -213,7 +213,7 @@ class Stream:
 
 for name in ("IPython", "IPython.display", "ipykernel.zmqshell"):
     sys.modules[name] = types.ModuleType(name)
-sys.modules["IPython"].get_ipython = lambda: types.SimpleNamespace()
+sys.modules["IPython"].get_ipython = lambda: types.SimpleNamespace(config={"IPKernelApp": {}})
 sys.modules["IPython.display"].display = lambda box: EVENTS.append(box)
 sys.modules["ipywidgets"] = WIDGETS and types.ModuleType("ipywidgets")
 if WIDGETS:

@@ -27,7 +27,7 @@ def renamed(old: str, new: str, *, since: tuple[int, int]) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         name = function.__qualname__
-        DEPRECATED.append((name, old, gone))
+        DEPRECATED.append((f"{function.__module__}.{name}", old, gone))
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
