@@ -1,8 +1,12 @@
-"""Check a built site: each link leads somewhere, and no page loads anything from another host.
+"""Check a built site: its links, that nothing comes from another host, the gallery's notebooks.
+
+A notebook must have the code of its script, which was run for its page.
 
 python ci/check_site.py docs/_build/html
 """
 
+import ast
+import json
 import re
 import sys
 from html.parser import HTMLParser
@@ -80,7 +84,30 @@ def faults(folder):
                 yield f"{path.relative_to(folder)}: loads {address}"
 
 
+def notebooks(folder):
+    """Yield a line for each script of the gallery without a notebook that has the same code."""
+    found = {path.name: path for path in folder.glob("_downloads/*/plot_*")}
+    for name, path in sorted(found.items()):
+        if path.suffix == ".py":
+            notebook = found.get(f"{path.stem}.ipynb")
+            if notebook is None or _code(notebook) != _code(path):
+                yield f"{name}: no notebook with the same code"
+
+
+def _code(path):
+    """Return the syntax tree of a script or a notebook, without docstring and comments."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        return ast.dump(ast.parse("\n".join(code)))
+    tree = ast.parse(text)
+    del tree.body[0]
+    return ast.dump(tree)
+
+
 if __name__ == "__main__":
-    found = list(faults(Path(sys.argv[1]).resolve()))
+    site = Path(sys.argv[1]).resolve()
+    found = [*faults(site), *notebooks(site)]
     print("\n".join(found) or "each link leads somewhere, and nothing comes from another host")
     sys.exit(bool(found))

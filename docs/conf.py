@@ -9,6 +9,8 @@ ROOT = DOCS.parent
 sys.path.insert(0, str(DOCS))
 
 import formulas  # noqa: E402
+import images  # noqa: E402
+import languages  # noqa: E402
 import links  # noqa: E402
 
 from xpnn import __version__  # noqa: E402
@@ -96,4 +98,6 @@ def setup(app):
     """Connect what turns the repository's text into pages."""
     links.setup(app, ROOT, REPOSITORY)
     formulas.setup(app)
+    images.setup(app)
+    languages.setup(app)
     return {"parallel_read_safe": True}

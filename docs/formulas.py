@@ -5,6 +5,7 @@ parses as a formula becomes LaTeX; everything else stays code. LaTeX becomes Mat
 is built: browsers typeset it by themselves, without a script and without fonts to load.
 """
 
+import html
 import re
 
 # the modules whose docstrings hold formulas
@@ -18,8 +19,10 @@ FUNCTIONS = {
     **{name: rf"\{name}" for name in ("cos", "log", "max", "min", "tanh")},
     **{
         name: rf"\operatorname{{{name}}}"
-        for name in ("floor", "mean", "relu6", "sigmoid", "softmax", "softplus")
+        for name in ("floor", "mean", "sigmoid", "softmax", "softplus")
     },
+    # a digit would stand apart
+    "relu6": r"\text{relu6}",
 }
 WORDS = {
     "lr", "weight_decay", "label_smoothing", "negative_slope", "cap", "norm", "clip_norm", "factor",
@@ -187,7 +190,7 @@ def symbol(name):
     if len(plain) == 1:
         return plain + prime
     if plain in WORDS:
-        return rf"\mathrm{{{plain}}}".replace("_", r"\_")
+        return rf"\text{{{plain}}}"
     raise NotAFormulaError(name)
 
 
@@ -232,10 +235,11 @@ def _inline(writer, node):
     from docutils import nodes
     from latex2mathml.converter import convert
 
-    text = node.astext()
-    # MathML doesn't break lines: a long formula scrolls in a box of its own
-    kind = "formula" if len(text) > 160 else "math"
-    writer.body.append(f'<span class="{kind}">{convert(text)}</span>')
+    markup = convert(node.astext())
+    # MathML doesn't break lines: a long formula scrolls in a box of its own, some only on a phone
+    length = len(html.unescape(re.sub(r"<[^>]*>", "", markup)))
+    kind = "formula" if length > 45 else "math long" if length > 27 else "math"
+    writer.body.append(f'<span class="{kind}">{markup}</span>')
     raise nodes.SkipNode
 
 

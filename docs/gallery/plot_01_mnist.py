@@ -7,12 +7,15 @@ plain gradient descent. The data, the seed and the settings are the article's; i
 we stop after 3.
 """
 
+from pathlib import Path
+
 import numpy as np
 
 import xpnn
 from xpnn.study.article import published
 
-train, test = xpnn.datasets.mnist("../../data/mnist")  # a folder with MNIST's four files
+folder = Path("../../data/mnist")  # in a checkout; elsewhere MNIST is downloaded, with pooch
+train, test = xpnn.datasets.mnist(folder if folder.exists() else None)
 model = xpnn.Sequential(
     xpnn.Dense(100, weight="he_normal"),
     xpnn.Activation("h_swish", n=6),

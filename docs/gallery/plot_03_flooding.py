@@ -10,12 +10,15 @@ A small network, on 1000 of MNIST's training images and 1000 of its test images,
 images by heart. That is where Flooding has something to do.
 """
 
+from pathlib import Path
+
 import numpy as np
 from matplotlib import pyplot as plt
 
 import xpnn
 
-train, test = xpnn.datasets.mnist("../../data/mnist")
+folder = Path("../../data/mnist")  # in a checkout; elsewhere MNIST is downloaded, with pooch
+train, test = xpnn.datasets.mnist(folder if folder.exists() else None)
 train = (train.x[:1000], train.y[:1000])
 test = (test.x[:1000], test.y[:1000])
 

@@ -3,7 +3,8 @@ A table, from CSV to ONNX
 =========================
 
 A CSV file with texts, truth values and missing cells becomes a trained model, and the model a file that runs without
-xpnn. The passengers are made up by ``docs/guide/tables.py``; a file of your own takes their place.
+xpnn. The passengers are made up by ``docs/guide/tables.py``, which a notebook outside of a checkout needs beside it; a
+file of your own takes their place.
 """
 
 import sys

@@ -7,13 +7,15 @@ library computes in its own way, then with ``reproducible=True``.
 """
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 from matplotlib import pyplot as plt
 
 import xpnn
 
-train, test = xpnn.datasets.mnist("../../data/mnist")
+folder = Path("../../data/mnist")  # in a checkout; elsewhere MNIST is downloaded, with pooch
+train, test = xpnn.datasets.mnist(folder if folder.exists() else None)
 images = train.x[:100].reshape(-1, 28, 28)[:, ::2, ::2].reshape(100, 196)  # every other pixel
 digits = train.y[:100]
 LIBRARIES = ["numpy", "torch", "jax", "strict"]

@@ -6,7 +6,7 @@ Which activation is best? One run of each says little: another seed gives other 
 runs every activation with every seed, here a small network on the guide's table of machines, for 10 epochs.
 """
 
-import runpy
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,9 +17,12 @@ from matplotlib import pyplot as plt
 import xpnn
 from xpnn.study import read_folder, run
 
+# in a checkout; elsewhere a notebook needs docs/guide/tables.py beside it
+sys.path.append("../guide")
+from tables import machines
+
 folder = Path(tempfile.mkdtemp())
-tables = runpy.run_path("../guide/tables.py")
-tables["machines"]().to_csv(folder / "machines.csv", index=False)
+machines().to_csv(folder / "machines.csv", index=False)
 
 activations = ["relu", "h_swish:n=6", "tanhexp"]
 rates = ["0.1", "0.5"]

@@ -43,7 +43,7 @@ HEAD = """\
 このページは`python docs/ja/article_tables.py`が、リポジトリの実験結果\
 ([tables.csv](../reference/study/tables.csv))から生成したものです。手順は次の1行です。
 
-```
+```sh
 xpnn study run article               # 50エポックの46回の実行。--longで500エポックも
 ```
 

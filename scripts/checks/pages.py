@@ -4,9 +4,11 @@
     python scripts/checks/pages.py --check docs/guide/your-table.md
 
 The blocks of a page run in turn, in a folder of their own, with a copy of `data/mnist` if the page
-names it: `sh` (xpnn, python docs/…, head -n), and `python`, which share their names. A block `text`
-after one is what it prints, standard error too; without it, the output isn't compared. A command
-that fails must show its error.
+names it. A block `sh` has commands (xpnn, python docs/…, head -n), `python` blocks share their
+names, and `toml NAME` is a study that becomes a file of that name and is read. A block
+`text` after one is what it prints, standard error too; without it, the output isn't compared. A
+`console` has commands after `$ `, each with what it prints. A command that fails must show its
+error. "…" stands for anything.
 
 Of more than eight epochs, the first three and the last two are shown. What doesn't depend on
 training is equal to the last digit: all words, and the lines in `EXACT`. Where training decides,
@@ -22,14 +24,22 @@ import re
 import runpy
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
 
-from xpnn.cli import main
+from xpnn.cli import _parser, main
+from xpnn.study import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
-_BLOCK = re.compile(r"^```(sh|python|text)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
+_PROMPT = re.compile(r"^\$ ((?:[^\n]*\\\n)*[^\n]*\n)((?:(?!\$ )[^\n]*\n)*)", flags=re.MULTILINE)
+# libraries that a page is about, and which aren't there: their examples are only compiled
+OTHER_LIBRARIES = ("chainer", "dezero", "keras")
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?!\w)")
 _EPOCH = re.compile(r" *\d+(?:  +-?[\d.e+-]+){2,}")
 EXACT = re.compile(
@@ -41,53 +51,165 @@ _WHEN = re.compile(
 TIGHT, LOOSE, COUNTS = 0.02, 0.05, 3
 
 
+class Block(NamedTuple):
+    """A block of a page: its language with what stands behind, and where its lines are."""
+
+    info: str
+    code: str
+    start: int
+    end: int
+
+
+def fences(text):
+    """Return all blocks of a page, except MyST's directives."""
+    found = [Block(m[1], m[2], m.start(2), m.end(2)) for m in _FENCE.finditer(text)]
+    return [block for block in found if not block.info.startswith("{")]
+
+
 def blocks(text):
     """Return the kind and the lines of each block that runs."""
-    return [pair for pair in _BLOCK.findall(text) if pair[0] != "text"]
+    return [(b.info, b.code) for b in fences(text) if b.info in ("sh", "python")]
 
 
-def run_page(text):
-    """Yield start, end and what should be there of each block `text`."""
+def run_page(text, *, unrun=(), extra=None):
+    """Yield start, end and what should be there of each output.
+
+    Blocks that begin with a line of `unrun` are checked and not run. `extra` has options with their
+    values by the name of a command, for commands without them whose output isn't shown.
+    """
     names = {"__name__": "example"}
     printed = None
-    for block in _BLOCK.finditer(text):
-        kind, code = block.groups()
+    every = fences(text)
+    for block, after in zip(every, [*every[1:], None], strict=True):
+        kind, _, word = block.info.partition(" ")
         if kind != "text" and (printed or "").startswith("xpnn: error: "):
             raise ValueError(f"a page must show its errors: {printed}")
         if kind == "text":
             if printed is None:
-                raise ValueError(f"nothing ran before {code!r}")
-            yield block.start(2), block.end(2), printed
+                raise ValueError(f"nothing ran before {block.code!r}")
+            yield block.start, block.end, printed
+            printed = None
+        elif block.code.startswith(tuple(unrun)):
+            {"sh": check_commands, "toml": tomllib.loads, "python": _compiled}[kind](block.code)
             printed = None
         elif kind == "sh":
-            printed = _shortened(_printed_by_commands(code))
-        else:
+            more = {} if after is not None and after.info == "text" else extra or {}
+            printed = _shortened(_printed_by_commands(block.code, more))
+        elif kind == "console":
+            for command in _PROMPT.finditer(block.code):
+                begin = block.start + command.start(2)
+                printed = _shortened(_printed_by_commands(command[1]))
+                yield begin, begin + len(command[2]), printed
+            printed = None
+        elif kind == "toml":
+            Path(word).write_text(block.code, encoding="utf-8")
+            load_study(word)
+            printed = None
+        elif kind == "python" and word in OTHER_LIBRARIES:
+            _compiled(block.code)
+        elif kind == "python":
             out = io.StringIO()
             with contextlib.redirect_stdout(out):
-                exec(compile(code, "example", "exec"), names)
+                exec(_compiled(block.code), names)
             printed = _shortened(out.getvalue())
+        else:
+            raise ValueError(f"a block must say what it is, got {block.info!r}")
 
 
-def _printed_by_commands(block):
+def _compiled(code):
+    return compile(code, "example", "exec")
+
+
+def _commands(block):
+    """Return the words of each command, without comments."""
+    lines = block.replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def _printed_by_commands(block, extra=None):
     out = io.StringIO()
-    for line in block.replace("\\\n", " ").splitlines():
-        name, *words = shlex.split(line)
+    for name, *words in _commands(block):
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             if name == "xpnn":
                 try:
-                    status = main(words)
+                    status = main([*words, *_more(words, extra or {})])
                 except SystemExit as error:
                     status = error.code
-                if status != 0 and not out.getvalue().startswith("xpnn: error: "):
-                    raise ValueError(f"{line}: exit status {status}\n{out.getvalue()}")
-            elif name == "python":
+                differ = words[0] == "verify" and "--native" in words and status == 1
+                if status != 0 and not differ and not out.getvalue().startswith("xpnn: error: "):
+                    raise ValueError(f"{words}: exit status {status}\n{out.getvalue()}")
+            elif name == "python" and words[0].startswith("docs/"):
                 runpy.run_path(str(ROOT / words[0]), run_name="__main__")
             elif name == "head":
                 lines = Path(words[2]).read_text(encoding="utf-8").splitlines(keepends=True)
                 out.write("".join(lines[: int(words[1])]))
             else:
-                raise ValueError(f"no such command here: {line}")
+                raise ValueError(f"no such command here: {shlex.join([name, *words])}")
     return out.getvalue()
+
+
+def _more(words, extra):
+    """Return the options of `extra` that a command has not."""
+    options = extra.get(words[0], {}).items()
+    return [word for option in options if option[0] not in words for word in option]
+
+
+class _Parsed(Exception):  # noqa: N818
+    """A script's arguments are good: it goes no further."""
+
+
+def check_commands(block):
+    """Raise unless the shell can read a block, and its commands have the arguments that they name.
+
+    For commands that take too long, or need a network or a card: xpnn, scripts of the repository,
+    pip with the extras of pyproject.toml.
+    """
+    subprocess.run(["sh", "-n"], input=block, text=True, check=True, capture_output=True)
+    for words in _commands(block):
+        while re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+            words = words[1:]
+        name, *rest = words[: words.index(">")] if ">" in words else words
+        if name == "xpnn":
+            _parser().parse_args(rest)
+        elif name == "python" and rest[0].endswith(".py"):
+            _parse_arguments(ROOT / rest[0], rest[1:])
+        elif name == "sh":
+            subprocess.run([name, "-n", ROOT / rest[0]], check=True)
+        elif name == "pip" and rest[0] == "install":
+            project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+            named = {e for w in rest for e in re.findall(r"\[(.*)\]", w)}
+            if not named <= project["optional-dependencies"].keys():
+                raise ValueError(f"no such extra: {named}")
+        elif name not in ("git", "pip", "pre-commit", "pytest", "python", "python3"):
+            raise ValueError(f"no such command: {shlex.join(words)}")
+
+
+def _parse_arguments(script, words):
+    """Run a script up to its arguments, if it gets any; they must be good."""
+    if not words and script.is_file():
+        return
+    parse, parse_known = (
+        getattr(argparse.ArgumentParser, f"parse_{n}args") for n in ("", "known_")
+    )
+
+    def parse_only(self, *args, **kwargs):
+        with mock.patch.object(argparse.ArgumentParser, "parse_known_args", parse_known):
+            parse(self, *args, **kwargs)
+        raise _Parsed
+
+    def parse_known_only(self, *args, **kwargs):
+        parse_known(self, *args, **kwargs)
+        raise _Parsed
+
+    with (
+        mock.patch.multiple(sys, argv=[str(script), *words], path=[str(script.parent), *sys.path]),
+        mock.patch.multiple(
+            argparse.ArgumentParser, parse_args=parse_only, parse_known_args=parse_known_only
+        ),
+        contextlib.suppress(_Parsed),
+    ):
+        runpy.run_path(str(script), run_name="__main__")
+        raise ValueError(f"{script.name} takes no arguments, got {words}")
 
 
 def _shortened(printed):
@@ -108,6 +230,8 @@ def differences(shown, printed):
 
 
 def _alike(shown, printed):
+    if "…" in shown:
+        return re.fullmatch(".*".join(map(re.escape, shown.split("…"))), printed) is not None
     if EXACT.match(shown):
         return shown.split() == printed.split()
     shown, printed = (_WHEN.sub("…", line) for line in (shown, printed))
@@ -119,13 +243,18 @@ def _alike(shown, printed):
     )
 
 
-def run(page, *, write):
-    """Run a page in a folder of its own; return what differs, or write what was printed."""
+def run(page, *, write, prepare=None, **options):
+    """Run a page in a folder of its own; return what differs, or write what was printed.
+
+    `prepare` makes the files that the page begins with; `options` are those of `run_page`.
+    """
     text = page.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        if "data/mnist" in text:
+        if prepare is not None:
+            prepare()
+        elif "data/mnist" in text:
             shutil.copytree(ROOT / "data" / "mnist", Path("data", "mnist"))
-        blocks = list(run_page(text))
+        blocks = list(run_page(text, **options))
     if write:
         for start, end, printed in reversed(blocks):
             text = text[:start] + printed + text[end:]

@@ -2,9 +2,11 @@
 
 import importlib
 import inspect
+import json
 import re
 import runpy
 import sys
+import types
 
 import pytest
 
@@ -33,8 +35,13 @@ def latex():
 
 
 @pytest.fixture(scope="module")
-def faults():
-    return runpy.run_path(str(ROOT / "ci" / "check_site.py"))["faults"]
+def check_site():
+    return types.SimpleNamespace(**runpy.run_path(str(ROOT / "ci" / "check_site.py")))
+
+
+@pytest.fixture
+def faults(check_site):
+    return check_site.faults
 
 
 def test_every_public_name_is_in_the_reference(reference, tmp_path):
@@ -82,7 +89,7 @@ def test_every_option_is_in_the_reference(reference):
     ("text", "expected"),
     [
         ("u * tanh(exp(u))", r"u\,\tanh\left(e^{u}\right)"),
-        ("w - lr g / (sqrt(s) + eps)", r"w - \dfrac{\mathrm{lr}\,g}{\sqrt{s} + \varepsilon}"),
+        ("w - lr g / (sqrt(s) + eps)", r"w - \dfrac{\text{lr}\,g}{\sqrt{s} + \varepsilon}"),
         ("|u| <= n/2", r"\left|u\right| \le  n / 2"),
         # a Greek letter is a factor, and not a function
         ("(1 - p)^gamma (p - t)", r"\left(1 - p\right)^{\gamma }\,\left(p - t\right)"),
@@ -144,6 +151,47 @@ def test_faults_of_a_site_are_found(faults, tmp_path):
         "b.html: loads https://example.org/x.js",
         "style.css: loads //example.org/x.png",
     ]
+
+
+def test_a_japanese_page_says_so(docs):
+    for name in ("japanese", "ja/01-first-network"):
+        docs("languages").translate(None, name, "page.html", context := {"language": "en"}, None)
+        assert context["language"] == "ja"
+        assert context["_"]("Search") == "検索"
+    docs("languages").translate(None, "index", "page.html", context := {"language": "en"}, None)
+    assert context == {"language": "en"}
+
+
+def test_thumbnails_of_the_gallery_have_a_dark_variant(docs):
+    image = ".. image:: /auto_gallery/images/{}.svg\n    :alt:\n"
+    text = docs("images").thumbnails("  " + image.format("thumb/sphx_glr_plot_1_thumb"))
+    for theme, ending in (("light", ""), ("dark", "_dark")):
+        line = f"/auto_gallery/images/sphx_glr_plot_1_001{ending}.svg\n     :alt:\n"
+        assert f"{line}     :class: only-{theme}\n" in text
+
+
+@pytest.mark.parametrize(
+    ("head", "pixels"),
+    [
+        ('<svg width="360pt" height="72pt" viewBox="0 0 360 72">', 480),
+        ('<svg role="img" viewBox="0 0 619.2 367.2">', 826),
+        ('<svg fill="none">', None),
+    ],
+)
+def test_a_picture_is_as_wide_as_it_was_drawn(docs, head, pixels):
+    assert docs("images").width(head) == pixels
+
+
+def test_a_notebook_with_other_code_than_its_script_is_found(check_site, tmp_path):
+    folder = tmp_path / "_downloads" / "a1"
+    folder.mkdir(parents=True)
+    (folder / "plot_1.py").write_text('"""A page."""\nx = 1  # one\n\n# %%\nprint(x)\n', "utf-8")
+    assert list(check_site.notebooks(tmp_path)) == ["plot_1.py: no notebook with the same code"]
+    for code, same in (("x = 1", True), ("x = 2", False)):
+        cells = [("markdown", "A page."), ("code", code), ("code", "print(x)")]
+        text = json.dumps({"cells": [{"cell_type": t, "source": [s]} for t, s in cells]})
+        (folder / "plot_1.ipynb").write_text(text, "utf-8")
+        assert (list(check_site.notebooks(tmp_path)) == []) == same
 
 
 def test_the_command_of_the_first_page_runs(here):

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import xpnn
-from tests.helpers import ROOT, SMALL, run, started
+from tests.helpers import SMALL, run, started
 from xpnn.training import checkpoint
 
 
@@ -135,37 +135,6 @@ def test_a_log_of_another_run_keeps_all_files(folder, tmp_path, path, capsys):
     assert run("train", folder, *SMALL, *again) == 2
     assert "belongs to another run, line 1 differs; name a new file" in capsys.readouterr().err
     assert (log.read_text(), model.read_text()) == ("mine\n", "mine too")
-
-
-# the page
-
-
-def test_the_page_shows_what_happens(tmp_path, monkeypatch):
-    """Every Python block of docs/guide/checkpoints.md, one after the other."""
-    text = (ROOT / "docs" / "guide" / "checkpoints.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    assert blocks
-    monkeypatch.chdir(tmp_path)
-    names = {}
-    for block in blocks:
-        exec(block, names)
-    assert names["again"].resumed == 20
-    assert names["model"].sha256() == names["whole"].sha256()
-    assert names["average"].count == 4
-
-
-def test_the_page_shows_the_commands_that_there_are(folder, tmp_path, monkeypatch, capsys):
-    """Every `xpnn train` of docs/guide/checkpoints.md, on small data and for few epochs."""
-    text = (ROOT / "docs" / "guide" / "checkpoints.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^\$ xpnn (train (?:.*\\\n)*.*)$", text, flags=re.MULTILINE)
-    assert len(commands) >= 2
-    monkeypatch.chdir(tmp_path)
-    for line in commands:
-        argv = line.replace("\\\n", " ").replace("data/mnist", str(folder)).split()
-        # the layers of a model are its own
-        hidden = [] if "--from" in argv else ["--hidden", "4"]
-        assert run(*argv, *hidden, "--epochs", 3, "--quiet") == 0
-    assert capsys.readouterr().err == ""
 
 
 def test_a_divergence_keeps_the_best_weights(folder, tmp_path, capsys, monkeypatch):

@@ -48,7 +48,7 @@ def test_the_example_of_intervals_runs(capsys):
 
 
 def test_the_commands_of_counts_run(folder, capsys):
-    (block,) = re.findall(r"```\n(xpnn train .*?)```", PAGE, flags=re.DOTALL)
+    (block,) = re.findall(r"```sh\n(xpnn train .*?)```", PAGE, flags=re.DOTALL)
     for line in block.splitlines():
         assert run(*shlex.split(line)[1:]) == 0
     capsys.readouterr()

@@ -133,7 +133,7 @@ def test_reproducible_runs_take_the_parts(folder):
 
 def page_commands():
     """The page's two commands as lists of arguments."""
-    block = re.search(r"^```\n(xpnn train .*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL).group(1)
+    (block,) = re.findall(r"^```sh\n(xpnn train .*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     return [line.split()[1:] for line in block.replace("\\\n", "").splitlines()]
 
 
@@ -271,7 +271,7 @@ def study(folder):
     (folder / "grid").mkdir()
     (folder / "my_parts.py").rename(folder / "grid" / "my_parts.py")
     text = (ROOT / "docs" / "guide" / "studies.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```toml parts\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    (block,) = re.findall(r"^```toml parts.toml\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     data = write_folder(folder / "data")
     path = folder / "grid" / "mine.toml"
     path.write_text(block.replace("data/mnist", str(data)), encoding="utf-8")

@@ -31,7 +31,7 @@ def test_the_python_examples_run(capsys, monkeypatch):
 
 def test_the_command_runs(tmp_path, capsys):
     folder = write_folder(tmp_path / "data")
-    (block,) = re.findall(r"```\n(xpnn train .*?)```", PAGE, flags=re.DOTALL)
+    (block,) = re.findall(r"```sh\n(xpnn train .*?)```", PAGE, flags=re.DOTALL)
     command = shlex.split(block.replace("\\\n", " "))
     assert command[:3] == ["xpnn", "train", "data/mnist"]
     assert run("train", folder, *command[3:], "--epochs", 2) == 0

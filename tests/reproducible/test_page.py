@@ -24,6 +24,18 @@ def test_the_page_shows_what_its_examples_print():
     assert len(set(hashes)) == 1
 
 
+def test_k_means_is_the_same_wherever_it_is_shown():
+    """Each page shows it whole, in the guide, the gallery and the examples."""
+    others = ("docs/gallery/plot_10_k_means.py", "examples/same_bits.py")
+    steps = [
+        re.findall(r"^ {8}(?:distances|nearest|belongs|centres) = .*$", text, re.MULTILINE)
+        for text in (PAGE, *((ROOT / name).read_text(encoding="utf-8") for name in others))
+    ]
+    steps = [[line.replace("arange(3)", "arange(clusters)") for line in step] for step in steps]
+    assert len(steps[0]) == 4
+    assert steps[0] == steps[1] == steps[2]
+
+
 def test_the_bounds_of_the_page_are_those_of_the_docstrings():
     xp = reproducible.namespace("numpy")
     rows = re.findall(r"^  \| (`.*`) \| ([\d.]+) \|$", PAGE, re.MULTILINE)

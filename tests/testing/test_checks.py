@@ -179,7 +179,9 @@ def test_the_page_shows_what_a_mistake_costs():
         return 0.5 * (u + root), lambda dz: 0.5 * dz * (u / root)
 
     page = (ROOT / "docs" / "guide" / "own-parts.md").read_text(encoding="utf-8")
-    (shown,) = re.findall(r"^```\n(squareplus on numpy .*?)\n```", page, re.MULTILINE | re.DOTALL)
+    (shown,) = re.findall(
+        r"^```text\n(squareplus on numpy .*?)\n```", page, re.MULTILINE | re.DOTALL
+    )
     with pytest.raises(PartError) as caught:
         check_gradients(squareplus, backends=["numpy"])
     # the last digits are the machine's
