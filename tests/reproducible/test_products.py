@@ -148,6 +148,25 @@ def test_sum_bound(ns, terms):
         assert error <= bound + abs(wanted) / 2**53
 
 
+@pytest.mark.parametrize("name", [f"{sign}int{n}" for sign in ("", "u") for n in (8, 16, 32, 64)])
+def test_integers_that_became_floats_are_summed_as_what_they_are(backend, dtype, name):
+    xp = reproducible.namespace(backend.name, device=backend.options()["device"])
+    host = np.arange(1, 7).reshape(2, 3)
+    square = host @ host.T
+    for n in (1, 10, 1000):  # much smaller than what the dtype could hold
+        if n * 6 > np.iinfo(name).max:
+            continue
+        x = xp.astype(xp.asarray(n * host, dtype=getattr(xp, name)), getattr(xp, dtype))
+        y = xp.asarray((n * host).tolist(), dtype=getattr(xp, dtype))
+        for own in (x, y):
+            assert float(xp.sum(own)) == 21 * n
+            assert float(xp.mean(own)) == 3.5 * n
+            np.testing.assert_allclose(float(xp.var(own)), 35 / 12 * n * n, rtol=1e-6)
+            assert to_numpy(own @ own.T).tolist() == (n * n * square).tolist()
+            assert float(xp.vecdot(own[0, :], own[1, :])) == 32 * n * n
+            assert to_numpy(xp.tensordot(own, own.T, axes=1)).tolist() == (n * n * square).tolist()
+
+
 @pytest.mark.parametrize("ns", [TRAINING, FULL], ids=reproducible.PRECISIONS)
 @given(data=st.data())
 @settings(max_examples=40, deadline=None, derandomize=True)

@@ -401,7 +401,9 @@ class Namespace:
             return Array(self, raw, WHOLE)
         if old is None:  # integers; large ones are rounded, and stay whole
             truth = self._raw.isdtype(x.raw.dtype, "bool")
-            return Array(self, raw, Facts(0, 1 if truth else self._raw.iinfo(x.raw.dtype).bits))
+            bits = 1 if truth else self._raw.iinfo(x.raw.dtype).bits
+            # slices are cut relative to the bound, and with a loose one they lose small elements
+            return Array(self, raw, Facts(0, bits if bits <= 16 else None))
         if new.low > old.low:
             return Array(self, new.canonical(raw, self._raw), Facts(new.low), owned=True)
         x.owned = False

@@ -165,7 +165,7 @@ class StandardNamespace(Namespace):
             if new == "float32":  # rounded to odd first, so that it is rounded once as well
                 result = self._single_of_halves(high, low)
             else:
-                result = Array(self, high + low, Facts(0, 64), owned=True)
+                result = Array(self, high + low, WHOLE, owned=True)
         else:
             small = self._int64(x.raw) if old in _WIDE else x.raw
             whole = Array(self, small, WHOLE)
@@ -183,7 +183,7 @@ class StandardNamespace(Namespace):
         ulp = xp.abs(total) * 2.0**-52
         tie = (xp.abs(total - near) >= 2.0**10) & (error != 0.0)
         nudged = total + xp.where(error > 0.0, ulp, -ulp)
-        return Array(self, xp.astype(xp.where(tie, nudged, total), xp.float32), Facts(0, 64),
+        return Array(self, xp.astype(xp.where(tie, nudged, total), xp.float32), WHOLE,
                      owned=True)  # fmt: skip
 
     def _saturated(self, raw: Raw, name: str) -> Raw:
