@@ -215,9 +215,11 @@ def to_torch(model: Sequential) -> Any:
 
     Examples
     --------
-    >>> import torch, xpnn
-    >>> module = xpnn.to_torch(xpnn.load("model.safetensors"))
-    >>> torch.save(module.state_dict(), "model.pt")
+    >>> import xpnn
+    >>> model = xpnn.Sequential(xpnn.Dense(3))
+    >>> history = xpnn.fit(model, [[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 2], epochs=1)
+    >>> xpnn.to_torch(model)[0]
+    Linear(in_features=2, out_features=3, bias=True)
     """
     own, _ = model.placed()
     try:
@@ -297,9 +299,11 @@ def from_sklearn(
 
     Examples
     --------
+    >>> import xpnn
     >>> from sklearn.neural_network import MLPClassifier
-    >>> theirs = MLPClassifier().fit(X, y)
-    >>> xpnn.save(xpnn.from_sklearn(theirs), "model.safetensors")
+    >>> theirs = MLPClassifier(solver="lbfgs").fit([[0.0], [1.0], [3.0]], ["a", "b", "b"])
+    >>> xpnn.predict(xpnn.from_sklearn(theirs), [[0.0], [2.0]]).tolist()
+    ['a', 'b']
     """
     ours = getattr(estimator, "model_", None)
     if isinstance(ours, Sequential):

@@ -82,7 +82,10 @@ def _table(line, cells):
     """Yield the rows of a table, a list of cells row by row."""
     theirs = published.table(line)
     names = [FIGURES[name] for name in theirs.quantities]
-    yield _row([*(text.replace(r"$ \mu $", "μ") for text in theirs.header), *names])
+    header = [text.replace(r"$ \mu $", "μ") for text in theirs.header]
+    if all(first.startswith("b=") for first, *_ in theirs.labels):
+        header[0] = "b"  # the article has the head of the tables before
+    yield _row([*header, *names])
     yield _row(["---"] * len(theirs.header) + ["---:"] * len(names))
     for labels, group in zip(
         theirs.labels, zip(*[iter(cells)] * len(names), strict=True), strict=True
