@@ -231,11 +231,17 @@ def _docstring(app, what, name, obj, options, lines):
         lines[:] = typeset("\n".join(lines)).split("\n")
 
 
-def _inline(writer, node):
-    from docutils import nodes
+def mathml(text, **options):
+    """Return the MathML of LaTeX, with functions as names: operators have space on both sides."""
     from latex2mathml.converter import convert
 
-    markup = convert(node.astext())
+    return re.sub(r"<mo>(\w{2,})</mo>", r"<mi>\1</mi>", convert(text, **options))
+
+
+def _inline(writer, node):
+    from docutils import nodes
+
+    markup = mathml(node.astext())
     # MathML doesn't break lines: a long formula scrolls in a box of its own, some only on a phone
     length = len(html.unescape(re.sub(r"<[^>]*>", "", markup)))
     kind = "formula" if length > 45 else "math long" if length > 27 else "math"
@@ -245,9 +251,8 @@ def _inline(writer, node):
 
 def _display(writer, node):
     from docutils import nodes
-    from latex2mathml.converter import convert
 
-    writer.body.append(f'<div class="formula">{convert(node.astext(), display="block")}</div>')
+    writer.body.append(f'<div class="formula">{mathml(node.astext(), display="block")}</div>')
     raise nodes.SkipNode
 
 

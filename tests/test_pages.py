@@ -108,13 +108,17 @@ def mnist():
     write_folder(Path("data", "mnist"), counts=(100, 50))
 
 
+IRIS = ["sepal length", "sepal width", "petal length", "petal width"]
+
+
 def iris():
     """Write the irises as a CSV file."""
     datasets = pytest.importorskip("sklearn.datasets")
     found = datasets.load_iris()
-    header = ["sepal length", "sepal width", "petal length", "petal width", "kind"]
     kinds = found.target_names[found.target]
-    write_rows(Path("iris.csv"), [[*x, k] for x, k in zip(found.data, kinds, strict=True)], header)
+    write_rows(
+        Path("iris.csv"), [[*x, k] for x, k in zip(found.data, kinds, strict=True)], [*IRIS, "kind"]
+    )
     Path("flowers.csv").write_bytes(Path("iris.csv").read_bytes())
     mnist()
 
@@ -165,7 +169,9 @@ def test_every_block_is_where_it_is_said_to_run():
     for name, (test, count) in ELSEWHERE.items():
         text = (ROOT / "tests" / test).read_text(encoding="utf-8")
         assert Path(name).stem in text or name.rpartition("/")[0].removeprefix("docs/") in text
-        assert count in (None, len(pages.fences(PAGES[name]))), "run it in {test}, then count it"
+        # a new block must run in that test too, and be counted here
+        found = len(pages.fences(PAGES[name]))
+        assert (name, found) == (name, count or found)
     for name, begins in UNRUN.items():
         for begin in begins:
             assert [b for b in pages.fences(PAGES[name]) if b.code.startswith(begin)], begin
@@ -198,6 +204,7 @@ def test_a_command_that_is_wrong_is_found(block, capsys):
 # the README
 
 
+@pytest.mark.skipif(not MNIST.exists(), reason="the sdist doesn't hold it")
 def test_the_readme_shows_the_published_log(here, capsys):
     """What quickstart.sh prints: its first lines, and the rows and figures of the published log."""
     (shown,) = (b.code for b in pages.fences(PAGES["README.md"]) if b.code.startswith("data data/"))
@@ -228,19 +235,18 @@ def test_the_readme_shows_the_published_log(here, capsys):
 
 def test_the_readme_shows_the_hashes(capsys):
     (block,) = (b.code for b in pages.fences(PAGES["README.md"]) if "verify" in b.code[:14])
-    assert run("verify", "--epochs", 2, "--backends", "numpy") == 0
+    assert run("verify", "--epochs", 1, "--backends", "numpy,strict") == 0
     hashes = re.findall(r"^\d +([0-9a-f]{16})", capsys.readouterr().out, re.MULTILINE)
     rows = [line.split() for line in block.splitlines() if line[0].isdigit()]
-    assert rows[:3] == [[str(i), *[value] * 4, "yes"] for i, value in enumerate(hashes)]
+    assert rows[:2] == [[str(i), *[value] * 4, "yes"] for i, value in enumerate(hashes)]
     # native runs have the same parameters to begin with, and then each library's own bits
     assert rows[3][:6] == rows[0]
     assert [row[5] for row in rows[4:]] == ["no", "no"]
 
 
 def test_the_readmes_examples_run(here):
-    mnist()
     iris()
-    write_rows(Path("new.csv"), [[5.1, 3.5, 1.4, 0.2]], ["a", "b", "c", "d"])
+    write_rows(Path("new.csv"), [[5.1, 3.5, 1.4, 0.2]], IRIS)
     train_small(xpnn.CSVLogger("other.csv"), epochs=1)
     text = "".join(
         f"```{block.info}\n{block.code}```\n"
