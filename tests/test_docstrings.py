@@ -33,5 +33,4 @@ def test_the_examples_of_a_module(name, tmp_path, monkeypatch):
         pytest.importorskip("torch")
     with warnings.catch_warnings(action="ignore"):  # an example may end before it converges
         tested = doctest.testmod(importlib.import_module(name))
-    assert tested.attempted
     assert not tested.failed
