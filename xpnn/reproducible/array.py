@@ -126,6 +126,9 @@ class Array(Operand):
         self, *, stream: Any = None, max_version: tuple[int, int] | None = None,
         dl_device: tuple[Any, int] | None = None, copy: bool | None = None,
     ) -> Any:  # fmt: skip
+        # before version 1 a capsule has no version, as without max_version; JAX refuses (0, 4)
+        if max_version is not None and max_version < (1, 0):
+            max_version = None
         given = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
         given = {name: value for name, value in given.items() if value is not None}
         return self._xp.exported(self).__dlpack__(**given)
