@@ -16,6 +16,7 @@ import numpy as np
 
 from scripts.checks import standard
 from xpnn import reproducible
+from xpnn.cli.options import listed
 from xpnn.reproducible.dtypes import FLOATS, KEPT
 
 SORTING = "argsort sort unique_all unique_counts unique_inverse unique_values"
@@ -189,11 +190,11 @@ def compared(kind, namespaces, functions=None):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--libraries", default="numpy,strict,torch,jax")
+    parser.add_argument("--libraries", type=listed, default="numpy,strict,torch,jax")
     parser.add_argument("--without-sorting", action="store_true", help="as the emulated card is")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    namespaces = {name: reproducible.namespace(name) for name in args.libraries.split(",")}
+    namespaces = {name: reproducible.namespace(name) for name in args.libraries}
     functions = [n for n in names() if not (args.without_sorting and n in SORTING.split())]
     print("| kind | results | refused by |\n|---|---:|---|")
     faults = []
