@@ -19,7 +19,11 @@ from xpnn import reproducible
 from xpnn.cli.options import listed
 from xpnn.reproducible.dtypes import FLOATS, KEPT
 
-SORTING = "argsort sort unique_all unique_counts unique_inverse unique_values"
+# what sorts, or is called with what is sorted
+SORTING = """
+argsort isin searchsorted sort take_along_axis unique_all unique_counts unique_inverse unique_values
+linalg.eigh linalg.eigvalsh linalg.matrix_rank linalg.pinv linalg.svd linalg.svdvals
+"""
 
 
 def of_bits(dtype, *patterns):

@@ -154,7 +154,7 @@ CASES = {
     "nonzero": lambda xp, v: [*xp.nonzero(v.x), *xp.nonzero(v.single)],
     "searchsorted": lambda xp, v: [
         xp.searchsorted(xp.sort(v.flat), v.flat, side="right"),
-        xp.searchsorted(xp.sort(v.single[0, :]), v.single),
+        xp.searchsorted(xp.sort(xp.reshape(v.single, (-1,))), v.single),
     ],
     "take": lambda xp, v: [xp.take(a, v.index, axis=1) for a in (v.x, v.single)],
     "take_along_axis": lambda xp, v: [
@@ -226,7 +226,7 @@ LINALG = {
         xp.linalg.matrix_power(m, n) for m in (v.square, v.single_square) for n in (0, 3, -2)
     ],
     "outer": lambda xp, v: [
-        xp.linalg.outer(a, a) for a in (v.flat, v.single[0, :], v.index)
+        xp.linalg.outer(a, a) for a in (v.flat, xp.reshape(v.single, (-1,)), v.index)
     ],
     "solve": lambda xp, v: [
         xp.linalg.solve(m, m[:, 0]) for m in (v.square, v.single_square)
