@@ -945,7 +945,7 @@ class StandardNamespace(Namespace):
         if len(shape) == 1:
             return taken
         whole = (*x.shape[:axis], *shape, *x.shape[axis + 1 :])
-        return self.reshape(taken, whole)  # type: ignore[no-any-return]
+        return self.reshape(taken, whole)
 
     def take_along_axis(self, x: Array, indices: Array, /, *, axis: int = -1) -> Array:
         """Return for each row along `axis` the elements at its own indices. Synchronises."""
@@ -1057,15 +1057,15 @@ class StandardNamespace(Namespace):
         if axis is None and not stacked:
             return None
         ndim = arrays[0].ndim
-        axis = arguments.axis(axis, ndim + stacked)
+        joined = arguments.axis(axis, ndim + stacked)
         # PyTorch joins an array of shape (0,) to any
         shapes = [a.shape for a in arrays]
         if not stacked:
-            shapes = [(*shape[:axis], 0, *shape[axis + 1 :]) for shape in shapes]
+            shapes = [(*shape[:joined], 0, *shape[joined + 1 :]) for shape in shapes]
         if len(set(shapes)) > 1 or any(a.ndim != ndim for a in arrays):
             given = ", ".join(str(a.shape) for a in arrays)
-            raise ValueError(f"arrays of shapes {given} don't fit along axis {axis}")
-        return axis
+            raise ValueError(f"arrays of shapes {given} don't fit along axis {joined}")
+        return joined
 
     def expand_dims(self, x: Array, /, *, axis: Any = 0) -> Array:
         """Return `x` with a new axis of one element, or several of them."""
@@ -1134,8 +1134,8 @@ class StandardNamespace(Namespace):
             x, axis = self.reshape(x, (-1,)), 0
         axis = arguments.axis(axis, x.ndim)
         if not (isinstance(repeats, Array) and repeats.ndim):
-            times = arguments.count("repeats", repeats)
-            return self._exact["repeat"](x, times, axis=axis)  # type: ignore[no-any-return]
+            number = arguments.count("repeats", repeats)
+            return self._exact["repeat"](x, number, axis=axis)  # type: ignore[no-any-return]
         self._kind(repeats, INTEGERS, "repeat")
         times = arguments.shape(self.to_numpy(repeats).reshape(-1).tolist(), "repeats")
         if repeats.ndim > 1 or len(times) not in (1, x.shape[axis]):
@@ -1201,7 +1201,7 @@ class StandardNamespace(Namespace):
             raise ValueError(f"matrix_transpose needs two axes, not {x.ndim}")
         if self.dtypes.name(x.dtype) in _WIDE:
             axes = (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
-            return self.permute_dims(x, axes)  # type: ignore[no-any-return]
+            return self.permute_dims(x, axes)
         return super().matrix_transpose(x)
 
     def meshgrid(self, *arrays: Array, indexing: str = "xy") -> list[Array]:
@@ -1232,7 +1232,7 @@ class StandardNamespace(Namespace):
         order = [k for k in range(x.ndim) if k not in moved]
         for place, k in sorted(zip(places, moved, strict=True)):
             order.insert(place, k)
-        return self.permute_dims(x, tuple(order))  # type: ignore[no-any-return]
+        return self.permute_dims(x, tuple(order))
 
     # Products
 
@@ -1271,7 +1271,7 @@ class StandardNamespace(Namespace):
         x = self.reshape(self.permute_dims(a, (*rest, *left)), (rows, inner))
         y = self.reshape(self.permute_dims(b, (*right, *other)), (inner, columns))
         shape = (*(a.shape[k] for k in rest), *(b.shape[k] for k in other))
-        return self.reshape(self.matmul(x, y), shape)  # type: ignore[no-any-return]
+        return self.reshape(self.matmul(x, y), shape)
 
     def vecdot(self, a: Array, b: Array, /, *, axis: int = -1) -> Array:
         """Return the scalar products of vectors along `axis`."""
