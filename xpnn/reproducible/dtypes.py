@@ -116,7 +116,7 @@ class Dtypes:
 
 def refusal(dtype: Any) -> TypeError:
     """Return the error for a dtype that isn't kept, or for what is no dtype."""
-    if hasattr(dtype, "shape") and not isinstance(dtype, np.dtype):
+    if hasattr(dtype, "shape") and not isinstance(dtype, (np.dtype, type)):
         return TypeError(
             f"a reproducible array is needed, not {type(dtype).__name__}: wrap it with xp.asarray"
         )

@@ -1067,7 +1067,7 @@ class StandardNamespace(Namespace):
             raise ValueError(f"arrays of shapes {given} don't fit along axis {joined}")
         return joined
 
-    def expand_dims(self, x: Array, /, *, axis: Any = 0) -> Array:
+    def expand_dims(self, x: Array, /, axis: Any) -> Array:
         """Return `x` with a new axis of one element, or several of them."""
         axes = arguments.axes(axis, x.ndim + len(arguments.several("axis", axis)))
         lengths = iter(x.shape)
