@@ -32,10 +32,12 @@ def of_bits(dtype, *patterns):
     return np.resize(whole, (2, 3)).view(dtype)
 
 
+# after a number, because a library may find any one of several NaN
 NANS = {
-    "float64": of_bits("float64", 0x7FF8 << 48, 0xFFF8 << 48, 0x7FF8DEAD0000BEEF, 0xFFF << 52 | 1),
-    "float32": of_bits("float32", 0x7FC00000, 0xFFC00000, 0x7FC0BEEF, 0xFF800001),
-}
+    "float64": of_bits("float64", 0x3FF << 52, 0x7FF8 << 48, 0xFFF8 << 48, 0x7FF8DEAD0000BEEF,
+                       0xFFF << 52 | 1),
+    "float32": of_bits("float32", 0x3F800000, 0x7FC00000, 0xFFC00000, 0x7FC0BEEF, 0xFF800001),
+}  # fmt: skip
 ZEROS = {name: np.resize([-0.0, 0.0], (2, 3)).astype(name) for name in FLOATS}
 SUBNORMAL = {
     "float64": np.resize([5e-324, -5e-324, 2e-308, -1e-310, 2.0**-1022], (2, 3)),
