@@ -139,11 +139,22 @@ def native_digests(library):
         return {name: digest(backend.to_numpy(array)) for name, array in results.items()}
 
 
+def libraries_of(text):
+    """Return the names in a text such as "numpy, torch"; raise unless each can be used here."""
+    names = [name.strip() for name in text.split(",")]
+    try:
+        for name in names:
+            reproducible.namespace(name)
+    except (RuntimeError, ValueError) as error:
+        raise argparse.ArgumentTypeError(error) from None
+    return names
+
+
 def main():
     """Print the table; return 1 if a hash isn't what it must be."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--libraries", default="numpy,torch,jax,strict")
-    libraries = parser.parse_args().libraries.split(",")
+    parser.add_argument("--libraries", type=libraries_of, default="numpy,torch,jax,strict")
+    libraries = parser.parse_args().libraries
     warnings.simplefilter("ignore")
     same = [reproducible_digests(library) for library in libraries]
     own = [native_digests(library) for library in libraries]

@@ -45,6 +45,14 @@ def test_another_hash_is_an_exit_status(monkeypatch, capsys):
     assert same_bits.main() == 1
 
 
+def test_libraries_are_named_with_or_without_spaces(monkeypatch, capsys):
+    assert same_bits.libraries_of("numpy, strict") == ["numpy", "strict"]
+    monkeypatch.setattr("sys.argv", ["same_bits.py", "--libraries", "numpy,nump"])
+    with pytest.raises(SystemExit, match="2"):
+        same_bits.main()
+    assert "--libraries: unknown backend 'nump'; did you mean 'numpy'?" in capsys.readouterr().err
+
+
 def test_the_examples_compute_what_they_say():
     """Against other formulas, in NumPy, on the same numbers."""
     xp = reproducible.namespace("numpy", precision="full")

@@ -22,6 +22,7 @@ __all__ = [
     "Door",
     "WriteError",
     "XpnnError",
+    "check_plain",
     "counted",
     "entered",
     "finite",
@@ -277,3 +278,29 @@ def integer(name: str, value: object, *, minimum: int, maximum: int | None = Non
     if found is None or found < minimum or (maximum is not None and found > maximum):
         raise ArgumentError(f"{name} must be {wanted}, got {value!r}")
     return found
+
+
+def check_plain(array: object, name: str = "the array") -> None:
+    """Raise an ArgumentError if a NumPy array, or one in a list, is of a subclass.
+
+    A mask, a unit or whatever else it has beside its numbers would be lost.
+    """
+    import numpy as np
+
+    if isinstance(array, list | tuple):
+        for own in array:
+            if not isinstance(own, float | int):
+                check_plain(own, name)
+        return
+    # Dask's arrays know what the arrays of their parts are
+    own = getattr(array, "_meta", array)
+    if isinstance(own, np.ndarray) and type(own) not in (np.ndarray, np.memmap):
+        masked = isinstance(own, np.ma.MaskedArray)
+        raise ArgumentError(
+            f"{name} must be a plain array, got a {type(own).__name__}"
+            + (
+                ", whose mask would be lost: leave masked rows out, or fill them by filled()"
+                if masked
+                else ": pass numpy.asarray of it if its numbers are all that it means"
+            )
+        )

@@ -22,7 +22,7 @@ from array_api_compat import is_array_api_obj
 
 from xpnn._core.mapped import SparseRows
 from xpnn._core.tree import leaves, paths
-from xpnn.backends import Backend, backend_of, check_plain, get_backend, to_numpy
+from xpnn.backends import Backend, backend_of, get_backend, to_numpy
 from xpnn.datasets.dataset import NamedDataset
 from xpnn.datasets.frames import is_frame, named, same_names
 from xpnn.datasets.labels import as_labels
@@ -30,6 +30,7 @@ from xpnn.errors import (
     ArgumentError,
     DataError,
     DivergenceError,
+    check_plain,
     fraction,
     integer,
     nonnegative,

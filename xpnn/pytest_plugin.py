@@ -92,7 +92,7 @@ def _chosen(text: str) -> list[str]:
         return [name for name in names if importlib.util.find_spec(LIBRARIES[name])]
     if text == "all":
         return list(LIBRARIES)
-    specs = list(dict.fromkeys(text.split(",")))
+    specs = list(dict.fromkeys(spec.strip() for spec in text.split(",")))
     names = [spec.partition(":")[0] for spec in specs]
     if "all" in names or _DEFAULT in names:
         raise pytest.UsageError(f"--xp: 'all' and '{_DEFAULT}' stand alone, got {text!r}")

@@ -1,7 +1,7 @@
 """Random programs of the reproducible namespace's functions, whose bits must agree everywhere.
 
     python scripts/checks/fuzz_namespace.py [--programs 1000] [--minutes 10] [--libraries …]
-    python scripts/checks/fuzz_namespace.py --shapes few --libraries numpy,jax
+    python scripts/checks/fuzz_namespace.py --shapes few --numbers 10 --libraries numpy,jax
 
 A program starts with random arrays: of all dtypes, of no to three axes, of special values, huge,
 tiny and ordinary numbers. Each of its operations takes arrays from those that are there, and
@@ -11,7 +11,9 @@ differs; the last line then says which, in which program.
 
 JAX compiles every operation anew for each shape, some 20 of them for a sine. With ``--shapes few``
 the arrays of a program have one of six shapes, so that most operations have been compiled by an
-earlier program; results of other shapes are compared, and then left.
+earlier program; results of other shapes are compared, and then left. With ``--numbers 10`` each
+program runs ten times, with other numbers in its arrays, masks and indices, for which nothing is
+compiled again.
 """
 
 import argparse
@@ -25,9 +27,9 @@ import warnings
 import numpy as np
 
 from xpnn import reproducible
-from xpnn.reproducible.dtypes import FLOATS, KEPT, SIGNED, UNSIGNED
+from xpnn.cli.options import listed
+from xpnn.reproducible.dtypes import FLOATS, INTEGERS, KEPT, UNSIGNED
 
-INTEGERS = (*SIGNED, *UNSIGNED)
 SPECIAL = (
     *(0.0, -0.0, math.inf, -math.inf, math.nan, 1.0, -1.0, 0.5, 5e-324, -2.3e-308, 1.8e308, 1e-45),
     *(-3.5e38, math.pi, math.pi / 2, 1e300, -1e-300, 2.0**53, 2.0**63, -(2.0**64)),
@@ -149,10 +151,14 @@ def key_of(rng, x):
 
 
 class Program:
-    """A program: it draws operations, and tells the arrays by their numbers in the pool."""
+    """A program: it draws operations, and tells the arrays by their numbers in the pool.
 
-    def __init__(self, seed, few=False):
+    The operations depend on the seed, the numbers in arrays on `numbers` too.
+    """
+
+    def __init__(self, seed, few=False, numbers=0):
         self.rng = np.random.default_rng(seed)
+        self.values = np.random.default_rng([seed, numbers])
         self.few = few
 
     def start(self):
@@ -168,7 +174,7 @@ class Program:
         shape = shape_of(self.rng, self.few)
         others = [shape_of(self.rng, self.few) for _ in range(2)]
         shapes = [shape, shape, others[0], shape, shape, others[1]]
-        return [numbers(self.rng, d, s) for d, s in zip(dtypes, shapes, strict=True)]
+        return [numbers(self.values, d, s) for d, s in zip(dtypes, shapes, strict=True)]
 
     def draw(self, pool, names):
         """Return the name of an operation, numbers of its arrays, and ``function(xp, *arrays)``."""
@@ -225,11 +231,8 @@ class Program:
                 return f"[{key}]", (i,), lambda xp, a: a[key]
             case 13:
                 size = x.shape[0] if x.ndim else 0
-                index = (
-                    rng.integers(-size - (rng.random() < 0.05), size, shape_of(rng, self.few))
-                    if size
-                    else np.zeros(0, int)
-                )
+                low, shape = -size - (rng.random() < 0.05), shape_of(rng, self.few)
+                index = self.values.integers(low, size, shape) if size else np.zeros(0, int)
                 return "[integers]", (i,), lambda xp, a: a[xp.asarray(index)]
             case 14:
                 key, number = key_of(rng, x), scalar(rng, dtype)
@@ -241,7 +244,7 @@ class Program:
 
                 return f"[{key}] =", (i, j) if rng.random() < 0.4 else (i,), assign
             case 15:
-                mask = rng.random(x.shape) < 0.5
+                mask = self.values.random(x.shape) < 0.5
                 number = scalar(rng, dtype)
 
                 def masked(xp, a):
@@ -295,7 +298,7 @@ class Program:
             case 19:
                 return self.algebra(i, x)
             case _:
-                condition = rng.random(x.shape) < 0.5
+                condition = self.values.random(x.shape) < 0.5
                 number = scalar(rng, dtype)
                 which = rng.integers(0, 3)
                 if which == 0:
@@ -312,7 +315,7 @@ class Program:
         rng = self.rng
         axis, shift = axis_of(rng, x), int(rng.integers(-7, 8))
         order = tuple(rng.permutation(x.ndim).tolist())
-        index = rng.integers(0, max(1, x.shape[axis] if x.ndim else 1), 4)
+        index = self.values.integers(0, max(1, x.shape[axis] if x.ndim else 1), 4)
         functions = {
             "flip": lambda xp, a: xp.flip(a, axis=axis),
             "roll": lambda xp, a: xp.roll(a, shift, axis=axis),
@@ -343,10 +346,10 @@ class Program:
     def algebra(self, i, x):
         rng = self.rng
         size = 3 if self.few else int(rng.integers(1, 6))
-        host = rng.normal(size=(size, size)) * 10.0 ** rng.integers(-3, 4)
+        host = self.values.normal(size=(size, size)) * 10.0 ** rng.integers(-3, 4)
         name = str(rng.choice(ALGEBRA.split()))
         dtype = str(rng.choice(FLOATS))
-        seed = int(rng.integers(0, 2**40))
+        seed = int(self.values.integers(0, 2**40))
 
         def made(xp):
             return xp.asarray(host.astype(dtype))
@@ -390,9 +393,9 @@ def results(value):
     return [*value] if isinstance(value, (tuple, list)) else [value]
 
 
-def run(seed, namespaces, steps=12, counts=None, few=False):
+def run(seed, namespaces, steps=12, counts=None, few=False, numbers=0):
     """Run a program on all namespaces; return what differs first, or None."""
-    program = Program(seed, few)
+    program = Program(seed, few, numbers)
     hosts = program.start()
     pools = [[xp.asarray(host) for host in hosts] for xp in namespaces.values()]
     for step in range(steps):
@@ -415,7 +418,7 @@ def run(seed, namespaces, steps=12, counts=None, few=False):
                 errors.append(error)
         if any("failed inside CUB" in str(error) or "radix_sort" in str(error) for error in errors):
             continue  # the emulated card has no sorting
-        where = f"program {seed}, operation {step}: {name} of " + ", ".join(
+        where = f"program {seed}, numbers {numbers}, operation {step}: {name} of " + ", ".join(
             f"{names[k]}{pools[0][k].shape}" for k in places
         )
         if counts is not None:
@@ -442,18 +445,23 @@ def main():
     parser.add_argument("--programs", type=int, default=1000)
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin none after these")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--libraries", default="numpy,torch,jax,strict")
+    parser.add_argument("--libraries", type=listed, default="numpy,torch,jax,strict")
     parser.add_argument("--shapes", choices=["all", "few"], default="all")
+    parser.add_argument("--numbers", type=int, default=1, help="how often to run each program")
     parser.add_argument("--keep-going", action="store_true")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    namespaces = {name: reproducible.namespace(name) for name in args.libraries.split(",")}
-    counts, failed, programs, begun = collections.Counter(), 0, 0, time.monotonic()
-    for seed in range(args.seed, args.seed + args.programs):
+    namespaces = {name: reproducible.namespace(name) for name in args.libraries}
+    counts, failed, runs, begun = collections.Counter(), 0, 0, time.monotonic()
+    for number in range(args.programs * args.numbers):
         if time.monotonic() - begun > 60.0 * args.minutes:
             break
-        programs += 1
-        difference = run(seed, namespaces, counts=counts, few=args.shapes == "few")
+        runs += 1
+        if "jax" in namespaces and not runs % 500:
+            sys.modules["jax"].clear_caches()  # compiled programs take gigabytes
+        program, numbers = divmod(number, args.numbers)
+        options = {"counts": counts, "few": args.shapes == "few", "numbers": numbers}
+        difference = run(args.seed + program, namespaces, **options)
         if difference:
             print(difference, flush=True)
             failed += 1
@@ -461,8 +469,8 @@ def main():
                 return 1
     done = sum(n for (_, good), n in counts.items() if good)
     print(
-        f"{programs} programs, {sum(counts.values())} operations, {done} with results, "
-        f"on {args.libraries}: {failed} differ"
+        f"{runs} runs of {-(-runs // args.numbers)} programs, {sum(counts.values())} operations, "
+        f"{done} with results, on {','.join(namespaces)}: {failed} differ"
     )
     kinds = collections.Counter()
     for (name, good), n in counts.items():

@@ -27,6 +27,7 @@ from pathlib import Path
 import platforms
 
 from xpnn.activations import ACTIVATIONS
+from xpnn.cli.options import listed
 from xpnn.datasets import Dataset, read_idx_folder
 from xpnn.losses import LOSSES
 from xpnn.optimizers import OPTIMIZERS
@@ -178,7 +179,7 @@ def matrix(args):
     rows = {name: run for name, run in matrix_settings().items() if args.only in name}
     data = [Dataset(x[: args.samples], y[: args.samples]) for x, y in read_idx_folder(args.data)]
     samples, code = len(data[0].x), source()
-    names, dtypes = args.backends.split(","), args.dtypes.split(",")
+    names, dtypes = args.backends, args.dtypes
     backends = {dtype: usable_backends(names, dtype=dtype, reproducible=True) for dtype in dtypes}
     versions = {backend.name: backend.library.__version__ for backend in backends[dtypes[0]]}
     table = {
@@ -317,8 +318,8 @@ def main():
     commands = parser.add_subparsers(dest="what", required=True)
     part = commands.add_parser("matrix")
     part.add_argument("data")
-    part.add_argument("--backends", default="numpy,torch,jax,strict")
-    part.add_argument("--dtypes", default="float64,float32")
+    part.add_argument("--backends", type=listed, default="numpy,torch,jax,strict")
+    part.add_argument("--dtypes", type=listed, default="float64,float32")
     part.add_argument("--only", default="", help="rows whose name holds this text")
     part.add_argument("--samples", type=int, help="the first so many of each set; all if left out")
     part.add_argument("--results", default=str(ROOT / "runs" / "matrix.jsonl"))

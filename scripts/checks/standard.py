@@ -19,6 +19,7 @@ import array_api_strict
 import numpy as np
 
 from xpnn import reproducible
+from xpnn.cli.options import listed
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "reproducible-functions.md"
 X = [[0.25, -0.5, 0.75], [0.125, 0.5, -0.875]]
@@ -33,7 +34,7 @@ class Inputs:
 
     def __init__(self, xp):
         self.x, self.y, self.up = (xp.asarray(v, dtype=xp.float64) for v in (X, Y, UP))
-        self.single = xp.asarray(X, dtype=xp.float32)
+        self.single, self.single_up = (xp.asarray(v, dtype=xp.float32) for v in (X, UP))
         self.i, self.j = (xp.asarray(v, dtype=xp.int64) for v in (WHOLE, OTHER))
         self.byte = xp.asarray(OTHER, dtype=xp.uint8)
         self.truth, self.other = (
@@ -41,7 +42,9 @@ class Inputs:
             xp.asarray([[False, False, True]]),
         )
         self.flat, self.index = xp.asarray([3.0, 1.0, 2.0, 1.0]), xp.asarray([2, 0])
-        self.square = xp.asarray(SQUARE, dtype=xp.float64)
+        self.square, self.single_square = (
+            xp.asarray(SQUARE, dtype=dtype) for dtype in (xp.float64, xp.float32)
+        )
 
 
 def of_one(name):
@@ -89,7 +92,7 @@ CASES = {
     **each(of_one, "acos asin asinh atan atanh cos cosh exp expm1 isinf isnan isfinite log1p "
            "reciprocal sin sinh tan tanh signbit"),
     **each(of_numbers, "abs ceil floor negative positive round sign square trunc conj real"),
-    **{name: lambda xp, v, _name=name: [getattr(xp, _name)(v.up)]
+    **{name: lambda xp, v, _name=name: [getattr(xp, _name)(a) for a in (v.up, v.single_up)]
        for name in ("acosh", "log", "log10", "log2", "sqrt")},
     **each(of_two, "atan2 copysign divide hypot logaddexp nextafter"),
     **each(of_two_numbers, "add equal floor_divide greater greater_equal less less_equal maximum "
@@ -98,11 +101,17 @@ CASES = {
     **each(of_truth, "logical_and logical_or logical_xor"),
     **each(of_axis, "mean std var"),
     **each(of_axis_of_integers, "all any argmax argmin count_nonzero max min prod sum"),
-    "pow": lambda xp, v: [xp.pow(v.up, v.y), xp.pow(v.j, v.j)],
+    "pow": lambda xp, v: [
+        xp.pow(v.up, v.y), xp.pow(v.single_up, v.single), xp.pow(v.j, v.j)
+    ],
     "bitwise_invert": lambda xp, v: [xp.bitwise_invert(v.i), xp.bitwise_invert(v.truth)],
     "logical_not": lambda xp, v: [xp.logical_not(v.truth)],
-    "clip": lambda xp, v: [xp.clip(v.x, -0.25, 0.25), xp.clip(v.i, 0, None)],
-    "where": lambda xp, v: [xp.where(v.x > 0, v.x, v.y), xp.where(v.truth, v.i, v.j)],
+    "clip": lambda xp, v: [
+        *(xp.clip(a, -0.25, 0.25) for a in (v.x, v.single)), xp.clip(v.i, 0, None)
+    ],
+    "where": lambda xp, v: [
+        xp.where(v.x > 0, v.x, v.y), xp.where(v.truth, v.single, 0.5), xp.where(v.truth, v.i, v.j)
+    ],
     "arange": lambda xp, v: [xp.arange(5), xp.arange(1.0, 2.0, 0.25), xp.arange(9, 0, -2)],
     "asarray": lambda xp, v: [xp.asarray([1, 2]), xp.asarray(v.x, dtype=xp.float32)],
     "empty": lambda xp, v: [xp.empty((2, 3)) * 0.0],
@@ -119,7 +128,10 @@ CASES = {
     "triu": lambda xp, v: [xp.triu(v.square, k=-1)],
     "zeros": lambda xp, v: [xp.zeros((2, 2)), xp.zeros(2, dtype=xp.uint16)],
     "zeros_like": lambda xp, v: [xp.zeros_like(v.single)],
-    "astype": lambda xp, v: [xp.astype(v.x * 9.0, xp.int32), xp.astype(v.i, xp.float32)],
+    "astype": lambda xp, v: [
+        *(xp.astype(a * 9.0, xp.int32) for a in (v.x, v.single)), xp.astype(v.i, xp.float32),
+        xp.astype(v.x, xp.float32), xp.astype(v.single, xp.float64),
+    ],
     "can_cast": lambda xp, v: [xp.asarray(xp.can_cast(xp.int8, xp.int16))],
     "finfo": lambda xp, v: [xp.asarray(float(xp.finfo(xp.float32).eps))],
     "iinfo": lambda xp, v: [xp.asarray(xp.iinfo(xp.int16).max)],
@@ -139,59 +151,113 @@ CASES = {
     "stack": lambda xp, v: [xp.stack([v.x, v.y], axis=1)],
     "tile": lambda xp, v: [xp.tile(v.i, (2, 1))],
     "unstack": lambda xp, v: xp.unstack(v.x, axis=1),
-    "nonzero": lambda xp, v: xp.nonzero(v.x > 0),
-    "searchsorted": lambda xp, v: [xp.searchsorted(xp.sort(v.flat), v.flat, side="right")],
-    "take": lambda xp, v: [xp.take(v.x, v.index, axis=1)],
-    "take_along_axis": lambda xp, v: [xp.take_along_axis(v.x, xp.argsort(v.x), axis=-1)],
-    "argsort": lambda xp, v: [xp.argsort(v.flat), xp.argsort(v.i, axis=0, descending=True)],
-    "sort": lambda xp, v: [xp.sort(v.flat), xp.sort(v.i, axis=0, descending=True)],
-    **{name: lambda xp, v, _name=name: getattr(xp, _name)(v.flat)
-       for name in ("unique_all", "unique_counts", "unique_inverse")},
-    "unique_values": lambda xp, v: [xp.unique_values(v.flat), xp.unique_values(v.i)],
-    "cumulative_sum": lambda xp, v: [xp.cumulative_sum(v.x, axis=1), xp.cumulative_sum(v.flat)],
+    "nonzero": lambda xp, v: [*xp.nonzero(v.x), *xp.nonzero(v.single)],
+    "searchsorted": lambda xp, v: [
+        xp.searchsorted(xp.sort(v.flat), v.flat, side="right"),
+        xp.searchsorted(xp.sort(xp.reshape(v.single, (-1,))), v.single),
+    ],
+    "take": lambda xp, v: [xp.take(a, v.index, axis=1) for a in (v.x, v.single)],
+    "take_along_axis": lambda xp, v: [
+        xp.take_along_axis(a, xp.argsort(a), axis=-1) for a in (v.x, v.single)
+    ],
+    **{name: lambda xp, v, _name=name: [
+        getattr(xp, _name)(v.flat), getattr(xp, _name)(v.single),
+        getattr(xp, _name)(v.i, axis=0, descending=True),
+    ] for name in ("argsort", "sort")},
+    **{name: lambda xp, v, _name=name: [
+        part for a in (v.flat, v.single) for part in getattr(xp, _name)(a)
+    ] for name in ("unique_all", "unique_counts", "unique_inverse")},
+    "unique_values": lambda xp, v: [xp.unique_values(a) for a in (v.flat, v.single, v.i)],
+    "cumulative_sum": lambda xp, v: [
+        xp.cumulative_sum(a, axis=1) for a in (v.x, v.single)
+    ] + [xp.cumulative_sum(v.flat)],
     "cumulative_prod": lambda xp, v: [xp.cumulative_prod(v.i, axis=0, include_initial=True)],
-    "diff": lambda xp, v: [xp.diff(v.x), xp.diff(v.i, axis=0)],
-    "matmul": lambda xp, v: [xp.matmul(v.x, v.square), xp.matmul(v.i, xp.matrix_transpose(v.j))],
+    "diff": lambda xp, v: [xp.diff(v.x), xp.diff(v.single), xp.diff(v.i, axis=0)],
+    "matmul": lambda xp, v: [
+        xp.matmul(v.x, v.square), xp.matmul(v.single, v.single_square),
+        xp.matmul(v.i, xp.matrix_transpose(v.j)),
+    ],
     "matrix_transpose": lambda xp, v: [xp.matrix_transpose(v.x)],
-    "tensordot": lambda xp, v: [xp.tensordot(v.x, v.square, axes=1)],
-    "vecdot": lambda xp, v: [xp.vecdot(v.x, v.y), xp.vecdot(v.i, v.j)],
+    "tensordot": lambda xp, v: [
+        xp.tensordot(v.x, v.square, axes=1), xp.tensordot(v.single, v.single_square, axes=1)
+    ],
+    "vecdot": lambda xp, v: [
+        xp.vecdot(v.x, v.y), xp.vecdot(v.single, v.single), xp.vecdot(v.i, v.j)
+    ],
     "isin": lambda xp, v: [xp.isin(v.i, v.j), xp.isin(v.byte, v.byte)],
     "broadcast_shapes": lambda xp, v: [xp.asarray(xp.broadcast_shapes((2, 1), (3,)))],
     "__array_namespace_info__": lambda xp, v: [
         xp.asarray("float64" in xp.__array_namespace_info__().dtypes(kind="real floating"))
     ],
 }  # fmt: skip
+
+
+def of_square(name):
+    return lambda xp, v: [getattr(xp.linalg, name)(m) for m in (v.square, v.single_square)]
+
+
+def of_matrix(name):
+    return lambda xp, v: [getattr(xp.linalg, name)(m) for m in (v.x, v.single)]
+
+
 LINALG = {
+    **each(of_square, "det eigvalsh inv matrix_rank trace"),
+    **each(of_matrix, "pinv svdvals"),
+    # the signs of vectors are open
+    **{name: lambda xp, v, _name=name: [
+        xp.abs(part) for m in (v.square, v.single_square) for part in getattr(xp.linalg, _name)(m)
+    ] for name in ("eigh", "qr")},
+    "svd": lambda xp, v: [
+        xp.abs(part)
+        for m in (v.x, v.single) for part in xp.linalg.svd(m, full_matrices=False)
+    ],
+    "slogdet": lambda xp, v: [
+        part for m in (v.square, v.single_square) for part in xp.linalg.slogdet(m)
+    ],
     "cholesky": lambda xp, v: [
-        xp.linalg.cholesky(v.square), xp.linalg.cholesky(v.square, upper=True)
+        *of_square("cholesky")(xp, v), xp.linalg.cholesky(v.square, upper=True)
     ],
-    "cross": lambda xp, v: [xp.linalg.cross(v.x, v.y)],
-    "det": lambda xp, v: [xp.linalg.det(v.square)],
-    "diagonal": lambda xp, v: [xp.linalg.diagonal(v.square, offset=1)],
-    "eigh": lambda xp, v: [
-        xp.linalg.eigh(v.square).eigenvalues, xp.abs(xp.linalg.eigh(v.square).eigenvectors)
+    "cross": lambda xp, v: [xp.linalg.cross(v.x, v.y), xp.linalg.cross(v.single, v.single)],
+    "diagonal": lambda xp, v: [xp.linalg.diagonal(v.square, offset=1), xp.linalg.diagonal(v.i)],
+    "matrix_norm": lambda xp, v: [
+        *of_matrix("matrix_norm")(xp, v), xp.linalg.matrix_norm(v.x, ord=1)
     ],
-    "eigvalsh": lambda xp, v: [xp.linalg.eigvalsh(v.square)],
-    "matrix_rank": lambda xp, v: [xp.linalg.matrix_rank(v.square)],
-    "pinv": lambda xp, v: [xp.linalg.pinv(v.x)],
-    "svd": lambda xp, v: [xp.abs(part) for part in xp.linalg.svd(v.x, full_matrices=False)],
-    "svdvals": lambda xp, v: [xp.linalg.svdvals(v.x)],
-    "inv": lambda xp, v: [xp.linalg.inv(v.square)],
-    "matrix_norm": lambda xp, v: [xp.linalg.matrix_norm(v.x), xp.linalg.matrix_norm(v.x, ord=1)],
-    "matrix_power": lambda xp, v: [xp.linalg.matrix_power(v.square, n) for n in (0, 3, -2)],
-    "outer": lambda xp, v: [xp.linalg.outer(v.flat, v.flat)],
-    "qr": lambda xp, v: [xp.abs(part) for part in xp.linalg.qr(v.square)],
-    "slogdet": lambda xp, v: xp.linalg.slogdet(v.square),
-    "solve": lambda xp, v: [xp.linalg.solve(v.square, v.square[:, 0])],
-    "trace": lambda xp, v: [xp.linalg.trace(v.square)],
+    "matrix_power": lambda xp, v: [
+        xp.linalg.matrix_power(m, n) for m in (v.square, v.single_square) for n in (0, 3, -2)
+    ],
+    "outer": lambda xp, v: [
+        xp.linalg.outer(a, a) for a in (v.flat, xp.reshape(v.single, (-1,)), v.index)
+    ],
+    "solve": lambda xp, v: [
+        xp.linalg.solve(m, m[:, 0]) for m in (v.square, v.single_square)
+    ],
     "vector_norm": lambda xp, v: [
-        xp.linalg.vector_norm(v.x), xp.linalg.vector_norm(v.x, axis=0, ord=1)
+        xp.linalg.vector_norm(v.x), xp.linalg.vector_norm(v.x, axis=0, ord=1),
+        xp.linalg.vector_norm(v.single),
     ],
     **{name: CASES[name] for name in ("matmul", "matrix_transpose", "tensordot", "vecdot")},
 }  # fmt: skip
 
-# of what isn't exact and has no bound in ulp in its docstring
+# what has no error
+EXACT = """
+__array_namespace_info__ abs all any argmax argmin argsort asarray bitwise_and bitwise_invert
+bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor broadcast_arrays broadcast_shapes
+broadcast_to can_cast ceil clip concat conj copysign count_nonzero diagonal empty empty_like
+equal expand_dims eye finfo flip floor from_dlpack full full_like greater greater_equal iinfo
+isdtype isfinite isin isinf isnan less less_equal logical_and logical_not logical_or logical_xor
+matrix_transpose max maximum meshgrid min minimum moveaxis negative nextafter nonzero not_equal
+ones ones_like permute_dims positive real repeat reshape result_type roll round searchsorted
+sign signbit sort squeeze stack take take_along_axis tile tril triu trunc unique_all
+unique_counts unique_inverse unique_values unstack where zeros zeros_like
+"""
+OF_METHOD = """
+cholesky cross det eigh eigvalsh inv matrix_norm matrix_power matrix_rank pinv qr slogdet solve svd
+svdvals
+"""
+# of what has no bound in ulp in its docstring
 ERRORS = {
+    **dict.fromkeys(EXACT.split(), "exact"),
+    **dict.fromkeys(OF_METHOD.split(), "that of the method in float64"),
     **dict.fromkeys(("sum", "mean", "matmul", "tensordot", "vecdot", "trace"),
                     "[that of networks](../guide/reproducibility.md#what-is-promised)"),
     **dict.fromkeys(("var", "std", "vector_norm", "arange", "linspace"), "each step is rounded"),
@@ -229,10 +295,10 @@ def promised(name, xp):
     error = ERRORS.get(last)
     if error is None and bound:
         error = f"{bound[1]} ulp"
-    elif error is None and "correctly rounded" in text and not owner:
+    elif error is None and "correctly rounded" in text:
         error = "0.5 ulp"
     elif error is None:
-        error = "that of the method in float64" if owner and not bare else "exact"
+        raise LookupError(f"no error of {name}: give it one in ERRORS, or EXACT if it has none")
     cost = next((kind for kind, names in COSTS.items() if last in names.split()), None)
     if cost is None and owner:
         cost = "" if bare else "linalg"
@@ -317,8 +383,8 @@ def page(libraries):
     rows, good = table(libraries)
     head = (
         "# The functions of the reproducible namespace\n\n"
-        "Every function of the array API standard, called on each library with floats and "
-        "integers where it takes them\n(`linalg` in float64). "
+        "Every function of the array API standard, called on each library with float64, float32 "
+        "and integers where it takes them.\n"
         '"yes" means: dtype, shape and nearly the values of array-api-strict\'s '
         "own, and the same bits on all libraries.\n`python scripts/checks/standard.py --write` "
         "writes this page; what is promised is in\n"
@@ -333,11 +399,11 @@ def page(libraries):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--libraries", default="numpy,strict,torch,jax")
+    parser.add_argument("--libraries", type=listed, default="numpy,strict,torch,jax")
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    text, good = page(args.libraries.split(","))
+    text, good = page(args.libraries)
     if args.write:
         PAGE.write_text(text, encoding="utf-8")
     else:

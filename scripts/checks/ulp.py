@@ -16,6 +16,7 @@ import numpy as np
 
 from xpnn._core import functions
 from xpnn.backends import get_backend, to_numpy
+from xpnn.cli.options import listed
 
 BOUND = 2.0  # ulp
 
@@ -80,9 +81,9 @@ def errors(found, high, low):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--points", type=int, default=1_000_000)
-    parser.add_argument("--backends", default="numpy,torch,jax,strict")
+    parser.add_argument("--backends", type=listed, default="numpy,torch,jax,strict")
     args = parser.parse_args()
-    names = args.backends.split(",")
+    names = args.backends
     backends = [get_backend(name, dtype="float64", reproducible=True) for name in names]
     good = True
     print("| function | points | largest error, ulp | at | " + " | ".join(names) + " |")

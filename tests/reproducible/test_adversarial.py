@@ -9,8 +9,8 @@ from tests.helpers import open_backend
 from xpnn import reproducible
 
 # JAX compiles and the emulated card interprets each operation: of each class of functions one
-FEW = ["abs", "add", "copysign", "equal", "exp", "floor_divide", "max", "maximum", "negative",
-       "sign", "sum", "where", "matmul"]  # fmt: skip
+FEW = ["abs", "add", "argmax", "copysign", "equal", "exp", "floor_divide", "max", "maximum",
+       "negative", "sign", "sum", "where", "matmul"]  # fmt: skip
 
 # Jacobi's method takes seconds; the script has them
 SLOW = {f"linalg.{name}" for name in ("eigh", "eigvalsh", "matrix_norm", "matrix_rank", "pinv",

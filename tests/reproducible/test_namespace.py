@@ -193,12 +193,13 @@ def test_arrays_of_other_kinds(xp):
         np.testing.assert_array_equal(np.from_dlpack(x), [1.5, np.nan])
     for version in (None, (0, 0), (0, 8), (1, 0), (2, 0)):
         assert "dltensor" in repr(x.__dlpack__(max_version=version))
+    reason = "can't be kept to the bit|has no numbers|must have numbers only"
     refused = [np.zeros(2, name) for name in ("complex64", "float16", "longdouble", "M8[s]")]
     for value in (*refused, np.array(["a"]), np.array([None]), "text", None):
-        with pytest.raises(TypeError, match="can't be kept to the bit"):
+        with pytest.raises(TypeError, match=reason):
             xp.asarray(value)
         if isinstance(value, np.ndarray):
-            with pytest.raises(TypeError, match="can't be kept to the bit"):
+            with pytest.raises(TypeError, match=reason):
                 xp.from_dlpack(value)
 
 
@@ -224,10 +225,10 @@ def test_what_is_refused_says_why(xp):
 
 
 def test_arguments_are_those_of_the_standard():
-    """Those that are given by name; `flip` and its like hand the library's own ones on."""
+    """Those that are given by name."""
     own = reproducible.namespace("numpy")
     main, algebra, _ = standard.functions()
-    for name in {*main, *algebra} - {"imag", "flip", "repeat", "roll", "squeeze", "tril", "triu"}:
+    for name in {*main, *algebra} - {"imag"}:
         if name in ("linalg.eig", "linalg.eigvals"):
             continue
         mine, theirs = (

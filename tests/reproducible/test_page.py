@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from scripts.checks import pages, standard
+from scripts.checks import adversarial, pages, standard
 from tests.helpers import ROOT, open_backend
 from xpnn import reproducible
 
@@ -49,6 +49,32 @@ def test_the_bounds_of_the_page_are_those_of_the_docstrings():
         else:
             assert found
             assert float(found[1]) <= float(bound)
+
+
+def test_a_function_without_a_stated_error_is_refused():
+    xp = reproducible.namespace("numpy")
+    assert standard.promised("imag", xp) == ("", "")
+    assert standard.promised("abs", xp) == ("exact", "elementwise")
+    with pytest.raises(LookupError, match=r"no error of random: give it one in ERRORS"):
+        standard.promised("random", xp)
+
+
+def test_what_computes_with_floats_is_called_in_both_float_dtypes():
+    xp = reproducible.namespace("numpy")
+    given = set()
+
+    class Noted(standard.Inputs):
+        def __getattribute__(self, name):
+            array = super().__getattribute__(name)
+            given.add(str(getattr(array, "dtype", None)))
+            return array
+
+    names = [name for name in adversarial.names() if standard.promised(name, xp)[1]]
+    for name in names:
+        given.clear()
+        standard.case_of(name)(xp, Noted(xp))
+        assert {"float32", "float64"} <= given or not {"float32", "float64"} & given, name
+    assert len(names) > 100
 
 
 def test_the_table_has_every_function_of_the_standard_and_is_true():

@@ -147,7 +147,7 @@ def test_a_library_that_is_not_installed_is_an_error(project):
     [
         ("tensorflow", "--xp: unknown library 'tensorflow' (allowed: numpy, numpy-readonly, torch, "
          "jax, cupy, strict, all, installed)"),
-        ("numpy,pytorch", "--xp: unknown library 'pytorch'; did you mean 'torch'? (allowed: "),
+        ("numpy, pytorch", "--xp: unknown library 'pytorch'; did you mean 'torch'? (allowed: "),
         ("numpy,,torch", "--xp: unknown library '' (allowed: "),
         ("", "--xp: unknown library '' (allowed: "),
         ("numpy,all", "--xp: 'all' and 'installed' stand alone, got 'numpy,all'"),

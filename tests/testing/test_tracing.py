@@ -166,13 +166,19 @@ def test_an_array_that_is_changed_in_place_is_found():
         trace(set_item, X, on=("numpy", "jax"))
 
 
-@pytest.mark.parametrize("on", ["numpy", ("numpy",), ("numpy", "strict", "numpy")])
+@pytest.mark.parametrize("on", ["numpy", ("numpy",), ("numpy", "strict", "numpy"), None, 3])
 def test_two_namespaces_are_needed(on):
     with pytest.raises(ArgumentError, match="on must be two namespaces"):
         trace(softmax, X, on=on)
 
 
 def test_what_is_no_namespace():
+    for wrong in (3, None, X[0]):
+        with pytest.raises(ArgumentError, match="on must have names of libraries or namespaces"):
+            trace(softmax, X, on=("numpy", wrong))
+    for wrong in (-1, "few", float("nan")):
+        with pytest.raises(ArgumentError, match="ulps must be a finite number >= 0"):
+            trace(softmax, X, ulps=wrong)
     with pytest.raises(ArgumentError, match="unknown backend 'nunpy'; did you mean 'numpy'"):
         trace(softmax, X, on=("numpy", "nunpy"))
     with pytest.raises(BackendError, match="no device 'cuda:0'"):

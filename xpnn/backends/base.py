@@ -137,6 +137,16 @@ class Backend(ABC):
         """Return whether `array` belongs to this library."""
 
     @classmethod
+    def abstract(cls) -> tuple[type, ...]:
+        """Return the classes of arrays that have no values, within a function that is compiled."""
+        return ()
+
+    @classmethod
+    def objection(cls, array: Array) -> str | None:
+        """Return why the values of one of the library's arrays can't be taken; None if they can."""
+        return None
+
+    @classmethod
     @abstractmethod
     def to_numpy(cls, array: Array) -> np.ndarray:
         """Return a device array as a NumPy array on the host. Synchronises."""

@@ -55,6 +55,10 @@ class JaxBackend(Backend):
         return array_api_compat.is_jax_array(array)
 
     @classmethod
+    def abstract(cls) -> tuple[type, ...]:
+        return (importlib.import_module("jax").core.Tracer,)
+
+    @classmethod
     def to_numpy(cls, array: Array) -> np.ndarray:
         jax = importlib.import_module("jax")
         with jax.transfer_guard("allow"):

@@ -20,7 +20,7 @@ from xpnn.backends.numpy import NumpyBackend
 from xpnn.backends.reproducible import ReproducibleBackend
 from xpnn.backends.strict import StrictBackend
 from xpnn.backends.torch import TorchBackend
-from xpnn.errors import ArgumentError, BackendError, unknown
+from xpnn.errors import ArgumentError, BackendError, check_plain, unknown
 
 Array = Any
 
@@ -69,26 +69,6 @@ def to_numpy(array: Any, name: str = "the array") -> np.ndarray:
     except Exception as error:
         problem = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise ArgumentError(f"{name} is not an array that NumPy can hold: {problem}") from None
-
-
-def check_plain(array: Any, name: str = "the array") -> None:
-    """Raise an ArgumentError if a NumPy array, or one in a list, is of a subclass.
-
-    A mask, a unit or whatever else it has beside its numbers would be lost.
-    """
-    for own in array if isinstance(array, list | tuple) else [array]:
-        # Dask's arrays know what the arrays of their parts are
-        own = getattr(own, "_meta", own)
-        if isinstance(own, np.ndarray) and type(own) not in (np.ndarray, np.memmap):
-            masked = isinstance(own, np.ma.MaskedArray)
-            raise ArgumentError(
-                f"{name} must be a plain array, got a {type(own).__name__}"
-                + (
-                    ", whose mask would be lost: leave masked rows out, or fill them by filled()"
-                    if masked
-                    else ": pass numpy.asarray of it if its numbers are all that it means"
-                )
-            )
 
 
 def backend_of(array: Any) -> Backend | None:

@@ -150,6 +150,18 @@ class TorchBackend(Backend):
         return array_api_compat.is_torch_array(array)
 
     @classmethod
+    def objection(cls, array: Array) -> str | None:
+        if (
+            str(array.layout) != "torch.strided"
+            or array.is_quantized
+            or array.device.type == "meta"
+        ):
+            return f"must be a dense tensor of numbers, not one of {array.layout} on {array.device}"
+        if array.requires_grad:
+            return "requires grad, and no gradient would come back: use x.detach()"
+        return None
+
+    @classmethod
     def to_numpy(cls, array: Array) -> np.ndarray:
         return array.numpy(force=True)  # type: ignore[no-any-return]
 

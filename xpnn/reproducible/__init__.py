@@ -20,12 +20,13 @@ compiled by ``jit``.
 it, `arithmetic`, which looks at no value that it needn't know.
 
 The modules, from bottom to top: `formats` has the numbers, `dtypes` what is kept to the bit,
-`exact` operations without a rounding error, and `facts` what is known of elements without looking
-at them; `tables`, `functions`, `powers`, `trigonometry`, `remainders`, `integers` and `random` are
-elementwise. An `operand` is a raw array with its facts; `cuts`, `pixels` and `products` compute
-with operands, under the `assumptions` of an epoch. `survey` finds the facts of a data set, `array`
-adds operators to an operand, and `namespace` has the functions of networks. `standard` adds the
-others, with `indexing`, `linalg`, `generator`, `sets` and `info`.
+`arguments` what a count, a shape and an axis are, `exact` operations without a rounding error, and
+`facts` what is known of elements without looking at them; `tables`, `functions`, `powers`,
+`trigonometry`, `remainders`, `integers` and `random` are elementwise. An `operand` is a raw array
+with its facts; `cuts`, `pixels` and `products` compute with operands, under the `assumptions` of an
+epoch. `survey` finds the facts of a data set, `array` adds operators to an operand, and `namespace`
+has the functions of networks. `standard` adds the others, with `indexing`, `linalg`, `generator`,
+`sets` and `info`.
 
 References
 ----------

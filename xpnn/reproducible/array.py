@@ -67,9 +67,23 @@ class Array(Operand):
     def __init__(self, xp: Any, raw: Raw, facts: Facts, *, owned: bool = False) -> None:
         if raw.dtype not in xp.dtypes:
             raise refusal(raw.dtype)
+        if isinstance(raw, xp._abstract):
+            raise TypeError(
+                f"{type(raw).__name__}: reproducible arrays can't be traced, by jax.jit, vmap or "
+                "grad, because a compiler joins operations; call the function without them"
+            )
         super().__init__(raw, facts)
         self._xp = xp
         self.owned = owned
+
+    def __copy__(self) -> Array:
+        return self._xp.copy(self)  # type: ignore[no-any-return]
+
+    def __deepcopy__(self, memo: Any) -> Array:
+        return self._xp.copy(self)  # type: ignore[no-any-return]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._xp._pickled(self)  # type: ignore[no-any-return]
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         return self._xp

@@ -12,9 +12,10 @@ Raw = Any
 SIGNED = ("int8", "int16", "int32", "int64")
 UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
 FLOATS = ("float32", "float64")
+INTEGERS = (*SIGNED, *UNSIGNED)
 # A product of complex numbers is fused on one library and not on another, and numbers of two bytes
 # are rounded once on one and twice on another: their bits can't be kept.
-KEPT = ("bool", *SIGNED, *UNSIGNED, *FLOATS)
+KEPT = ("bool", *INTEGERS, *FLOATS)
 
 _BOUNDS = {
     name: (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if name in SIGNED else (0, 2**bits - 1)
@@ -114,7 +115,11 @@ class Dtypes:
 
 
 def refusal(dtype: Any) -> TypeError:
-    """Return the error for a dtype that isn't kept."""
+    """Return the error for a dtype that isn't kept, or for what is no dtype."""
+    if hasattr(dtype, "shape") and not isinstance(dtype, (np.dtype, type)):
+        return TypeError(
+            f"a reproducible array is needed, not {type(dtype).__name__}: wrap it with xp.asarray"
+        )
     name = str(getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or dtype)
     name = name.rpartition(".")[2]
     if name in KEPT:
@@ -122,9 +127,12 @@ def refusal(dtype: Any) -> TypeError:
             f"{name} of another library, as {dtype!r}: take dtypes and arrays from one namespace, "
             f"such as xp.{name} and xp.asarray(…)"
         )
+    # texts, times, records and objects
+    other = isinstance(dtype, np.dtype) and (dtype.kind in "OSUTMm" or name.startswith("void"))
+    why = "has no numbers" if other else "can't be kept to the bit"
     return TypeError(
-        f"{name} can't be kept to the bit: dtypes of reproducible arrays "
-        "are bool, integers, float32 and float64; convert before"
+        f"{name} {why}: dtypes of reproducible arrays are bool, integers, float32 and float64; "
+        "convert before"
     )
 
 

@@ -8,10 +8,13 @@ words. Here the words are in int64, where nothing overflows.
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any
 
 import numpy as np
+
+from xpnn.errors import finite, nonnegative
+from xpnn.reproducible import arguments
+from xpnn.reproducible.dtypes import FLOATS, INTEGERS
 
 Raw = Any
 Array = Any
@@ -55,7 +58,7 @@ class Generator:
     """
 
     def __init__(self, xp: Any, seed: int) -> None:
-        seed = operator.index(seed)
+        seed = arguments.whole("seed", seed)
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed must be from 0 to 2**64 - 1, got {seed}")
         self._xp = xp
@@ -65,12 +68,16 @@ class Generator:
             for name in ("uniform", "normal", "integers", "permutation", "choice"):
                 setattr(self, name, xp.within(getattr(self, name)))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # without the draws that are bound to this stream
+        return type(self), (self._xp, self.seed), {"position": self.position}
+
     def __repr__(self) -> str:
         return f"Generator({self.seed}) at {self.position}"
 
     def spawn(self, number: int) -> Generator:
         """Return another stream, which depends on this one's seed and on `number` only."""
-        number = operator.index(number)
+        number = arguments.whole("number", number)
         if not 0 <= number < 2**63:
             raise ValueError(f"number must be from 0 to 2**63 - 1, got {number}")
         # counters of draws are below 2^63
@@ -95,9 +102,15 @@ class Generator:
         high, low = (raw.astype(v, raw.float64) for v in (x >> 5, y >> 6))
         return (high * 2.0**26 + low) * 2.0**-53
 
-    def _shaped(self, raw: Raw, shape: Any, dtype: Any) -> Array:
+    def _asked(self, shape: Any, dtype: Any) -> tuple[int, ...]:
+        """Return the shape of floats; raise before anything is drawn."""
+        if dtype is not None:
+            self._xp._float_dtype(dtype)
+        return arguments.shape(shape)
+
+    def _shaped(self, raw: Raw, shape: tuple[int, ...], dtype: Any) -> Array:
         xp = self._xp
-        result = xp.reshape(xp.wrap(raw), _shape(shape))
+        result = xp.reshape(xp.wrap(raw), shape)
         return result if dtype is None else xp.astype(result, dtype, copy=False)
 
     def uniform(
@@ -114,8 +127,9 @@ class Generator:
         dtype
             float64 if None; in float32 each number is rounded, so that `high` may occur.
         """
-        fractions = self._fractions(math.prod(_shape(shape)))
-        return self._shaped(fractions * (float(high) - float(low)) + float(low), shape, dtype)
+        shape, low, high = self._asked(shape, dtype), finite("low", low), finite("high", high)
+        fractions = self._fractions(math.prod(shape))
+        return self._shaped(fractions * (high - low) + low, shape, dtype)
 
     def normal(
         self, shape: Any = (), *, mean: float = 0.0, std: float = 1.0, dtype: Any = None
@@ -131,13 +145,14 @@ class Generator:
         dtype
             float64 if None.
         """
-        count = math.prod(_shape(shape))
+        shape, mean, std = self._asked(shape, dtype), finite("mean", mean), nonnegative("std", std)
+        count = math.prod(shape)
         pairs = -(-count // 2)
         raw, functions = self._xp._raw, self._xp._functions
         radius = functions.sqrt(functions.log(1.0 - self._fractions(pairs)) * -2.0)
         angle = self._fractions(pairs) * (2.0 * math.pi)
         both = raw.concat([radius * functions.cos(angle), radius * functions.sin(angle)])
-        return self._shaped(both[:count] * float(std) + float(mean), shape, dtype)
+        return self._shaped(both[:count] * std + mean, shape, dtype)
 
     def integers(self, low: int, high: int | None = None, shape: Any = ()) -> Array:
         """Return whole numbers from `low` to `high` - 1, all equally likely, in int64.
@@ -155,11 +170,11 @@ class Generator:
             If there is no number in the range, or the range isn't one of int64.
         """
         low, high = (0, low) if high is None else (low, high)
-        low, high = operator.index(low), operator.index(high)
+        low, high = arguments.whole("low", low), arguments.whole("high", high)
         if not -(2**63) <= low < high <= 2**63:
             raise ValueError(f"no int64 from {low} to {high} - 1")
-        xp, raw = self._xp, self._xp._raw
-        count, size = math.prod(_shape(shape)), high - low
+        xp, raw, shape = self._xp, self._xp._raw, arguments.shape(shape)
+        count, size = math.prod(shape), high - low
         if size == 2**64:
             result = self._bits(count)
         else:
@@ -172,7 +187,7 @@ class Generator:
                 if bits == 0 or not bool(raw.any(bad)):
                     break
                 result = raw.where(bad, self._some_bits(count, bits), result)
-        return xp.reshape(xp._whole_array(result + low), _shape(shape))
+        return xp.reshape(xp._whole_array(result + low), shape)
 
     def _bits(self, count: int) -> Raw:
         x, y = self._words(count)
@@ -182,12 +197,16 @@ class Generator:
         drawn = self._bits(count)
         return drawn & ((1 << bits) - 1 if bits < 64 else -1)
 
+    def _length(self, x: Array) -> int:
+        self._xp._kind(x, self._xp.dtypes.names(), "a random choice")
+        return int(x.shape[0])
+
     def permutation(self, x: Any) -> Array:
         """Return 0 to n - 1 in random order, or the elements along the first axis of an array."""
         xp = self._xp
-        if hasattr(x, "shape"):
-            return xp.take(x, self.permutation(x.shape[0]), axis=0)
-        count = operator.index(x)
+        if _is_array(x):
+            return xp.take(x, self.permutation(self._length(x)), axis=0)
+        count = arguments.count("x", x)
         return xp.argsort(xp._whole_array(self._bits(count)))
 
     def choice(
@@ -215,10 +234,12 @@ class Generator:
             number or only zeros.
         """
         xp = self._xp
-        size = x.shape[0] if hasattr(x, "shape") else operator.index(x)
-        count = math.prod(_shape(shape))
+        size = self._length(x) if _is_array(x) else arguments.count("x", x)
+        shape = arguments.shape(shape)
+        count = math.prod(shape)
         available = size
         if p is not None:
+            xp._kind(p, (*INTEGERS, *FLOATS), "p")
             if p.shape != (size,):
                 raise ValueError(f"p must have the shape ({size},), not {p.shape}")
             wide = xp.astype(p, xp.float64)
@@ -240,9 +261,10 @@ class Generator:
             drawn = xp.log(1.0 - self.uniform((size,)))
             times = xp.where(wide > 0.0, -drawn / xp.where(wide > 0.0, wide, 1.0), math.inf)
             index = xp.argsort(times)[:count]
-        index = xp.reshape(index, _shape(shape))
-        return xp.take(x, index, axis=0) if hasattr(x, "shape") else index
+        index = xp.reshape(index, shape)
+        return xp.take(x, index, axis=0) if _is_array(x) else index
 
 
-def _shape(shape: Any) -> tuple[int, ...]:
-    return (shape,) if isinstance(shape, int) else tuple(shape)
+def _is_array(x: Any) -> bool:
+    """Return whether this has elements to draw from, not their number; NumPy's have a shape too."""
+    return getattr(x, "ndim", 0) > 0

@@ -8,11 +8,11 @@ a library. All functions take stacks of matrices.
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnn.reproducible import arguments
 from xpnn.reproducible.integers import folded
 
 Array = Any
@@ -71,6 +71,9 @@ class Linalg:
         reason = _REFUSED.get(name, "there is no such function")
         raise AttributeError(f"linalg.{name} isn't available reproducibly: {reason}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self._xp, "linalg")
+
     # Arguments
 
     def _matrices(self, x: Array, function: str, *, square: bool = False) -> Array:
@@ -106,6 +109,7 @@ class Linalg:
     def cross(self, a: Array, b: Array, /, *, axis: int = -1) -> Array:
         """Return the cross products of vectors of three elements along `axis`."""
         xp = self._xp
+        axis = arguments.axis(axis, min(a.ndim, b.ndim)) - min(a.ndim, b.ndim)
         if a.shape[axis] != 3 or b.shape[axis] != 3:
             raise ValueError(f"cross takes vectors of 3, not {a.shape} and {b.shape}")
         a, b = xp.broadcast_arrays(a, b)
@@ -119,7 +123,9 @@ class Linalg:
     def diagonal(self, x: Array, /, *, offset: int = 0) -> Array:
         """Return the diagonals of matrices."""
         xp = self._xp
-        rows, columns = x.shape[-2:]
+        if x.ndim < 2:
+            raise ValueError(f"diagonal takes matrices, not an array of {x.ndim} axes")
+        (rows, columns), offset = x.shape[-2:], arguments.whole("offset", offset)
         row = np.arange(max(0, -offset), max(0, min(rows, columns - offset)), dtype=np.int64)
         flat = xp.reshape(x, (*x.shape[:-2], rows * columns))
         places = xp._whole_array(xp._on_device(row * columns + row + offset, x.device))
@@ -203,7 +209,7 @@ class Linalg:
         """Return matrices to a whole power, by products of squares."""
         xp = self._xp
         wide = self._matrices(x, "matrix_power", square=True)
-        n = operator.index(n)
+        n = arguments.whole("n", n)
         if n < 0:
             wide, n = self.inv(wide), -n
         result = xp.broadcast_to(xp.eye(x.shape[-1], dtype=xp.float64, device=x.device), x.shape)

@@ -63,8 +63,12 @@ uint16 uint32 uint64 uint8
 
 # What can't be kept to the bit, and why.
 _COMPLEX = "complex numbers can't be kept to the bit, because libraries fuse their products"
+_SHORT = (
+    "numbers of two bytes can't be kept to the bit, because a library rounds them once or twice"
+)
 _REFUSED = {
     **dict.fromkeys(("complex64", "complex128", "imag"), _COMPLEX),
+    **dict.fromkeys(("float16", "bfloat16"), _SHORT),
     "fft": "Fourier transforms are complex, and complex numbers can't be kept to the bit",
 }
 
@@ -79,6 +83,11 @@ def arithmetic(xp: Any, *, precision: Precision = "training") -> Namespace:
         As for `Namespace`, which may raise.
     """
     return Namespace(xp, precision=precision)
+
+
+def _unwrapped(value: Any) -> TypeError:
+    kind = type(value).__name__
+    return TypeError(f"a reproducible array is needed, not {kind}: wrap it with xp.asarray")
 
 
 class Namespace:
@@ -104,6 +113,8 @@ class Namespace:
     """
 
     _functions_of: type[Functions] = Functions
+    # classes of the library's arrays that stand for others, whose operations a compiler may join
+    _abstract: tuple[type, ...] = ()
 
     def __init__(self, xp: Any, *, precision: Precision = "training") -> None:
         if precision not in PRECISIONS:
@@ -152,6 +163,13 @@ class Namespace:
     def __dir__(self) -> Iterable[str]:
         names = {*vars(self)}.union(*(vars(cls) for cls in type(self).__mro__))
         return [name for name in names if not name.startswith("_")]
+
+    def __deepcopy__(self, memo: Any) -> Namespace:
+        return self
+
+    def _pickled(self, x: Array) -> tuple[Any, ...]:
+        """Return how an array is pickled."""
+        raise TypeError("arrays of networks can't be pickled: save the model, or take to_numpy")
 
     def probe(self, device: Any) -> None:
         """Find out what must be known of a device, so that no step has to wait for it."""
@@ -283,6 +301,11 @@ class Namespace:
             return True
         return False
 
+    def copy(self, x: Array, /) -> Array:
+        """Return the elements in a buffer of their own."""
+        raw = self._raw.asarray(x.raw, copy=True)
+        return Array(self, raw, x.facts, owned=True)
+
     def getitem(self, x: Array, key: Any) -> Array:
         """Return ``x[key]``, by the library's own indexing."""
         parts = key if isinstance(key, tuple) else (key,)
@@ -341,6 +364,8 @@ class Namespace:
 
     def _whole(self, function: Callable[..., Any]) -> Callable[[Array], Array]:
         def whole(x: Array, /) -> Array:
+            if not isinstance(x, Array):
+                raise _unwrapped(x)
             if x.raw.dtype not in self._formats:
                 return x
             return Array(self, function(x.raw) + 0.0, WHOLE, owned=True)
@@ -363,6 +388,8 @@ class Namespace:
 
     def _function(self, function: Callable[[Raw], Raw]) -> Callable[[Array], Array]:
         def elementary(x: Array, /) -> Array:
+            if not isinstance(x, Array):
+                raise _unwrapped(x)
             if x.raw.dtype not in self._formats:
                 raise TypeError(f"a function of {x.dtype}: convert to a float dtype first")
             xp = self._raw

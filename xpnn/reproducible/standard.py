@@ -11,9 +11,10 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from xpnn.reproducible import cuts, indexing, remainders
+from xpnn.errors import ArgumentError, check_plain
+from xpnn.reproducible import arguments, cuts, indexing, remainders
 from xpnn.reproducible.array import Array
-from xpnn.reproducible.dtypes import FLOATS, SIGNED, UNSIGNED, bounds
+from xpnn.reproducible.dtypes import FLOATS, INTEGERS, SIGNED, UNSIGNED, bounds
 from xpnn.reproducible.facts import WHOLE, Facts
 from xpnn.reproducible.formats import FLOAT32, FLOAT64
 from xpnn.reproducible.generator import Generator
@@ -26,7 +27,6 @@ from xpnn.reproducible.trigonometry import Trigonometry
 
 Raw = Any
 
-INTEGERS = (*SIGNED, *UNSIGNED)
 # dtypes that PyTorch has few operations for
 _WIDE = UNSIGNED[1:]
 _MATHEMATICS = """
@@ -56,6 +56,7 @@ class StandardNamespace(Namespace):
 
     def __init__(self, backend: Any, *, precision: Precision = "training") -> None:
         self._backend = backend
+        self._abstract = backend.abstract()
         super().__init__(backend.xp, precision=precision)
         self._integer = Integers(backend.xp)
         # what this class has itself shall be found there
@@ -558,14 +559,7 @@ class StandardNamespace(Namespace):
     # Reductions
 
     def _axes(self, x: Array, axis: Any) -> list[int]:
-        axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-        for k in axes:
-            if not -x.ndim <= k < x.ndim:
-                raise IndexError(f"axis {k} is out of range for an array of {x.ndim} axes")
-        found = sorted(k % x.ndim for k in axes)
-        if len(set(found)) < len(found):
-            raise ValueError(f"axis {axis} has an axis twice")
-        return found
+        return [*range(x.ndim)] if axis is None else sorted(arguments.axes(axis, x.ndim))
 
     def _last(self, raw: Raw, axes: Sequence[int]) -> Raw:
         """Return `raw` with some axes joined to one, which is the last."""
@@ -668,7 +662,7 @@ class StandardNamespace(Namespace):
             if x.ndim != 1:
                 raise ValueError(f"axis must be given for an array of {x.ndim} axes")
             axis = 0
-        (axis,) = self._axes(x, axis)
+        axis = arguments.axis(axis, x.ndim)
         xp, raw = self._raw, self._widened(x, target)
         if raw.shape[axis]:
             raw = scanned(raw, axis, operation(target), xp)
@@ -762,9 +756,9 @@ class StandardNamespace(Namespace):
         """Return the differences of neighbours along `axis`, `n` times."""
         parts = [part for part in (prepend, x, append) if part is not None]
         x = self.concat(parts, axis=axis) if len(parts) > 1 else x
-        (axis,) = self._axes(x, axis)
+        axis = arguments.axis(axis, x.ndim)
         before = (slice(None),) * axis
-        for _ in range(n):
+        for _ in range(arguments.count("n", n)):
             x = self.subtract(x[(*before, slice(1, None))], x[(*before, slice(-1))])
         return x
 
@@ -786,18 +780,24 @@ class StandardNamespace(Namespace):
         return self._argument("argmin", x, axis, keepdims)
 
     def _argument(self, function: str, x: Array, axis: Any, keepdims: bool) -> Array:
-        axes = self._axes(x, axis)
+        axes = self._axes(x, None if axis is None else arguments.axis(axis, x.ndim))
         raw = self._last(self._ordered(x, function), axes)
         if not raw.shape[-1]:
             raise ValueError(f"{function} of no elements")
-        raw = self._int64(getattr(self._raw, function)(raw, axis=-1))
-        return self._whole_array(self._reduced(raw, axes, keepdims, x.shape))
+        xp = self._raw
+        found = self._int64(getattr(xp, function)(raw, axis=-1))
+        if x.dtype in self._formats:
+            # of several NaN, CuPy finds any
+            nan = xp.astype(xp.isnan(raw), xp.int8)
+            first = self._int64(xp.argmax(nan, axis=-1))
+            found = xp.where(xp.max(nan, axis=-1) > 0, first, found)
+        return self._whole_array(self._reduced(found, axes, keepdims, x.shape))
 
     def argsort(
         self, x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool = True
     ) -> Array:
         """Return the indices that sort `x`, always stable, with NaN at the end either way."""
-        (axis,) = self._axes(x, axis)
+        axis = arguments.axis(axis, x.ndim)
         key = self._ordered(x, "argsort")
         if descending:
             key = ~key if key.dtype == self.dtypes.own("int64") else -key
@@ -821,6 +821,8 @@ class StandardNamespace(Namespace):
         if side not in ("left", "right"):
             raise ValueError(f"side is 'left' or 'right', not {side!r}")
         x, y, name = self._pair(x1, x2, (*INTEGERS, *FLOATS), "searchsorted")
+        if x.ndim != 1:
+            raise ValueError(f"x1 must have one axis, not {x.ndim}")
         xp = self._raw
         if sorter is not None:
             x = xp.take(x, self._int64(sorter.raw), axis=0)
@@ -908,11 +910,6 @@ class StandardNamespace(Namespace):
 
     # Elements
 
-    def copy(self, x: Array, /) -> Array:
-        """Return the elements in a buffer of their own."""
-        raw = self._raw.asarray(x.raw, copy=True)
-        return Array(self, raw, x.facts, owned=True)
-
     def _within(self, indices: Array, length: int) -> Array:
         """Return indices without negative ones. Synchronises.
 
@@ -934,7 +931,7 @@ class StandardNamespace(Namespace):
             if x.ndim != 1:
                 raise ValueError(f"axis must be given for an array of {x.ndim} axes")
             axis = 0
-        (axis,) = self._axes(x, axis)
+        axis = arguments.axis(axis, x.ndim)
         return self._taken(x, self._within(indices, x.shape[axis]), axis)
 
     def _taken(self, x: Array, indices: Array, axis: int) -> Array:
@@ -948,16 +945,16 @@ class StandardNamespace(Namespace):
         if len(shape) == 1:
             return taken
         whole = (*x.shape[:axis], *shape, *x.shape[axis + 1 :])
-        return self.reshape(taken, whole)  # type: ignore[no-any-return]
+        return self.reshape(taken, whole)
 
     def take_along_axis(self, x: Array, indices: Array, /, *, axis: int = -1) -> Array:
         """Return for each row along `axis` the elements at its own indices. Synchronises."""
-        (axis,) = self._axes(x, axis)
+        axis = arguments.axis(axis, x.ndim)
         return self._taken_along(x, self._within(indices, x.shape[axis]), axis)
 
     def _taken_along(self, x: Array, indices: Array, axis: int) -> Array:
         """Gather from the flat array, which every library can."""
-        (axis,) = self._axes(x, axis)
+        axis = arguments.axis(axis, x.ndim)
         others = [n if k != axis else 1 for k, n in enumerate(x.shape)]
         wanted = [n if k != axis else 1 for k, n in enumerate(indices.shape)]
         common = list(np.broadcast_shapes(tuple(others), tuple(wanted)))
@@ -1028,14 +1025,6 @@ class StandardNamespace(Namespace):
         @functools.wraps(function)
         def layout(x: Array, /, *args: Any, **kwargs: Any) -> Any:
             name = self._kind(x, self.dtypes.names(), function.__name__)
-            args = tuple(a.raw if isinstance(a, Array) else a for a in args)
-            kwargs = {k: v.raw if isinstance(v, Array) else v for k, v in kwargs.items()}
-            if function.__name__ in ("tril", "triu") and x.ndim < 2:
-                raise ValueError(f"{function.__name__} takes matrices, not {x.shape}")
-            if kwargs.get("axis") is not None and function.__name__ != "expand_dims":
-                # PyTorch takes an axis of an array without axes
-                axes = self._axes(x, kwargs["axis"])
-                kwargs["axis"] = axes[0] if isinstance(kwargs["axis"], int) else tuple(axes)
             if name not in _WIDE:
                 return own(x, *args, **kwargs)
             result = own(self._whole_array(self._int64(x.raw)), *args, **kwargs)
@@ -1051,8 +1040,9 @@ class StandardNamespace(Namespace):
         def collection(arrays: Iterable[Array], /, *, axis: int | None = 0) -> Array:
             arrays = list(arrays)
             if not arrays:
-                raise ValueError(f"{function.__name__} needs an array")
+                raise ValueError("concat and stack need an array")
             name = self.dtypes.name(self.result_type(*arrays))
+            axis = self._joining(function.__name__, arrays, axis)
             if name not in INTEGERS:
                 return own(arrays, axis=axis)
             result = own([self._whole_array(self._int64(a.raw)) for a in arrays], axis=axis)
@@ -1060,6 +1050,123 @@ class StandardNamespace(Namespace):
 
         collection.__name__, collection.__doc__ = function.__name__, function.__doc__
         return collection
+
+    def _joining(self, function: str, arrays: list[Array], axis: Any) -> int | None:
+        """Return the axis along which arrays are joined; raise unless they fit."""
+        stacked = function == "stack"  # NumPy's concat has another name
+        if axis is None and not stacked:
+            return None
+        ndim = arrays[0].ndim
+        joined = arguments.axis(axis, ndim + stacked)
+        # PyTorch joins an array of shape (0,) to any
+        shapes = [a.shape for a in arrays]
+        if not stacked:
+            shapes = [(*shape[:joined], 0, *shape[joined + 1 :]) for shape in shapes]
+        if len(set(shapes)) > 1 or any(a.ndim != ndim for a in arrays):
+            given = ", ".join(str(a.shape) for a in arrays)
+            raise ValueError(f"arrays of shapes {given} don't fit along axis {joined}")
+        return joined
+
+    def expand_dims(self, x: Array, /, axis: Any) -> Array:
+        """Return `x` with a new axis of one element, or several of them."""
+        axes = arguments.axes(axis, x.ndim + len(arguments.several("axis", axis)))
+        lengths = iter(x.shape)
+        shape = (1 if k in axes else next(lengths) for k in range(x.ndim + len(axes)))
+        return self.reshape(x, tuple(shape))
+
+    def squeeze(self, x: Array, /, axis: Any) -> Array:
+        """Return `x` without an axis of one element, or several of them."""
+        axes = self._axes(x, axis)
+        if any(x.shape[k] != 1 for k in axes):
+            raise ValueError(f"axis {axis} of an array of shape {x.shape} has not one element")
+        return self.reshape(x, tuple(n for k, n in enumerate(x.shape) if k not in axes))
+
+    def flip(self, x: Array, /, *, axis: Any = None) -> Array:
+        """Return `x` with the elements along some axes, or all, in the opposite order."""
+        axes = tuple(self._axes(x, axis))
+        return self._exact["flip"](x, axis=axes)  # type: ignore[no-any-return]
+
+    def permute_dims(self, x: Array, /, axes: Any) -> Array:
+        """Return `x` with its axes in another order."""
+        order = arguments.axes(axes, x.ndim, "axes")
+        if len(order) != x.ndim:
+            raise ValueError(f"axes must be all {x.ndim} axes, got {axes!r}")
+        return self._exact["permute_dims"](x, order)  # type: ignore[no-any-return]
+
+    def reshape(self, x: Array, /, shape: Any, *, copy: bool | None = None) -> Array:
+        """Return the elements of `x`, in C order, in another shape; one length may be -1."""
+        lengths = arguments.several("shape", shape)
+        known = math.prod(n for n in lengths if n != -1)
+        if -1 in lengths and known:
+            at = lengths.index(-1)
+            lengths = (*lengths[:at], x.size // known, *lengths[at + 1 :])
+        if any(n < 0 for n in lengths) or math.prod(lengths) != x.size:
+            raise ValueError(f"an array of shape {x.shape} can't have the shape {shape!r}")
+        return self._exact["reshape"](x, lengths, copy=copy)  # type: ignore[no-any-return]
+
+    def roll(self, x: Array, /, shift: Any, *, axis: Any = None) -> Array:
+        """Return `x` with its elements moved by `shift`, those from the end to the beginning."""
+        shifts = arguments.several("shift", shift)
+        if axis is None:
+            if len(shifts) != 1:
+                raise ValueError(f"shift must be one number without an axis, got {shift!r}")
+            return self._exact["roll"](x, shifts[0])  # type: ignore[no-any-return]
+        axes = arguments.axes(axis, x.ndim)
+        shifts = shifts * len(axes) if len(shifts) == 1 else shifts
+        if len(shifts) != len(axes):
+            raise ValueError(f"shift {shift!r} and axis {axis!r} have different lengths")
+        return self._exact["roll"](x, shifts, axis=axes)  # type: ignore[no-any-return]
+
+    def repeat(self, x: Array, repeats: Any, /, *, axis: int | None = None) -> Array:
+        """Return each element along `axis` several times; all elements if it is None.
+
+        Parameters
+        ----------
+        x
+            The array.
+        repeats
+            How often, a number or an array of integers with one for each element. An array
+            synchronises.
+        axis
+            The axis.
+        """
+        if axis is None:
+            x, axis = self.reshape(x, (-1,)), 0
+        axis = arguments.axis(axis, x.ndim)
+        if not (isinstance(repeats, Array) and repeats.ndim):
+            number = arguments.count("repeats", repeats)
+            return self._exact["repeat"](x, number, axis=axis)  # type: ignore[no-any-return]
+        self._kind(repeats, INTEGERS, "repeat")
+        times = arguments.shape(self.to_numpy(repeats).reshape(-1).tolist(), "repeats")
+        if repeats.ndim > 1 or len(times) not in (1, x.shape[axis]):
+            raise ValueError(f"repeats of shape {repeats.shape} don't fit {x.shape[axis]} elements")
+        places = np.repeat(np.arange(x.shape[axis], dtype=np.int64), times)
+        return self._taken(x, self._whole_array(self._on_device(places, x.device)), axis)
+
+    def tile(self, x: Array, repetitions: Any, /) -> Array:
+        """Return copies of `x` side by side, so many along each axis."""
+        times = arguments.shape(repetitions, "repetitions")
+        return self._exact["tile"](x, times)  # type: ignore[no-any-return]
+
+    def tril(self, x: Array, /, *, k: int = 0) -> Array:
+        """Return matrices with 0 above the diagonal `k`."""
+        return self._triangle("tril", x, k)
+
+    def triu(self, x: Array, /, *, k: int = 0) -> Array:
+        """Return matrices with 0 below the diagonal `k`."""
+        return self._triangle("triu", x, k)
+
+    def _triangle(self, function: str, x: Array, k: int) -> Array:
+        if x.ndim < 2:
+            raise ValueError(f"{function} takes matrices, not {x.shape}")
+        # no diagonal is further away
+        k = max(-x.shape[-2], min(arguments.whole("k", k), x.shape[-1]))
+        return self._exact[function](x, k=k)  # type: ignore[no-any-return]
+
+    def unstack(self, x: Array, /, *, axis: int = 0) -> tuple[Array, ...]:
+        """Return the parts of `x` along `axis`."""
+        axis = arguments.axis(axis, x.ndim)
+        return self._exact["unstack"](x, axis=axis)  # type: ignore[no-any-return]
 
     def broadcast_to(self, x: Array, /, shape: Any) -> Array:
         """Return `x` in a larger shape, its elements repeated.
@@ -1069,7 +1176,7 @@ class StandardNamespace(Namespace):
         ValueError
             If the shape doesn't fit.
         """
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        shape = arguments.shape(shape)
         try:
             fits = np.broadcast_shapes(x.shape, shape) == shape
         except ValueError:
@@ -1089,11 +1196,12 @@ class StandardNamespace(Namespace):
 
     def matrix_transpose(self, x: Array, /) -> Array:
         """Return the transpose of each matrix."""
+        self._kind(x, self.dtypes.names(), "matrix_transpose")
         if x.ndim < 2:
             raise ValueError(f"matrix_transpose needs two axes, not {x.ndim}")
         if self.dtypes.name(x.dtype) in _WIDE:
             axes = (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
-            return self.permute_dims(x, axes)  # type: ignore[no-any-return]
+            return self.permute_dims(x, axes)
         return super().matrix_transpose(x)
 
     def meshgrid(self, *arrays: Array, indexing: str = "xy") -> list[Array]:
@@ -1117,14 +1225,14 @@ class StandardNamespace(Namespace):
 
     def moveaxis(self, x: Array, source: Any, destination: Any, /) -> Array:
         """Return `x` with some axes elsewhere."""
-        moved, places = ([k] if isinstance(k, int) else [*k] for k in (source, destination))
-        moved, places = ([self._axes(x, k)[0] for k in group] for group in (moved, places))
-        if len(set(moved)) != len(moved) or len(set(places)) != len(moved):
+        moved = arguments.axes(source, x.ndim, "source")
+        places = arguments.axes(destination, x.ndim, "destination")
+        if len(places) != len(moved):
             raise ValueError(f"moveaxis: {source} and {destination} don't fit")
         order = [k for k in range(x.ndim) if k not in moved]
         for place, k in sorted(zip(places, moved, strict=True)):
             order.insert(place, k)
-        return self.permute_dims(x, tuple(order))  # type: ignore[no-any-return]
+        return self.permute_dims(x, tuple(order))
 
     # Products
 
@@ -1142,12 +1250,17 @@ class StandardNamespace(Namespace):
 
     def tensordot(self, a: Array, b: Array, /, *, axes: Any = 2) -> Array:
         """Return the sums of products along some axes of both arrays."""
-        if isinstance(axes, int):
-            if axes < 0:
-                raise ValueError(f"axes must not be negative, got {axes}")
-            axes = (range(a.ndim - axes, a.ndim), range(axes))
-        left = [k % a.ndim for k in axes[0]]
-        right = [k % b.ndim for k in axes[1]]
+        if not isinstance(axes, (tuple, list)):
+            number = arguments.count("axes", axes)
+            if number > min(a.ndim, b.ndim):
+                raise ValueError(f"axes must be at most {min(a.ndim, b.ndim)} here, got {axes}")
+            axes = (range(a.ndim - number, a.ndim), range(number))
+        if len(axes) != 2:
+            raise ValueError(f"axes must be a number or two sequences of axes, got {axes!r}")
+        left, right = (
+            arguments.axes(axes[0], a.ndim, "axes"),
+            arguments.axes(axes[1], b.ndim, "axes"),
+        )
         if [a.shape[k] for k in left] != [b.shape[k] for k in right]:
             raise ValueError(f"tensordot: {a.shape} and {b.shape} don't fit along {axes}")
         rest = [k for k in range(a.ndim) if k not in left]
@@ -1158,11 +1271,11 @@ class StandardNamespace(Namespace):
         x = self.reshape(self.permute_dims(a, (*rest, *left)), (rows, inner))
         y = self.reshape(self.permute_dims(b, (*right, *other)), (inner, columns))
         shape = (*(a.shape[k] for k in rest), *(b.shape[k] for k in other))
-        return self.reshape(self.matmul(x, y), shape)  # type: ignore[no-any-return]
+        return self.reshape(self.matmul(x, y), shape)
 
     def vecdot(self, a: Array, b: Array, /, *, axis: int = -1) -> Array:
         """Return the scalar products of vectors along `axis`."""
-        if not -min(a.ndim, b.ndim) <= axis < 0:
+        if not -min(a.ndim, b.ndim) <= arguments.whole("axis", axis) < 0:
             raise ValueError(f"axis must be between {-min(a.ndim, b.ndim)} and -1, got {axis}")
         if a.shape[axis] != b.shape[axis]:
             raise ValueError(f"vecdot: {a.shape} and {b.shape} don't fit along {axis}")
@@ -1177,6 +1290,12 @@ class StandardNamespace(Namespace):
         if device is None:
             return self._backend.device
         return self._backend._device(device) if isinstance(device, str) else device
+
+    def _pickled(self, x: Array) -> tuple[Any, ...]:
+        # by way of the host, because JAX's own arrays come back in float32 without its x64
+        names = {name for name, own in self._backend._devices().items() if own == x.device}
+        device = None if x.device == self._backend.device else names.pop()
+        return _unpickled, (self, self.to_numpy(x), device)
 
     def _on_device(self, host: np.ndarray, device: Any = None) -> Raw:
         """Return a host array, which nobody else changes, on a device."""
@@ -1207,6 +1326,7 @@ class StandardNamespace(Namespace):
         OverflowError
             If a Python integer is outside the range of the dtype.
         """
+        check_plain(obj, "obj")
         if dtype is not None:
             self.dtypes.name(dtype)
         same = isinstance(obj, Array) and obj._xp is self and dtype in (None, obj.dtype)
@@ -1218,22 +1338,40 @@ class StandardNamespace(Namespace):
             if copy:
                 result = self.copy(result)
         elif self._backend.owns(obj) and obj.dtype in self.dtypes:
-            raw = obj.detach() if hasattr(obj, "detach") else obj
-            result = self.copy(self.wrap(raw)) if copy is not False else self.wrap(raw)
+            objection = self._backend.objection(obj)
+            if objection:
+                raise TypeError(f"obj {objection}")
+            result = self.copy(self.wrap(obj)) if copy is not False else self.wrap(obj)
         else:
             if copy is False:
                 raise ValueError("this can't become an array without a copy")
             if isinstance(obj, Array):
                 obj = obj.__array__()
-            self.dtypes.admit(obj)
+            if hasattr(obj, "dtype"):
+                self.dtypes.admit(obj)
             host = np.array(obj, order="C", subok=False)
-            host = host.astype(host.dtype.newbyteorder("="), copy=False)
-            if not hasattr(obj, "dtype"):
+            if host.dtype.hasobject:
+                host = self._of_objects(host, dtype)
+            elif not hasattr(obj, "dtype"):
+                self.dtypes.admit(host)
                 host = self._whole_numbers(obj, host, dtype)
+            host = host.astype(host.dtype.newbyteorder("="), copy=False)
             result = self.wrap(self._on_device(host, device))
         if dtype is not None:
             result = self.astype(result, dtype, copy=False)
         return result if device is None else self.to_device(result, device)
+
+    def _of_objects(self, host: np.ndarray, dtype: Any) -> np.ndarray:
+        """Return Python's numbers, of which one has more than 64 bits, as floats, or raise."""
+        objects = host.reshape(-1)
+        for one in objects:
+            if not isinstance(one, (int, float, np.integer, np.floating)):
+                raise TypeError(f"obj must have numbers only, not {type(one).__name__}")
+        whole = all(isinstance(one, (int, np.integer)) for one in objects)
+        if whole and (dtype is None or self.dtypes.name(dtype) not in FLOATS):
+            large = next(n for n in objects if not -(2**63) <= n < 2**64)
+            raise OverflowError(f"{large} is outside the range of int64 and of uint64")
+        return np.array([float(one) for one in objects]).reshape(host.shape)
 
     def _whole_numbers(self, obj: Any, host: np.ndarray, dtype: Any) -> np.ndarray:
         """Return Python's integers as they are; raise unless they are in the range of the dtype.
@@ -1258,6 +1396,7 @@ class StandardNamespace(Namespace):
         """Return an array that another library gives by DLPack."""
         if isinstance(x, Array):
             return self.asarray(x, device=device, copy=copy)
+        check_plain(x, "x")
         self.dtypes.admit_foreign(x)
         try:
             raw = self._raw.from_dlpack(x)
@@ -1294,7 +1433,9 @@ class StandardNamespace(Namespace):
         kind = "int64" if name in INTEGERS else name
         if name in INTEGERS:
             value = int(value) - (2**64 if value > 2**63 - 1 else 0)
-        raw = self._raw.full(shape, value, dtype=self.dtypes.own(kind), device=device)
+        raw = self._raw.full(
+            arguments.shape(shape), value, dtype=self.dtypes.own(kind), device=device
+        )
         if name in FLOATS:
             return self.wrap(raw)
         return self._whole_array(raw) if name == "bool" else self._cut_off(raw, name)
@@ -1304,17 +1445,21 @@ class StandardNamespace(Namespace):
 
     def full(self, shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Array:
         """Return an array full of a Python number."""
-        if isinstance(fill_value, Array):
-            fill_value = self._scalar_of(fill_value)
-        self.dtypes.admit(fill_value)
-        fill_value = fill_value.item() if isinstance(fill_value, np.generic) else fill_value
+        fill_value = self._number("fill_value", fill_value)
         kind = "bool" if isinstance(fill_value, bool) else "int64"
         name = self._name(dtype, "float64" if isinstance(fill_value, float) else kind)
         value, _ = self._scalar(fill_value, self.dtypes.own(name))
         return self._made(name, value, shape, device)
 
-    def _scalar_of(self, x: Array) -> Any:
-        return self.to_numpy(x).item()
+    def _number(self, name: str, value: Any) -> Any:
+        """Return a Python number, given it, one of NumPy, or an array without axes."""
+        if isinstance(value, (int, float)):
+            return value
+        host = self.to_numpy(value) if isinstance(value, Array) else value
+        self.dtypes.admit(host)
+        if np.ndim(host):
+            raise ArgumentError(f"{name} must be a number, got {value!r}")
+        return host.item() if hasattr(host, "dtype") else host
 
     def zeros(self, shape: Any, *, dtype: Any = None, device: Any = None) -> Array:
         """Return an array full of 0."""
@@ -1359,7 +1504,9 @@ class StandardNamespace(Namespace):
     ) -> Array:  # fmt: skip
         """Return a matrix with ones on a diagonal."""
         name = self._name(dtype)
-        host = np.eye(n_rows, n_cols, k=k, dtype="int8")
+        rows = arguments.count("n_rows", n_rows)
+        columns = rows if n_cols is None else arguments.count("n_cols", n_cols)
+        host = np.eye(rows, columns, k=arguments.whole("k", k), dtype="int8")
         whole = self._whole_array(self._on_device(host, device))
         return self.astype(whole, self.dtypes.own(name))
 
@@ -1370,8 +1517,10 @@ class StandardNamespace(Namespace):
         """Return start + k step for all whole k before `stop`, each rounded twice."""
         if stop is None:
             start, stop = 0, start
-        for number in (start, stop, step):
-            self.dtypes.admit(number)
+        start, stop = self._number("start", start), self._number("stop", stop)
+        step = self._number("step", step)
+        if not all(math.isfinite(n) for n in (start, stop, step)):
+            raise ArgumentError(f"arange needs finite numbers, got {start}, {stop}, {step}")
         whole = all(isinstance(n, int) for n in (start, stop, step))
         name = self._name(dtype, "int64" if whole else "float64")
         if step == 0:
@@ -1403,9 +1552,8 @@ class StandardNamespace(Namespace):
         endpoint: bool = True,
     ) -> Array:  # fmt: skip
         """Return `num` numbers from `start` to `stop`: start + k ((stop - start) / n)."""
-        for number in (start, stop):
-            self.dtypes.admit(number)
-        name = self._name(dtype)
+        start, stop = self._number("start", start), self._number("stop", stop)
+        num, name = arguments.count("num", num), self._name(dtype)
         if name not in FLOATS:
             raise TypeError(f"linspace has a float dtype, not {name}")
         parts = num - 1 if endpoint else num
@@ -1422,3 +1570,7 @@ class StandardNamespace(Namespace):
     def random(self, seed: int) -> Generator:
         """Return a generator of random numbers, the same ones on every library and device."""
         return Generator(self, seed)
+
+
+def _unpickled(xp: StandardNamespace, host: np.ndarray, device: str | None) -> Array:
+    return xp.asarray(host, device=device)

@@ -16,7 +16,7 @@ import array_api_compat
 import numpy as np
 
 from xpnn.backends import BACKENDS, get_backend, to_numpy
-from xpnn.errors import ArgumentError, counted
+from xpnn.errors import ArgumentError, counted, nonnegative
 from xpnn.reproducible import Generator, StandardNamespace
 from xpnn.testing.bits import difference, differing
 
@@ -228,7 +228,7 @@ def trace(
     Raises
     ------
     ArgumentError
-        If `on` doesn't name two namespaces.
+        If `on` doesn't name two namespaces, or `ulps` isn't a number from 0 on.
     BackendError
         If a library isn't installed, or has no such device.
 
@@ -242,8 +242,12 @@ def trace(
     >>> print(trace(softmax, np.linspace(0.0, 1.0, 5), on=("numpy", "strict")))
     numpy and strict agree in 5 operations
     """
-    if isinstance(on, str) or len(on) != 2:
+    if not isinstance(on, (tuple, list)) or len(on) != 2:
         raise ArgumentError(f"on must be two namespaces, got {on!r}")
+    for where in on:
+        if not isinstance(where, str) and not hasattr(where, "asarray"):
+            raise ArgumentError(f"on must have names of libraries or namespaces, got {where!r}")
+    ulps = nonnegative("ulps", ulps)
     names = named(on[0]), named(on[1])
     comparison = _Comparison(names, ulps)
     expected = _run(function, args, options, on[0], comparison.remember)

@@ -1,0 +1,375 @@
+"""Arguments that libraries treat in their own ways: here they have one meaning, or are refused."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+from tests.helpers import open_backend
+from xpnn import reproducible
+from xpnn.errors import ArgumentError
+from xpnn.reproducible import arguments
+from xpnn.testing import same_on_all
+
+XP = reproducible.namespace("numpy")
+X = XP.asarray([[1.0, 2.0], [3.0, 4.0]])
+NAN = float("nan")
+
+# each takes a namespace and what shall be a number of things
+COUNTS = {
+    "zeros": lambda xp, n: xp.zeros(n),
+    "zeros of several": lambda xp, n: xp.zeros((2, n)),
+    "ones": lambda xp, n: xp.ones(n),
+    "empty": lambda xp, n: xp.empty(n),
+    "full": lambda xp, n: xp.full(n, 1.0),
+    "eye": lambda xp, n: xp.eye(n),
+    "eye of columns": lambda xp, n: xp.eye(2, n),
+    "linspace": lambda xp, n: xp.linspace(0, 1, n),
+    "diff": lambda xp, n: xp.diff(xp.ones(3), n=n),
+    "repeat": lambda xp, n: xp.repeat(xp.ones(2), n),
+    "tile": lambda xp, n: xp.tile(xp.ones(2), (n,)),
+    "broadcast_to": lambda xp, n: xp.broadcast_to(xp.ones(()), (n,)),
+    "tensordot": lambda xp, n: xp.tensordot(xp.ones((2, 2)), xp.ones((2, 2)), axes=n),
+    "uniform": lambda xp, n: xp.random(1).uniform(n),
+    "normal": lambda xp, n: xp.random(1).normal((2, n)),
+    "integers": lambda xp, n: xp.random(1).integers(5, shape=n),
+    "permutation": lambda xp, n: xp.random(1).permutation(n),
+    "choice": lambda xp, n: xp.random(1).choice(5, n),
+    "choice without replacement": lambda xp, n: xp.random(1).choice(5, n, replace=False),
+    "choice from": lambda xp, n: xp.random(1).choice(n, 0),
+}
+WHOLE = {
+    "tril": lambda xp, n: xp.tril(xp.ones((3, 3)), k=n),
+    "triu": lambda xp, n: xp.triu(xp.ones((3, 3)), k=n),
+    "eye": lambda xp, n: xp.eye(3, k=n),
+    "roll": lambda xp, n: xp.roll(xp.ones(3), n),
+    "diagonal": lambda xp, n: xp.linalg.diagonal(xp.ones((3, 3)), offset=n),
+    "trace": lambda xp, n: xp.linalg.trace(xp.ones((3, 3)), offset=n),
+    "matrix_power": lambda xp, n: xp.linalg.matrix_power(xp.eye(2), n),
+    "sum": lambda xp, n: xp.sum(xp.ones((3, 3)), axis=n),
+    "cumulative_sum": lambda xp, n: xp.cumulative_sum(xp.ones((3, 3)), axis=n),
+    "flip": lambda xp, n: xp.flip(xp.ones((3, 3)), axis=n),
+    "expand_dims": lambda xp, n: xp.expand_dims(xp.ones((3, 3)), axis=n),
+    "concat": lambda xp, n: xp.concat([xp.ones((3, 3))], axis=n),
+    "stack": lambda xp, n: xp.stack([xp.ones((3, 3))], axis=n),
+    "argmax": lambda xp, n: xp.argmax(xp.ones((3, 3)), axis=n),
+    "cross": lambda xp, n: xp.linalg.cross(xp.ones((3, 3)), xp.ones((3, 3)), axis=n),
+    "seed": lambda xp, n: xp.random(n),
+    "spawn": lambda xp, n: xp.random(1).spawn(n),
+}
+
+
+@pytest.fixture(params=["numpy", "strict", "torch", "jax", "cupy"])
+def ns(request):
+    return reproducible.namespace(
+        request.param, device=open_backend(request.param).options()["device"]
+    )
+
+
+@pytest.mark.parametrize("function", COUNTS)
+def test_a_number_of_things_is_whole_and_not_negative(ns, function):
+    for wrong in (-1, -3, 1.5, True, "3", NAN):
+        with pytest.raises(ArgumentError, match=r"must not|must be a whole number"):
+            COUNTS[function](ns, wrong)
+    # NumPy's integers, and arrays without axes, are numbers too
+    for right in (np.int64(2), np.uint8(2), XP.asarray(2)):
+        assert COUNTS[function](XP, right).shape == COUNTS[function](XP, 2).shape
+
+
+@pytest.mark.parametrize("function", WHOLE)
+def test_a_whole_number_is_one(ns, function):
+    for wrong in (0.5, 1.0, True, "1", [[1]]):
+        with pytest.raises(ArgumentError, match="must be a whole number"):
+            WHOLE[function](ns, wrong)
+    if function not in ("seed", "spawn"):
+        found, expected = (WHOLE[function](ns, n) for n in (np.int16(1), 1))
+        np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+
+
+def test_axes():
+    assert arguments.axes((-1, 0), 3) == (2, 0)
+    with pytest.raises(IndexError, match="axis 3 is out of range for an array of 3 axes"):
+        arguments.axes(3, 3)
+    with pytest.raises(ArgumentError, match="has an axis twice"):
+        arguments.axes((0, -3), 3)
+
+
+def arranged(xp):
+    x = xp.reshape(xp.arange(6), (2, 3))
+    times = xp.asarray([0, 2, 1])
+    return [
+        xp.roll(x, (1, 2), axis=(1, 0)), xp.roll(x, 4), xp.roll(x, 1, axis=(0, 1)),
+        xp.expand_dims(x, axis=(0, -1)), xp.squeeze(xp.reshape(x, (1, 6, 1)), axis=(0, 2)),
+        xp.repeat(x, times, axis=1), xp.repeat(x, xp.asarray([2]), axis=0), xp.repeat(x, 2),
+        xp.tile(x, (2, 1, 1)), xp.reshape(x, (-1, 2)), xp.reshape(x[:0], (-1, 3)),
+        xp.tril(x, k=9), xp.triu(x, k=-(10**20)), xp.flip(x, axis=(0, -1)),
+        xp.permute_dims(x, (-1, 0)), *xp.unstack(x, axis=-1),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("library", ["strict", "torch", "jax"])
+@same_on_all
+def test_elements_are_arranged_alike(reproducible_xp):
+    return arranged(reproducible_xp)
+
+
+def test_elements_are_where_numpy_has_them():
+    x = np.arange(6).reshape(2, 3)
+    expected = [
+        np.roll(x, (1, 2), (1, 0)), np.roll(x, 4), np.roll(x, 1, (0, 1)),
+        np.expand_dims(x, (0, -1)), x.ravel(), np.repeat(x, [0, 2, 1], 1), np.repeat(x, 2, 0),
+        np.repeat(x, 2), np.tile(x, (2, 1, 1)), x.reshape(-1, 2), x[:0], x, x, x[::-1, ::-1], x.T,
+        *np.moveaxis(x, -1, 0),
+    ]  # fmt: skip
+    for found, right in zip(arranged(XP), expected, strict=True):
+        np.testing.assert_array_equal(np.asarray(found), right)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda xp, x: xp.concat([x, xp.zeros(0)]), r"\(2, 2\), \(0,\) don't fit along axis 0"),
+        (lambda xp, x: xp.concat([x, xp.ones((2, 3))]), "don't fit"),
+        (lambda xp, x: xp.stack([x, x[:1]]), "don't fit"),
+        (lambda xp, x: xp.roll(x, (1, 2)), "one number without an axis"),
+        (lambda xp, x: xp.roll(x, (1, 2), axis=0), "different lengths"),
+        (lambda xp, x: xp.squeeze(x, axis=0), "has not one element"),
+        (lambda xp, x: xp.permute_dims(x, (0,)), "must be all 2 axes"),
+        (lambda xp, x: xp.reshape(x, (3, -1)), r"can't have the shape \(3, -1\)"),
+        (lambda xp, x: xp.reshape(x, (-1, -1)), "can't have the shape"),
+        (lambda xp, x: xp.reshape(x[:0], (0, -1)), "can't have the shape"),
+        (lambda xp, x: xp.repeat(x, xp.asarray([1, -1])), "must not have negative numbers"),
+        (lambda xp, x: xp.repeat(x, xp.asarray([1, 1, 1]), axis=0), "don't fit 2 elements"),
+        (lambda xp, x: xp.searchsorted(x, x), "x1 must have one axis"),
+        (lambda xp, x: xp.arange(NAN), "arange needs finite numbers"),
+        (lambda xp, x: xp.full(2, x), "fill_value must be a number"),
+        (lambda xp, x: xp.linspace([0, 1], 1, 3), "start must be a number"),
+        (lambda xp, x: xp.random(1).normal(std=-1.0), "std must be a finite number >= 0"),
+        (lambda xp, x: xp.random(1).uniform(high=float("inf")), "high must be a finite number"),
+    ],
+)
+def test_what_does_not_fit(ns, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(ns, ns.ones((2, 2)))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda xp, raw: xp.sin(raw),
+        lambda xp, raw: xp.floor(raw),
+        lambda xp, raw: xp.concat([raw]),
+        lambda xp, raw: xp.matrix_transpose(raw),
+        lambda xp, raw: xp.random(1).permutation(raw),
+        lambda xp, raw: xp.random(1).choice(4, p=raw),
+        lambda xp, raw: xp.linalg.solve(raw, raw),
+    ],
+)
+def test_arrays_that_are_not_wrapped(ns, call):
+    with pytest.raises(TypeError, match="reproducible array"):
+        call(ns, np.ones((2, 2)))
+
+
+def test_a_refused_draw_takes_no_numbers():
+    stream = XP.random(1)
+    for call in (
+        lambda: stream.uniform(3, dtype=XP.int64),
+        lambda: stream.normal((3, -1)),
+        lambda: stream.normal(3, std="wide"),
+    ):
+        with pytest.raises((TypeError, ValueError)):
+            call()
+    assert stream.position == 0
+
+
+# What an array is made of
+
+
+class Quantity(np.ndarray):
+    """An array with a unit, as of Astropy."""
+
+
+MASKED = np.ma.masked_array([1.0, 2.0], [False, True])
+
+
+@pytest.mark.parametrize(
+    "value", [MASKED, [MASKED, np.ones(2)], [[1.0, 2.0], (MASKED,)], np.ma.masked,
+              np.ones((1, 1)).view(np.matrix), np.ones(2).view(Quantity)]
+)  # fmt: skip
+def test_an_array_that_means_more_than_its_numbers_is_refused(ns, value):
+    with pytest.raises(ArgumentError, match="must be a plain array, got a"):
+        ns.asarray(value)
+    if isinstance(value, np.ndarray):
+        with pytest.raises(ArgumentError, match="must be a plain array"):
+            ns.from_dlpack(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("abc", "has no numbers"),
+        (["a"], "has no numbers"),
+        (np.array(["2026-01-01"], dtype="M8[D]"), "has no numbers"),
+        (np.zeros(2, dtype=[("a", "f8")]), "has no numbers"),
+        (np.array([1, 2], dtype=object), "object has no numbers"),
+        (None, "must have numbers only, not NoneType"),
+        ([1.0, None], "not NoneType"),
+        ({1, 2}, "not set"),
+        (np.longdouble([1.0]), "can't be kept to the bit"),
+    ],
+)
+def test_what_is_no_number(ns, value, message):
+    with pytest.raises(TypeError, match=message):
+        ns.asarray(value)
+
+
+def test_integers_of_more_than_64_bits(ns):
+    for large in (2**64, [1, 10**30], -(2**63) - 1):
+        with pytest.raises(OverflowError, match="outside the range of int64 and of uint64"):
+            ns.asarray(large)
+        floats = ns.asarray(large, dtype=ns.float64)
+        np.testing.assert_array_equal(np.asarray(floats), np.asarray(large, dtype=float))
+    np.testing.assert_array_equal(np.asarray(ns.asarray([0.5, 2**70])), [0.5, 2.0**70])
+
+
+def test_bytes_in_another_order(ns):
+    for dtype in (">f8", ">f4", ">i2", ">u8"):
+        host = np.asarray([1, 2, 300], dtype=dtype)
+        found = np.asarray(ns.asarray(host))
+        np.testing.assert_array_equal(found, host)
+        assert found.dtype == host.dtype.newbyteorder("=")
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "complex64", "complex128"])
+def test_a_dtype_that_is_refused_says_why(ns, name):
+    assert not hasattr(ns, name)
+    with pytest.raises(AttributeError, match=f"{name}' is refused: .* can't be kept to the bit"):
+        getattr(ns, name)
+
+
+def test_tensors_without_plain_numbers_are_refused():
+    torch = open_backend("torch").library
+    xp = reproducible.namespace("torch")
+    for tensor in (torch.eye(2).to_sparse(), torch.ones(2, device="meta")):
+        with pytest.raises(TypeError, match="must be a dense tensor of numbers"):
+            xp.asarray(tensor)
+    x = torch.ones(2, requires_grad=True)
+    with pytest.raises(TypeError, match=r"requires grad.*use x.detach\(\)"):
+        xp.asarray(x)
+    with pytest.raises(TypeError, match="requires grad"):
+        torch.func.grad(lambda v: (xp.asarray(v) * 2.0).raw)(torch.tensor(1.0))
+    assert np.asarray(xp.asarray(x.detach())).tolist() == [1.0, 1.0]
+    with pytest.raises(ArgumentError, match="no library here has a Tensor on the device meta"):
+        reproducible.namespace(torch.ones(2, device="meta"))
+
+
+def test_jax_does_not_compile_reproducible_arrays():
+    jax = open_backend("jax").library
+    xp = reproducible.namespace("jax")
+    x, one = xp.asarray([1.0, 2.0]), jax.numpy.ones(2)
+    for call in (
+        lambda: jax.jit(lambda v: (xp.asarray(v) * 3.0).raw)(one),
+        lambda: jax.jit(lambda v: (x * x).raw + v)(one),
+        lambda: jax.jit(lambda v: xp.ones(2).raw + v)(one),
+        lambda: jax.vmap(lambda v: (xp.asarray(v) + 1.0).raw)(one),
+        lambda: jax.grad(lambda v: (xp.asarray(v) * 2.0).raw)(1.0),
+    ):
+        with pytest.raises(TypeError, match=r"can't be traced, by jax.jit, vmap or grad"):
+            call()
+
+
+def nan_first(xp):
+    rows = xp.asarray([[1.0, NAN, NAN], [NAN, 1.0, NAN], [-np.inf, NAN, NAN], [2.0, 1.0, 1.0]])
+    single = xp.astype(rows, xp.float32)
+    return [
+        *(getattr(xp, f)(a, axis=axis) for f in ("argmin", "argmax") for a in (rows, single)
+          for axis in (-1, 0, None)),
+    ]  # fmt: skip
+
+
+def test_the_first_nan_is_found(ns):
+    """Of several, CuPy's own reduction finds any."""
+    rows = np.array([[1.0, NAN, NAN], [NAN, 1.0, NAN], [-np.inf, NAN, NAN], [2.0, 1.0, 1.0]])
+    expected = [f(rows, axis=axis) for f in (np.argmin, np.argmax) for _ in range(2)
+                for axis in (-1, 0, None)]  # fmt: skip
+    for found, right in zip(nan_first(ns), expected, strict=True):
+        np.testing.assert_array_equal(np.asarray(found), right)
+
+
+# Namespaces
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1, 2],), r"library must be one of numpy, .* got \[1, 2\]"),
+        (({},), "library must be one of"),
+        ((None,), "library must be one of"),
+        ((np.ones((1, 1)).view(np.matrix),), "library must be one of"),
+        (("nunpy",), "did you mean 'numpy'"),
+        (("numpy", ["cpu"]), r"device must be a name such as 'cuda:0', got \['cpu'\]"),
+        (("numpy", 0), "device must be a name"),
+        (("numpy", None, []), "unknown precision"),
+        (("numpy", None, "half"), "unknown precision 'half'"),
+        ((np.ones(2), "cpu"), "device must be None with an array"),
+    ],
+)
+def test_the_error_names_the_argument(arguments, message):
+    options = dict(zip(("device", "precision"), arguments[1:], strict=False))
+    with pytest.raises(ArgumentError, match=message):
+        reproducible.namespace(arguments[0], **options)
+
+
+# Copies
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_copies(ns, copied):
+    dtypes = ("float64", "float32", "int64", "uint16", "bool")
+    for x in [ns.asarray([[0, 1], [1, 0]], dtype=getattr(ns, name)) for name in dtypes]:
+        other = copied(x)
+        assert isinstance(other, reproducible.Array)
+        assert other.__array_namespace__() is ns
+        assert (other.dtype, other.shape, other.device) == (x.dtype, x.shape, x.device)
+        np.testing.assert_array_equal(np.asarray(other), np.asarray(x))
+    x = ns.asarray([NAN, 0.1, -np.inf])
+    before, other = np.asarray(x).tobytes(), copied(x)
+    assert np.asarray(other).tobytes() == before
+    other += 1.0
+    assert np.asarray(x).tobytes() == before
+    x *= 2.0
+    assert np.asarray(other).tobytes() == np.asarray(ns.asarray([NAN, 1.1, -np.inf])).tobytes()
+    assert copied(ns) is ns
+    assert copied(ns.linalg) is ns.linalg
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_a_copied_stream_goes_on_by_itself(copied):
+    stream = XP.random(7)
+    stream.uniform(5)
+    other = copied(stream)
+    drawn = np.asarray(other.uniform(4))
+    assert stream.position == 5
+    np.testing.assert_array_equal(np.asarray(stream.uniform(4)), drawn)
+
+
+def test_a_copy_does_not_share_the_caller_s_buffer():
+    host = np.ones(3)
+    x = XP.asarray(host, copy=False)
+    others = copy.copy(x), copy.deepcopy(x)
+    host[:] = 7.0
+    assert [np.asarray(a).tolist() for a in others] == [[1.0] * 3] * 2
+
+
+def test_arrays_of_networks_copy_but_do_not_pickle():
+    x = reproducible.arithmetic(open_backend("numpy").xp).ones(3)
+    other = copy.deepcopy(x)
+    other += 1.0
+    assert x.raw.tolist() == [1.0] * 3
+    with pytest.raises(TypeError, match="save the model"):
+        pickle.dumps(x)
