@@ -225,7 +225,7 @@ def test_what_is_no_number(ns, value, message):
 
 
 def test_integers_of_more_than_64_bits(ns):
-    for large in (2**64, [1, 10**30], -(2**63) - 1):
+    for large in (2**64, [1, 10**30], -(2**63) - 1, [[-1], [2**63]]):
         with pytest.raises(OverflowError, match="outside the range of int64 and of uint64"):
             ns.asarray(large)
         floats = ns.asarray(large, dtype=ns.float64)

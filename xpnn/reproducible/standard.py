@@ -1362,15 +1362,16 @@ class StandardNamespace(Namespace):
         return result if device is None else self.to_device(result, device)
 
     def _of_objects(self, host: np.ndarray, dtype: Any) -> np.ndarray:
-        """Return Python's numbers, of which one has more than 64 bits, as floats, or raise."""
+        """Return Python's numbers, which no integer dtype has, as floats, or raise."""
         objects = host.reshape(-1)
         for one in objects:
             if not isinstance(one, (int, float, np.integer, np.floating)):
                 raise TypeError(f"obj must have numbers only, not {type(one).__name__}")
         whole = all(isinstance(one, (int, np.integer)) for one in objects)
         if whole and (dtype is None or self.dtypes.name(dtype) not in FLOATS):
-            large = next(n for n in objects if not -(2**63) <= n < 2**64)
-            raise OverflowError(f"{large} is outside the range of int64 and of uint64")
+            low, high = min(objects), max(objects)
+            given = f"{low} to {high}" if low < high else str(low)
+            raise OverflowError(f"{given} is outside the range of int64 and of uint64")
         return np.array([float(one) for one in objects]).reshape(host.shape)
 
     def _whole_numbers(self, obj: Any, host: np.ndarray, dtype: Any) -> np.ndarray:
@@ -1382,6 +1383,8 @@ class StandardNamespace(Namespace):
             objects = np.array(obj, dtype=object).reshape(-1)
             if not all(isinstance(n, (int, np.integer)) for n in objects):
                 return host
+            if min(objects) < 0 and max(objects) >= 2**63:
+                return self._of_objects(objects.reshape(host.shape), dtype)
             kind = np.int64 if min(objects) < 0 else np.uint64
             host = np.array([int(n) for n in objects], dtype=kind).reshape(host.shape)
         name = "" if dtype is None else self.dtypes.name(dtype)
