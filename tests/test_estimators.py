@@ -9,6 +9,8 @@ import unittest
 
 import numpy as np
 import pytest
+
+pytest.importorskip("sklearn")
 import scipy.sparse
 from sklearn import neural_network as theirs
 from sklearn.base import clone

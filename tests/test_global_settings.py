@@ -5,6 +5,7 @@ import decimal
 import random
 import sys
 import threading
+import types
 import warnings
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 import xpnn
 from tests.helpers import open_backend
+from xpnn.backends.torch import _Older, _WholePrecision
 
 _RNG = np.random.RandomState(0)
 X = _RNG.standard_normal((40, 4)) * [1, 30, 1e-3, 300]
@@ -283,16 +285,33 @@ def test_the_precision_of_products_comes_back_when_the_last_has_left():
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision("medium")
+        owner, *_ = _WholePrecision()._owners()
+        lowered = owner.fp32_precision
         outer, inner = backend.scope(), backend.scope()
         outer.__enter__()
         inner.__enter__()
         outer.__exit__(None, None, None)
-        assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+        assert owner.fp32_precision == ("none" if isinstance(owner, _Older) else "ieee") != lowered
         inner.__exit__(None, None, None)
-        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+        assert owner.fp32_precision == lowered
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def test_the_precision_of_products_in_older_versions_of_pytorch(monkeypatch):
+    value = ["medium"]
+    torch = types.SimpleNamespace(
+        backends=types.SimpleNamespace(
+            cuda=types.SimpleNamespace(matmul=types.SimpleNamespace()), mkldnn=object()
+        ),
+        get_float32_matmul_precision=lambda: value[0],
+        set_float32_matmul_precision=lambda new: value.__setitem__(0, new),
+    )
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    with _WholePrecision():
+        assert value == ["highest"]
+    assert value == ["medium"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ import inspect
 from unittest import mock
 
 import pytest
+
+pytest.importorskip("sklearn")
 import sklearn.neural_network
 
 from xpnn.estimators import MLPClassifier, MLPRegressor

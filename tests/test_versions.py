@@ -45,6 +45,6 @@ def test_a_reproducible_run_names_its_arithmetic(tmp_path):
 def test_a_run_goes_on_only_in_its_arithmetic(tmp_path, monkeypatch):
     path = tmp_path / "run"
     train(reproducible=True, callbacks=[xpnn.Checkpoint(path)])
-    monkeypatch.setattr("xpnn.training.plan.ARITHMETIC", "xpnn-2")
+    monkeypatch.setattr("xpnn.backends.base.ARITHMETIC", "xpnn-2")
     with pytest.raises(xpnn.ArgumentError, match=r"arithmetic must be 'xpnn-1' as in .* 'xpnn-2'"):
         train(reproducible=True, resume=path, epochs=2)

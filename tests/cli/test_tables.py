@@ -1,13 +1,14 @@
 """The command on a table as it comes: names, texts, truth values, missing cells, an id."""
 
 import numpy as np
-import onnxruntime
-import pandas
-import polars
 import pytest
 
 import xpnn
 from tests.helpers import failed, read_rows, run, write_folder, write_rows, write_table
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pandas = pytest.importorskip("pandas")
+polars = pytest.importorskip("polars")
 
 ROWS = 300
 SMALL = ["--hidden", "8", "--optimizer", "adam:lr=0.01", "--batch-size", "20", "--epochs", "30"]

@@ -6,17 +6,20 @@ import sys
 from decimal import Decimal
 
 import numpy as np
-import pandas
-import polars
 import pytest
-from sklearn.impute import SimpleImputer
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
 import xpnn
 from xpnn.backends import to_numpy
 from xpnn.datasets import Dataset, from_table, load, load_training, split
 from xpnn.datasets.columns import Column, Columns, Encoding, as_encoding, fitted, missing_in
 from xpnn.errors import ArgumentError, DataError
+
+pytest.importorskip("sklearn")
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+
+pandas = pytest.importorskip("pandas")
+polars = pytest.importorskip("polars")
 
 RNG = np.random.RandomState(3)
 ROWS = 120

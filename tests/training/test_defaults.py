@@ -1,13 +1,14 @@
 """What `fit` does with a table where nothing is asked for: what `xpnn train` does."""
 
 import numpy as np
-import pandas
 import pytest
 
 import xpnn
 from tests.helpers import failed, run, write_rows
 from xpnn.datasets import Dataset, from_table
 from xpnn.errors import ArgumentError, DataError, Door, entered, written
+
+pandas = pytest.importorskip("pandas")
 
 ROWS = 60
 RNG = np.random.RandomState(0)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from xpnn._version import ARITHMETIC
 from xpnn.errors import ArgumentError, BackendError, DataError, unknown
 
 Array = Any
@@ -123,6 +124,10 @@ class Backend(ABC):
     def options(self) -> dict[str, Any]:
         """Return the arguments of `get_backend` that make an equal backend."""
         return {"backend": self.name, "device": self._device_name, "dtype": self.dtype_name}
+
+    def arithmetic(self) -> dict[str, str]:
+        """Return a record's entry with the name of the arithmetic, if that is reproducible."""
+        return {"arithmetic": ARITHMETIC} if self.options().get("reproducible") else {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._device_name, self.dtype_name)

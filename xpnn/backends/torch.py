@@ -94,7 +94,7 @@ class _WholePrecision:
     @staticmethod
     def _owners() -> list[Any]:
         backends = importlib.import_module("torch").backends
-        owners = [backends.cuda.matmul, backends.mkldnn.matmul]
+        owners = [getattr(own, "matmul", None) for own in (backends.cuda, backends.mkldnn)]
         return owners if all(hasattr(own, "fp32_precision") for own in owners) else [_Older()]
 
     @staticmethod

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xpnn._core.cores import cores
-from xpnn._version import ARITHMETIC, __version__
+from xpnn._version import __version__
 from xpnn.backends import Backend
 
 # the environment variables from which BLAS libraries take their number of threads
@@ -25,7 +25,7 @@ def machine_record(backend: Backend) -> dict[str, Any]:
     inner = getattr(backend, "inner", backend)
     return {
         "xpnn": __version__,
-        **({"arithmetic": ARITHMETIC} if backend.options().get("reproducible") else {}),
+        **backend.arithmetic(),
         "python": platform.python_version(),
         "library": f"{inner.name} {inner.library.__version__}",
         "blas": " ".join([inner.blas(), *kernels()]),

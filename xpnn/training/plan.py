@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnn._core.registry import Registry
-from xpnn._version import ARITHMETIC
 from xpnn.backends import Backend, namespace
 from xpnn.errors import ArgumentError, integer, positive, unknown
 from xpnn.losses import LOSSES, Loss
@@ -146,7 +145,7 @@ def run_settings(plan: Plan, method: Method, samples: Samples, backend: Backend)
         "dtype": backend.dtype_name,
         "reproducible": options.get("reproducible", False),
         "precision": options.get("precision"),
-        **({"arithmetic": ARITHMETIC} if options.get("reproducible") else {}),
+        **backend.arithmetic(),
         **({} if task.image_shape is None else {"image_shape": task.image_shape}),
         **{name: repr(own) for name, own in normalizers.items() if own is not None},
     }
