@@ -226,10 +226,10 @@ def _shortened(printed):
     return "".join(line + "\n" for line in lines)
 
 
-def differences(shown, printed):
-    """Return the pairs of lines that differ by more than machines may."""
+def differences(shown, printed, *, exact=False):
+    """Return the pairs of lines that differ by more than machines may, or at all if `exact`."""
     pairs = list(zip(shown.splitlines(), printed.splitlines(), strict=False))
-    found = [(a, b) for a, b in pairs if not _alike(a, b)]
+    found = [(a, b) for a, b in pairs if not (a == b if exact else _alike(a, b))]
     if len(shown.splitlines()) != len(printed.splitlines()):
         found.append((shown, printed))
     return found
@@ -249,10 +249,11 @@ def _alike(shown, printed):
     )
 
 
-def run(page, *, write, prepare=None, **options):
+def run(page, *, write, prepare=None, exact=False, **options):
     """Run a page in a folder of its own; return what differs, or write what was printed.
 
-    `prepare` makes the files that the page begins with; `options` are those of `run_page`.
+    `prepare` makes the files that the page begins with; `options` are those of `run_page`. With
+    `exact`, all digits count: a page whose few steps in float64 round alike on all machines.
     """
     text = page.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
@@ -267,7 +268,9 @@ def run(page, *, write, prepare=None, **options):
         page.write_text(text, encoding="utf-8")
         return []
     return [
-        pair for start, end, printed in blocks for pair in differences(text[start:end], printed)
+        pair
+        for start, end, printed in blocks
+        for pair in differences(text[start:end], printed, exact=exact)
     ]
 
 

@@ -46,7 +46,8 @@ def test_a_page_shows_what_is_printed(name, pages, here):
     pytest.importorskip("matplotlib")
     if name == "from-pytorch":
         pytest.importorskip("torch")
-    check(GUIDE / f"{name}.md", pages, outputs=5 if name in BOTH else 6)
+    outputs = 5 if name in BOTH else 6
+    check(GUIDE / f"{name}.md", pages, outputs=outputs, exact=name in BOTH)
 
 
 # the third's first commands are for a GPU: it runs with small data, in tests/test_pages.py
@@ -55,9 +56,9 @@ def test_a_tutorial_shows_what_is_printed(path, pages, here):
     check(ROOT / "docs" / f"{path}.md", pages, outputs=3)
 
 
-def check(page, pages, *, outputs):
+def check(page, pages, *, outputs, exact=False):
     """Run a page, and hold it to so many outputs and to lines that need no scroll bar."""
-    assert pages.run(page, write=False) == []
+    assert pages.run(page, write=False, exact=exact) == []
     text = page.read_text(encoding="utf-8")
     assert text.count("```text\n") >= outputs
     assert "```text\n```" not in text
