@@ -1,5 +1,7 @@
 """Check a built site: its links, that nothing comes from another host, the gallery's notebooks.
 
+Its search must find Japanese words, which have no spaces between them.
+
 A notebook must have the code of its script, which was run for its page.
 
 python ci/check_site.py docs/_build/html
@@ -94,6 +96,17 @@ def notebooks(folder):
                 yield f"{name}: no notebook with the same code"
 
 
+def missing(folder):
+    """Yield a line for what a site must have: ten notebooks, and Japanese words to search for."""
+    count = len([*folder.glob("_downloads/*/plot_*.ipynb")])
+    if count < 10:
+        yield f"gallery: {count} notebooks of ten"
+    index = (folder / "searchindex.js").read_text(encoding="utf-8")
+    for word in ("学習", "微分", "重み"):
+        if not re.search(rf'["{{,]{word}"?:', index):
+            yield f"search: {word} isn't found"
+
+
 def _code(path):
     """Return the syntax tree of a script or a notebook, without docstring and comments."""
     text = path.read_text(encoding="utf-8")
@@ -108,6 +121,6 @@ def _code(path):
 
 if __name__ == "__main__":
     site = Path(sys.argv[1]).resolve()
-    found = [*faults(site), *notebooks(site)]
+    found = [*faults(site), *notebooks(site), *missing(site)]
     print("\n".join(found) or "each link leads somewhere, and nothing comes from another host")
     sys.exit(bool(found))

@@ -12,6 +12,7 @@ import formulas  # noqa: E402
 import images  # noqa: E402
 import languages  # noqa: E402
 import links  # noqa: E402
+import search_words  # noqa: E402
 
 from xpnn import __version__  # noqa: E402
 
@@ -61,6 +62,7 @@ html_math_renderer = "mathml"
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_baseurl = _urls.get("Documentation", "")
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False
@@ -100,4 +102,5 @@ def setup(app):
     formulas.setup(app)
     images.setup(app)
     languages.setup(app)
+    search_words.setup(app)
     return {"parallel_read_safe": True}

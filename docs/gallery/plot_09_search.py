@@ -43,8 +43,8 @@ print(f"best in cross-validation: {best}, {search.best_score_:.4f}")
 print(f"accuracy on the rows held out: {search.score(X_test, y_test):.4f}")
 
 # %%
-# All of its cells. A bar is the standard deviation of the folds: most cells lie within each other's, so the search chooses among
-# equals.
+# All of its cells. A bar is the standard deviation of the three folds. Cells whose bars overlap are hardly told apart by so
+# few folds, and the best one among them owes its rank to chance.
 
 found = search.cv_results_
 with xpnn.plots.style() as colors:
