@@ -2,6 +2,7 @@
 
 import warnings
 
+import numpy as np
 import pytest
 
 from scripts.checks import fuzz_namespace
@@ -36,3 +37,15 @@ def test_a_difference_is_found(monkeypatch):
     found = [text for text in found if text]
     assert found
     assert all(": sin of float" in text for text in found)
+
+
+def test_a_result_that_is_wrong_everywhere_is_found(monkeypatch):
+    """All libraries compute by the same code: only NumPy itself can tell."""
+    xp = reproducible.StandardNamespace(open_backend("numpy"))
+    right = xp._whole_array
+    monkeypatch.setattr(xp, "sum", lambda x, **options: right(0 * np.sum(x.raw, **options)))
+    with warnings.catch_warnings(action="ignore"):
+        found = [fuzz_namespace.run(seed, {"numpy": xp}) for seed in range(100)]
+    found = [text for text in found if text]
+    assert any(": sum axis" in text for text in found)
+    assert all("far from what NumPy finds" in text for text in found), found
