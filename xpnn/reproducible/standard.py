@@ -1105,17 +1105,27 @@ class StandardNamespace(Namespace):
         return self._exact["reshape"](x, lengths, copy=copy)  # type: ignore[no-any-return]
 
     def roll(self, x: Array, /, shift: Any, *, axis: Any = None) -> Array:
-        """Return `x` with its elements moved by `shift`, those from the end to the beginning."""
+        """Return `x` with its elements moved by `shift`, those from the end to the beginning.
+
+        Several shifts along the same axis are added.
+        """
         shifts = arguments.several("shift", shift)
         if axis is None:
             if len(shifts) != 1:
                 raise ValueError(f"shift must be one number without an axis, got {shift!r}")
-            return self._exact["roll"](x, shifts[0])  # type: ignore[no-any-return]
-        axes = arguments.axes(axis, x.ndim)
+            flat = self.roll(self.reshape(x, (-1,)), shifts[0], axis=0)
+            return self.reshape(flat, x.shape)
+        axes = [arguments.axis(k, x.ndim) for k in arguments.several("axis", axis)]
         shifts = shifts * len(axes) if len(shifts) == 1 else shifts
         if len(shifts) != len(axes):
             raise ValueError(f"shift {shift!r} and axis {axis!r} have different lengths")
-        return self._exact["roll"](x, shifts, axis=axes)  # type: ignore[no-any-return]
+        totals = dict.fromkeys(axes, 0)
+        for k, one in zip(axes, shifts, strict=True):
+            # PyTorch takes no number beyond int64
+            totals[k] = (totals[k] + one) % (x.shape[k] or 1)
+        if not totals:  # PyTorch refuses no axes
+            return self.copy(x)
+        return self._exact["roll"](x, tuple(totals.values()), axis=tuple(totals))  # type: ignore[no-any-return]
 
     def repeat(self, x: Array, repeats: Any, /, *, axis: int | None = None) -> Array:
         """Return each element along `axis` several times; all elements if it is None.
