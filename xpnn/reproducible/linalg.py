@@ -323,8 +323,8 @@ class Linalg:
         if not x.shape[-1]:
             return self._back(sign, x)
         factors = self._raised(xp.ones_like(pivots), large[..., 0, :])
-        parts = (scaled.paired(folded, one.raw, -1, xp._raw) for one in (pivots, factors))
-        raw = scaled.plain(scaled.times(*parts, xp._raw), xp._raw)
+        first, second = (scaled.paired(folded, one.raw, -1, xp._raw) for one in (pivots, factors))
+        raw = scaled.plain(scaled.times(first, second, xp._raw), xp._raw)
         return self._back(sign * xp.wrap_canonical(raw[..., 0]), x)
 
     def solve(self, a: Array, b: Array, /) -> Array:
