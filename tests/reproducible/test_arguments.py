@@ -100,6 +100,9 @@ def arranged(xp):
     times = xp.asarray([0, 2, 1])
     return [
         xp.roll(x, (1, 2), axis=(1, 0)), xp.roll(x, 4), xp.roll(x, 1, axis=(0, 1)),
+        xp.roll(x, (1, 4), axis=(1, -1)), xp.roll(x, 1, axis=(1, 1)), xp.roll(x, (), axis=()),
+        xp.roll(x, 2**70, axis=1), xp.roll(x, -(2**70)), xp.roll(x[:0], 1, axis=0),
+        xp.roll(xp.asarray(3), 1),
         xp.expand_dims(x, axis=(0, -1)), xp.squeeze(xp.reshape(x, (1, 6, 1)), axis=(0, 2)),
         xp.repeat(x, times, axis=1), xp.repeat(x, xp.asarray([2]), axis=0), xp.repeat(x, 2),
         xp.tile(x, (2, 1, 1)), xp.reshape(x, (-1, 2)), xp.reshape(x[:0], (-1, 3)),
@@ -118,6 +121,8 @@ def test_elements_are_where_numpy_has_them():
     x = np.arange(6).reshape(2, 3)
     expected = [
         np.roll(x, (1, 2), (1, 0)), np.roll(x, 4), np.roll(x, 1, (0, 1)),
+        np.roll(x, (1, 4), (1, -1)), np.roll(x, 1, (1, 1)), x,
+        np.roll(x, 2**70 % 3, 1), np.roll(x, -(2**70) % 6), x[:0], 3,
         np.expand_dims(x, (0, -1)), x.ravel(), np.repeat(x, [0, 2, 1], 1), np.repeat(x, 2, 0),
         np.repeat(x, 2), np.tile(x, (2, 1, 1)), x.reshape(-1, 2), x[:0], x, x, x[::-1, ::-1], x.T,
         *np.moveaxis(x, -1, 0),

@@ -1,5 +1,7 @@
 """`xp.linalg`: against mpmath and the factors' own properties, and the same bits everywhere."""
 
+from fractions import Fraction
+
 import mpmath
 import numpy as np
 import pytest
@@ -112,6 +114,105 @@ def test_hard_matrices():
     assert float(XP.linalg.vector_norm(large * 1e-300 * 1e-150)) == pytest.approx(5e-250, rel=1e-15)
 
 
+# the largest number is below 2^1024
+@pytest.mark.parametrize("exponent", [0, 1009, 1021, -950])
+@pytest.mark.parametrize("shape", [(2, 2), (3, 3), (5, 3), (3, 5)])
+def test_matrices_at_the_ends_of_the_range(shape, exponent):
+    """Factors are those of the same matrix times 2^-exponent, up to their scale."""
+    host = np.random.default_rng(8).integers(-7, 8, shape) + 8.0 * np.eye(*shape)
+    host /= 4.0 if exponent > 0 else 1.0  # at most 3.75
+    a = XP.asarray(np.ldexp(host, exponent))
+    norm = np.linalg.norm(host)
+    q, r = map(np.asarray, XP.linalg.qr(a))
+    close(q @ np.ldexp(r, -exponent), host, norm)
+    close(q.T @ q, np.eye(q.shape[1]))
+    u, s, vh = map(np.asarray, XP.linalg.svd(a, full_matrices=False))
+    with mpmath.workprec(200):
+        exact = [float(v) for v in mpmath.svd_r(mpmath.matrix(host.tolist()), compute_uv=False)]
+    close(np.ldexp(s, -exponent), exact, norm)
+    close((u * np.ldexp(s, -exponent)) @ vh, host, norm)
+    assert int(XP.linalg.matrix_rank(a)) == min(shape)
+    # the least number is 2^-1021
+    resolution = 2.0 ** max(exponent - 1021, -1000)
+    inverse = np.ldexp(np.asarray(XP.linalg.pinv(a)), exponent)
+    error = np.abs(inverse - np.linalg.pinv(host)).max()
+    assert error <= 100 * 2.0**-53 * np.linalg.cond(host) ** 2 / norm + min(shape) * resolution
+    if shape[0] == shape[1]:
+        symmetric = (host + host.T) / 2.0
+        values, vectors = map(np.asarray, XP.linalg.eigh(XP.asarray(np.ldexp(symmetric, exponent))))
+        close(np.ldexp(values, -exponent), np.linalg.eigvalsh(symmetric), norm, 60)
+        close(symmetric @ vectors, vectors * np.ldexp(values, -exponent), norm, 60)
+
+
+def test_singular_values_of_the_least_numbers():
+    """Squares of them times 2^500, which is enough for others, would be 0."""
+    host = np.ldexp(np.array([[0.0, 3.0], [1.0, 0.0]]), -1015)
+    for scale in (1.0, 2.0**40, 2.0**110):
+        assert np.asarray(XP.linalg.svdvals(XP.asarray(host * scale))).tolist() == [
+            3.0 * 2.0**-1015 * scale, 2.0**-1015 * scale
+        ]  # fmt: skip
+    assert int(XP.linalg.matrix_rank(XP.asarray(host))) == 2
+
+
+def fractions_solved(rows, right):
+    """Return the solution and the determinant, by elimination of fractions."""
+    m = [[Fraction(x) for x in (*row, b)] for row, b in zip(rows, right, strict=True)]
+    size, det = len(m), Fraction(1)
+    for k in range(size):
+        pivot = next(i for i in range(k, size) if m[i][k])
+        m[k], m[pivot], det = m[pivot], m[k], det if pivot == k else -det
+        det *= m[k][k]
+        m[k] = [x / m[k][k] for x in m[k]]
+        for i in range(size):
+            if i != k:
+                m[i] = [x - m[i][k] * y for x, y in zip(m[i], m[k], strict=True)]
+    return [row[-1] for row in m], det
+
+
+def test_elimination_of_large_numbers():
+    """Differences in it are beyond the range, though solutions and determinants aren't."""
+    large, small = 2.0**1023, 2.0**-500
+    for rows in (
+        [[large, large], [large, -large]],
+        [[large, 1.0], [-large, 2.0]],
+        [[1.0, large], [1.0, -large]],
+        [[large, large, 0.0], [large, -large, 0.0], [0.0, 0.0, small]],
+    ):
+        for right in ([1e300, -2e300, 1.0], [1e308, -1e308, 1e-200], [3.0, 5.0, 0.0]):
+            right = right[: len(rows)]
+            exact, det = fractions_solved(rows, right)
+            a, b = XP.asarray(rows), XP.asarray(right)
+            found = np.asarray(XP.linalg.solve(a, b))
+            expected = [float(x) for x in exact]
+            np.testing.assert_allclose(found, expected, rtol=1e-15, atol=2.0**-1021)
+            sign, logarithm = XP.linalg.slogdet(a)
+            assert float(sign) == (1 if det > 0 else -1)
+            with mpmath.workprec(200):
+                magnitude = mpmath.log(mpmath.mpf(abs(det.numerator)) / det.denominator)
+                assert float(logarithm) == pytest.approx(float(magnitude), rel=1e-14)
+            if abs(det) < Fraction(large):
+                assert float(XP.linalg.det(a)) == pytest.approx(float(det), rel=1e-15)
+    a = XP.asarray([[large, large, 0, 0], [large, -large, 0, 0],
+                    [0, 0, 2.0**-1000, 0], [0, 0, 0, 2.0**-1000]])  # fmt: skip
+    assert float(XP.linalg.det(a)) == -(2.0**47)
+
+
+def test_no_matrix_has_elements():
+    """NumPy's shapes of stacks of matrices of no rows."""
+    for shape in ((0, 0), (2, 0, 0)):
+        found, expected = XP.linalg.eigh(XP.zeros(shape)), np.linalg.eigh(np.zeros(shape))
+        assert [a.shape for a in found] == [a.shape for a in expected]
+        assert XP.linalg.eigvalsh(XP.zeros(shape)).shape == expected[0].shape
+        for name in ("det", "slogdet", "qr", "svd", "svdvals", "inv", "matrix_rank"):
+            found, expected = (
+                value if isinstance(value, tuple) else (value,)
+                for value in (getattr(XP.linalg, name)(XP.zeros(shape)),
+                              getattr(np.linalg, name)(np.zeros(shape)))
+            )  # fmt: skip
+            for one, right in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(np.asarray(one), right)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -119,6 +220,15 @@ def test_hard_matrices():
         (lambda la: la.inv(XP.zeros((2, 2))), np.linalg.LinAlgError, "singular"),
         (lambda la: la.cholesky(-XP.eye(2)), np.linalg.LinAlgError, "positive definite"),
         (lambda la: la.svd(XP.eye(2) * float("nan")), np.linalg.LinAlgError, "finite"),
+        (
+            lambda la: la.eigh(XP.asarray([[1.0, 0.0], [np.inf, 1.0]])),
+            np.linalg.LinAlgError,
+            "finite",
+        ),
+        (lambda la: la.eigvalsh(XP.eye(2) * float("nan")), np.linalg.LinAlgError, "finite"),
+        (lambda la: la.trace(XP.ones(3)), ValueError, "trace takes matrices, not an array of 1"),
+        (lambda la: la.diagonal(XP.ones(3)), ValueError, "diagonal takes matrices"),
+        (lambda la: la.solve(XP.eye(2), XP.asarray(1.0)), ValueError, "not an array of 0 axes"),
         (lambda la: la.inv(XP.ones((2, 3))), ValueError, "square"),
         (lambda la: la.det(XP.ones((2, 2), dtype=XP.int64)), TypeError, "float32 and float64"),
         (lambda la: la.qr(XP.ones(2)), ValueError, "matrices"),
@@ -145,6 +255,13 @@ def test_norms_are_numpys():
 @pytest.mark.parametrize("library", ["strict", "torch", "jax", "numpy"])
 def test_stacks_have_the_bits_of_their_matrices(reproducible_xp):
     hosts = [matrix(3, 7), np.eye(3), np.ones((3, 3)) + np.eye(3)]
+    large = reproducible_xp.asarray(np.stack(hosts) * [[[2.0**1020]], [[1.0]], [[2.0**1021]]])
+    for name in ("det", "slogdet", "inv", "qr", "svd", "eigh"):
+        found = getattr(reproducible_xp.linalg, name)(large)
+        for k in range(3):
+            one = getattr(XP.linalg, name)(XP.asarray(np.asarray(large[k, ...])))
+            parts = [a[k, ...] for a in (found if isinstance(found, tuple) else [found])]
+            assert_same_bits(parts, list(one) if isinstance(one, tuple) else [one], name)
     stack = reproducible_xp.asarray(np.stack(hosts)[None].astype(np.float32))
     for name in ("inv", "det", "qr", "svd", "eigh"):
         found = getattr(reproducible_xp.linalg, name)(stack)

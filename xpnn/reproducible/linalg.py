@@ -3,6 +3,10 @@
 Factorizations eliminate column by column, with one correctly rounded operation after the other, in
 float64 also for float32, whose results are rounded once at the end. So no order of a sum is left to
 a library. All functions take stacks of matrices.
+
+Numbers above 2^1008 are first multiplied by 2^-16, so that sums of them don't overflow, with all
+numbers of their column, or of the matrix for eigenvalues and singular values. Among these, numbers
+below 2^-952 lose digits.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnn.reproducible import arguments
+from xpnn.reproducible import arguments, scaled
 from xpnn.reproducible.integers import folded
 
 Array = Any
@@ -79,13 +83,30 @@ class Linalg:
     def _matrices(self, x: Array, function: str, *, square: bool = False) -> Array:
         """Return matrices in float64; raise if they aren't matrices of floats."""
         xp = self._xp
-        if x.ndim < 2:
-            raise ValueError(f"{function} takes matrices, not an array of {x.ndim} axes")
+        self._check_axes(x, function)
         if x.dtype not in xp._formats:
             raise TypeError(f"{function} takes float32 and float64, not {x.dtype}")
         if square and x.shape[-1] != x.shape[-2]:
             raise ValueError(f"{function} takes square matrices, not {x.shape}")
         return xp.astype(x, xp.float64, copy=False)
+
+    def _check_axes(self, x: Array, function: str) -> None:
+        if x.ndim < 2:
+            raise ValueError(f"{function} takes matrices, not an array of {x.ndim} axes")
+
+    def _lowered(self, x: Array, axis: Any) -> tuple[Array, Array]:
+        """Return `x` with its large numbers, and all along `axis` of them, divided by 2^16.
+
+        Also returns where that was done.
+        """
+        xp = self._xp
+        if not x.size:
+            return x, xp.astype(xp.sum(x, axis=axis, keepdims=True), xp.bool)
+        large = xp.max(xp.abs(x), axis=axis, keepdims=True) > 2.0**1008
+        return xp.where(large, x * 2.0**-16, x), large
+
+    def _raised(self, x: Array, large: Array) -> Array:
+        return self._xp.where(large, x * 2.0**16, x)
 
     def _back(self, x: Array, like: Array) -> Array:
         return self._xp.astype(x, like.dtype, copy=False)
@@ -123,8 +144,7 @@ class Linalg:
     def diagonal(self, x: Array, /, *, offset: int = 0) -> Array:
         """Return the diagonals of matrices."""
         xp = self._xp
-        if x.ndim < 2:
-            raise ValueError(f"diagonal takes matrices, not an array of {x.ndim} axes")
+        self._check_axes(x, "diagonal")
         (rows, columns), offset = x.shape[-2:], arguments.whole("offset", offset)
         row = np.arange(max(0, -offset), max(0, min(rows, columns - offset)), dtype=np.int64)
         flat = xp.reshape(x, (*x.shape[:-2], rows * columns))
@@ -133,6 +153,7 @@ class Linalg:
 
     def trace(self, x: Array, /, *, offset: int = 0, dtype: Any = None) -> Array:
         """Return the sums of the diagonals of matrices."""
+        self._check_axes(x, "trace")
         return self._xp.sum(self.diagonal(x, offset=offset), axis=-1, dtype=dtype)
 
     def vector_norm(
@@ -283,18 +304,28 @@ class Linalg:
         """Return the sign of the determinants and the logarithm of their magnitudes."""
         xp = self._xp
         wide = self._matrices(x, "slogdet", square=True)
+        wide, large = self._lowered(wide, -2)
         _, pivots, sign = self._eliminated(wide)
         if x.shape[-1]:
             sign = sign * xp.prod(xp.sign(pivots), axis=-1)
-        logarithm = self._total(xp.log(xp.abs(pivots)), -1)
-        return Slogdet(self._back(sign, x), self._back(logarithm, x))
+        size = xp.abs(pivots)
+        whole = self._raised(size, large[..., 0, :])
+        more = xp.where(large[..., 0, :], 16.0 * math.log(2.0), xp.zeros_like(size))
+        inside = xp.isfinite(whole)
+        logarithms = xp.where(inside, xp.log(whole), xp.log(size) + more)
+        return Slogdet(self._back(sign, x), self._back(self._total(logarithms, -1), x))
 
     def det(self, x: Array, /) -> Array:
         """Return the determinants, as products of pivots."""
         xp = self._xp
-        wide = self._matrices(x, "det", square=True)
+        wide, large = self._lowered(self._matrices(x, "det", square=True), -2)
         _, pivots, sign = self._eliminated(wide)
-        return self._back(sign * xp.prod(pivots, axis=-1), x)
+        if not x.shape[-1]:
+            return self._back(sign, x)
+        factors = self._raised(xp.ones_like(pivots), large[..., 0, :])
+        first, second = (scaled.paired(folded, one.raw, -1, xp._raw) for one in (pivots, factors))
+        raw = scaled.plain(scaled.times(first, second, xp._raw), xp._raw)
+        return self._back(sign * xp.wrap_canonical(raw[..., 0]), x)
 
     def solve(self, a: Array, b: Array, /) -> Array:
         """Return x with a x = b, by elimination with pivots.
@@ -307,6 +338,8 @@ class Linalg:
         xp = self._xp
         dtype = xp.result_type(a, b)
         wide = self._matrices(a, "solve", square=True)
+        if not b.ndim:
+            raise ValueError("solve takes vectors or matrices b, not an array of 0 axes")
         vector = b.ndim == 1
         right = xp.astype(b[:, None] if vector else b, xp.float64, copy=False)
         if right.shape[-2] != wide.shape[-1]:
@@ -317,6 +350,7 @@ class Linalg:
         size = wide.shape[-1]
         if not size:
             return xp.astype(right[..., 0] if vector else right, dtype)
+        (wide, large), (right, most) = self._lowered(wide, -2), self._lowered(right, -2)
         rows, pivots, _ = self._eliminated(xp.concat([wide, right], axis=-1))
         if not bool(xp.all(pivots != 0.0)):
             raise np.linalg.LinAlgError("a matrix is singular")
@@ -329,7 +363,11 @@ class Linalg:
             if k:
                 column = xp.stack([rows[i][..., k - i] for i in range(k)], axis=-1)
                 sides = sides[..., :k, :] - column[..., :, None] * value[..., None, :]
+        # the numbers of a column divided by 2^16 belong to an unknown that is multiplied by 2^16
+        large = xp.matrix_transpose(large)
         result = xp.stack(found[::-1], axis=-2)
+        result = xp.where(large & ~most, result * 2.0**-16, result)
+        result = xp.where(most & ~large, result * 2.0**16, result)
         return xp.astype(result[..., 0] if vector else result, dtype, copy=False)
 
     def inv(self, x: Array, /) -> Array:
@@ -344,7 +382,7 @@ class Linalg:
         xp = self._xp
         if mode not in ("reduced", "complete"):
             raise ValueError(f"mode is 'reduced' or 'complete', not {mode!r}")
-        a = self._matrices(x, "qr")
+        a, large = self._lowered(self._matrices(x, "qr"), -2)
         rows, columns = x.shape[-2:]
         done, reflections = [], []
         for k in range(min(rows, columns)):
@@ -368,7 +406,7 @@ class Linalg:
         for k, (v, factor) in reversed(list(enumerate(reflections))):
             lower = self._reflected(q[..., k:, :], v, factor)
             q = xp.concat([q[..., :k, :], lower], axis=-2)
-        return QR(self._back(q, x), self._back(xp.triu(r), x))
+        return QR(self._back(q, x), self._back(self._raised(xp.triu(r), large), x))
 
     def _reflection(self, x: Array) -> tuple[Array, Array]:
         """Return v and 2 / v^T v of the reflection that leaves only the first element of x."""
@@ -409,8 +447,8 @@ class Linalg:
         if rows < columns:
             found = self.svd(xp.matrix_transpose(x), full_matrices=full_matrices)
             return SVD(xp.matrix_transpose(found.Vh), found.S, xp.matrix_transpose(found.U))
-        if not bool(xp.all(xp.isfinite(wide))):
-            raise np.linalg.LinAlgError("a matrix has elements that aren't finite")
+        self._check_finite(wide)
+        wide, large = self._lowered(wide, (-2, -1))
         # x = Q R first, so that what is turned is square; then all is scaled, so that no square
         # over- or underflows
         q, r = self.qr(wide, mode="complete" if full_matrices else "reduced")
@@ -428,9 +466,14 @@ class Linalg:
                 [xp.concat([u, side], axis=-1), xp.concat([below, eye], axis=-1)], axis=-2
             )
         product = self._product(q, u)
+        values = self._raised(values, large[..., 0])
         return SVD(
             self._back(product, x), self._back(values, x), self._back(xp.matrix_transpose(v), x)
         )
+
+    def _check_finite(self, x: Array) -> None:
+        if not bool(self._xp.all(self._xp.isfinite(x))):
+            raise np.linalg.LinAlgError("a matrix has elements that aren't finite")
 
     def _product(self, a: Array, b: Array) -> Array:
         """Return a @ b, with every sum added in a fixed tree, as near as float64 allows."""
@@ -454,6 +497,7 @@ class Linalg:
         largest = xp.max(xp.abs(a), axis=(-2, -1), keepdims=True)
         scale = xp.where(largest > 2.0**300, 2.0**-600, xp.ones_like(largest))
         scale = xp.where(largest < 2.0**-300, 2.0**500, scale)
+        scale = xp.where(largest < 2.0**-900, 2.0**700, scale)
         both = xp.concat([a * scale, v], axis=-2)
         for _ in range(_SWEEPS):
             turned = False
@@ -526,6 +570,11 @@ class Linalg:
         A multiple of the identity that makes all eigenvalues positive is added, so that the
         eigenvectors are the singular vectors of `svd`, and the eigenvalues are v^T x v. The error
         is some 2^-52 of the norm of the matrix.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            If an element isn't finite.
         """
         xp = self._xp
         wide = self._matrices(x, "eigh", square=True)
@@ -533,7 +582,9 @@ class Linalg:
         wide = lower + xp.matrix_transpose(xp.tril(wide, k=-1))
         size = x.shape[-1]
         if not size:
-            return Eigh(x[..., 0] if x.ndim > 2 else xp.zeros(0, dtype=x.dtype, device=x.device), x)
+            return Eigh(xp.reshape(x, x.shape[:-1]), xp.copy(x))
+        self._check_finite(wide)
+        wide, large = self._lowered(wide, (-2, -1))
         # no eigenvalue is larger than the largest sum of a row (Gershgorin)
         shift = xp.max(self._total(xp.abs(wide), -1), axis=-1)[..., None, None] * 2.0
         shifted = wide + xp.eye(size, dtype=xp.float64, device=x.device) * shift
@@ -543,6 +594,7 @@ class Linalg:
         order = xp.argsort(values, axis=-1)
         values = xp._taken_along(values, order, -1)
         v = xp._taken_along(v, order[..., None, :], -1)
+        values = self._raised(values, large[..., 0])
         return Eigh(self._back(values, x), self._back(v, x))
 
     def eigvalsh(self, x: Array, /) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ import array_api_compat
 import numpy as np
 
 from xpnn.errors import ArgumentError, check_plain
-from xpnn.reproducible import arguments, cuts, indexing, remainders
+from xpnn.reproducible import arguments, cuts, indexing, remainders, scaled
 from xpnn.reproducible.array import Array
 from xpnn.reproducible.dtypes import FLOATS, INTEGERS, SIGNED, UNSIGNED, bounds
 from xpnn.reproducible.facts import WHOLE, Facts
@@ -609,7 +610,8 @@ class StandardNamespace(Namespace):
     ) -> Array:
         """Return the product along `axis`, multiplied in a fixed tree; integers modulo 2^64.
 
-        With n terms, the relative error is at most n 2^-53; in float32 it is rounded once more.
+        With n terms, the relative error is at most n 2^-53, whether or not a product of some terms
+        is out of range; in float32 it is rounded once more.
         """
         name = self._kind(x, (*INTEGERS, *FLOATS), "prod")
         target = self._result_dtype(name, dtype)
@@ -617,7 +619,10 @@ class StandardNamespace(Namespace):
         raw = self._last(self._widened(x, target), axes)
         if not raw.shape[-1]:
             raw = xp.ones_like(xp.sum(raw, axis=-1, keepdims=True))
-        raw = folded(raw, -1, self._multiplied(target), xp)
+        if target in FLOATS:
+            raw = scaled.products(folded, raw, -1, xp)
+        else:
+            raw = folded(raw, -1, operator.mul, xp)
         return self._narrowed(self._reduced(raw, axes, keepdims, x.shape), target)
 
     def _widened(self, x: Array, target: str) -> Raw:
@@ -630,31 +635,45 @@ class StandardNamespace(Namespace):
             return self._rounded(raw + 0.0, FLOAT64.low, target == "float32")
         return self._cut_off(raw, target)
 
-    def _multiplied(self, target: str) -> Callable[[Raw, Raw], Raw]:
-        if target in FLOATS:
-            return lambda a, b: FLOAT64.canonical(a * b, self._raw)
-        return lambda a, b: a * b
-
     def cumulative_sum(
         self, x: Array, /, *, axis: int | None = None, dtype: Any = None,
         include_initial: bool = False,
     ) -> Array:  # fmt: skip
         """Return the sums of all first elements along `axis`, added in a fixed tree.
 
-        The error of a sum of n terms is at most log2(n) 2^-53 times the sum of their magnitudes.
+        The error of a sum of n terms, at most 2^31, is at most log2(n) 2^-53 times the sum of their
+        magnitudes, whether or not a sum of some terms is out of range.
         """
-        return self._cumulative(x, axis, dtype, include_initial, lambda _: lambda a, b: a + b, 0)
+        return self._cumulative(x, axis, dtype, include_initial, self._sums, 0)
+
+    def _sums(self, raw: Raw, axis: int, whole: bool) -> Raw:
+        xp = self._raw
+        sums = scanned(raw, axis, operator.add, xp)
+        if whole or bool(xp.all(xp.isfinite(sums))):
+            return sums
+        # the tree adds other parts than those from the first element on, which may overflow
+        less = FLOAT64.canonical(raw * 2.0**-32, xp)
+        less = scanned(less, axis, operator.add, xp) * 2.0**32
+        return xp.where(xp.isfinite(sums), sums, less)
 
     def cumulative_prod(
         self, x: Array, /, *, axis: int | None = None, dtype: Any = None,
         include_initial: bool = False,
     ) -> Array:  # fmt: skip
-        """Return the products of all first elements along `axis`, multiplied in a fixed tree."""
-        return self._cumulative(x, axis, dtype, include_initial, self._multiplied, 1)
+        """Return the products of all first elements along `axis`, multiplied in a fixed tree.
+
+        The errors are those of `prod`.
+        """
+        return self._cumulative(x, axis, dtype, include_initial, self._products, 1)
+
+    def _products(self, raw: Raw, axis: int, whole: bool) -> Raw:
+        if whole:
+            return scanned(raw, axis, operator.mul, self._raw)
+        return scaled.products(scanned, raw, axis, self._raw)
 
     def _cumulative(
         self, x: Array, axis: int | None, dtype: Any, initial: bool,
-        operation: Callable[[str], Callable[[Raw, Raw], Raw]], neutral: int,
+        joined: Callable[[Raw, int, bool], Raw], neutral: int,
     ) -> Array:  # fmt: skip
         name = self._kind(x, (*INTEGERS, *FLOATS), "a cumulative function")
         target = self._result_dtype(name, dtype)
@@ -665,7 +684,7 @@ class StandardNamespace(Namespace):
         axis = arguments.axis(axis, x.ndim)
         xp, raw = self._raw, self._widened(x, target)
         if raw.shape[axis]:
-            raw = scanned(raw, axis, operation(target), xp)
+            raw = joined(raw, axis, target not in FLOATS)
         if initial:
             shape = tuple(1 if k == axis else n for k, n in enumerate(x.shape))
             first = xp.full(shape, neutral, dtype=raw.dtype, device=array_api_compat.device(raw))
@@ -1105,17 +1124,27 @@ class StandardNamespace(Namespace):
         return self._exact["reshape"](x, lengths, copy=copy)  # type: ignore[no-any-return]
 
     def roll(self, x: Array, /, shift: Any, *, axis: Any = None) -> Array:
-        """Return `x` with its elements moved by `shift`, those from the end to the beginning."""
+        """Return `x` with its elements moved by `shift`, those from the end to the beginning.
+
+        Several shifts along the same axis are added.
+        """
         shifts = arguments.several("shift", shift)
         if axis is None:
             if len(shifts) != 1:
                 raise ValueError(f"shift must be one number without an axis, got {shift!r}")
-            return self._exact["roll"](x, shifts[0])  # type: ignore[no-any-return]
-        axes = arguments.axes(axis, x.ndim)
+            flat = self.roll(self.reshape(x, (-1,)), shifts[0], axis=0)
+            return self.reshape(flat, x.shape)
+        axes = [arguments.axis(k, x.ndim) for k in arguments.several("axis", axis)]
         shifts = shifts * len(axes) if len(shifts) == 1 else shifts
         if len(shifts) != len(axes):
             raise ValueError(f"shift {shift!r} and axis {axis!r} have different lengths")
-        return self._exact["roll"](x, shifts, axis=axes)  # type: ignore[no-any-return]
+        totals = dict.fromkeys(axes, 0)
+        for k, one in zip(axes, shifts, strict=True):
+            # PyTorch takes no number beyond int64
+            totals[k] = (totals[k] + one) % (x.shape[k] or 1)
+        if not totals:  # PyTorch refuses no axes
+            return self.copy(x)
+        return self._exact["roll"](x, tuple(totals.values()), axis=tuple(totals))  # type: ignore[no-any-return]
 
     def repeat(self, x: Array, repeats: Any, /, *, axis: int | None = None) -> Array:
         """Return each element along `axis` several times; all elements if it is None.
