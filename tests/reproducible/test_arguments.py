@@ -373,3 +373,39 @@ def test_arrays_of_networks_copy_but_do_not_pickle():
     assert x.raw.tolist() == [1.0] * 3
     with pytest.raises(TypeError, match="save the model"):
         pickle.dumps(x)
+
+
+UNCHANGED = {
+    "+x": lambda xp, x: +x,
+    "real": lambda xp, x: xp.real(x),
+    "conj": lambda xp, x: xp.conj(x),
+    "abs": lambda xp, x: abs(x),
+    "floor": lambda xp, x: xp.floor(x),
+    "ceil": lambda xp, x: xp.ceil(x),
+    "round": lambda xp, x: xp.round(x),
+    "trunc": lambda xp, x: xp.trunc(x),
+    "clip": lambda xp, x: xp.clip(x),
+    "diff": lambda xp, x: xp.diff(x, n=0),
+    "to_device": lambda xp, x: x.to_device(x.device),
+    "reshape": lambda xp, x: xp.reshape(x, (2,)),
+    "roll": lambda xp, x: xp.roll(x, 0),
+    "tile": lambda xp, x: xp.tile(x, (1,)),
+    "concat": lambda xp, x: xp.concat([x]),
+    "broadcast_arrays": lambda xp, x: xp.broadcast_arrays(x)[0],
+    "meshgrid": lambda xp, x: xp.meshgrid(x)[0],
+    "astype": lambda xp, x: xp.astype(x, x.dtype),
+    "asarray": lambda xp, x: xp.asarray(x),
+}
+
+
+@pytest.mark.parametrize("function", UNCHANGED)
+def test_what_returns_the_elements_unchanged_returns_another_array(ns, function):
+    for dtype in (ns.float64, ns.uint8, ns.int64):
+        for changed in (0, 1):
+            x = ns.asarray([1, 2], dtype=dtype)
+            x += 1  # the array has a buffer of its own, which it may overwrite
+            both = [x, UNCHANGED[function](ns, x)]
+            both[changed] += 1
+            both[changed][0] = 9
+            assert np.asarray(both[changed]).tolist() == [9, 4]
+            assert np.asarray(both[1 - changed]).tolist() == [2, 3]

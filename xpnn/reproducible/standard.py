@@ -278,14 +278,21 @@ class StandardNamespace(Namespace):
     def positive(self, x: Array, /) -> Array:
         """Return `x`."""
         self._kind(x, (*INTEGERS, *FLOATS), "positive")
-        return x
+        return self._shared(x)
+
+    def _shared(self, x: Array) -> Array:
+        """Return another array with the buffer of `x`, which neither of them overwrites."""
+        x.owned = False
+        return Array(self, x.raw, x.facts)
 
     def abs(self, x: Array, /) -> Array:
         """Return the absolute value; that of the least integer is itself."""
         name = self._kind(x, (*INTEGERS, *FLOATS), "abs")
         if name in FLOATS:
             return super().abs(x)
-        return x if name in UNSIGNED else self.where(self.less(x, 0), self.negative(x), x)
+        if name in UNSIGNED:
+            return self._shared(x)
+        return self.where(self.less(x, 0), self.negative(x), x)
 
     def sign(self, x: Array, /) -> Array:
         """Return -1, 0 or 1, and NaN for NaN."""
@@ -373,17 +380,15 @@ class StandardNamespace(Namespace):
         x, y = self._broadcast(x, y)
         format_, bits = (FLOAT64, 53) if name == "float64" else (FLOAT32, 24)
         wide, goal = cuts.double(x, xp), cuts.double(y, xp)
-        largest = float(np.finfo(name).max)
+        largest = xp.zeros_like(wide) + float(np.finfo(name).max)
         step = xp.maximum(xp.abs(wide) * (2.0**-bits * (1 + 2.0 ** (1 - bits))),
                           xp.ones_like(wide) * 2.0 ** (format_.low + 1))  # fmt: skip
         up = goal > wide
         moved = xp.where(up, wide + step, wide - step)
         inward = (xp.abs(wide) == math.inf) & (goal != wide)
-        moved = xp.where(inward, xp.where(up, -largest, 0.0 * goal + largest), moved)
+        moved = xp.where(inward, xp.where(up, -largest, largest), moved)
         moved = xp.where((goal == wide) | xp.isnan(wide), wide, moved)
         moved = xp.where(xp.isnan(goal), goal, moved)
-        moved = xp.where(inward & ~xp.isnan(goal) & (goal == -wide),
-                         xp.where(up, -largest, 0.0 * moved + largest), moved)  # fmt: skip
         return self._rounded(FLOAT64.canonical(moved, xp), FLOAT64.low, name == "float32")
 
     def copysign(self, a: Any, b: Any, /) -> Array:
@@ -551,10 +556,18 @@ class StandardNamespace(Namespace):
         return self._cut_off(self._raw.where(first, x, y), name)
 
     def clip(self, x: Array, /, min: Any = None, max: Any = None) -> Array:  # noqa: A002
-        """Return `x`, but no less than `min` and no more than `max`."""
-        self._kind(x, (*INTEGERS, *FLOATS), "clip")
+        """Return `x`, but no less than `min` and no more than `max`, in the dtype of `x`.
+
+        Bounds of another dtype are first rounded to it, or to its least or largest integer.
+        """
+        name = self._kind(x, (*INTEGERS, *FLOATS), "clip")
         result = super().clip(x, min, max)
-        return self.copy(x) if result is x else result
+        if result is x:
+            return self._shared(x)
+        # the same as with other bounds, because rounding keeps the order
+        if result.dtype != x.dtype and name in INTEGERS:
+            result = super().clip(result, *bounds(name))
+        return self.astype(result, x.dtype, copy=False)
 
     # Reductions
 
@@ -760,7 +773,7 @@ class StandardNamespace(Namespace):
         before = (slice(None),) * axis
         for _ in range(arguments.count("n", n)):
             x = self.subtract(x[(*before, slice(1, None))], x[(*before, slice(-1))])
-        return x
+        return self._shared(x)
 
     # Order
 
@@ -1018,6 +1031,15 @@ class StandardNamespace(Namespace):
         x.owned = True
 
     # Arrangement
+
+    def _whole(self, function: Callable[..., Any]) -> Callable[[Array], Array]:
+        own = super()._whole(function)
+
+        def whole(x: Array, /) -> Array:
+            result = own(x)
+            return self._shared(x) if result is x else result
+
+        return whole
 
     def _layout(self, function: Callable[..., Any]) -> Callable[..., Any]:
         own = super()._layout(function)
@@ -1412,7 +1434,7 @@ class StandardNamespace(Namespace):
         """Return the array on another device of the library."""
         device = self._device(device)
         if device == x.device:
-            return x
+            return self._shared(x)
         return Array(self, array_api_compat.to_device(x.raw, device), x.facts)
 
     def to_numpy(self, x: Array, /) -> np.ndarray:
