@@ -1,6 +1,7 @@
 """Arguments that libraries treat in their own ways: here they have one meaning, or are refused."""
 
 import copy
+import operator
 import pickle
 
 import numpy as np
@@ -409,3 +410,173 @@ def test_what_returns_the_elements_unchanged_returns_another_array(ns, function)
             both[changed][0] = 9
             assert np.asarray(both[changed]).tolist() == [9, 4]
             assert np.asarray(both[1 - changed]).tolist() == [2, 3]
+
+
+# Arrays that don't fit
+
+
+OTHER = {
+    "x + y": lambda xp, x, y: x + y,
+    "y + x": lambda xp, x, y: y + x,
+    "x += y": lambda xp, x, y: operator.iadd(x, y),
+    "x == y": lambda xp, x, y: x == y,
+    "sin": lambda xp, x, y: xp.sin(y),
+    "concat": lambda xp, x, y: xp.concat([x, y]),
+    "meshgrid": lambda xp, x, y: xp.meshgrid(x, y),
+    "where": lambda xp, x, y: xp.where(x > 0, x, y),
+    "matmul": lambda xp, x, y: x @ y,
+    "sum": lambda xp, x, y: xp.sum(y),
+    "diff": lambda xp, x, y: xp.diff(x, append=y),
+    "key": lambda xp, x, y: x[y.__array_namespace__().arange(1)],
+    "key of several": lambda xp, x, y: x[y.__array_namespace__().arange(1), ...],
+    "item": lambda xp, x, y: x.__setitem__(0, y[0]),
+    "result_type": lambda xp, x, y: xp.result_type(x, y),
+    "linalg": lambda xp, x, y: xp.linalg.vector_norm(y),
+    "choice": lambda xp, x, y: xp.random(1).choice(3, 2, p=y),
+}
+
+
+@pytest.mark.parametrize("function", OTHER)
+def test_arrays_of_another_library_are_refused(ns, function):
+    """NumPy would compute with JAX's, whose dtypes equal its own, in float32."""
+    for own, other in ((ns, XP), (XP, ns)):
+        if own is not other:
+            with pytest.raises(TypeError, match=r"take it over with xp\.asarray"):
+                OTHER[function](own, own.ones(3), other.ones(3))
+            taken = own.asarray(other.ones(3))
+            assert np.asarray(own.ones(3) + taken).tolist() == [2.0] * 3
+    assert np.asarray(ns.ones(3)).tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda xp: xp.ones(3) + xp.ones(4),
+        lambda xp: xp.ones((3, 1)) == xp.ones((4, 1)),
+        lambda xp: xp.where(xp.ones(3) > 0, 1.0, xp.ones(4)),
+        lambda xp: xp.maximum(xp.ones(3), xp.ones(2)),
+        lambda xp: operator.iadd(xp.ones(3), xp.ones(4)),
+        lambda xp: operator.iadd(xp.ones((3, 1)), xp.ones(5)),
+        lambda xp: operator.isub(xp.ones((3, 1)), xp.ones((1, 3))),
+        lambda xp: operator.imul(xp.ones((1, 3)), xp.ones((2, 3))),
+        lambda xp: operator.iadd(xp.ones(1), xp.ones((1, 1))),
+        lambda xp: xp.ones((2, 3)) @ xp.ones((2, 3)),
+        lambda xp: xp.arange(3) @ xp.arange(2),
+        lambda xp: xp.ones((2, 3, 3)) @ xp.ones((4, 3, 3)),
+    ],
+)
+def test_shapes_that_do_not_fit(ns, call):
+    with pytest.raises(ValueError, match=r"fit|broadcast|in place"):
+        call(ns)
+
+
+def test_in_place_with_shapes_that_fit(ns):
+    for shape in ((2, 3), (3,), (1, 3), (2, 1), (1, 1), (1,), ()):
+        x, host = ns.ones((2, 3)) * 1.0, np.ones((2, 3))
+        other = np.arange(np.prod(shape, dtype=int)).reshape(shape) + 0.5
+        x += ns.asarray(other)
+        host += other
+        np.testing.assert_array_equal(np.asarray(x), host, strict=True)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda xp: xp.sin(1.0),
+        lambda xp: xp.zeros_like([1, 2]),
+        lambda xp: xp.reshape([1, 2], (2, 1)),
+        lambda xp: xp.expand_dims(np.ones(2), axis=0),
+        lambda xp: xp.tensordot([1.0], [1.0], axes=1),
+        lambda xp: xp.linalg.trace([[1.0]]),
+    ],
+)
+def test_what_is_no_array(ns, call):
+    with pytest.raises(TypeError, match="a reproducible array is needed, not"):
+        call(ns)
+
+
+LARGE = np.array([2**64 - 1, 0, 2**63], dtype=np.uint64)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, i: x[i],
+        lambda x, i: x[i, ...],
+        lambda x, i: x[i[0], ...],
+        lambda x, i: operator.setitem(x, i, 7.0),
+        lambda x, i: x.__array_namespace__().take(x, i),
+        lambda x, i: x.__array_namespace__().take_along_axis(x, i),
+    ],
+)
+def test_large_indices_of_uint64_are_out_of_range(ns, call):
+    """They aren't those modulo 2^64."""
+    x = ns.asarray([1.0, 2.0, 3.0])
+    for dtype in ("uint8", "uint64"):
+        call(x, ns.asarray(np.array([2, 0, 1], dtype=dtype)))
+    x = ns.asarray([1.0, 2.0, 3.0])
+    for indices in (LARGE, LARGE[:1], LARGE[2:]):
+        with pytest.raises(IndexError, match="out of range"):
+            call(x, ns.asarray(indices))
+    assert np.asarray(x).tolist() == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("sorter", "error"),
+    [
+        ([1, 7, 0], IndexError), ([-4, 1, 0], IndexError), ([-1, 1, 0], IndexError),
+        (LARGE, IndexError), ([1.0, 2.0, 0.0], TypeError), ([True, False, True], TypeError),
+        ([1, 0], ValueError), ([0, 1, 2, 0], ValueError), ([[0, 1, 2]], ValueError),
+        (0, ValueError),
+    ],
+)  # fmt: skip
+def test_a_sorter_must_order_the_array(ns, sorter, error):
+    x, y = (ns.asarray([3.0, 1.0, 2.0]) for _ in range(2))
+    with pytest.raises(error):
+        ns.searchsorted(x, y, sorter=ns.asarray(sorter))
+    for dtype in (ns.int8, ns.uint64):
+        found = ns.searchsorted(x, y, sorter=ns.asarray([1, 2, 0], dtype=dtype))
+        assert np.asarray(found).tolist() == np.searchsorted(
+            [3.0, 1.0, 2.0], [3.0, 1.0, 2.0], sorter=[1, 2, 0]
+        ).tolist()  # fmt: skip
+
+
+# Python's numbers
+
+
+def test_only_an_array_without_axes_is_a_python_number(ns):
+    assert [kind(ns.asarray(2)) for kind in (bool, int, float, complex)] == [True, 2, 2.0, 2 + 0j]
+    assert [10, 20][ns.asarray(1)] == 20
+    for shape in ((1,), (1, 1), (2,), (0,)):
+        for kind in (bool, int, float, complex, operator.index):
+            with pytest.raises(TypeError, match="without axes"):
+                kind(ns.ones(shape, dtype=ns.int64))
+    for value in (True, 1.0):
+        with pytest.raises(TypeError, match="only an integer array"):
+            operator.index(ns.asarray(value))
+
+
+def test_truth_values_are_numbers(ns):
+    for dtype in (ns.float64, ns.float32, ns.int64, ns.uint8):
+        x = ns.asarray([0, 1, 2], dtype=dtype)
+        for found, expected in (
+            (True * x, [0, 1, 2]), (x + True, [1, 2, 3]), (x * False, [0, 0, 0]),
+            (x == True, [False, True, False]), (ns.maximum(x, True), [1, 1, 2]),  # noqa: E712
+        ):  # fmt: skip
+            assert np.asarray(found).tolist() == expected
+
+
+def test_versions_of_the_standard(ns):
+    x = ns.ones(1)
+    for version in (None, "2022.12", "2024.12"):
+        assert x.__array_namespace__(api_version=version) is ns
+    for version in ("1999.1", "", 2024):
+        with pytest.raises(ValueError, match="api_version must be one of"):
+            x.__array_namespace__(api_version=version)
+
+
+def test_a_sum_is_no_truth_value(ns):
+    for function in ("sum", "prod", "cumulative_sum", "cumulative_prod"):
+        for dtype in (ns.float64, ns.int64):
+            with pytest.raises(TypeError, match="dtype can't be bool"):
+                getattr(ns, function)(ns.ones(2, dtype=dtype), dtype=ns.bool)

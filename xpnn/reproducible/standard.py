@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +22,7 @@ from xpnn.reproducible.generator import Generator
 from xpnn.reproducible.info import FloatInfo, Info, IntegerInfo
 from xpnn.reproducible.integers import Integers, folded, scanned
 from xpnn.reproducible.linalg import Linalg
-from xpnn.reproducible.namespace import Namespace, Precision
+from xpnn.reproducible.namespace import Namespace, Precision, unwrapped
 from xpnn.reproducible.sets import AllUnique, CountedUnique, InverseUnique
 from xpnn.reproducible.trigonometry import Trigonometry
 
@@ -33,6 +34,8 @@ _MATHEMATICS = """
 acos acosh asin asinh atan atanh cos cosh exp log10 log2 sin sinh tan
 """
 _MATHEMATICS_OF_TWO = "atan2 hypot logaddexp"
+# functions that take arrays of other libraries
+_FOREIGN = ("asarray", "from_dlpack")
 
 
 class StandardNamespace(Namespace):
@@ -70,14 +73,22 @@ class StandardNamespace(Namespace):
         self._scope()
 
     def _scope(self) -> None:
-        """Make every function run in the scope of the backend."""
+        """Make every function check its arrays and run in the scope of the backend."""
         backend, active = self._backend, threading.local()
 
         def within(function: Callable[..., Any]) -> Callable[..., Any]:
+            parameters = inspect.signature(function, follow_wrapped=False).parameters
+            first = next((p.annotation for p in parameters.values()), None)
+            foreign = getattr(function, "__name__", None) in _FOREIGN
+
             @functools.wraps(function)
             def scoped(*args: Any, **kwargs: Any) -> Any:
                 if getattr(active, "inside", False):
                     return function(*args, **kwargs)
+                if first == "Array" and args and not isinstance(args[0], Array):
+                    raise unwrapped(args[0])
+                if not foreign:
+                    self._check_library(*args, *kwargs.values())
                 active.inside = True
                 try:
                     with backend.scope():
@@ -96,6 +107,17 @@ class StandardNamespace(Namespace):
         for name in dir(self.linalg):
             if not name.startswith("_"):
                 setattr(self.linalg, name, within(getattr(self.linalg, name)))
+
+    def _check_library(self, *values: Any) -> None:
+        """Raise unless all arrays, in sequences too, are of this library: dtypes may be equal."""
+        for value in values:
+            if isinstance(value, (list, tuple)):
+                self._check_library(*value)
+            elif isinstance(value, Array) and value._xp._raw is not self._raw:
+                raise TypeError(
+                    f"an array of {value._xp!r} can't be combined with those of {self!r}: take it "
+                    "over with xp.asarray"
+                )
 
     def __repr__(self) -> str:
         name, device = self._backend.name, self._backend.device
@@ -533,6 +555,7 @@ class StandardNamespace(Namespace):
     def where(self, condition: Array, a: Any, b: Any, /) -> Array:
         """Return the elements of `a` where the condition is true, and those of `b` elsewhere."""
         self._kind(condition, ("bool",), "where")
+        np.broadcast_shapes(condition.shape, *(v.shape for v in (a, b) if isinstance(v, Array)))
         if not self._is_whole(a, b):
             return self._exact["where"](condition, a, b)  # type: ignore[no-any-return]
         x, y, name = self._pair(a, b, ("bool", *INTEGERS), "where")
@@ -593,7 +616,10 @@ class StandardNamespace(Namespace):
     def _result_dtype(self, name: str, dtype: Any) -> str:
         """Return the name of the dtype of a sum or product."""
         if dtype is not None:
-            return self.dtypes.name(dtype)
+            name = self.dtypes.name(dtype)
+            if name == "bool":
+                raise TypeError("a sum or product has numbers: its dtype can't be bool")
+            return name
         if name in FLOATS:
             return name
         return "uint64" if name in UNSIGNED else "int64"
@@ -833,14 +859,20 @@ class StandardNamespace(Namespace):
         """
         if side not in ("left", "right"):
             raise ValueError(f"side is 'left' or 'right', not {side!r}")
+        if x1.ndim != 1:
+            raise ValueError(f"x1 must have one axis, not {x1.ndim}")
+        xp, shape = self._raw, ()
+        if isinstance(x2, Array):
+            # a column, whose shape fits that of x1
+            shape, x2 = x2.shape, self.reshape(x2, (x2.size, 1))
         x, y, name = self._pair(x1, x2, (*INTEGERS, *FLOATS), "searchsorted")
-        if x.ndim != 1:
-            raise ValueError(f"x1 must have one axis, not {x.ndim}")
-        xp = self._raw
         if sorter is not None:
-            x = xp.take(x, self._int64(sorter.raw), axis=0)
+            order = self._within(sorter, x.shape[0], negative=False)
+            if order.shape != x1.shape:
+                raise ValueError(f"sorter must have the shape {x1.shape}, not {order.shape}")
+            x = xp.take(x, order.raw, axis=0)
         x, y = (self._integer.ordered(v, full=name == "uint64") for v in (x, y))
-        shape, y = y.shape, xp.reshape(y, (-1,))
+        y = xp.reshape(y, (-1,))
         nan = name in FLOATS
         position = xp.zeros_like(xp.astype(xp.zeros_like(y), xp.int64))
         length = x.shape[0]
@@ -923,8 +955,8 @@ class StandardNamespace(Namespace):
 
     # Elements
 
-    def _within(self, indices: Array, length: int) -> Array:
-        """Return indices without negative ones. Synchronises.
+    def _within(self, indices: Array, length: int, *, negative: bool = True) -> Array:
+        """Return indices without negative ones, which count from the end if allowed. Synchronises.
 
         Raises
         ------
@@ -934,7 +966,9 @@ class StandardNamespace(Namespace):
         if not isinstance(indices, Array) or self.dtypes.name(indices.dtype) not in INTEGERS:
             raise TypeError("indices must be a reproducible array of integers")
         raw = self._int64(indices.raw)
-        if indices.size and bool(self._raw.any((raw < -length) | (raw >= length))):
+        # those of uint64 from 2^63 on are negative here
+        least = -length if negative and indices.dtype != self.dtypes.own("uint64") else 0
+        if indices.size and bool(self._raw.any((raw < least) | (raw >= length))):
             raise IndexError(f"an index is out of range for an axis of {length}")
         return self._whole_array(self._raw.where(raw < 0, raw + length, raw))
 
@@ -982,6 +1016,12 @@ class StandardNamespace(Namespace):
         flat = self.reshape(self.broadcast_to(x, whole), (-1,))
         return self._taken(flat, self._whole_array(index), 0)
 
+    def _operands(self, a: Any, b: Any, low: Callable[[int, int], int]) -> tuple[Raw, Raw, int]:
+        """Return two operands; raise unless their shapes fit, which libraries say in many ways."""
+        if isinstance(a, Array) and isinstance(b, Array) and a.raw.shape != b.raw.shape:
+            np.broadcast_shapes(a.shape, b.shape)
+        return super()._operands(a, b, low)
+
     def accumulate(self, x: Array, inplace: Callable[..., Raw], other: Any) -> bool:
         """Change floats in their own buffer; see `Namespace.accumulate`."""
         return not self._is_whole(x) and super().accumulate(x, inplace, other)
@@ -993,7 +1033,7 @@ class StandardNamespace(Namespace):
         """Return ``x[key]``."""
         parts = indexing.parts_of(key)
         if indexing.is_plain(parts):
-            return x.view(x.raw[indexing.check_plain(parts, x.shape)])
+            return x._view(x.raw[indexing.check_plain(parts, x.shape)])
         if len(parts) == 1 and isinstance(parts[0], Array) and (
             self.dtypes.name(parts[0].dtype) in INTEGERS and x.ndim
         ):  # fmt: skip
@@ -1262,11 +1302,14 @@ class StandardNamespace(Namespace):
         """Return the matrix product; see `Namespace.matmul`. Of integers modulo 2^bits."""
         self._kind(a, (*INTEGERS, *FLOATS), "matmul")
         self._kind(b, (*INTEGERS, *FLOATS), "matmul")
+        if not a.ndim or not b.ndim:
+            raise ValueError("matmul takes arrays of at least one dimension")
+        if a.shape[-1] != b.shape[-2:][0]:
+            raise ValueError(f"matmul: {a.shape} and {b.shape} don't fit")
+        np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         if not self._is_whole(a):
             return super().matmul(a, b)
         name = self.dtypes.name(self.result_type(a, b))
-        if not a.ndim or not b.ndim:
-            raise ValueError("matmul takes arrays of at least one dimension")
         x, y = self._int64(a.raw), self._int64(b.raw)
         return self._cut_off(self._raw.matmul(x, y), name)
 
