@@ -234,6 +234,66 @@ def test_integers_of_more_than_64_bits(ns):
     np.testing.assert_array_equal(np.asarray(ns.asarray([0.5, 2**70])), [0.5, 2.0**70])
 
 
+def test_integers_that_need_all_bits_of_uint64(ns):
+    for value in (2**63, [2**64 - 1, 0], np.array([3, 2**64 - 1], dtype=np.ulonglong)):
+        for dtype in (None, ns.uint64):
+            found = np.asarray(ns.asarray(value, dtype=dtype))
+            assert found.dtype == np.uint64
+            assert found.tolist() == np.asarray(value, dtype=object).tolist()
+    assert np.asarray(ns.asarray(np.array([-1], dtype=np.longlong))).tolist() == [-1]
+
+
+def test_large_python_integers_become_the_nearest_floats(ns):
+    for value in (2**70, 2**53 + 1, -(2**63) - 2**10, 10**30):
+        for dtype, kind in ((ns.float64, np.float64), (ns.float32, np.float32)):
+            expected = kind(float(value))
+            for found in (ns.full(2, value, dtype=dtype), ns.asarray([value, -1], dtype=dtype),
+                          ns.asarray([-1, value], dtype=dtype)[::-1],
+                          ns.ones(1, dtype=dtype) * value):  # fmt: skip
+                assert np.asarray(found)[0] == expected
+    assert np.asarray(ns.asarray([2**63, -1], dtype=ns.float64)).tolist() == [2.0**63, -1.0]
+    for dtype in (None, ns.int64, ns.uint64):
+        with pytest.raises(OverflowError, match=r"is outside the range of u?int64"):
+            ns.asarray([2**63, -1], dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "dtype"),
+    [
+        ((2**63, 2**63 + 2), None), ((2**63 - 1, 2**63 + 1), None),
+        ((-(2**63), -(2**63) - 3, -1), None),
+        ((300,), "uint8"), ((-129, 0), "int8"), ((-5, 5), "uint64"), ((5, -2, -1), "uint32"),
+        ((2**64 - 1, 2**64 + 1), "uint64"), ((-1, 2**64, 2**62 + 1), "float64"),
+    ],
+)  # fmt: skip
+def test_a_range_beyond_the_dtype_is_refused(ns, arguments, dtype):
+    with pytest.raises(OverflowError, match="is outside the range of"):
+        ns.arange(*arguments, dtype=dtype and getattr(ns, dtype))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "dtype"),
+    [
+        ((2**63, 2**63 + 2), "uint64"), ((2**63 - 1, 2**63 + 1), "uint64"), ((256,), "uint8"),
+        ((-(2**63), 2**63, 2**62), "int64"), ((2**64 - 1, -1, -(2**62)), "uint64"),
+        ((0, 2**64, 2**63), "uint64"), ((128, -129, -128), "int16"), ((400, 400), "uint8"),
+        ((400, 0, 7), "int8"), ((2**63 - 1, -(2**63) - 1, -(2**64) + 1), "int64"),
+    ],
+)  # fmt: skip
+def test_ranges_are_those_of_python(ns, arguments, dtype):
+    found = np.asarray(ns.arange(*arguments, dtype=getattr(ns, dtype)))
+    assert found.tolist() == list(range(*arguments))
+    assert found.dtype == dtype
+
+
+def test_numbers_between_the_largest(ns):
+    for start, stop in ((-1e308, 1e308), (1.5e308, -1.5e308)):
+        for endpoint in (True, False):
+            found = ns.linspace(start, stop, 4, endpoint=endpoint)
+            expected = np.linspace(start / 4, stop / 4, 4, endpoint=endpoint) * 4
+            np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-15, atol=0)
+
+
 def test_bytes_in_another_order(ns):
     for dtype in (">f8", ">f4", ">i2", ">u8"):
         host = np.asarray([1, 2, 300], dtype=dtype)

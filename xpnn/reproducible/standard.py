@@ -15,7 +15,7 @@ import numpy as np
 from xpnn.errors import ArgumentError, check_plain
 from xpnn.reproducible import arguments, cuts, indexing, remainders
 from xpnn.reproducible.array import Array
-from xpnn.reproducible.dtypes import FLOATS, INTEGERS, SIGNED, UNSIGNED, bounds
+from xpnn.reproducible.dtypes import FLOATS, INTEGERS, SIGNED, UNSIGNED, bounds, check_range
 from xpnn.reproducible.facts import WHOLE, Facts
 from xpnn.reproducible.formats import FLOAT32, FLOAT64
 from xpnn.reproducible.generator import Generator
@@ -1364,8 +1364,9 @@ class StandardNamespace(Namespace):
 
     def _on_device(self, host: np.ndarray, device: Any = None) -> Raw:
         """Return a host array, which nobody else changes, on a device."""
-        # a copy, because PyTorch takes no negative strides, and warns if an array is read-only
-        host = np.array(host, order="C")
+        # A copy, because PyTorch takes no negative strides, and warns if an array is read-only. The
+        # dtype is found by its name, because there are two of 64 bits, and other orders of bytes.
+        host = host.astype(host.dtype.name, order="C")
         return self._raw.asarray(host, device=self._device(device))
 
     def asarray(
@@ -1420,7 +1421,6 @@ class StandardNamespace(Namespace):
             elif not hasattr(obj, "dtype"):
                 self.dtypes.admit(host)
                 host = self._whole_numbers(obj, host, dtype)
-            host = host.astype(host.dtype.newbyteorder("="), copy=False)
             result = self.wrap(self._on_device(host, device))
         if dtype is not None:
             result = self.astype(result, dtype, copy=False)
@@ -1443,18 +1443,17 @@ class StandardNamespace(Namespace):
 
         NumPy makes floats of integers of which some are negative and some need all bits of uint64.
         """
-        if host.dtype.kind == "f" and host.size:
+        name = "" if dtype is None else self.dtypes.name(dtype)
+        if host.dtype.kind == "f" and host.size and name not in FLOATS:
             objects = np.array(obj, dtype=object).reshape(-1)
             if not all(isinstance(n, (int, np.integer)) for n in objects):
                 return host
-            kind = np.int64 if min(objects) < 0 else np.uint64
-            host = np.array([int(n) for n in objects], dtype=kind).reshape(host.shape)
-        name = "" if dtype is None else self.dtypes.name(dtype)
+            whole = [int(n) for n in objects]
+            kind = "int64" if min(whole) < 0 else "uint64"
+            check_range(name if name in INTEGERS else kind, min(whole), max(whole))
+            host = np.array(whole, dtype=kind).reshape(host.shape)
         if name in INTEGERS and host.dtype.kind in "iu" and host.size:
-            low, high = bounds(name)
-            for value in (int(host.min()), int(host.max())):
-                if not low <= value <= high:
-                    raise OverflowError(f"{value} is outside the range of {name}, {low} to {high}")
+            check_range(name, int(host.min()), int(host.max()))
         return host
 
     def from_dlpack(self, x: Any, /, *, device: Any = None, copy: bool | None = None) -> Array:
@@ -1594,16 +1593,13 @@ class StandardNamespace(Namespace):
         if whole:
             host = np.asarray([], dtype=np.int64)
             if count:
-                low, high = (
-                    min(start, start + (count - 1) * step),
-                    max(start, start + (count - 1) * step),
-                )
-                if not (low >= -(2**63) and high < 2**64):
-                    raise OverflowError(f"{low} to {high} is outside the range of int64")
-                kind = np.uint64 if high >= 2**63 else np.int64
-                host = kind(start % 2**64 if kind is np.uint64 else start) + (
-                    np.arange(count, dtype=np.int64) * np.int64(step)
-                ).astype(kind)
+                last = start + (count - 1) * step
+                low, high = min(start, last), max(start, last)
+                kind = "uint64" if high >= 2**63 and low >= 0 else "int64"
+                check_range(name if name in INTEGERS else kind, low, high)
+                # modulo 2^64, because a step may be larger than int64
+                steps = np.arange(count, dtype=np.uint64) * np.uint64(step % 2**64)
+                host = (np.uint64(start % 2**64) + steps).astype(kind)
             return self.asarray(host, dtype=self.dtypes.own(name), device=device)
         steps = self._raw.astype(self._iota(count, device), self.dtypes.own("float64"))
         result = self.add(self.multiply(self.wrap(steps), float(step)), float(start))
@@ -1622,9 +1618,12 @@ class StandardNamespace(Namespace):
         if name not in FLOATS:
             raise TypeError(f"linspace has a float dtype, not {name}")
         parts = num - 1 if endpoint else num
-        step = (float(stop) - float(start)) / parts if parts > 0 else 0.0
+        # halves, where the difference would overflow
+        scale = 0.5 if math.isinf(float(stop) - float(start)) else 1.0
+        step = (scale * float(stop) - scale * float(start)) / parts if parts > 0 else 0.0
         steps = self.wrap(self._raw.astype(self._iota(num, device), self.dtypes.own("float64")))
-        result = self.add(self.multiply(steps, step), float(start))
+        result = self.add(self.multiply(steps, step), scale * float(start))
+        result = self.multiply(result, 2.0) if scale == 0.5 else result
         if endpoint and num > 1:
             last = self.equal(steps, float(num - 1))
             result = self.where(last, float(stop), result)
