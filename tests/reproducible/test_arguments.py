@@ -1,6 +1,7 @@
 """Arguments that libraries treat in their own ways: here they have one meaning, or are refused."""
 
 import copy
+import operator
 import pickle
 
 import numpy as np
@@ -238,6 +239,66 @@ def test_integers_of_more_than_64_bits(ns):
     np.testing.assert_array_equal(np.asarray(ns.asarray([0.5, 2**70])), [0.5, 2.0**70])
 
 
+def test_integers_that_need_all_bits_of_uint64(ns):
+    for value in (2**63, [2**64 - 1, 0], np.array([3, 2**64 - 1], dtype=np.ulonglong)):
+        for dtype in (None, ns.uint64):
+            found = np.asarray(ns.asarray(value, dtype=dtype))
+            assert found.dtype == np.uint64
+            assert found.tolist() == np.asarray(value, dtype=object).tolist()
+    assert np.asarray(ns.asarray(np.array([-1], dtype=np.longlong))).tolist() == [-1]
+
+
+def test_large_python_integers_become_the_nearest_floats(ns):
+    for value in (2**70, 2**53 + 1, -(2**63) - 2**10, 10**30):
+        for dtype, kind in ((ns.float64, np.float64), (ns.float32, np.float32)):
+            expected = kind(float(value))
+            for found in (ns.full(2, value, dtype=dtype), ns.asarray([value, -1], dtype=dtype),
+                          ns.asarray([-1, value], dtype=dtype)[::-1],
+                          ns.ones(1, dtype=dtype) * value):  # fmt: skip
+                assert np.asarray(found)[0] == expected
+    assert np.asarray(ns.asarray([2**63, -1], dtype=ns.float64)).tolist() == [2.0**63, -1.0]
+    for dtype in (None, ns.int64, ns.uint64):
+        with pytest.raises(OverflowError, match=r"is outside the range of u?int64"):
+            ns.asarray([2**63, -1], dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "dtype"),
+    [
+        ((2**63, 2**63 + 2), None), ((2**63 - 1, 2**63 + 1), None),
+        ((-(2**63), -(2**63) - 3, -1), None),
+        ((300,), "uint8"), ((-129, 0), "int8"), ((-5, 5), "uint64"), ((5, -2, -1), "uint32"),
+        ((2**64 - 1, 2**64 + 1), "uint64"), ((-1, 2**64, 2**62 + 1), "float64"),
+    ],
+)  # fmt: skip
+def test_a_range_beyond_the_dtype_is_refused(ns, arguments, dtype):
+    with pytest.raises(OverflowError, match="is outside the range of"):
+        ns.arange(*arguments, dtype=dtype and getattr(ns, dtype))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "dtype"),
+    [
+        ((2**63, 2**63 + 2), "uint64"), ((2**63 - 1, 2**63 + 1), "uint64"), ((256,), "uint8"),
+        ((-(2**63), 2**63, 2**62), "int64"), ((2**64 - 1, -1, -(2**62)), "uint64"),
+        ((0, 2**64, 2**63), "uint64"), ((128, -129, -128), "int16"), ((400, 400), "uint8"),
+        ((400, 0, 7), "int8"), ((2**63 - 1, -(2**63) - 1, -(2**64) + 1), "int64"),
+    ],
+)  # fmt: skip
+def test_ranges_are_those_of_python(ns, arguments, dtype):
+    found = np.asarray(ns.arange(*arguments, dtype=getattr(ns, dtype)))
+    assert found.tolist() == list(range(*arguments))
+    assert found.dtype == dtype
+
+
+def test_numbers_between_the_largest(ns):
+    for start, stop in ((-1e308, 1e308), (1.5e308, -1.5e308)):
+        for endpoint in (True, False):
+            found = ns.linspace(start, stop, 4, endpoint=endpoint)
+            expected = np.linspace(start / 4, stop / 4, 4, endpoint=endpoint) * 4
+            np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-15, atol=0)
+
+
 def test_bytes_in_another_order(ns):
     for dtype in (">f8", ">f4", ">i2", ">u8"):
         host = np.asarray([1, 2, 300], dtype=dtype)
@@ -378,3 +439,209 @@ def test_arrays_of_networks_copy_but_do_not_pickle():
     assert x.raw.tolist() == [1.0] * 3
     with pytest.raises(TypeError, match="save the model"):
         pickle.dumps(x)
+
+
+UNCHANGED = {
+    "+x": lambda xp, x: +x,
+    "real": lambda xp, x: xp.real(x),
+    "conj": lambda xp, x: xp.conj(x),
+    "abs": lambda xp, x: abs(x),
+    "floor": lambda xp, x: xp.floor(x),
+    "ceil": lambda xp, x: xp.ceil(x),
+    "round": lambda xp, x: xp.round(x),
+    "trunc": lambda xp, x: xp.trunc(x),
+    "clip": lambda xp, x: xp.clip(x),
+    "diff": lambda xp, x: xp.diff(x, n=0),
+    "to_device": lambda xp, x: x.to_device(x.device),
+    "reshape": lambda xp, x: xp.reshape(x, (2,)),
+    "roll": lambda xp, x: xp.roll(x, 0),
+    "tile": lambda xp, x: xp.tile(x, (1,)),
+    "concat": lambda xp, x: xp.concat([x]),
+    "broadcast_arrays": lambda xp, x: xp.broadcast_arrays(x)[0],
+    "meshgrid": lambda xp, x: xp.meshgrid(x)[0],
+    "astype": lambda xp, x: xp.astype(x, x.dtype),
+    "asarray": lambda xp, x: xp.asarray(x),
+}
+
+
+@pytest.mark.parametrize("function", UNCHANGED)
+def test_what_returns_the_elements_unchanged_returns_another_array(ns, function):
+    for dtype in (ns.float64, ns.uint8, ns.int64):
+        for changed in (0, 1):
+            x = ns.asarray([1, 2], dtype=dtype)
+            x += 1  # the array has a buffer of its own, which it may overwrite
+            both = [x, UNCHANGED[function](ns, x)]
+            both[changed] += 1
+            both[changed][0] = 9
+            assert np.asarray(both[changed]).tolist() == [9, 4]
+            assert np.asarray(both[1 - changed]).tolist() == [2, 3]
+
+
+# Arrays that don't fit
+
+
+OTHER = {
+    "x + y": lambda xp, x, y: x + y,
+    "y + x": lambda xp, x, y: y + x,
+    "x += y": lambda xp, x, y: operator.iadd(x, y),
+    "x == y": lambda xp, x, y: x == y,
+    "sin": lambda xp, x, y: xp.sin(y),
+    "concat": lambda xp, x, y: xp.concat([x, y]),
+    "meshgrid": lambda xp, x, y: xp.meshgrid(x, y),
+    "where": lambda xp, x, y: xp.where(x > 0, x, y),
+    "matmul": lambda xp, x, y: x @ y,
+    "sum": lambda xp, x, y: xp.sum(y),
+    "diff": lambda xp, x, y: xp.diff(x, append=y),
+    "key": lambda xp, x, y: x[y.__array_namespace__().arange(1)],
+    "key of several": lambda xp, x, y: x[y.__array_namespace__().arange(1), ...],
+    "item": lambda xp, x, y: x.__setitem__(0, y[0]),
+    "result_type": lambda xp, x, y: xp.result_type(x, y),
+    "linalg": lambda xp, x, y: xp.linalg.vector_norm(y),
+    "choice": lambda xp, x, y: xp.random(1).choice(3, 2, p=y),
+}
+
+
+@pytest.mark.parametrize("function", OTHER)
+def test_arrays_of_another_library_are_refused(ns, function):
+    """NumPy would compute with JAX's, whose dtypes equal its own, in float32."""
+    for own, other in ((ns, XP), (XP, ns)):
+        if own is not other:
+            with pytest.raises(TypeError, match=r"take it over with xp\.asarray"):
+                OTHER[function](own, own.ones(3), other.ones(3))
+            taken = own.asarray(other.ones(3))
+            assert np.asarray(own.ones(3) + taken).tolist() == [2.0] * 3
+    assert np.asarray(ns.ones(3)).tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda xp: xp.ones(3) + xp.ones(4),
+        lambda xp: xp.ones((3, 1)) == xp.ones((4, 1)),
+        lambda xp: xp.where(xp.ones(3) > 0, 1.0, xp.ones(4)),
+        lambda xp: xp.maximum(xp.ones(3), xp.ones(2)),
+        lambda xp: operator.iadd(xp.ones(3), xp.ones(4)),
+        lambda xp: operator.iadd(xp.ones((3, 1)), xp.ones(5)),
+        lambda xp: operator.isub(xp.ones((3, 1)), xp.ones((1, 3))),
+        lambda xp: operator.imul(xp.ones((1, 3)), xp.ones((2, 3))),
+        lambda xp: operator.iadd(xp.ones(1), xp.ones((1, 1))),
+        lambda xp: xp.ones((2, 3)) @ xp.ones((2, 3)),
+        lambda xp: xp.arange(3) @ xp.arange(2),
+        lambda xp: xp.ones((2, 3, 3)) @ xp.ones((4, 3, 3)),
+    ],
+)
+def test_shapes_that_do_not_fit(ns, call):
+    with pytest.raises(ValueError, match=r"fit|broadcast|in place"):
+        call(ns)
+
+
+def test_in_place_with_shapes_that_fit(ns):
+    for shape in ((2, 3), (3,), (1, 3), (2, 1), (1, 1), (1,), ()):
+        x, host = ns.ones((2, 3)) * 1.0, np.ones((2, 3))
+        other = np.arange(np.prod(shape, dtype=int)).reshape(shape) + 0.5
+        x += ns.asarray(other)
+        host += other
+        np.testing.assert_array_equal(np.asarray(x), host, strict=True)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda xp: xp.sin(1.0),
+        lambda xp: xp.zeros_like([1, 2]),
+        lambda xp: xp.reshape([1, 2], (2, 1)),
+        lambda xp: xp.expand_dims(np.ones(2), axis=0),
+        lambda xp: xp.tensordot([1.0], [1.0], axes=1),
+        lambda xp: xp.linalg.trace([[1.0]]),
+    ],
+)
+def test_what_is_no_array(ns, call):
+    with pytest.raises(TypeError, match="a reproducible array is needed, not"):
+        call(ns)
+
+
+LARGE = np.array([2**64 - 1, 0, 2**63], dtype=np.uint64)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, i: x[i],
+        lambda x, i: x[i, ...],
+        lambda x, i: x[i[0], ...],
+        lambda x, i: operator.setitem(x, i, 7.0),
+        lambda x, i: x.__array_namespace__().take(x, i),
+        lambda x, i: x.__array_namespace__().take_along_axis(x, i),
+    ],
+)
+def test_large_indices_of_uint64_are_out_of_range(ns, call):
+    """They aren't those modulo 2^64."""
+    x = ns.asarray([1.0, 2.0, 3.0])
+    for dtype in ("uint8", "uint64"):
+        call(x, ns.asarray(np.array([2, 0, 1], dtype=dtype)))
+    x = ns.asarray([1.0, 2.0, 3.0])
+    for indices in (LARGE, LARGE[:1], LARGE[2:]):
+        with pytest.raises(IndexError, match="out of range"):
+            call(x, ns.asarray(indices))
+    assert np.asarray(x).tolist() == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("sorter", "error"),
+    [
+        ([1, 7, 0], IndexError), ([-4, 1, 0], IndexError), ([-1, 1, 0], IndexError),
+        (LARGE, IndexError), ([1.0, 2.0, 0.0], TypeError), ([True, False, True], TypeError),
+        ([1, 0], ValueError), ([0, 1, 2, 0], ValueError), ([[0, 1, 2]], ValueError),
+        (0, ValueError),
+    ],
+)  # fmt: skip
+def test_a_sorter_must_order_the_array(ns, sorter, error):
+    x, y = (ns.asarray([3.0, 1.0, 2.0]) for _ in range(2))
+    with pytest.raises(error):
+        ns.searchsorted(x, y, sorter=ns.asarray(sorter))
+    for dtype in (ns.int8, ns.uint64):
+        found = ns.searchsorted(x, y, sorter=ns.asarray([1, 2, 0], dtype=dtype))
+        assert np.asarray(found).tolist() == np.searchsorted(
+            [3.0, 1.0, 2.0], [3.0, 1.0, 2.0], sorter=[1, 2, 0]
+        ).tolist()  # fmt: skip
+
+
+# Python's numbers
+
+
+def test_only_an_array_without_axes_is_a_python_number(ns):
+    assert [kind(ns.asarray(2)) for kind in (bool, int, float, complex)] == [True, 2, 2.0, 2 + 0j]
+    assert [10, 20][ns.asarray(1)] == 20
+    for shape in ((1,), (1, 1), (2,), (0,)):
+        for kind in (bool, int, float, complex, operator.index):
+            with pytest.raises(TypeError, match="without axes"):
+                kind(ns.ones(shape, dtype=ns.int64))
+    for value in (True, 1.0):
+        with pytest.raises(TypeError, match="only an integer array"):
+            operator.index(ns.asarray(value))
+
+
+def test_truth_values_are_numbers(ns):
+    for dtype in (ns.float64, ns.float32, ns.int64, ns.uint8):
+        x = ns.asarray([0, 1, 2], dtype=dtype)
+        for found, expected in (
+            (True * x, [0, 1, 2]), (x + True, [1, 2, 3]), (x * False, [0, 0, 0]),
+            (x == True, [False, True, False]), (ns.maximum(x, True), [1, 1, 2]),  # noqa: E712
+        ):  # fmt: skip
+            assert np.asarray(found).tolist() == expected
+
+
+def test_versions_of_the_standard(ns):
+    x = ns.ones(1)
+    for version in (None, "2022.12", "2024.12"):
+        assert x.__array_namespace__(api_version=version) is ns
+    for version in ("1999.1", "", 2024):
+        with pytest.raises(ValueError, match="api_version must be one of"):
+            x.__array_namespace__(api_version=version)
+
+
+def test_a_sum_is_no_truth_value(ns):
+    for function in ("sum", "prod", "cumulative_sum", "cumulative_prod"):
+        for dtype in (ns.float64, ns.int64):
+            with pytest.raises(TypeError, match="dtype can't be bool"):
+                getattr(ns, function)(ns.ones(2, dtype=dtype), dtype=ns.bool)

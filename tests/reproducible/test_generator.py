@@ -137,3 +137,39 @@ def test_permutations_and_choices():
 def test_what_cannot_be_drawn(call, message):
     with pytest.raises(ValueError, match=message):
         call(XP.random(0))
+
+
+def test_probabilities_of_any_size():
+    """Only their proportions count."""
+    weights = np.array([0.0, 1.0, 3.0, 0.0, 0.5, 0.0])
+    for replace, count in ((True, 200), (False, 3)):
+        drawn = [
+            np.asarray(XP.random(3).choice(6, count, replace=replace, p=XP.asarray(weights * size)))
+            for size in (1.0, 2.0**-900, 2.0**1022, 2.0**-1019)
+        ]
+        for other in drawn[1:]:
+            np.testing.assert_array_equal(drawn[0], other)
+    halves = XP.random(1).choice(2, COUNT, p=XP.asarray([1e308, 1e308]))
+    assert abs(np.asarray(halves).mean() - 0.5) < 4 * 0.5 / math.sqrt(COUNT)
+    for seed in range(20):  # those without a probability come after the least likely one
+        last = XP.random(seed).choice(3, 2, replace=False, p=XP.asarray([0.0, 1e-300, 1e308]))
+        assert np.asarray(last).tolist() == [2, 1]
+
+
+def test_the_widest_range():
+    drawn = np.asarray(XP.random(4).uniform(COUNT, low=-1e308, high=1.5e308))
+    assert np.isfinite(drawn).all()
+    assert drawn.min() >= -1e308
+    assert drawn.max() < 1.5e308
+    unit = np.asarray(XP.random(4).uniform(COUNT))
+    np.testing.assert_allclose(drawn / 1e308, unit * 2.5 - 1.0, rtol=1e-14, atol=1e-15)
+
+
+def test_nothing_is_drawn_from_nothing():
+    for x in (0, XP.zeros((0, 2))):
+        for replace in (True, False):
+            stream = XP.random(1)
+            assert 0 in stream.choice(x, 0, replace=replace).shape
+            assert stream.position == 0
+            with pytest.raises(ValueError, match="can't be drawn"):
+                stream.choice(x, 1, replace=replace)

@@ -251,6 +251,38 @@ def test_neighbours():
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_neighbours_of_infinities(dtype):
+    x, goal = (v.astype(dtype) for v in np.meshgrid([INF, -INF], [INF, -INF, 0.0, 7.0, NAN]))
+    found = np.asarray(XP.nextafter(XP.asarray(x), XP.asarray(goal)))
+    np.testing.assert_array_equal(found, np.nextafter(x, goal), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "other"),
+    [("float32", "float64"), ("int8", "int64"), ("int8", "uint8"), ("uint8", "int16"),
+     ("uint64", "uint8"), ("float64", "float32")],
+)  # fmt: skip
+def test_clip_keeps_the_dtype(dtype, other):
+    numbers = [-1000, -3, 0, 5, 130, 1000]
+    x, low, high = (
+        np.array([n for n in numbers if kind.startswith("f")
+                  or np.iinfo(kind).min <= n <= np.iinfo(kind).max])
+        for kind in (dtype, other, other)
+    )  # fmt: skip
+    if other == "float64":
+        low = low + 0.1
+    x, low, high = (v.ravel() for v in np.meshgrid(x, low, high))
+    found = np.asarray(XP.clip(*(XP.asarray(v.astype(kind)) for v, kind in
+                                 ((x, dtype), (low, other), (high, other)))))  # fmt: skip
+    ends = np.finfo(dtype) if dtype.startswith("f") else np.iinfo(dtype)
+    expected = [
+        np.dtype(dtype).type(max(ends.min, min(ends.max, min(max(v, a), b))))
+        for v, a, b in zip(x.tolist(), low.tolist(), high.tolist(), strict=True)
+    ]
+    np.testing.assert_array_equal(found, np.array(expected, dtype), strict=True)
+
+
 def test_pinned_bits():
     """They change only with this package's arithmetic, not with the machine or the library."""
     found = hashlib.sha256()

@@ -61,10 +61,9 @@ NEXT = np.nextafter(X, 9.0)
         (X[0], NEXT[0], "actual is 1.0, expected is 1.0000000000000002, 1 ulp apart"),
         (X[:2].reshape(1, 2), np.array([[1.0, np.nan]]),
          "actual is 2.0, expected is nan, at [0, 1]; 1 of 2 elements differs"),
-        (0.0, -0.0, "actual is 0.0, expected is -0.0, 0 ulps apart"),
+        (0.0, -0.0, "actual is 0.0, expected is -0.0"),
         (np.array([1, 0]) + 0j, np.array([1, complex(0, -0.0)]),
-         "actual is 0j, expected is -0j, 0 ulps apart, at [1]; 1 of 2 elements differs, by at "
-         "most 0 ulps"),
+         "actual is 0j, expected is -0j, at [1]; 1 of 2 elements differs"),
         (np.array([1, 5]), np.array([1, 6]),
          "actual is 5, expected is 6, at [1]; 1 of 2 elements differs"),
         (np.array([True]), np.array([False]),
@@ -73,7 +72,16 @@ NEXT = np.nextafter(X, 9.0)
         (X, X.astype(np.float32), "actual has dtype float64, expected float32"),
         (X, X.astype(int), "actual has dtype float64, expected int64"),
         ({"a": X, "b": [X, X]}, {"a": X, "b": [X, NEXT]}, "part b.1: actual is 1.0, expected"),
-        ((X, X), [X], "actual has the parts '0', '1', expected has '0'"),
+        ((X, X), [X], "actual has the parts 0, 1, expected has 0"),
+        ({}, [], "actual is a dictionary, expected is a list"),
+        ([], [[]], "actual has the parts none, expected has 0"),
+        ([[]], [X], "part 0: actual is a list, expected is an array"),
+        ([1.0], 1.0, "actual is a list, expected is an array"),
+        ({0: 1.0}, [1.0], "actual is a dictionary, expected is a list"),
+        ({0: 1.0}, {"0": 1.0}, "actual has the parts 0, expected has '0'"),
+        ({"a": {}}, {"a": []}, "part a: actual is a dictionary, expected is a list"),
+        ({"a": [{"b": X}]}, {"a": [{"c": X}]},
+         "part a.0: actual has the parts 'b', expected has 'c'"),
     ],
 )  # fmt: skip
 def test_what_differs_is_said(actual, expected, message):
@@ -93,6 +101,9 @@ def test_what_is_the_same():
     nans = np.array([0x7FF8000000000001, 0xFFF8000000000123], dtype=np.uint64).view(np.float64)
     assert_same_bits(nans, nans[::-1])
     assert_same_bits({"a": (X, 1)}, {"a": [X, 1]})
+    assert_same_bits({"a": 1.0, "b": [2.0]}, {"b": [2.0], "a": 1.0})
+    for nothing in ({}, [], (), [[]], {"a": {}}):
+        assert_same_bits(nothing, nothing)
     assert difference(X, NEXT, ulps=1) is None
     assert difference(X, NEXT, ulps=0.5) is not None
     assert difference(0.0, -0.0, ulps=1) is None
@@ -104,3 +115,32 @@ def test_arrays_of_any_library(library):
     assert_same_bits(backend.asarray(X), X)
     with pytest.raises(AssertionError, match=r"1 ulp apart, at \[0\]"):
         assert_same_bits(X, backend.asarray(NEXT))
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_bfloat16(library):
+    """Its numbers are the float32 whose last 16 bits are 0."""
+    xp = open_backend(library).xp
+
+    def short(*bits):
+        host = (np.array(bits, dtype=np.uint32) << 16).view(np.float32)
+        return xp.astype(xp.asarray(host), xp.bfloat16)
+
+    # 1.0, the next number, the least one, NaN and the two zeros
+    one, above, nan, zero, minus = 0x3F80, 0x3F81, 0x7FC0, 0x0000, 0x8000
+    assert_same_bits(short(one, above, nan, zero, minus), short(one, above, nan, zero, minus))
+    for actual, expected, message in (
+        (short(one, one), short(one, above), "actual is 1.0, expected is 1.0078125, 1 ulp apart, "
+         "at [1]; 1 of 2 elements differs, by at most 1 ulp"),
+        (short(one), short(one + 5), "actual is 1.0, expected is 1.0390625, 5 ulps apart, at [0]; "
+         "1 of 1 elements differs, by at most 5 ulps"),
+        (short(zero), short(minus), "actual is 0.0, expected is -0.0, at [0]; "
+         "1 of 1 elements differs"),
+    ):  # fmt: skip
+        with pytest.raises(AssertionError) as error:
+            assert_same_bits(actual, expected)
+        assert str(error.value) == message
+    with pytest.raises(AssertionError, match=r"actual has dtype .*bfloat16, expected float32"):
+        assert_same_bits(short(one), np.ones(1, dtype=np.float32))
+    assert difference(short(one), short(above), ulps=1) is None
+    assert difference(short(one), short(above), ulps=0.5) is not None

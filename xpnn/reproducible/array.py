@@ -9,11 +9,14 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from xpnn.reproducible.dtypes import refusal
+from xpnn.reproducible.dtypes import INTEGERS, refusal
 from xpnn.reproducible.facts import Facts
 from xpnn.reproducible.operand import Operand
 
 Raw = Any
+
+# of the array API standard, each of which has all functions of the one before it
+_VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12")
 
 
 def _unary(name: str) -> Callable[[Array], Array]:
@@ -86,9 +89,13 @@ class Array(Operand):
         return self._xp._pickled(self)  # type: ignore[no-any-return]
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        if api_version not in (None, *_VERSIONS):
+            raise ValueError(
+                f"api_version must be one of {', '.join(_VERSIONS)}, got {api_version!r}"
+            )
         return self._xp
 
-    def view(self, raw: Raw) -> Array:
+    def _view(self, raw: Raw) -> Array:
         """Return `raw`, which holds elements of this array, perhaps in the same buffer."""
         self.owned = False
         return Array(self._xp, raw, self.facts.bounds())
@@ -159,20 +166,26 @@ class Array(Operand):
             raise TypeError("an array without axes has no length")
         return int(self.raw.shape[0])
 
+    def _only(self) -> Raw:
+        """Return the only element; some libraries take it from an array with axes, others don't."""
+        if self.ndim:
+            raise TypeError(f"a Python number needs an array without axes, not of {self.shape}")
+        return self.raw
+
     def __bool__(self) -> bool:
-        return bool(self.raw)
+        return bool(self._only())
 
     def __float__(self) -> float:
-        return float(self.raw)
+        return float(self._only())
 
     def __int__(self) -> int:
-        return int(self.raw)
+        return int(self._only())
 
     def __complex__(self) -> complex:
-        return complex(float(self.raw))
+        return complex(float(self._only()))
 
     def __index__(self) -> int:
-        if self.raw.dtype in self._xp._formats or self.ndim:
+        if self._xp.dtypes.name(self.dtype) not in INTEGERS or self.ndim:
             raise TypeError("only an integer array without axes can be an index")
         return operator.index(self.raw)
 
@@ -244,7 +257,7 @@ class Array(Operand):
     def _same_dtype(self, other: Any) -> Array:
         if (
             isinstance(other, Array)
-            and other.raw.dtype != self.raw.dtype
+            and (other._xp is not self._xp or other.raw.dtype != self.raw.dtype)
             and self._xp.result_type(self, other) != self.raw.dtype
         ):
             raise TypeError(f"in place: {self.dtype} cannot take {other.dtype}")

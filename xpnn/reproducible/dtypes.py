@@ -174,9 +174,15 @@ def check_scalar(value: Any, name: str) -> None:
         return
     if name == "bool" or not isinstance(value, int):
         raise TypeError(f"the Python number {value!r} can't be combined with {name}: use astype")
+    check_range(name, value)
+
+
+def check_range(name: str, *values: float) -> None:
+    """Raise an OverflowError unless all values are in the range of an integer dtype."""
     low, high = _BOUNDS[name]
-    if not low <= value <= high:
-        raise OverflowError(f"{value} is outside the range of {name}, {low} to {high}")
+    for value in values:
+        if not low <= value <= high:
+            raise OverflowError(f"{value} is outside the range of {name}, {low} to {high}")
 
 
 def bounds(name: str) -> tuple[int, int]:

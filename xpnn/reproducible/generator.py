@@ -129,7 +129,11 @@ class Generator:
         """
         shape, low, high = self._asked(shape, dtype), finite("low", low), finite("high", high)
         fractions = self._fractions(math.prod(shape))
-        return self._shaped(fractions * (high - low) + low, shape, dtype)
+        if math.isinf(high - low):
+            raw = (fractions * (0.5 * high - 0.5 * low) + 0.5 * low) * 2.0
+        else:
+            raw = fractions * (high - low) + low
+        return self._shaped(raw, shape, dtype)
 
     def normal(
         self, shape: Any = (), *, mean: float = 0.0, std: float = 1.0, dtype: Any = None
@@ -246,16 +250,22 @@ class Generator:
             if not bool(xp.all(xp.isfinite(wide) & (wide >= 0.0))) or not bool(xp.any(wide > 0.0)):
                 raise ValueError("p must have finite numbers from 0 on, not all of them 0")
             available = int(xp.count_nonzero(wide))
+            last = int(xp.max(xp.nonzero(wide)[0]))
+            # a power of two, so that neither sums nor quotients overflow
+            exponent = math.frexp(float(xp.max(wide)))[1]
+            scaled = wide * 2.0 ** -max(-1000, min(exponent, 1000))
+            wide = xp.where(wide > 0.0, xp.maximum(scaled, 2.0**-1000), 0.0)
         if count > (available if not replace else count * min(size, 1)):
             raise ValueError(f"{count} elements of {available} can't be drawn")
         if p is None:
-            index = self.integers(size, shape=count) if replace else self.permutation(size)[:count]
+            # no elements of none are fine
+            drawn = self.integers(max(size, 1), shape=count) if replace else self.permutation(size)
+            index = drawn[:count]
         elif replace:
             ends = xp.cumulative_sum(wide)
             drawn = self.uniform((count,)) * ends[-1]
             index = xp.searchsorted(ends, drawn, side="right")
             # the last one with a probability, if rounding went beyond it
-            last = int(xp.max(xp.nonzero(wide)[0]))
             index = xp.minimum(index, last)
         else:
             drawn = xp.log(1.0 - self.uniform((size,)))

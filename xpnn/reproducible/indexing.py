@@ -75,6 +75,9 @@ def places(key: tuple[Any, ...], shape: tuple[int, ...]) -> np.ndarray:
     for part in key:
         if isinstance(part, np.ndarray) and part.dtype.kind not in "biu":
             raise IndexError(f"an index array must have integers or truth values, not {part.dtype}")
+        # NumPy takes uint64 modulo 2^64
+        if isinstance(part, np.ndarray) and part.dtype == np.uint64 and (part >= 2**63).any():
+            raise IndexError(f"index {part.max()} is out of range")
         if isinstance(part, (bool, float)):
             raise IndexError(f"{part!r} is no index")
     return np.asarray(grid[key])

@@ -85,7 +85,8 @@ def arithmetic(xp: Any, *, precision: Precision = "training") -> Namespace:
     return Namespace(xp, precision=precision)
 
 
-def _unwrapped(value: Any) -> TypeError:
+def unwrapped(value: Any) -> TypeError:
+    """Return the error for what is no reproducible array."""
     kind = type(value).__name__
     return TypeError(f"a reproducible array is needed, not {kind}: wrap it with xp.asarray")
 
@@ -233,7 +234,7 @@ class Namespace:
         if known is None:
             format_ = self._formats.get(dtype)
             check_scalar(value, self.dtypes.name(dtype))
-            if format_ is None or isinstance(value, bool):
+            if format_ is None:
                 known = (value, 0)
             else:
                 value = format_.number(value)
@@ -296,7 +297,9 @@ class Namespace:
     def accumulate(self, x: Array, inplace: Callable[..., Raw], other: Any) -> bool:
         """Change `x` in its own buffer, which nobody else can see; return False if it can't be."""
         a, b, low = self._operands(x, other, min)
-        if getattr(b, "shape", a.shape) == a.shape or len(b.shape) < len(a.shape):
+        shape = tuple(getattr(b, "shape", ()))
+        # of others, JAX would make a larger array
+        if shape in ((), x.shape) or np.broadcast_shapes(shape, x.shape) == x.shape:
             x.replace(inplace(a, b), Facts(low))
             return True
         return False
@@ -310,7 +313,7 @@ class Namespace:
         """Return ``x[key]``, by the library's own indexing."""
         parts = key if isinstance(key, tuple) else (key,)
         parts = tuple(k.raw if isinstance(k, Array) else k for k in parts)
-        return x.view(x.raw[parts if isinstance(key, tuple) else parts[0]])
+        return x._view(x.raw[parts if isinstance(key, tuple) else parts[0]])
 
     def setitem(self, x: Array, key: Any, value: Any) -> None:
         """Raise: arrays of networks don't change element by element."""
@@ -323,8 +326,8 @@ class Namespace:
             args = tuple(a.raw if isinstance(a, Array) else a for a in args)
             result = function(x.raw, *args, **kwargs)
             if isinstance(result, (tuple, list)):
-                return tuple(x.view(part) for part in result)
-            return x.view(result)
+                return tuple(x._view(part) for part in result)
+            return x._view(result)
 
         return layout
 
@@ -365,7 +368,7 @@ class Namespace:
     def _whole(self, function: Callable[..., Any]) -> Callable[[Array], Array]:
         def whole(x: Array, /) -> Array:
             if not isinstance(x, Array):
-                raise _unwrapped(x)
+                raise unwrapped(x)
             if x.raw.dtype not in self._formats:
                 return x
             return Array(self, function(x.raw) + 0.0, WHOLE, owned=True)
@@ -389,7 +392,7 @@ class Namespace:
     def _function(self, function: Callable[[Raw], Raw]) -> Callable[[Array], Array]:
         def elementary(x: Array, /) -> Array:
             if not isinstance(x, Array):
-                raise _unwrapped(x)
+                raise unwrapped(x)
             if x.raw.dtype not in self._formats:
                 raise TypeError(f"a function of {x.dtype}: convert to a float dtype first")
             xp = self._raw
@@ -407,13 +410,13 @@ class Namespace:
 
     def matrix_transpose(self, x: Array, /) -> Array:
         """Return the transpose of each matrix."""
-        transposed = x.view(self._raw.matrix_transpose(x.raw))
+        transposed = x._view(self._raw.matrix_transpose(x.raw))
         transposed.base = (x, x.raw)
         return transposed
 
     def take(self, x: Array, indices: Array, /, *, axis: int | None = None) -> Array:
         """Return the elements at `indices` along `axis`, such as some rows."""
-        taken = x.view(self._raw.take(x.raw, indices.raw, axis=axis))
+        taken = x._view(self._raw.take(x.raw, indices.raw, axis=axis))
         if axis == 0:
             taken.facts = x.facts
         return taken

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import operator
 import threading
@@ -15,14 +16,14 @@ import numpy as np
 from xpnn.errors import ArgumentError, check_plain
 from xpnn.reproducible import arguments, cuts, indexing, remainders, scaled
 from xpnn.reproducible.array import Array
-from xpnn.reproducible.dtypes import FLOATS, INTEGERS, SIGNED, UNSIGNED, bounds
+from xpnn.reproducible.dtypes import FLOATS, INTEGERS, SIGNED, UNSIGNED, bounds, check_range
 from xpnn.reproducible.facts import WHOLE, Facts
 from xpnn.reproducible.formats import FLOAT32, FLOAT64
 from xpnn.reproducible.generator import Generator
 from xpnn.reproducible.info import FloatInfo, Info, IntegerInfo
 from xpnn.reproducible.integers import Integers, folded, scanned
 from xpnn.reproducible.linalg import Linalg
-from xpnn.reproducible.namespace import Namespace, Precision
+from xpnn.reproducible.namespace import Namespace, Precision, unwrapped
 from xpnn.reproducible.sets import AllUnique, CountedUnique, InverseUnique
 from xpnn.reproducible.trigonometry import Trigonometry
 
@@ -34,6 +35,8 @@ _MATHEMATICS = """
 acos acosh asin asinh atan atanh cos cosh exp log10 log2 sin sinh tan
 """
 _MATHEMATICS_OF_TWO = "atan2 hypot logaddexp"
+# functions that take arrays of other libraries
+_FOREIGN = ("asarray", "from_dlpack")
 
 
 class StandardNamespace(Namespace):
@@ -71,14 +74,22 @@ class StandardNamespace(Namespace):
         self._scope()
 
     def _scope(self) -> None:
-        """Make every function run in the scope of the backend."""
+        """Make every function check its arrays and run in the scope of the backend."""
         backend, active = self._backend, threading.local()
 
         def within(function: Callable[..., Any]) -> Callable[..., Any]:
+            parameters = inspect.signature(function, follow_wrapped=False).parameters
+            first = next((p.annotation for p in parameters.values()), None)
+            foreign = getattr(function, "__name__", None) in _FOREIGN
+
             @functools.wraps(function)
             def scoped(*args: Any, **kwargs: Any) -> Any:
                 if getattr(active, "inside", False):
                     return function(*args, **kwargs)
+                if first == "Array" and args and not isinstance(args[0], Array):
+                    raise unwrapped(args[0])
+                if not foreign:
+                    self._check_library(*args, *kwargs.values())
                 active.inside = True
                 try:
                     with backend.scope():
@@ -97,6 +108,17 @@ class StandardNamespace(Namespace):
         for name in dir(self.linalg):
             if not name.startswith("_"):
                 setattr(self.linalg, name, within(getattr(self.linalg, name)))
+
+    def _check_library(self, *values: Any) -> None:
+        """Raise unless all arrays, in sequences too, are of this library: dtypes may be equal."""
+        for value in values:
+            if isinstance(value, (list, tuple)):
+                self._check_library(*value)
+            elif isinstance(value, Array) and value._xp._raw is not self._raw:
+                raise TypeError(
+                    f"an array of {value._xp!r} can't be combined with those of {self!r}: take it "
+                    "over with xp.asarray"
+                )
 
     def __repr__(self) -> str:
         name, device = self._backend.name, self._backend.device
@@ -279,14 +301,21 @@ class StandardNamespace(Namespace):
     def positive(self, x: Array, /) -> Array:
         """Return `x`."""
         self._kind(x, (*INTEGERS, *FLOATS), "positive")
-        return x
+        return self._shared(x)
+
+    def _shared(self, x: Array) -> Array:
+        """Return another array with the buffer of `x`, which neither of them overwrites."""
+        x.owned = False
+        return Array(self, x.raw, x.facts)
 
     def abs(self, x: Array, /) -> Array:
         """Return the absolute value; that of the least integer is itself."""
         name = self._kind(x, (*INTEGERS, *FLOATS), "abs")
         if name in FLOATS:
             return super().abs(x)
-        return x if name in UNSIGNED else self.where(self.less(x, 0), self.negative(x), x)
+        if name in UNSIGNED:
+            return self._shared(x)
+        return self.where(self.less(x, 0), self.negative(x), x)
 
     def sign(self, x: Array, /) -> Array:
         """Return -1, 0 or 1, and NaN for NaN."""
@@ -374,17 +403,15 @@ class StandardNamespace(Namespace):
         x, y = self._broadcast(x, y)
         format_, bits = (FLOAT64, 53) if name == "float64" else (FLOAT32, 24)
         wide, goal = cuts.double(x, xp), cuts.double(y, xp)
-        largest = float(np.finfo(name).max)
+        largest = xp.zeros_like(wide) + float(np.finfo(name).max)
         step = xp.maximum(xp.abs(wide) * (2.0**-bits * (1 + 2.0 ** (1 - bits))),
                           xp.ones_like(wide) * 2.0 ** (format_.low + 1))  # fmt: skip
         up = goal > wide
         moved = xp.where(up, wide + step, wide - step)
         inward = (xp.abs(wide) == math.inf) & (goal != wide)
-        moved = xp.where(inward, xp.where(up, -largest, 0.0 * goal + largest), moved)
+        moved = xp.where(inward, xp.where(up, -largest, largest), moved)
         moved = xp.where((goal == wide) | xp.isnan(wide), wide, moved)
         moved = xp.where(xp.isnan(goal), goal, moved)
-        moved = xp.where(inward & ~xp.isnan(goal) & (goal == -wide),
-                         xp.where(up, -largest, 0.0 * moved + largest), moved)  # fmt: skip
         return self._rounded(FLOAT64.canonical(moved, xp), FLOAT64.low, name == "float32")
 
     def copysign(self, a: Any, b: Any, /) -> Array:
@@ -529,6 +556,7 @@ class StandardNamespace(Namespace):
     def where(self, condition: Array, a: Any, b: Any, /) -> Array:
         """Return the elements of `a` where the condition is true, and those of `b` elsewhere."""
         self._kind(condition, ("bool",), "where")
+        np.broadcast_shapes(condition.shape, *(v.shape for v in (a, b) if isinstance(v, Array)))
         if not self._is_whole(a, b):
             return self._exact["where"](condition, a, b)  # type: ignore[no-any-return]
         x, y, name = self._pair(a, b, ("bool", *INTEGERS), "where")
@@ -552,10 +580,18 @@ class StandardNamespace(Namespace):
         return self._cut_off(self._raw.where(first, x, y), name)
 
     def clip(self, x: Array, /, min: Any = None, max: Any = None) -> Array:  # noqa: A002
-        """Return `x`, but no less than `min` and no more than `max`."""
-        self._kind(x, (*INTEGERS, *FLOATS), "clip")
+        """Return `x`, but no less than `min` and no more than `max`, in the dtype of `x`.
+
+        Bounds of another dtype are first rounded to it, or to its least or largest integer.
+        """
+        name = self._kind(x, (*INTEGERS, *FLOATS), "clip")
         result = super().clip(x, min, max)
-        return self.copy(x) if result is x else result
+        if result is x:
+            return self._shared(x)
+        # the same as with other bounds, because rounding keeps the order
+        if result.dtype != x.dtype and name in INTEGERS:
+            result = super().clip(result, *bounds(name))
+        return self.astype(result, x.dtype, copy=False)
 
     # Reductions
 
@@ -581,7 +617,10 @@ class StandardNamespace(Namespace):
     def _result_dtype(self, name: str, dtype: Any) -> str:
         """Return the name of the dtype of a sum or product."""
         if dtype is not None:
-            return self.dtypes.name(dtype)
+            name = self.dtypes.name(dtype)
+            if name == "bool":
+                raise TypeError("a sum or product has numbers: its dtype can't be bool")
+            return name
         if name in FLOATS:
             return name
         return "uint64" if name in UNSIGNED else "int64"
@@ -779,7 +818,7 @@ class StandardNamespace(Namespace):
         before = (slice(None),) * axis
         for _ in range(arguments.count("n", n)):
             x = self.subtract(x[(*before, slice(1, None))], x[(*before, slice(-1))])
-        return x
+        return self._shared(x)
 
     # Order
 
@@ -839,14 +878,20 @@ class StandardNamespace(Namespace):
         """
         if side not in ("left", "right"):
             raise ValueError(f"side is 'left' or 'right', not {side!r}")
+        if x1.ndim != 1:
+            raise ValueError(f"x1 must have one axis, not {x1.ndim}")
+        xp, shape = self._raw, ()
+        if isinstance(x2, Array):
+            # a column, whose shape fits that of x1
+            shape, x2 = x2.shape, self.reshape(x2, (x2.size, 1))
         x, y, name = self._pair(x1, x2, (*INTEGERS, *FLOATS), "searchsorted")
-        if x.ndim != 1:
-            raise ValueError(f"x1 must have one axis, not {x.ndim}")
-        xp = self._raw
         if sorter is not None:
-            x = xp.take(x, self._int64(sorter.raw), axis=0)
+            order = self._within(sorter, x.shape[0], negative=False)
+            if order.shape != x1.shape:
+                raise ValueError(f"sorter must have the shape {x1.shape}, not {order.shape}")
+            x = xp.take(x, order.raw, axis=0)
         x, y = (self._integer.ordered(v, full=name == "uint64") for v in (x, y))
-        shape, y = y.shape, xp.reshape(y, (-1,))
+        y = xp.reshape(y, (-1,))
         nan = name in FLOATS
         position = xp.zeros_like(xp.astype(xp.zeros_like(y), xp.int64))
         length = x.shape[0]
@@ -929,8 +974,8 @@ class StandardNamespace(Namespace):
 
     # Elements
 
-    def _within(self, indices: Array, length: int) -> Array:
-        """Return indices without negative ones. Synchronises.
+    def _within(self, indices: Array, length: int, *, negative: bool = True) -> Array:
+        """Return indices without negative ones, which count from the end if allowed. Synchronises.
 
         Raises
         ------
@@ -940,7 +985,9 @@ class StandardNamespace(Namespace):
         if not isinstance(indices, Array) or self.dtypes.name(indices.dtype) not in INTEGERS:
             raise TypeError("indices must be a reproducible array of integers")
         raw = self._int64(indices.raw)
-        if indices.size and bool(self._raw.any((raw < -length) | (raw >= length))):
+        # those of uint64 from 2^63 on are negative here
+        least = -length if negative and indices.dtype != self.dtypes.own("uint64") else 0
+        if indices.size and bool(self._raw.any((raw < least) | (raw >= length))):
             raise IndexError(f"an index is out of range for an axis of {length}")
         return self._whole_array(self._raw.where(raw < 0, raw + length, raw))
 
@@ -988,6 +1035,12 @@ class StandardNamespace(Namespace):
         flat = self.reshape(self.broadcast_to(x, whole), (-1,))
         return self._taken(flat, self._whole_array(index), 0)
 
+    def _operands(self, a: Any, b: Any, low: Callable[[int, int], int]) -> tuple[Raw, Raw, int]:
+        """Return two operands; raise unless their shapes fit, which libraries say in many ways."""
+        if isinstance(a, Array) and isinstance(b, Array) and a.raw.shape != b.raw.shape:
+            np.broadcast_shapes(a.shape, b.shape)
+        return super()._operands(a, b, low)
+
     def accumulate(self, x: Array, inplace: Callable[..., Raw], other: Any) -> bool:
         """Change floats in their own buffer; see `Namespace.accumulate`."""
         return not self._is_whole(x) and super().accumulate(x, inplace, other)
@@ -999,7 +1052,7 @@ class StandardNamespace(Namespace):
         """Return ``x[key]``."""
         parts = indexing.parts_of(key)
         if indexing.is_plain(parts):
-            return x.view(x.raw[indexing.check_plain(parts, x.shape)])
+            return x._view(x.raw[indexing.check_plain(parts, x.shape)])
         if len(parts) == 1 and isinstance(parts[0], Array) and (
             self.dtypes.name(parts[0].dtype) in INTEGERS and x.ndim
         ):  # fmt: skip
@@ -1037,6 +1090,15 @@ class StandardNamespace(Namespace):
         x.owned = True
 
     # Arrangement
+
+    def _whole(self, function: Callable[..., Any]) -> Callable[[Array], Array]:
+        own = super()._whole(function)
+
+        def whole(x: Array, /) -> Array:
+            result = own(x)
+            return self._shared(x) if result is x else result
+
+        return whole
 
     def _layout(self, function: Callable[..., Any]) -> Callable[..., Any]:
         own = super()._layout(function)
@@ -1269,11 +1331,14 @@ class StandardNamespace(Namespace):
         """Return the matrix product; see `Namespace.matmul`. Of integers modulo 2^bits."""
         self._kind(a, (*INTEGERS, *FLOATS), "matmul")
         self._kind(b, (*INTEGERS, *FLOATS), "matmul")
+        if not a.ndim or not b.ndim:
+            raise ValueError("matmul takes arrays of at least one dimension")
+        if a.shape[-1] != b.shape[-2:][0]:
+            raise ValueError(f"matmul: {a.shape} and {b.shape} don't fit")
+        np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         if not self._is_whole(a):
             return super().matmul(a, b)
         name = self.dtypes.name(self.result_type(a, b))
-        if not a.ndim or not b.ndim:
-            raise ValueError("matmul takes arrays of at least one dimension")
         x, y = self._int64(a.raw), self._int64(b.raw)
         return self._cut_off(self._raw.matmul(x, y), name)
 
@@ -1328,8 +1393,9 @@ class StandardNamespace(Namespace):
 
     def _on_device(self, host: np.ndarray, device: Any = None) -> Raw:
         """Return a host array, which nobody else changes, on a device."""
-        # a copy, because PyTorch takes no negative strides, and warns if an array is read-only
-        host = np.array(host, order="C")
+        # A copy, because PyTorch takes no negative strides, and warns if an array is read-only. The
+        # dtype is found by its name, because there are two of 64 bits, and other orders of bytes.
+        host = host.astype(host.dtype.name, order="C")
         return self._raw.asarray(host, device=self._device(device))
 
     def asarray(
@@ -1384,7 +1450,6 @@ class StandardNamespace(Namespace):
             elif not hasattr(obj, "dtype"):
                 self.dtypes.admit(host)
                 host = self._whole_numbers(obj, host, dtype)
-            host = host.astype(host.dtype.newbyteorder("="), copy=False)
             result = self.wrap(self._on_device(host, device))
         if dtype is not None:
             result = self.astype(result, dtype, copy=False)
@@ -1408,20 +1473,17 @@ class StandardNamespace(Namespace):
 
         NumPy makes floats of integers of which some are negative and some need all bits of uint64.
         """
-        if host.dtype.kind == "f" and host.size:
+        name = "" if dtype is None else self.dtypes.name(dtype)
+        if host.dtype.kind == "f" and host.size and name not in FLOATS:
             objects = np.array(obj, dtype=object).reshape(-1)
             if not all(isinstance(n, (int, np.integer)) for n in objects):
                 return host
-            if min(objects) < 0 and max(objects) >= 2**63:
-                return self._of_objects(objects.reshape(host.shape), dtype)
-            kind = np.int64 if min(objects) < 0 else np.uint64
-            host = np.array([int(n) for n in objects], dtype=kind).reshape(host.shape)
-        name = "" if dtype is None else self.dtypes.name(dtype)
+            whole = [int(n) for n in objects]
+            kind = "int64" if min(whole) < 0 else "uint64"
+            check_range(name if name in INTEGERS else kind, min(whole), max(whole))
+            host = np.array(whole, dtype=kind).reshape(host.shape)
         if name in INTEGERS and host.dtype.kind in "iu" and host.size:
-            low, high = bounds(name)
-            for value in (int(host.min()), int(host.max())):
-                if not low <= value <= high:
-                    raise OverflowError(f"{value} is outside the range of {name}, {low} to {high}")
+            check_range(name, int(host.min()), int(host.max()))
         return host
 
     def from_dlpack(self, x: Any, /, *, device: Any = None, copy: bool | None = None) -> Array:
@@ -1444,7 +1506,7 @@ class StandardNamespace(Namespace):
         """Return the array on another device of the library."""
         device = self._device(device)
         if device == x.device:
-            return x
+            return self._shared(x)
         return Array(self, array_api_compat.to_device(x.raw, device), x.facts)
 
     def to_numpy(self, x: Array, /) -> np.ndarray:
@@ -1561,16 +1623,13 @@ class StandardNamespace(Namespace):
         if whole:
             host = np.asarray([], dtype=np.int64)
             if count:
-                low, high = (
-                    min(start, start + (count - 1) * step),
-                    max(start, start + (count - 1) * step),
-                )
-                if not (low >= -(2**63) and high < 2**64):
-                    raise OverflowError(f"{low} to {high} is outside the range of int64")
-                kind = np.uint64 if high >= 2**63 else np.int64
-                host = kind(start % 2**64 if kind is np.uint64 else start) + (
-                    np.arange(count, dtype=np.int64) * np.int64(step)
-                ).astype(kind)
+                last = start + (count - 1) * step
+                low, high = min(start, last), max(start, last)
+                kind = "uint64" if high >= 2**63 and low >= 0 else "int64"
+                check_range(name if name in INTEGERS else kind, low, high)
+                # modulo 2^64, because a step may be larger than int64
+                steps = np.arange(count, dtype=np.uint64) * np.uint64(step % 2**64)
+                host = (np.uint64(start % 2**64) + steps).astype(kind)
             return self.asarray(host, dtype=self.dtypes.own(name), device=device)
         steps = self._raw.astype(self._iota(count, device), self.dtypes.own("float64"))
         result = self.add(self.multiply(self.wrap(steps), float(step)), float(start))
@@ -1589,9 +1648,12 @@ class StandardNamespace(Namespace):
         if name not in FLOATS:
             raise TypeError(f"linspace has a float dtype, not {name}")
         parts = num - 1 if endpoint else num
-        step = (float(stop) - float(start)) / parts if parts > 0 else 0.0
+        # halves, where the difference would overflow
+        scale = 0.5 if math.isinf(float(stop) - float(start)) else 1.0
+        step = (scale * float(stop) - scale * float(start)) / parts if parts > 0 else 0.0
         steps = self.wrap(self._raw.astype(self._iota(num, device), self.dtypes.own("float64")))
-        result = self.add(self.multiply(steps, step), float(start))
+        result = self.add(self.multiply(steps, step), scale * float(start))
+        result = self.multiply(result, 2.0) if scale == 0.5 else result
         if endpoint and num > 1:
             last = self.equal(steps, float(num - 1))
             result = self.where(last, float(stop), result)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import array_api_compat
 import numpy as np
 
-from xpnn._core.tree import paths
 from xpnn.backends import to_numpy
 
 # bytes of the floats whose distance is known
 _FLOATS = (2, 4, 8)
+_ARRAY = "an array"
 
 
 def assert_same_bits(actual: Any, expected: Any, err_msg: str = "") -> None:
@@ -23,7 +24,8 @@ def assert_same_bits(actual: Any, expected: Any, err_msg: str = "") -> None:
     Parameters
     ----------
     actual, expected
-        Arrays of any library, Python numbers, or nests of them: lists, tuples and dictionaries.
+        Arrays of any library, Python numbers, or nests of them: lists, tuples and dictionaries,
+        whose order doesn't count.
     err_msg
         What was computed; the message begins with it.
 
@@ -64,34 +66,75 @@ def difference(
     ulps
         The distance of floats, in units in the last place, up to which they don't differ.
     """
-    both = paths(actual), paths(expected)
-    if list(both[0]) != list(both[1]):
-        parts = (", ".join(map(repr, found)) for found in both)
-        return f"{names[0]} has the parts {next(parts)}, {names[1]} has {next(parts)}"
-    for path, one in both[0].items():
-        words = _difference(to_numpy(one), to_numpy(both[1][path]), names, ulps)
-        if words is not None:
-            return f"part {path}: {words}" if path else words
-    return None
+    return _nested(actual, expected, names, ulps, ())
 
 
-def _difference(a: np.ndarray, b: np.ndarray, names: tuple[str, str], ulps: float) -> str | None:
+def _nested(
+    a: Any, b: Any, names: tuple[str, str], ulps: float, path: tuple[Any, ...]
+) -> str | None:
+    kinds, words = (_kind(a), _kind(b)), None
+    if kinds[0] != kinds[1]:
+        words = f"{names[0]} is {kinds[0]}, {names[1]} is {kinds[1]}"
+    elif kinds[0] == _ARRAY:
+        words = _difference(a, b, names, ulps)
+    else:
+        parts = [part if isinstance(part, dict) else dict(enumerate(part)) for part in (a, b)]
+        if parts[0].keys() != parts[1].keys():
+            has = [", ".join(map(repr, part)) or "none" for part in parts]
+            words = f"{names[0]} has the parts {has[0]}, {names[1]} has {has[1]}"
+        else:
+            found = (
+                _nested(one, parts[1][key], names, ulps, (*path, key))
+                for key, one in parts[0].items()
+            )
+            return next((inner for inner in found if inner is not None), None)
+    if words is None or not path:
+        return words
+    return f"part {'.'.join(map(str, path))}: {words}"
+
+
+def _kind(tree: Any) -> str:
+    if isinstance(tree, dict):
+        return "a dictionary"
+    return "a list" if isinstance(tree, (list, tuple)) else _ARRAY
+
+
+def _difference(one: Any, other: Any, names: tuple[str, str], ulps: float) -> str | None:
+    types = _is_short(one), _is_short(other)
+    if types[0] != types[1]:
+        dtypes = [getattr(array, "dtype", None) for array in (one, other)]
+        return f"{names[0]} has dtype {dtypes[0]}, {names[1]} {dtypes[1]}"
+    # from one bfloat16 to the next there are 2^16 float32
+    unit = 2.0**16 if types[0] else 1.0
+    a, b = (to_numpy(_lengthened(array) if types[0] else array) for array in (one, other))
     for what in ("shape", "dtype"):
         if getattr(a, what) != getattr(b, what):
             return f"{names[0]} has {what} {getattr(a, what)}, {names[1]} {getattr(b, what)}"
-    apart, indices = distances(a, b), differing(a, b, ulps)
+    apart, indices = distances(a, b) / unit, differing(a, b, ulps * unit)
     if not len(indices):
         return None
     first = tuple(indices[0].tolist())
     words = f"{names[0]} is {a[first]!s}, {names[1]} is {b[first]!s}"
-    if np.isfinite(apart[first]):
+    # the two zeros are 0 apart
+    if 0.0 < apart[first] < np.inf:
         words += f", {_counted(apart[first])} apart"
     if not a.ndim:
         return words
     words += f", at [{', '.join(map(str, first))}]; {len(indices)} of {a.size} elements "
     words += "differs" if len(indices) == 1 else "differ"
     largest = apart.max()
-    return words + (f", by at most {_counted(largest)}" if np.isfinite(largest) else "")
+    return words + (f", by at most {_counted(largest)}" if 0.0 < largest < np.inf else "")
+
+
+def _is_short(array: Any) -> bool:
+    """Return whether the dtype is bfloat16, which NumPy doesn't have."""
+    return str(getattr(array, "dtype", "")).endswith("bfloat16")
+
+
+def _lengthened(array: Any) -> Any:
+    """Return an array of bfloat16 in float32, which has all its numbers."""
+    xp = array_api_compat.array_namespace(array)
+    return xp.astype(array, xp.float32)
 
 
 def _counted(ulps: float) -> str:
