@@ -187,7 +187,7 @@ class Array(Operand):
     def __index__(self) -> int:
         if self._xp.dtypes.name(self.dtype) not in INTEGERS or self.ndim:
             raise TypeError("only an integer array without axes can be an index")
-        return operator.index(self.raw)
+        return int(self.raw)
 
     def __repr__(self) -> str:
         return f"reproducible.Array({self.raw!r})"

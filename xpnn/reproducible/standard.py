@@ -1479,6 +1479,8 @@ class StandardNamespace(Namespace):
             if not all(isinstance(n, (int, np.integer)) for n in objects):
                 return host
             whole = [int(n) for n in objects]
+            if not name and min(whole) < 0:
+                return self._of_objects(objects, dtype)  # some need all bits of uint64
             kind = "int64" if min(whole) < 0 else "uint64"
             check_range(name if name in INTEGERS else kind, min(whole), max(whole))
             host = np.array(whole, dtype=kind).reshape(host.shape)
