@@ -121,7 +121,9 @@ def test_randn_without_the_c_library_s_fma():
 
 
 def test_the_package_stands_on_numpy_and_array_api_compat_alone():
+    """Beside the errors that a user can correct, which stand on NumPy."""
     names, files = set(), list(Path(reproducible.__file__).parent.glob("*.py"))
+    files.append(Path(reproducible.__file__).parents[1] / "errors.py")
     # which opens a backend when it is called
     files = [path for path in files if path.stem != "public"]
     for path in files:
@@ -130,7 +132,7 @@ def test_the_package_stands_on_numpy_and_array_api_compat_alone():
                 names |= {alias.name for alias in node.names}
             if isinstance(node, ast.ImportFrom):
                 names.add(node.module)
-    own = {"xpnn.reproducible", "xpnn.reproducible.public"}
+    own = {"xpnn.reproducible", "xpnn.reproducible.public", "xpnn.errors"}
     own |= {f"xpnn.reproducible.{path.stem}" for path in files}
     assert {name for name in names if name.startswith("xpnn")} <= own
     roots = {name.partition(".")[0] for name in names} - sys.stdlib_module_names
