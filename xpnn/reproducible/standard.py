@@ -1669,4 +1669,4 @@ class StandardNamespace(Namespace):
 
 
 def _unpickled(xp: StandardNamespace, host: np.ndarray, device: str | None) -> Array:
-    return xp.asarray(host, device=device)
+    return xp.asarray(host, dtype=xp.dtypes.own(host.dtype.name), device=device)
