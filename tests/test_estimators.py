@@ -523,7 +523,7 @@ def test_calls_of_partial_fit_have_the_same_bits_whatever_they_begin_from(proble
         return network
 
     def diverged(network):
-        def evaluation(*args):
+        def evaluation(*args, **options):
             raise xpnn.DivergenceError("after the steps")
 
         with monkeypatch.context() as patches:
