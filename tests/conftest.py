@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import MNIST, open_backend, write_folder
+from xpnn.activations import ACTIVATIONS
 from xpnn.backends import get_backend
 from xpnn.errors import BackendError
 
@@ -84,6 +85,13 @@ def mnist():
     if not MNIST.exists():
         pytest.skip(f"needs {MNIST}, which the sdist doesn't hold")
     return xpnn.datasets.mnist(MNIST)
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Forget what a test registers: pages register activations of the same names."""
+    for own in ("_parts", "_known"):
+        monkeypatch.setattr(ACTIVATIONS, own, dict(getattr(ACTIVATIONS, own)))
 
 
 @pytest.fixture

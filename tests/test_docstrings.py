@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import xpnn
-from xpnn.activations import ACTIVATIONS
+
+# an example may register an activation
+pytestmark = pytest.mark.usefixtures("registered")
 
 MODULES = [
     own.name
@@ -21,13 +23,6 @@ WITH_EXAMPLES = [
     for name in MODULES
     if ">>> " in Path(importlib.util.find_spec(name).origin).read_text(encoding="utf-8")
 ]
-
-
-@pytest.fixture(autouse=True)
-def registered(monkeypatch):
-    """What an example registers is gone after it: pages register activations of the same names."""
-    for own in ("_parts", "_known"):
-        monkeypatch.setattr(ACTIVATIONS, own, dict(getattr(ACTIVATIONS, own)))
 
 
 def test_most_public_modules_have_examples():

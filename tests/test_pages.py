@@ -17,6 +17,9 @@ from scripts.checks import pages
 from tests.helpers import MNIST, ROOT, open_backend, run, train_small, write_folder, write_rows
 from xpnn.study.article import published
 
+# an example may register an activation
+pytestmark = pytest.mark.usefixtures("registered")
+
 # blocks that run nowhere, by how they begin
 INSTALLS, HOURS, OTHERS = "installs something", "takes too long", "needs what CI hasn't"
 FIRST = "is CI's first command, with one epoch"

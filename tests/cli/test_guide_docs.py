@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from tests.helpers import ROOT
-from xpnn.activations import ACTIVATIONS
+
+# an example may register an activation
+pytestmark = pytest.mark.usefixtures("registered")
 
 GUIDE = ROOT / "docs" / "guide"
 PAGES = (
@@ -24,13 +26,6 @@ PAGES = (
 # of these, each line of output is what both libraries give
 BOTH = ("from-pytorch", "from-dezero-and-chainer")
 TUTORIALS = sorted(page.stem for page in (ROOT / "docs" / "tutorials").glob("*.md"))
-
-
-@pytest.fixture(autouse=True)
-def registered(monkeypatch):
-    """Two pages may register activations of one name."""
-    for own in ("_parts", "_known"):
-        monkeypatch.setattr(ACTIVATIONS, own, dict(getattr(ACTIVATIONS, own)))
 
 
 @pytest.fixture(scope="module")

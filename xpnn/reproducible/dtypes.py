@@ -114,12 +114,16 @@ class Dtypes:
         return self.own(_common(tuple(names)))
 
 
+def unwrapped(value: Any) -> TypeError:
+    """Return the error for what is no reproducible array."""
+    kind = type(value).__name__
+    return TypeError(f"a reproducible array is needed, not {kind}: wrap it with xp.asarray")
+
+
 def refusal(dtype: Any) -> TypeError:
     """Return the error for a dtype that isn't kept, or for what is no dtype."""
     if hasattr(dtype, "shape") and not isinstance(dtype, (np.dtype, type)):
-        return TypeError(
-            f"a reproducible array is needed, not {type(dtype).__name__}: wrap it with xp.asarray"
-        )
+        return unwrapped(dtype)
     name = str(getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or dtype)
     name = name.rpartition(".")[2]
     if name in KEPT:

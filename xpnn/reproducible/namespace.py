@@ -13,7 +13,7 @@ import numpy as np
 
 from xpnn.reproducible import cuts, products
 from xpnn.reproducible.array import Array
-from xpnn.reproducible.dtypes import Dtypes, check_scalar
+from xpnn.reproducible.dtypes import Dtypes, check_scalar, unwrapped
 from xpnn.reproducible.facts import WHOLE, Facts
 from xpnn.reproducible.formats import FLOAT32, FLOAT64, Format, trailing
 from xpnn.reproducible.functions import Functions
@@ -83,12 +83,6 @@ def arithmetic(xp: Any, *, precision: Precision = "training") -> Namespace:
         As for `Namespace`, which may raise.
     """
     return Namespace(xp, precision=precision)
-
-
-def unwrapped(value: Any) -> TypeError:
-    """Return the error for what is no reproducible array."""
-    kind = type(value).__name__
-    return TypeError(f"a reproducible array is needed, not {kind}: wrap it with xp.asarray")
 
 
 class Namespace:

@@ -16,14 +16,22 @@ import numpy as np
 from xpnn.errors import ArgumentError, check_plain
 from xpnn.reproducible import arguments, cuts, indexing, remainders, scaled
 from xpnn.reproducible.array import Array
-from xpnn.reproducible.dtypes import FLOATS, INTEGERS, SIGNED, UNSIGNED, bounds, check_range
+from xpnn.reproducible.dtypes import (
+    FLOATS,
+    INTEGERS,
+    SIGNED,
+    UNSIGNED,
+    bounds,
+    check_range,
+    unwrapped,
+)
 from xpnn.reproducible.facts import WHOLE, Facts
 from xpnn.reproducible.formats import FLOAT32, FLOAT64
 from xpnn.reproducible.generator import Generator
 from xpnn.reproducible.info import FloatInfo, Info, IntegerInfo
 from xpnn.reproducible.integers import Integers, folded, scanned
 from xpnn.reproducible.linalg import Linalg
-from xpnn.reproducible.namespace import Namespace, Precision, unwrapped
+from xpnn.reproducible.namespace import Namespace, Precision
 from xpnn.reproducible.sets import AllUnique, CountedUnique, InverseUnique
 from xpnn.reproducible.trigonometry import Trigonometry
 
@@ -1463,9 +1471,7 @@ class StandardNamespace(Namespace):
                 raise TypeError(f"obj must have numbers only, not {type(one).__name__}")
         whole = all(isinstance(one, (int, np.integer)) for one in objects)
         if whole and (dtype is None or self.dtypes.name(dtype) not in FLOATS):
-            low, high = min(objects), max(objects)
-            given = f"{low} to {high}" if low < high else str(low)
-            raise OverflowError(f"{given} is outside the range of int64 and of uint64")
+            raise _too_large(objects)
         return np.array([float(one) for one in objects]).reshape(host.shape)
 
     def _whole_numbers(self, obj: Any, host: np.ndarray, dtype: Any) -> np.ndarray:
@@ -1480,7 +1486,7 @@ class StandardNamespace(Namespace):
                 return host
             whole = [int(n) for n in objects]
             if not name and min(whole) < 0:
-                return self._of_objects(objects, dtype)  # some need all bits of uint64
+                raise _too_large(whole)  # some need all bits of uint64
             kind = "int64" if min(whole) < 0 else "uint64"
             check_range(name if name in INTEGERS else kind, min(whole), max(whole))
             host = np.array(whole, dtype=kind).reshape(host.shape)
@@ -1666,6 +1672,13 @@ class StandardNamespace(Namespace):
     def random(self, seed: int) -> Generator:
         """Return a generator of random numbers, the same ones on every library and device."""
         return Generator(self, seed)
+
+
+def _too_large(numbers: Iterable[int]) -> OverflowError:
+    """Return the error for whole numbers that no integer dtype has."""
+    low, high = min(numbers), max(numbers)
+    given = f"{low} to {high}" if low < high else str(low)
+    return OverflowError(f"{given} is outside the range of int64 and of uint64")
 
 
 def _unpickled(xp: StandardNamespace, host: np.ndarray, device: str | None) -> Array:
