@@ -14,8 +14,8 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")
 import numpy as np
 import pytest
 
-from tests.helpers import MNIST, open_backend, write_folder
-from xpnn.activations import ACTIVATIONS
+from tests.helpers import MNIST, REGISTRIES, open_backend, write_folder
+from xpnn import activations
 from xpnn.backends import get_backend
 from xpnn.errors import BackendError
 
@@ -88,10 +88,12 @@ def mnist():
 
 
 @pytest.fixture
-def registered(monkeypatch):
-    """Forget what a test registers: pages register activations of the same names."""
-    for own in ("_parts", "_known"):
-        monkeypatch.setattr(ACTIVATIONS, own, dict(getattr(ACTIVATIONS, own)))
+def kept(monkeypatch):
+    """Every registry, as it was before once the test ends."""
+    for registry in REGISTRIES:
+        for own in ("_parts", "_known"):
+            monkeypatch.setattr(registry, own, dict(getattr(registry, own)))
+    monkeypatch.setattr(activations, "_checks", dict(activations._checks))
 
 
 @pytest.fixture

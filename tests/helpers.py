@@ -23,9 +23,18 @@ import xpnn.study
 from scripts.checks import platforms
 from xpnn import recording, reproducible
 from xpnn._core.tree import leaves, rebuilt
+from xpnn.activations import ACTIVATIONS
 from xpnn.backends import Backend, get_backend, to_numpy
+from xpnn.callbacks import CALLBACKS
 from xpnn.cli import main
 from xpnn.errors import BackendError
+from xpnn.initializers import INITIALIZERS
+from xpnn.layers import LAYERS
+from xpnn.losses import LOSSES
+from xpnn.metrics import METRICS
+from xpnn.normalizers import NORMALIZERS
+from xpnn.optimizers import OPTIMIZERS
+from xpnn.schedules import SCHEDULES
 
 ROOT = Path(__file__).parents[1]
 # which the repository has, and the sdist hasn't
@@ -95,6 +104,19 @@ def skip_without_sorting(library):
     """Skip on the emulated card, on which CuPy's sort, which is CUB's, can't run."""
     if library == "cupy" and open_backend("cupy").card == "emulated GPU":
         pytest.skip("the emulated card has no CUB, and so no sort")
+
+
+REGISTRIES = (
+    ACTIVATIONS,
+    CALLBACKS,
+    INITIALIZERS,
+    LAYERS,
+    LOSSES,
+    METRICS,
+    NORMALIZERS,
+    OPTIMIZERS,
+    SCHEDULES,
+)
 
 
 def shipped(registry):

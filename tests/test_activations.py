@@ -271,10 +271,8 @@ def test_every_activation_is_a_case():
 
 
 @pytest.fixture
-def registry(monkeypatch):
+def registry(kept):
     """The registry, as it was before once the test ends."""
-    monkeypatch.setattr(ACTIVATIONS, "_parts", dict(ACTIVATIONS._parts))
-    monkeypatch.setattr(activations, "_checks", dict(activations._checks))
     return ACTIVATIONS
 
 

@@ -10,8 +10,8 @@ import pytest
 
 import xpnn
 
-# an example may register an activation
-pytestmark = pytest.mark.usefixtures("registered")
+# an example may register a part
+pytestmark = pytest.mark.usefixtures("kept")
 
 MODULES = [
     own.name

@@ -18,7 +18,7 @@ from tests.helpers import MNIST, ROOT, open_backend, run, train_small, write_fol
 from xpnn.study.article import published
 
 # an example may register an activation
-pytestmark = pytest.mark.usefixtures("registered")
+pytestmark = pytest.mark.usefixtures("kept")
 
 # blocks that run nowhere, by how they begin
 INSTALLS, HOURS, OTHERS = "installs something", "takes too long", "needs what CI hasn't"

@@ -12,7 +12,6 @@ from tests.helpers import BACKEND_NAMES, flipped, open_backend, shortened
 from xpnn._core.files import SEAL, sealed
 from xpnn._core.tree import flatten
 from xpnn.activations import ACTIVATIONS
-from xpnn.layers import LAYERS
 from xpnn.saving import FORMAT, describe
 
 RNG = np.random.RandomState(0)
@@ -430,10 +429,7 @@ def test_what_is_not_registered_here(change, message, path):
         xpnn.load(path)
 
 
-def test_a_users_own_activation_must_be_registered(path, monkeypatch):
-    # monkeypatch sees to it that no other test meets the name
-    monkeypatch.setattr(ACTIVATIONS, "_parts", dict(ACTIVATIONS._parts))
-
+def test_a_users_own_activation_must_be_registered(path, kept):
     @xpnn.activations.register
     def doubled(u, *, xp):
         return 2 * u, lambda dz: 2 * dz
@@ -458,9 +454,7 @@ class Scaled(xpnn.Layer):
         return x * self.layer, lambda dy, input_gradient=True: (dy * self.layer, {})
 
 
-def test_a_setting_may_have_any_name(path, monkeypatch):
-    monkeypatch.setattr(LAYERS, "_parts", dict(LAYERS._parts))
-    monkeypatch.setattr(ACTIVATIONS, "_parts", dict(ACTIVATIONS._parts))
+def test_a_setting_may_have_any_name(path, kept):
     xpnn.layers.register(Scaled)
 
     @xpnn.activations.register

@@ -38,14 +38,6 @@ MODULES = {
 
 
 @pytest.fixture
-def kept(monkeypatch):
-    """The registries, as they were before once the test ends."""
-    for registry in (*REGISTRIES.values(), CALLBACKS):
-        monkeypatch.setattr(registry, "_parts", dict(registry._parts))
-    monkeypatch.setattr(activations, "_checks", dict(activations._checks))
-
-
-@pytest.fixture
 def registry():
     registry = Registry("spice")
     registry.add("salt", lambda dish, grams=1.0, kind="sea", *, xp=None: (dish, grams, kind))

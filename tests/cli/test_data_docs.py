@@ -96,10 +96,7 @@ def test_the_pages_study(iris, here):
     assert cell.weights_sha256 == xpnn.load("m").sha256()
 
 
-def test_the_pages_python(iris, capsys, monkeypatch):
-    monkeypatch.setattr(
-        "xpnn.normalizers.NORMALIZERS._parts", dict(xpnn.normalizers.NORMALIZERS._parts)
-    )
+def test_the_pages_python(iris, capsys, kept):
     first, second = blocks("python")
     for block in (first, second):
         exec(compile(block, "docs/guide/data.md", "exec"), {})

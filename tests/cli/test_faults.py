@@ -15,9 +15,7 @@ import pytest
 
 import xpnn
 from tests.helpers import environment, flipped, run, write_table
-from xpnn import activations, saving
-from xpnn.activations import ACTIVATIONS
-from xpnn.callbacks import CALLBACKS
+from xpnn import saving
 from xpnn.cli import _parser
 from xpnn.errors import CheckpointWarning
 
@@ -87,8 +85,7 @@ def test_no_traceback_of_an_argument_that_argparse_refuses(argument, capsys):
     assert line.startswith("xpnn")
 
 
-def test_a_part_that_exits_has_its_traceback(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(CALLBACKS, "_parts", dict(CALLBACKS._parts))  # others don't see it
+def test_a_part_that_exits_has_its_traceback(tmp_path, capsys, kept):
     (tmp_path / "d.csv").write_text("a,b\n" + "1.5,p\n2.5,q\n" * 20)
     (tmp_path / "own.py").write_text(
         "import xpnn\n@xpnn.callbacks.register\nclass Exiting(xpnn.Callback):\n"
@@ -259,9 +256,7 @@ def test_warnings_of_libraries_are_not_printed_and_ours_are_a_line(trained, monk
     ]
 
 
-def test_warnings_of_a_part_name_its_file_and_line(trained, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(ACTIVATIONS, "_parts", dict(ACTIVATIONS._parts))
-    monkeypatch.setattr(activations, "_checks", dict(activations._checks))
+def test_warnings_of_a_part_name_its_file_and_line(trained, tmp_path, monkeypatch, capsys, kept):
     own = tmp_path / "own.py"
     own.write_text("import numpy as np\nnp.array([1.0]) / np.array([0.0])\n")
     monkeypatch.setattr(sys, "warnoptions", [])

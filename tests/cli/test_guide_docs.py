@@ -9,8 +9,8 @@ import pytest
 
 from tests.helpers import ROOT
 
-# an example may register an activation
-pytestmark = pytest.mark.usefixtures("registered")
+# an example may register a part
+pytestmark = pytest.mark.usefixtures("kept")
 
 GUIDE = ROOT / "docs" / "guide"
 PAGES = (

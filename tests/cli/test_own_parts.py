@@ -8,11 +8,9 @@ import pytest
 
 import xpnn
 from tests.helpers import ROOT, command, open_backend, write_folder
-from xpnn import activations
 from xpnn.activations import ACTIVATIONS
 from xpnn.callbacks import CALLBACKS
 from xpnn.cli import main
-from xpnn.initializers import INITIALIZERS
 from xpnn.layers import LAYERS
 from xpnn.losses import LOSSES
 from xpnn.metrics import METRICS
@@ -35,11 +33,8 @@ NAMES = {
 
 
 @pytest.fixture
-def fresh(monkeypatch):
+def fresh(kept):
     """Registries without what other tests added, as before once the test ends."""
-    for registry in (*NAMES.values(), INITIALIZERS):
-        monkeypatch.setattr(registry, "_parts", dict(registry._parts))
-    monkeypatch.setattr(activations, "_checks", dict(activations._checks))
     return lambda: [registry._parts.pop(name, None) for name, registry in NAMES.items()]
 
 

@@ -15,8 +15,7 @@ from xpnn.study.job import Job
 PAGE = (ROOT / "docs" / "guide" / "training.md").read_text(encoding="utf-8")
 
 
-def test_the_python_examples_run(capsys, monkeypatch):
-    monkeypatch.setattr(SCHEDULES, "_parts", dict(SCHEDULES._parts))
+def test_the_python_examples_run(capsys, kept):
     names = {"__name__": "example"}
     blocks = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
     assert len(blocks) == 2

@@ -51,14 +51,6 @@ def path(tmp_path):
     return tmp_path / "model.onnx"
 
 
-@pytest.fixture
-def kept(monkeypatch):
-    """The registries, as they were before once the test ends."""
-    for registry in (ACTIVATIONS, LAYERS, LOSSES):
-        monkeypatch.setattr(registry, "_parts", dict(registry._parts))
-    monkeypatch.setattr(activations, "_checks", dict(activations._checks))
-
-
 def placed(*layers, inputs=5, backend="numpy", dtype="float32", loss=None):
     """Return an untrained model with parameters on a backend."""
     model = xpnn.Sequential(*layers)

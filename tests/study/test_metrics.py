@@ -8,7 +8,6 @@ import pytest
 
 import xpnn
 from tests.helpers import FLOWERS, NAMES, failed, read_rows, run, write_table
-from xpnn.metrics import METRICS
 from xpnn.study import load_study, read_folder
 from xpnn.study.quantities import measured
 
@@ -117,8 +116,7 @@ def test_a_table_has_the_defaults_of_train(flowers):
     assert len(results(flowers / "all")[0].log["seconds"]) == 31
 
 
-def test_a_metric_of_the_users_own(flowers, monkeypatch):
-    monkeypatch.setattr(METRICS, "_parts", dict(METRICS._parts))
+def test_a_metric_of_the_users_own(flowers, kept):
     (flowers / "own.py").write_text(
         "from xpnn import metrics\n\n\n@metrics.register\nclass Rows(metrics.PredictionMetric):\n"
         '    name = "rows"\n\n    def value(self, targets, predictions, weights, task):\n'
