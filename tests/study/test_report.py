@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tests.helpers import run
+from tests.helpers import ROOT, run
 from xpnn.study import Job, read_study, write_report
 from xpnn.study.article import published
 from xpnn.study.comparison import Cell, Spread, compare
-from xpnn.study.figures import COLORS
+from xpnn.study.figures import COLORS, SERIES
 from xpnn.study.grid import load_study, parse_study
 from xpnn.study.job import FIGURES
 from xpnn.study.report import _same_line
@@ -294,6 +294,37 @@ def test_a_figure_shows_each_of_many_runs(tmp_path):
     looks = re.findall(r'<g id="[^"]*line2d_\d+">\s*<path [^>]*style="fill: none; ([^"]*)"', svg)
     drawn = [look for look in looks if "stroke-width: 1.2" in look or "stroke-width:1.2" in look]
     assert len(set(drawn)) == 14
+
+
+@pytest.mark.parametrize(("count", "legend"), [(3, False), (14, True)])
+def test_lines_have_their_names_at_their_ends_if_there_is_room(count, legend, tmp_path):
+    pytest.importorskip("matplotlib")
+    labels = [f"run {i}" for i in range(count)]
+    functions = "[[experiment.figure]]\nfunctions = ['relu', 'tanhexp']\n"
+    text = f"[[experiment]]\nname = 'a'\n{curves('Curves', *labels)}{functions}"
+    drawn, activations = re.findall(r"<svg.*?</svg>", written(tmp_path, text), re.DOTALL)
+    colors = [re.findall(rf"fill: var\(--(\w+)\)[^>]*>{label}<", drawn) for label in labels]
+    # beside a line, a name has its colour; a legend's words have the ink of all text
+    assert colors == [["ink"] if legend else [SERIES[i]] for i in range(count)]
+    assert ("-legend_1" in drawn) == legend
+    assert "-legend_1" not in activations
+
+
+def test_the_articles_report_has_the_colours_of_all_pictures():
+    """It lies in the repository as it was drawn once, while the colours are in the code."""
+    folder = ROOT / "docs" / "reference" / "study"
+    paths = [folder / "report.html", *(folder / "figures").glob("*.svg")]
+    assert len(paths) > 30
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        used = COLORS.keys() & set(re.findall(r"var\(--(\w+)\)", text))
+        assert {"ink", "s1"} <= used
+        query = r"@media\(prefers-color-scheme:dark\)\{[^{}]*\{(.*?)\}\}"
+        for mode, css in enumerate((re.sub(query, "", text), " ".join(re.findall(query, text)))):
+            found = dict(re.findall(r"--(\w+):(#\w+)", css))
+            assert used <= found.keys(), path.name
+            for name in COLORS.keys() & found.keys():
+                assert (path.name, name, found[name]) == (path.name, name, COLORS[name][mode])
 
 
 @pytest.mark.parametrize("name", ["$\\frac$", "_private", "a$b$c", '<b> & "q"'])
