@@ -1,6 +1,8 @@
 """The site: what Sphinx reads to build it, with `sh ci/docs.sh`."""
 
+import shutil
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -77,8 +79,14 @@ html_theme_options = {
 }
 copybutton_exclude = ".linenos, .gp, .go"
 
+# The scripts run outside of the checkout, as a reader's do; only MNIST is there, since nothing may
+# be downloaded. The folder is removed when Sphinx exits.
+_outside = tempfile.TemporaryDirectory(prefix="gallery-")
+_gallery = shutil.copytree(DOCS / "gallery", Path(_outside.name, "gallery"))
+(_gallery / "data").symlink_to(ROOT / "data")
+
 sphinx_gallery_conf = {
-    "examples_dirs": "gallery",
+    "examples_dirs": str(_gallery),
     "gallery_dirs": "auto_gallery",
     "filename_pattern": r"\.py$",
     "abort_on_example_error": True,

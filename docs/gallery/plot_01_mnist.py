@@ -5,6 +5,8 @@ MNIST by the article
 The network of the article that xpnn was first written for: 784 inputs, 100 and 50 hidden units, h-swish, and
 plain gradient descent. The data, the seed and the settings are the article's; it trained for 50 epochs, and here
 we stop after 3.
+
+It needs ``pip install "xpnn[download,plot]"``.
 """
 
 from pathlib import Path
@@ -14,7 +16,7 @@ import numpy as np
 import xpnn
 from xpnn.study.article import published
 
-folder = Path("../../data/mnist")  # in a checkout; elsewhere MNIST is downloaded, with pooch
+folder = Path("data/mnist")  # in a checkout; elsewhere MNIST is downloaded
 train, test = xpnn.datasets.mnist(folder if folder.exists() else None)
 model = xpnn.Sequential(
     xpnn.Dense(100, weight="he_normal"),

@@ -4,6 +4,8 @@ Activations and their derivatives
 
 What xpnn calls an activation is a function and its pullback, the product with its derivative. The left panels show
 the first, the right ones the second, which is what training computes.
+
+It needs ``pip install "xpnn[plot]"``.
 """
 
 import xpnn

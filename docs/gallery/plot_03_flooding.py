@@ -8,6 +8,8 @@ overfitting.
 
 A small network, on 1000 of MNIST's training images and 1000 of its test images, for 40 epochs, soon knows its training
 images by heart. That is where Flooding has something to do.
+
+It needs ``pip install "xpnn[download,plot]"``.
 """
 
 from pathlib import Path
@@ -17,7 +19,7 @@ from matplotlib import pyplot as plt
 
 import xpnn
 
-folder = Path("../../data/mnist")  # in a checkout; elsewhere MNIST is downloaded, with pooch
+folder = Path("data/mnist")  # in a checkout; elsewhere MNIST is downloaded
 train, test = xpnn.datasets.mnist(folder if folder.exists() else None)
 train = (train.x[:1000], train.y[:1000])
 test = (test.x[:1000], test.y[:1000])

@@ -5,6 +5,8 @@ Nesterov's path through a valley
 A valley that is 30 times as steep across as along: the loss is (x² + 30 y²) / 2. Gradient descent, momentum and
 Nesterov's momentum start at the same point with the same learning rate. An optimizer is a pair of functions, ``init``
 and ``update``, so it can be used without a network.
+
+It needs ``pip install "xpnn[plot]"``.
 """
 
 import numpy as np

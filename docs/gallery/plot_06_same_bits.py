@@ -4,6 +4,8 @@ The same bits on four libraries
 
 NumPy, PyTorch, JAX and array-api-strict, which computes with NumPy, train the same network from the same seed: 200 images,
 40 epochs of two steps. First each library computes in its own way, then with ``reproducible=True``.
+
+It needs ``pip install "xpnn[download,jax,plot,testing,torch]"``.
 """
 
 import warnings
@@ -14,7 +16,7 @@ from matplotlib import pyplot as plt
 
 import xpnn
 
-folder = Path("../../data/mnist")  # in a checkout; elsewhere MNIST is downloaded, with pooch
+folder = Path("data/mnist")  # in a checkout; elsewhere MNIST is downloaded
 train, test = xpnn.datasets.mnist(folder if folder.exists() else None)
 images = train.x[:200].reshape(-1, 28, 28)[:, ::2, ::2].reshape(200, 196)  # every other pixel
 digits = train.y[:200]

@@ -4,6 +4,8 @@ A layer and an activation of your own, checked
 
 An activation is one function, a layer a small class: value and derivative side by side, written against the array API
 standard. ``check_gradients`` compares the derivative with finite differences.
+
+It needs ``pip install "xpnn[plot,torch]"``.
 """
 
 import numpy as np

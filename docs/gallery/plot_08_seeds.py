@@ -3,29 +3,27 @@ A study over seeds, with error bars
 ===================================
 
 Which activation is best? One run of each says little: another seed gives other initial parameters and other batches. A study
-runs every activation with every seed, here a small network on the guide's table of machines, for 10 epochs.
+runs every activation with every seed, here a small network on scikit-learn's 1797 small digits, for 10 epochs.
+
+It needs ``pip install "xpnn[plot]" pandas scikit-learn``.
 """
 
-import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from matplotlib import pyplot as plt
+from sklearn.datasets import load_digits
 
 import xpnn
 from xpnn.study import read_folder, run
 
-# in a checkout; elsewhere a notebook needs docs/guide/tables.py beside it
-sys.path.append("../guide")
-from tables import machines
-
 folder = Path(tempfile.mkdtemp())
-machines().to_csv(folder / "machines.csv", index=False)
+load_digits(as_frame=True).frame.to_csv(folder / "digits.csv", index=False)
 
 activations = ["relu", "h_swish:n=6", "tanhexp"]
-rates = ["0.1", "0.5"]
+rates = ["0.1", "0.2"]
 seeds = range(5)
 (folder / "seeds.toml").write_text(
     f"""
@@ -38,8 +36,8 @@ optimizer = {[f"sgd:lr={rate}" for rate in rates]}
 seed = {list(seeds)}
 
 [data]
-path = "{(folder / "machines.csv").as_posix()}"
-target = "state"
+path = "{(folder / "digits.csv").as_posix()}"
+target = "target"
 validation = 0.3
 normalize = "standard"
 """
@@ -69,7 +67,8 @@ for (activation, rate), values in losses.items():
 
 # %%
 # Each small point is a run, each bar the mean with twice its standard error to both sides. Where bars overlap, the seeds matter
-# more than the activation, and a difference of single runs means nothing.
+# more than what is compared, and a difference of single runs means nothing: here the learning rates are told apart, the
+# activations are not.
 
 with xpnn.plots.style() as colors:
     figure, axes = plt.subplots(figsize=(8, 4.2), layout="constrained")
@@ -91,3 +90,6 @@ with xpnn.plots.style() as colors:
     axes.set_xticks(range(len(activations)), activations)
     axes.set(title="test loss after the last epoch")
     axes.legend()
+for activation in activations:
+    slow, fast = (np.mean(losses[activation, rate]) for rate in rates)
+    assert fast < slow

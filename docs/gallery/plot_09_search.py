@@ -4,6 +4,8 @@ From a scikit-learn pipeline to a search
 
 ``xpnn.estimators.MLPClassifier`` takes the place of scikit-learn's network in a pipeline: the import changes, nothing
 else. Then the search can ask for what scikit-learn does not have. The data are its 1797 small digits.
+
+It needs ``pip install "xpnn[plot,sklearn]"``.
 """
 
 import warnings

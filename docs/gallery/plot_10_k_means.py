@@ -4,6 +4,8 @@ The same bits without a network: k-means
 
 ``xpnn.reproducible.namespace`` is a namespace of the array API standard that gives the same bits on every library. Code
 that is written against the standard runs on it as it stands. Here it is k-means, with random points to start from.
+
+It needs ``pip install "xpnn[jax,plot,testing,torch]"``.
 """
 
 import hashlib

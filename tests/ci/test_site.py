@@ -1,11 +1,13 @@
 """The site: its reference, its formulas, the check of its links, the command of its first page."""
 
+import ast
 import importlib
 import inspect
 import json
 import re
 import runpy
 import sys
+import tomllib
 import types
 
 import pytest
@@ -192,6 +194,46 @@ def test_a_notebook_with_other_code_than_its_script_is_found(check_site, tmp_pat
         text = json.dumps({"cells": [{"cell_type": t, "source": [s]} for t, s in cells]})
         (folder / "plot_1.ipynb").write_text(text, "utf-8")
         assert (list(check_site.notebooks(tmp_path)) == []) == same
+
+
+# what a script of the gallery needs, beside what it imports: the extra, by what it uses
+USES = {
+    "download": r"datasets\.mnist\(",
+    "jax": r"\"jax\"",
+    "onnx": r"export_onnx\(",
+    "plot": r"xpnn\.plot",
+    "sklearn": r"xpnn\.estimators",
+    "table": r"from_table\(",
+    "testing": r"\"strict\"",
+    "torch": r"\"torch\"",
+}
+_NAME = re.compile(r"[\w-]+")
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("gallery/*.py")), ids=lambda path: path.stem)
+def test_a_script_of_the_gallery_says_what_it_needs(path):
+    """Its first lines are a reader's only help: the build has everything installed."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    told = re.search(r'It needs ``pip install "xpnn\[(.+)\]"(.*)``\.$', ast.get_docstring(tree))
+    del tree.body[0]
+    code = ast.unparse(tree).replace("'", '"')
+    extras, others = told[1].split(","), told[2].split()
+    assert extras == [extra for extra, use in USES.items() if re.search(use, code)]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    every = [project["dependencies"], *(project["optional-dependencies"][name] for name in extras)]
+    installed = {"xpnn", *others, *(_NAME.match(line)[0] for lines in every for line in lines)}
+    modules = {
+        name.partition(".")[0]
+        for node in ast.walk(tree)
+        for name in (
+            [node.module]
+            if isinstance(node, ast.ImportFrom)
+            else [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else []
+        )
+    } - sys.stdlib_module_names
+    assert {{"sklearn": "scikit-learn"}.get(name, name) for name in modules} <= installed
 
 
 def test_the_command_of_the_first_page_runs(here):
