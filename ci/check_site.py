@@ -1,5 +1,8 @@
 """Check a built site: its links, that nothing comes from another host, the gallery's notebooks.
 
+What may be wider than a phone must be in a box that scrolls: tables, blocks of code and large
+pictures. That each box does scroll is in `docs/_static/site.css` and in the theme.
+
 Its search must find Japanese words, which have no spaces between them.
 
 A notebook must have the code of its script, which was run for its page.
@@ -31,20 +34,78 @@ LOADED = {
 }
 # links that only tell, of the tag link
 TELLING = {"canonical", "author", "license"}
+# addresses in a style sheet
+_STYLE = re.compile(r"(?:url\(|@import )\s*['\"]?([^'\")\s]+)")
+_STYLE_COMMENT = re.compile(r"/\*.*?\*/", flags=re.DOTALL)
+# addresses on another host that a script loads: arguments of what loads, and a tag's attributes. A
+# link is loaded only when a reader follows it: an href counts if it is a style sheet's
+_SCRIPT = re.compile(
+    r"""(?:\b(?:fetch|import|importScripts|Worker|EventSource|WebSocket|sendBeacon)\s*\(?\s*
+    |\bfrom\s*|\.open\([^,()]*,\s*|\bsrc\s*=\s*|\burl\()
+    \\?['"`]?((?:https?:|wss?:)?//[\w.-]+\.\w[^'"`\s)\\]*)
+    |\bhref\s*=\s*\\?['"`]((?:https?:)?//[^'"`\s]+\.css\b)""",
+    flags=re.VERBOSE,
+)
+# comments, not the // of an address
+_SCRIPT_COMMENT = re.compile(r"/\*.*?\*/|(?<![:'\"`\\/(])//[^\n]*", flags=re.DOTALL)
+
+# what may be wider than a phone, and the boxes that scroll
+PHONE = 400
+BOXES = {"highlight", "output_subarea", "picture", "scroll", "table-wrapper"}
+# tables of lists, whose words break
+LISTS = {"genindextable", "domainindex-table"}
+_PIXELS = re.compile(r"(?<![\w-])(?:min-)?width:\s*(\d+)px")
+# elements without an end
+_VOID = {"area", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
+
+
+def in_style(text):
+    """Return the addresses in a style sheet, all of which are loaded."""
+    return _STYLE.findall(_STYLE_COMMENT.sub("", text))
+
+
+def in_script(text):
+    """Return the addresses on other hosts that a script loads."""
+    found = _SCRIPT.findall(_SCRIPT_COMMENT.sub("", text))
+    return [one or other for one, other in found]
 
 
 class Page(HTMLParser):
-    """The anchors of a page, its links, and what it loads."""
+    """The anchors of a page, its links, what it loads, and what may make it wider than a phone."""
 
     def __init__(self, text):
         super().__init__()
-        self.anchors, self.links, self.loaded = {"", "top"}, [], []
+        self.anchors, self.links, self.loaded, self.wide = {"", "top"}, [], [], []
+        self.open = []  # the elements around, each with its classes
         self.feed(text)
-        # addresses in styles of the page's own
-        self.loaded += re.findall(r"url\(['\"]?([^'\")]+)", text)
+
+    def handle_data(self, data):
+        tag = self.open[-1][0] if self.open else None
+        if tag == "style":
+            self.loaded += in_style(data)
+        if tag == "script":
+            self.loaded += in_script(data)
+
+    def handle_endtag(self, tag):
+        while self.open and any(name == tag for name, _ in self.open):
+            if self.open.pop()[0] == tag:
+                break
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in _VOID:
+            self.handle_endtag(tag)
 
     def handle_starttag(self, tag, attrs):
         found = dict(attrs)
+        classes = set((found.get("class") or "").split())
+        pixels = _PIXELS.search(found.get("style") or "")
+        wide = tag in ("table", "pre") or (pixels and int(pixels[1]) > PHONE)
+        if wide and not classes & LISTS and not any(own & BOXES for _, own in self.open):
+            self.wide.append(f"<{tag}>")
+        if tag not in _VOID:
+            self.open.append((tag, classes))
+        self.loaded += in_style(found.get("style") or "")
         self.anchors |= {found[key] for key in ("id", "name") if found.get(key)}
         addresses = [
             found[key] for key in ("href", "src", "data", "xlink:href", "poster") if found.get(key)
@@ -52,7 +113,10 @@ class Page(HTMLParser):
         addresses += [
             part.split()[0] for part in (found.get("srcset") or "").split(",") if part.strip()
         ]
-        if tag in LOADED and found.get("rel") not in TELLING:
+        if (tag in LOADED and found.get("rel") not in TELLING) or (
+            # in a picture, what draws refers to what it draws: fill, shape, filter
+            tag != "a" and any(name == "svg" for name, _ in self.open)
+        ):
             self.loaded += addresses
         else:
             self.links += addresses
@@ -78,12 +142,15 @@ def faults(folder):
                 yield f"{name}: no file for {address}"
             elif target in pages and unquote(parts.fragment) not in pages[target].anchors:
                 yield f"{name}: no anchor for {address}"
-    for path in sorted(folder.rglob("*.css")):
-        for address in re.findall(
-            r"(?:url\(|@import )['\"]?([^'\")]+)", path.read_text(encoding="utf-8")
-        ):
-            if urlsplit(address).netloc:
-                yield f"{path.relative_to(folder)}: loads {address}"
+        for what in page.wide:
+            yield f"{name}: no box that scrolls around {what}"
+    read = {".css": in_style, ".js": in_script, ".svg": lambda text: Page(text).loaded}
+    for path in sorted(folder.rglob("*")):
+        # the index of the search holds the pages' words
+        if path.suffix in read and path.name != "searchindex.js":
+            for address in read[path.suffix](path.read_text(encoding="utf-8")):
+                if urlsplit(address).netloc:
+                    yield f"{path.relative_to(folder)}: loads {address}"
 
 
 def notebooks(folder):
@@ -122,5 +189,8 @@ def _code(path):
 if __name__ == "__main__":
     site = Path(sys.argv[1]).resolve()
     found = [*faults(site), *notebooks(site), *missing(site)]
-    print("\n".join(found) or "each link leads somewhere, and nothing comes from another host")
+    print(
+        "\n".join(found)
+        or "links lead somewhere, nothing comes from another host, what is wide scrolls"
+    )
     sys.exit(bool(found))

@@ -155,6 +155,80 @@ def test_faults_of_a_site_are_found(faults, tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "address"),
+    [
+        ("a.html", '<script>fetch("https://example.org/x")</script>', "https://example.org/x"),
+        ("a.html", "<style>p { background: url('//e.org/x') }</style>", "//e.org/x"),
+        ("a.html", '<p style="background: url(//e.org/x)">', "//e.org/x"),
+        ("a.css", '@import "https://example.org/x.css";', "https://example.org/x.css"),
+        ("a.css", "p { src: url( https://example.org/x ) }", "https://example.org/x"),
+        ("a.js", "import {a} from 'https://example.org/x.js'", "https://example.org/x.js"),
+        ("a.js", "await import(`//e.org/x.js`)", "//e.org/x.js"),
+        ("a.js", 'image.src = "//e.org/x.png"', "//e.org/x.png"),
+        ("a.js", r"b.innerHTML = '<img src=\"http://e.org/x.png\">'", "http://e.org/x.png"),
+        ("a.js", 'request.open("GET", "http://e.org/x")', "http://e.org/x"),
+        ("a.js", 'new WebSocket("wss://e.org/x")', "wss://e.org/x"),
+        ("a.js", "link.href = 'https://e.org/x.css'", "https://e.org/x.css"),
+        ("a.svg", '<svg><image xlink:href="https://e.org/x.png"/></svg>', "https://e.org/x.png"),
+        ("a.svg", '<svg><use href="//e.org/x.svg#a"/></svg>', "//e.org/x.svg#a"),
+        ("a.svg", "<svg><style>p { fill: url(//e.org/x) }</style></svg>", "//e.org/x"),
+    ],
+)
+def test_what_is_loaded_from_another_host_is_found(name, text, address, faults, tmp_path):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert list(faults(tmp_path)) == [f"{name}: loads {address}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (
+            "a.html",
+            "<script>/* https://example.org/x.js */ let a = 1 // src='http://e.org'\n</script>",
+        ),
+        ("a.html", "<code>url(https://example.org/x)</code>"),
+        ("a.html", "<p>src='https://example.org/x'</p>"),
+        (
+            "a.css",
+            "/* url(https://example.org/licence) */ p { mask: url(data:image/png;base64,A) }",
+        ),
+        ("a.js", "/*! from https://example.org, MIT */\na.href = 'https://example.org/page'"),
+        ("a.js", "const NAMESPACE = 'http://www.w3.org/2000/svg'"),
+        ("a.js", "fetch('here.json') // as https://example.org says"),
+        (
+            "a.svg",
+            '<!DOCTYPE svg PUBLIC "a" "http://www.w3.org/b.dtd"><svg xmlns="http://www.w3.org/2000/svg">'
+            '<metadata><a rdf:resource="http://purl.org/b"/></metadata><a href="https://e.org/">b</a>'
+            '<path clip-path="url(#c)"/><use href="#d"/></svg>',
+        ),
+        ("searchindex.js", "from 'https://example.org/x.js'"),
+    ],
+)
+def test_what_is_only_told_is_not_loaded(name, text, faults, tmp_path):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert list(faults(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("<div class='table-wrapper docutils'><table></table></div><table></table>", ["<table>"]),
+        ("<div class='highlight'><p>a<br>b<pre>c</pre></div><pre>d</pre>", ["<pre>"]),
+        (
+            "<p class='picture'><img style='width: 826px;'></p><img style='width: 826px;'>",
+            ["<img>"],
+        ),
+        ("<img style='width: 400px;'><p style='max-width: 900px'>a</p>", []),
+        ("<div style='min-width:52em; min-width:500px'>a</div>", ["<div>"]),
+        ("<table class='indextable genindextable'></table>", []),
+    ],
+)
+def test_what_may_be_wider_than_a_phone_is_in_a_box(text, found, faults, tmp_path):
+    (tmp_path / "a.html").write_text(text, encoding="utf-8")
+    assert list(faults(tmp_path)) == [f"a.html: no box that scrolls around {it}" for it in found]
+
+
 def test_a_japanese_page_says_so(docs):
     for name in ("japanese", "ja/01-first-network"):
         docs("languages").translate(None, name, "page.html", context := {"language": "en"}, None)
