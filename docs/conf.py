@@ -64,6 +64,7 @@ html_math_renderer = "mathml"
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_favicon = "_static/favicon.svg"
 html_baseurl = _urls.get("Documentation", "")
 html_copy_source = False
 html_show_sphinx = False

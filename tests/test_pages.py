@@ -94,7 +94,13 @@ _WHOLE = {
         *(f"tutorials/{name}" for name in ("01-first-network", "02-your-table")),
         *(
             f"ja/{name}"
-            for name in ("01-first-network", "02-your-table", "03-same-bits", "article")
+            for name in (
+                "from-dezero-and-chainer",
+                "01-first-network",
+                "02-your-table",
+                "03-same-bits",
+                "article",
+            )
         ),
     ],
     "reproducible/test_page.py": ["guide/reproducible-namespace"],

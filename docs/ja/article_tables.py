@@ -1,15 +1,17 @@
-"""Print article-tables.md: the article's tables in Japanese, with the figures of our study.
+"""Write article-tables.md and its picture: the article's tables in Japanese, with our figures.
 
-python docs/ja/article_tables.py > docs/ja/article-tables.md
+python docs/ja/article_tables.py
 """
 
 import csv
 import itertools
+import re
 from pathlib import Path
 
 from xpnn.study.article import published
 
-STUDY = Path(__file__).parents[1] / "reference" / "study" / "tables.csv"
+FOLDER = Path(__file__).parent
+STUDY = FOLDER.parent / "reference" / "study"
 SECTIONS = {
     "h_swish": ("h-swish", "--only h_swish"),
     "tanhexp": ("TanhExp", "--only tanhexp"),
@@ -37,9 +39,19 @@ FIGURES = {
     "ts97": "TS97%",
     "ts98": "TS98%",
 }
+# the words of the study's first picture
+WORDS = {
+    r"ours": "xpnn",
+    r"published": "記事",
+    r"epoch": "エポック",
+    r"test accuracy": "テスト正解率",
+    r"(.+): (\d+) of (\d+) rows equal": r"\1: \3行中\2行が一致",
+}
+ALT = "エポックごとのテスト正解率、記事とxpnn"
 HEAD = """\
 # 記事の表の再現
 
+「ディープラーニングを実装から学ぶ」の、h-swish、TanhExp、Flooding、Nesterovの加速勾配法の記事にある表です。\
 このページは`python docs/ja/article_tables.py`が、リポジトリの実験結果\
 ([tables.csv](../reference/study/tables.csv))から生成したものです。手順は次の1行です。
 
@@ -52,7 +64,7 @@ xpnn study run article               # 50エポックの46回の実行。--long�
 テスト正解率が初めて95%以上になったエポックです。所要時間は計算機によって変わるため、載せていません。\
 [記事のコードとの対応](article.md)は別のページにあります。
 
-![エポックごとのテスト正解率、記事とxpnn](../reference/study/figures/main.svg)"""
+![{alt}](article-tables.svg)"""
 WHY = """\
 
 異なる値が出るのは、丸め誤差に敏感な実行です。同じ設定、同じシードでも、BLASやライブラリが変わると\
@@ -64,10 +76,10 @@ WHY = """\
 
 def page() -> str:
     """Return the page as Markdown."""
-    with STUDY.open(encoding="utf-8", newline="") as file:
+    with (STUDY / "tables.csv").open(encoding="utf-8", newline="") as file:
         cells = list(csv.DictReader(file))
     short = [cell for cell in cells if cell["experiment"] != "flooding_500"]
-    lines = [HEAD.format(cells=len(short), equal=sum(cell["equal"] == "yes" for cell in short))]
+    lines = [HEAD.format(alt=ALT, cells=len(short), equal=sum(c["equal"] == "yes" for c in short))]
     for experiment, of_experiment in itertools.groupby(cells, lambda cell: cell["experiment"]):
         title, only = SECTIONS[experiment]
         lines += [f"\n## {title}\n", f"`xpnn study run article {only}`"]
@@ -76,6 +88,22 @@ def page() -> str:
         ):
             lines += [f"\n### {TITLES[table]}\n", *_table(int(line), list(group))]
     return "\n".join([*lines, WHY])
+
+
+def picture() -> str:
+    """Return the study's first picture with Japanese words, as an SVG file."""
+    svg = (STUDY / "figures" / "main.svg").read_text(encoding="utf-8")
+    svg = re.sub(r'aria-label="[^"]*"', f'aria-label="{ALT}"', svg, count=1)
+    return re.sub(r"(?<=>)[^<>]*[A-Za-z][^<>]*(?=</text>)", _translated, svg)
+
+
+def _translated(match):
+    for words, japanese in WORDS.items():
+        if found := re.fullmatch(words, match[0]):
+            return (
+                found.expand(japanese).replace(", learning rate ", "、学習率").replace(", ", "、")
+            )
+    raise ValueError(f"no Japanese for {match[0]!r}, in WORDS")
 
 
 def _table(line, cells):
@@ -105,4 +133,5 @@ def _row(cells):
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    (FOLDER / "article-tables.md").write_text(page(), encoding="utf-8", newline="\n")
+    (FOLDER / "article-tables.svg").write_text(picture(), encoding="utf-8", newline="\n")

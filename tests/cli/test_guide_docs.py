@@ -61,15 +61,22 @@ def check(page, pages, *, outputs, exact=False):
     assert [line for line in code if len(line) > 100] == []
 
 
-@pytest.mark.parametrize("name", TUTORIALS)
-def test_a_tutorial_in_japanese_has_the_same_blocks(name):
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [*(("tutorials", name) for name in TUTORIALS), ("guide", "from-dezero-and-chainer")],
+)
+def test_a_page_in_japanese_has_the_same_blocks(folder, name):
     english, japanese = (
-        re.findall(
-            r"^```.*?^```$",
-            (ROOT / "docs" / folder / f"{name}.md").read_text(encoding="utf-8"),
-            flags=re.DOTALL | re.MULTILINE,
-        )
-        for folder in ("tutorials", "ja")
+        [
+            # comments are in the language of the page
+            re.sub(r" +# .*", "", block)
+            for block in re.findall(
+                r"^```.*?^```$",
+                (ROOT / "docs" / one / f"{name}.md").read_text(encoding="utf-8"),
+                flags=re.DOTALL | re.MULTILINE,
+            )
+        ]
+        for one in (folder, "ja")
     )
     assert len(english) >= 6
     assert japanese == english
@@ -85,8 +92,10 @@ def test_the_example_of_the_japanese_readme_is_that_of_the_english_one():
 
 def test_the_articles_tables_in_japanese_are_generated():
     folder = ROOT / "docs" / "ja"
-    page = runpy.run_path(str(folder / "article_tables.py"))["page"]()
+    tables = runpy.run_path(str(folder / "article_tables.py"))
+    page, picture = tables["page"](), tables["picture"]()
     assert (folder / "article-tables.md").read_text(encoding="utf-8") == page
+    assert (folder / "article-tables.svg").read_text(encoding="utf-8") == picture
     assert page.count("\n### ") == 13
 
 
