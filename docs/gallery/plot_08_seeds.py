@@ -23,7 +23,7 @@ folder = Path(tempfile.mkdtemp())
 load_digits(as_frame=True).frame.to_csv(folder / "digits.csv", index=False)
 
 activations = ["relu", "h_swish:n=6", "tanhexp"]
-rates = ["0.1", "0.2"]
+rates = ["0.05", "0.2"]
 seeds = range(5)
 (folder / "seeds.toml").write_text(
     f"""
@@ -85,11 +85,11 @@ with xpnn.plots.style() as colors:
             fmt="o",
             color=color,
             capsize=4,
-            label=f"learning rate {rate}",
         )
+        last = len(activations) - 0.75, columns[-1].mean()
+        axes.text(*last, f"learning rate {rate}", color=color, va="center")
     axes.set_xticks(range(len(activations)), activations)
-    axes.set(title="test loss after the last epoch")
-    axes.legend()
+    axes.set(title="test loss after the last epoch", xlim=(-0.4, len(activations) - 0.1))
 for activation in activations:
     slow, fast = (np.mean(losses[activation, rate]) for rate in rates)
     assert fast < slow

@@ -229,6 +229,13 @@ def test_what_may_be_wider_than_a_phone_is_in_a_box(text, found, faults, tmp_pat
     assert list(faults(tmp_path)) == [f"a.html: no box that scrolls around {it}" for it in found]
 
 
+def test_each_box_scrolls(check_site):
+    css = (DOCS / "_static" / "site.css").read_text("utf-8")
+    css += (ROOT / "xpnn" / "study" / "report.css").read_text("utf-8")
+    for box in check_site.BOXES:
+        assert re.search(rf"\.{box}\b[^{{}}]*{{[^}}]*overflow-x: ?auto", css), box
+
+
 def test_a_japanese_page_says_so(docs):
     for name in ("japanese", "ja/01-first-network"):
         docs("languages").translate(None, name, "page.html", context := {"language": "en"}, None)
