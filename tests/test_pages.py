@@ -83,7 +83,13 @@ _WHOLE = {
         *(f"tutorials/{name}" for name in ("01-first-network", "02-your-table")),
         *(
             f"ja/{name}"
-            for name in ("01-first-network", "02-your-table", "03-same-bits", "article")
+            for name in (
+                "01-first-network",
+                "02-your-table",
+                "03-same-bits",
+                "article",
+                "from-dezero-and-chainer",
+            )
         ),
     ],
     "reproducible/test_page.py": ["guide/reproducible-namespace"],

@@ -4,6 +4,7 @@ import importlib
 import re
 import runpy
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -61,15 +62,17 @@ def check(page, pages, *, outputs, exact=False):
     assert [line for line in code if len(line) > 100] == []
 
 
-@pytest.mark.parametrize("name", TUTORIALS)
-def test_a_tutorial_in_japanese_has_the_same_blocks(name):
+@pytest.mark.parametrize(
+    "path", [*(f"tutorials/{name}" for name in TUTORIALS), "guide/from-dezero-and-chainer"]
+)
+def test_a_page_in_japanese_has_the_same_blocks(path):
     english, japanese = (
         re.findall(
             r"^```.*?^```$",
-            (ROOT / "docs" / folder / f"{name}.md").read_text(encoding="utf-8"),
+            (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8"),
             flags=re.DOTALL | re.MULTILINE,
         )
-        for folder in ("tutorials", "ja")
+        for name in (path, f"ja/{Path(path).name}")
     )
     assert len(english) >= 6
     assert japanese == english
