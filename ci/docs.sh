@@ -18,7 +18,8 @@ if [ ! -e "$stamp" ]; then
     touch "$stamp"
 fi
 
-export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+# without the last, JAX says that it has found no TPU
+export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 JAX_PLATFORMS=cpu
 . ci/caches.sh
 # what an older build left would be checked too
 rm -rf docs/_build

@@ -65,7 +65,7 @@ def _line(path, value):
         elif own.kind is not own.VAR_KEYWORD and name not in ("self", "cls", "_cls"):
             places.append(name)
     home = f"{function.__module__}.{function.__qualname__}"
-    names += [old for where, old, _ in deprecation.DEPRECATED if where == home]
+    names += [old for where, old, _ in deprecation.DEPRECATED if old and where == home]
     return _joined(path, places, names)
 
 

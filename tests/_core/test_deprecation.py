@@ -32,6 +32,30 @@ def test_both_names_at_once_are_refused(function):
         function(1, step=2, lr=2)
 
 
+def test_a_function_and_a_class_that_go_say_what_comes_instead(monkeypatch):
+    monkeypatch.setattr(deprecation, "DEPRECATED", [])
+
+    @deprecation.deprecated("xpnn.fit", since=(0, 3))
+    def train(x, *, lr=1):
+        """Train."""
+        return x, lr
+
+    @deprecation.deprecated("xpnn.SGD", since=(1, 0))
+    class Descent:
+        def __init__(self, lr):
+            self.lr = lr
+
+    with pytest.warns(DeprecationWarning, match=r"train gives way to xpnn\.fit; xpnn 0\.5 is") as w:
+        assert train(1, lr=2) == (1, 2)
+    assert w[0].filename == __file__
+    assert train.__doc__ == "Train."
+    with pytest.warns(DeprecationWarning, match=r"Descent gives way to xpnn\.SGD; xpnn 1\.2") as w:
+        assert Descent(3).lr == 3
+    assert w[0].filename == __file__
+    assert isinstance(Descent, type)
+    assert [entry[1:] for entry in deprecation.DEPRECATED] == [("", (0, 5)), ("", (1, 2))]
+
+
 def overdue(deprecated, version):
     major, minor, *_ = map(int, version.split("."))
     return [entry for entry in deprecated if entry[2] <= (major, minor)]
