@@ -40,7 +40,7 @@ from xpnn.study import load_study
 ROOT = Path(__file__).resolve().parents[2]
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 _PROMPT = re.compile(r"^\$ ((?:[^\n]*\\\n)*[^\n]*\n)((?:(?!\$ )[^\n]*\n)*)", flags=re.MULTILINE)
-# libraries that a page is about, and which aren't there: their examples are only compiled
+# libraries that a page is about, and which aren't here: ci/other_libraries.sh runs their examples
 OTHER_LIBRARIES = ("chainer", "dezero", "keras")
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?!\w)")
 _EPOCH = re.compile(r" *\d+(?:  +-?[\d.e+-]+){2,}")
