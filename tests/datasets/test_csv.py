@@ -465,6 +465,7 @@ def test_a_delimiter_at_the_end_of_each_line(file):
     assert (table.feature_names, table.target_name) == (("a", "b"), "y")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes are POSIX's")
 def test_a_pipe_is_read_once(tmp_path):
     os.mkfifo(pipe := tmp_path / "pipe")
     content = "a,b,y\n1,Rome,u\n3,,v\n"
