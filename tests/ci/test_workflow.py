@@ -1,5 +1,6 @@
 """What runs on public hosting and before each commit is what ci/test.sh runs."""
 
+import ast
 import re
 import runpy
 import tomllib
@@ -23,6 +24,22 @@ def test_the_workflow_asks_for_what_the_script_knows():
     assert words >= {"torch", "cupy", "cupy13", "oldest"}
     assert all(re.search(rf"^ +{word}\) ", SCRIPT, flags=re.MULTILINE) for word in words)
     assert "run: sh ci/test.sh ${{ matrix.with }}" in WORKFLOW
+
+
+# what Windows hasn't
+POSIX_ONLY = {"mkfifo", "symlink_to", "umask", "geteuid", "getuid", "fork", "kill", "S_IMODE"}
+
+
+def test_what_runs_on_windows_says_what_needs_posix():
+    (job,) = re.findall(r"pytest --xp numpy,strict (.*?)\n\n", WORKFLOW, flags=re.DOTALL)
+    for path in (ROOT / name for name in job.split()):
+        assert path.exists()
+        for file in path.rglob("test_*.py") if path.is_dir() else [path]:
+            for own in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(own, ast.FunctionDef):
+                    used = {node.attr for node in ast.walk(own) if isinstance(node, ast.Attribute)}
+                    marks = "".join(map(ast.unparse, own.decorator_list))
+                    assert not used & POSIX_ONLY or "posix" in marks.lower(), (file, own.name)
 
 
 def test_hooks_are_the_checks_of_the_script():
