@@ -9,12 +9,13 @@ cd "$(dirname "$0")/.."
 
 python=${PYTHON:-python3}
 environment=${DOCS_ENVIRONMENT:-.venv-docs}
-stamp=$environment/docs-$(cat pyproject.toml ci/docs.sh | cksum | tr ' ' '-')
+stamp=$environment/docs-$(cat pyproject.toml ci/torch.txt ci/docs.sh | cksum | tr ' ' '-')
 if [ ! -e "$stamp" ]; then
     [ -d "$environment" ] || "$python" -m venv "$environment"
     install="$environment/bin/pip install --quiet --disable-pip-version-check --no-compile"
-    $install --requirement ci/torch.txt
-    $install --editable '.[docs]'
+    # what it needs comes with the rest: an index that can't be reached is asked only once
+    $install --no-deps --requirement ci/torch.txt
+    $install --editable '.[docs,torch]'
     touch "$stamp"
 fi
 

@@ -5,7 +5,7 @@
 #          umask: the same bytes; twine's checks; no relative link in what the index shows
 # install  wheel and sdist in new environments, on each Python of the classifiers that is here, with
 #          the newest and the oldest versions of what they need: a table is trained on and predicted,
-#          and the canonical hashes hold
+#          and the canonical hashes hold; on one Python, two pages run with what they say to install
 # tests    ci/test.sh in the unpacked sdist: the tests that need MNIST are skipped
 set -eu
 cd "$(dirname "$0")/.."
@@ -89,6 +89,23 @@ print(f"Python {sys.version.split()[0]}, NumPy {numpy.__version__}, xpnn {xpnn._
     )
 }
 
+# Run page $2 on Python $1 with the wheel, and with what the page says to install and nothing else.
+page_once() {
+    version=$1 page=$2
+    needs=$(sed -n "s/.*\`pip install '[a-z.]*\(\[[^]]*\]\)'\([^\`]*\)\`.*/\1\2/p" "$page" | head -n 1)
+    [ -n "$needs" ] || { echo "$page doesn't say what to install"; exit 1; }
+    # the extras stand before the first space, other packages behind it
+    set -- "$root"/dist/*.whl
+    wheel=$1${needs%% *}
+    set -- $needs
+    shift
+    rm -rf "$scratch/use"
+    "python$version" -m venv "$scratch/use"
+    "$scratch/use/bin/pip" install --quiet --disable-pip-version-check "$wheel" "$@"
+    "$scratch/use/bin/python" scripts/checks/pages.py --check "$page"
+    echo "Python $version, $page with ${needs}: shows what is printed"
+}
+
 run_install() {
     "$tools/bin/python" ci/oldest.py > "$scratch/oldest.txt"
     count=0
@@ -97,6 +114,7 @@ run_install() {
             echo "no Python $version here: skipped"
             continue
         fi
+        tried=$version
         for file in "$root"/dist/*.whl "$root"/dist/*.tar.gz; do
             install_once "$version" "$file"
             # older versions of NumPy have no wheels for newer versions of Python
@@ -111,6 +129,9 @@ run_install() {
         done
     done
     [ "$count" -gt 0 ]
+    for page in docs/guide/your-table.md docs/tutorials/02-your-table.md; do
+        page_once "$tried" "$page"
+    done
 }
 
 run_tests() {

@@ -39,11 +39,18 @@ if [ ! -e "$stamp" ]; then
     "$python" -m venv "$environment"
     # Python compiles what is imported; pip would compile ten times as much
     install="$environment/bin/pip install --quiet --disable-pip-version-check --no-compile"
+    # torch without what it needs, which comes with the rest: then an index that can't be reached is
+    # asked only once
     if [ -n "$oldest" ]; then
         "$environment/bin/python" ci/oldest.py > "$environment/oldest.txt"
+        case $require in
+            *torch*)
+                $install --no-deps --constraint "$environment/oldest.txt" \
+                    $(grep '^--extra-index-url' ci/torch.txt) torch ;;
+        esac
         $install --constraint "$environment/oldest.txt" --editable ".[$extras]"
     else
-        case $require in *torch*) $install --requirement ci/torch.txt ;; esac
+        case $require in *torch*) $install --no-deps --requirement ci/torch.txt ;; esac
         $install --editable ".[$extras]" ${cupy:+"$cupy"}
     fi
     touch "$stamp"

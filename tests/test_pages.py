@@ -7,7 +7,9 @@ reason; there the shell must be able to read it, and commands must have the argu
 import re
 import shlex
 import subprocess
+import tomllib
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -239,6 +241,93 @@ def test_what_runs_nowhere_can_be_read():
 def test_a_command_that_is_wrong_is_found(block, capsys):
     with pytest.raises((SystemExit, ValueError, OSError, subprocess.CalledProcessError)):
         pages.check_commands(block)
+
+
+# what a page needs, and what it says to install
+
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
+    "optional-dependencies"
+]
+
+
+def _library(name):
+    """Return what shows that a block runs on a library."""
+    return rf'"{name}[":]|--(?:backends?|xp) \S*\b{name}\b'
+
+
+# packages of the index, by what shows in a block that it needs them
+SIGNS = {
+    r"^\s*(?:import|from) (?:pandas|polars)\b|from_table\(": ["narwhals"],
+    r"^\s*(?:import|from) pandas\b|\.to_pandas\(": ["pandas"],
+    r"^\s*(?:import|from) sklearn\b|xpnn\.estimators": ["scikit-learn"],
+    r"^\s*(?:import|from) matplotlib\b|xpnn plot|--plot|\bplot_\w+\(": ["matplotlib"],
+    r"^\s*(?:import|from) onnx\b|xpnn export|export_onnx": ["onnx"],
+    r"^\s*(?:import|from) onnxruntime\b": ["onnxruntime"],
+    r"^\s*(?:import|from) PIL\b": ["pillow"],
+    r"^\s*(?:import|from) (?:dask|distributed)\b": ["distributed"],
+    r"--tensorboard|TensorBoard\(": ["tensorboardX"],
+    r"xpnn study (?:run|report)": ["jinja2", "matplotlib"],
+    r"datasets\.mnist\(\)": ["pooch"],
+    r"^pytest\b": ["pytest"],
+    rf"^\s*(?:import|from) torch\b|{_library('torch')}": ["torch"],
+    rf"^\s*(?:import|from) jax\b|{_library('jax')}": ["jax"],
+    _library("strict"): ["array-api-strict"],
+}
+# what a page needs and leaves to its reader, in its own words
+LEFT = {"docs/guide/testing-on-several-libraries.md": {"torch", "jax"}}
+# a developer has these pages' packages, which CONTRIBUTING.md says how to install
+DEVELOPERS = ("docs/notes/", "docs/reference/", "ci/")
+
+
+def needed(text):
+    """Return the packages that a page's blocks need, beside those that xpnn brings."""
+    found = set()
+    for block in pages.fences(text):
+        kind, _, word = block.info.partition(" ")
+        if kind in ("sh", "console", "python") and word not in pages.OTHER_LIBRARIES:
+            code = re.sub(r"\s#.*", "", block.code)
+            found |= {p for sign, own in SIGNS.items() if re.search(sign, code, re.M) for p in own}
+    return found
+
+
+def installed(text):
+    """Return the packages that a page says how to install, by name or in an extra of xpnn's."""
+    found = set()
+    for command in re.findall(r"pip install ([^`\n#;]*)", text):
+        for word in shlex.split(command):
+            extra = re.fullmatch(r"(?:\.|xpnn)\[(.*)\]", word)
+            names = chain(*(EXTRAS[name] for name in extra[1].split(","))) if extra else [word]
+            found |= {re.split(r"[\[<>=]", name)[0] for name in names}
+    return found
+
+
+USERS = [name for name in PAGES if not name.startswith(DEVELOPERS)]
+
+
+@pytest.mark.parametrize("name", USERS)
+def test_a_page_says_what_to_install(name):
+    assert needed(PAGES[name]) - installed(PAGES[name]) - LEFT.get(name, set()) == set()
+
+
+def test_pages_install_from_one_place():
+    """From the clone as long as the index has no version, and then all of them from there."""
+    every = " ".join(PAGES[name] for name in USERS)
+    places = re.findall(r"pip install '?(\.|xpnn\b)", every)
+    assert len(places) > 30
+    assert len(set(places)) == 1
+
+
+def test_what_needs_a_package_is_found():
+    text = "```sh\nxpnn export a b  # --plot\n```\n```python\nimport pandas\n```\n"
+    assert needed(text) == {"onnx", "pandas", "narwhals"}
+    assert needed("```python keras\nimport torch\n```\n") == set()
+    assert needed("```sh\nxpnn verify --backends numpy,strict\n```\n") == {"array-api-strict"}
+    assert installed("`pip install '.[table]' pandas` or `onnx`") == {"narwhals", "pandas"}
+
+
+def test_the_readme_names_every_extra_of_users():
+    shown = set(re.findall(r"'(?:\.|xpnn)\[(\w+)\]'", PAGES["README.md"]))
+    assert shown == EXTRAS.keys() - {"test", "docs", "dev"}
 
 
 # the README

@@ -1,20 +1,43 @@
 """The tables of the guide's pages, generated; as a script, it writes them as CSV files.
 
+The script needs no more than xpnn does; the tables as DataFrames need pandas.
+
 passengers.csv    texts, names, truth values, missing cells, an id: who survived?
 machines.csv      three classes, one of them rare
 houses.csv        prices, which spread more the higher they are
 new.csv           passengers of whom nobody knows whether they survived
 """
 
+import csv
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas
+
+if TYPE_CHECKING:
+    import pandas
+
+Columns = dict[str, list]
 
 FIRST = {"female": ["Ada", "Emmy", "Lise", "Marie"], "male": ["Alan", "Carl", "Emil", "Niels"]}
 INITIALS = list("ABCDEFGHJKLMNOPRSTVW")
 LAST = ["Abel", "Berg", "Chen", "Diaz", "Egger", "Frank", "Gupta", "Hahn", "Ito", "Jansen"]
 
 
-def passengers(rows: int = 900, seed: int = 0) -> pandas.DataFrame:
+def passengers() -> "pandas.DataFrame":
+    """Return the passengers as a DataFrame."""
+    import pandas
+
+    return pandas.DataFrame(passenger_columns())
+
+
+def machines() -> "pandas.DataFrame":
+    """Return the machines as a DataFrame."""
+    import pandas
+
+    return pandas.DataFrame(machine_columns())
+
+
+def passenger_columns(rows: int = 900, seed: int = 0) -> Columns:
     """Return passengers of a ship: sex, class and age say most of who survived."""
     rng = np.random.RandomState(seed)
     sex = rng.choice(["female", "male"], rows, p=[0.35, 0.65])
@@ -31,7 +54,7 @@ def passengers(rows: int = 900, seed: int = 0) -> pandas.DataFrame:
         for s in sex
     ]
     ticket = [f"{rng.choice(['A/5', 'PC', 'C.A.'])} {rng.randint(1000, 99999)}" for _ in sex]
-    return pandas.DataFrame(
+    return _lists(
         {
             "PassengerId": np.arange(1, rows + 1),
             "Survived": survived.astype(int),
@@ -47,12 +70,12 @@ def passengers(rows: int = 900, seed: int = 0) -> pandas.DataFrame:
     )
 
 
-def machines(rows: int = 1500, seed: int = 1) -> pandas.DataFrame:
+def machine_columns(rows: int = 1500, seed: int = 1) -> Columns:
     """Return machines, of which one in twenty is broken."""
     rng = np.random.RandomState(seed)
     state = rng.choice(3, rows, p=[0.8, 0.15, 0.05])
     heat, shake = np.array([[60, 1.0], [68, 1.6], [74, 1.3]])[state].T
-    return pandas.DataFrame(
+    return _lists(
         {
             "temperature": (heat + 5 * rng.standard_normal(rows)).round(1),
             "vibration": (shake + 0.3 * rng.standard_normal(rows)).round(2),
@@ -63,7 +86,7 @@ def machines(rows: int = 1500, seed: int = 1) -> pandas.DataFrame:
     )
 
 
-def houses(rows: int = 1500, seed: int = 2) -> pandas.DataFrame:
+def house_columns(rows: int = 1500, seed: int = 2) -> Columns:
     """Return houses, whose prices in thousands spread more the higher they are."""
     rng = np.random.RandomState(seed)
     area = rng.uniform(40, 240, rows).round()
@@ -72,7 +95,7 @@ def houses(rows: int = 1500, seed: int = 2) -> pandas.DataFrame:
     garden = rng.uniform(size=rows) < 0.4
     price = area * (1.5 + 3 * np.exp(-distance / 8)) * (1 + (year - 1960) / 300) * (1 + garden / 10)
     price *= np.exp(0.15 * rng.standard_normal(rows))
-    return pandas.DataFrame(
+    return _lists(
         {
             "area": area,
             "year": year,
@@ -83,9 +106,27 @@ def houses(rows: int = 1500, seed: int = 2) -> pandas.DataFrame:
     )
 
 
+def _lists(columns: dict) -> Columns:
+    return {name: np.asarray(values).tolist() for name, values in columns.items()}
+
+
+def write(name: str, columns: Columns, first: int | None = None) -> None:
+    """Write a table as pandas does: with `first`, the numbers of the rows too, from there on."""
+    if first is not None:
+        rows = len(next(iter(columns.values())))
+        columns = {"": list(range(first, first + rows)), **columns}
+    with open(name, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for row in zip(*columns.values(), strict=True):
+            # NaN, a missing number, is an empty cell, as None is
+            writer.writerow([None if value != value else value for value in row])
+
+
 if __name__ == "__main__":
-    table = passengers()
-    table[:800].to_csv("passengers.csv")
-    table[800:].drop(columns="Survived").to_csv("new.csv")
-    machines().to_csv("machines.csv", index=False)
-    houses().to_csv("houses.csv", index=False)
+    table = passenger_columns()
+    write("passengers.csv", {name: column[:800] for name, column in table.items()}, 0)
+    del table["Survived"]
+    write("new.csv", {name: column[800:] for name, column in table.items()}, 800)
+    write("machines.csv", machine_columns())
+    write("houses.csv", house_columns())

@@ -53,7 +53,8 @@ HEAD = """\
 
 「ディープラーニングを実装から学ぶ」の、h-swish、TanhExp、Flooding、Nesterovの加速勾配法の記事にある表です。\
 このページは`python docs/ja/article_tables.py`が、リポジトリの実験結果\
-([tables.csv](../reference/study/tables.csv))から生成したものです。手順は次の1行です。
+([tables.csv](../reference/study/tables.csv))から生成したものです。手順は次の1行です\
+(レポートには`pip install '.[study]'`が必要です)。
 
 ```sh
 xpnn study run article               # 50エポックの46回の実行。--longで500エポックも

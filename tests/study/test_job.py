@@ -27,6 +27,7 @@ from tests.helpers import (
     write_table,
 )
 from xpnn import get_backend
+from xpnn._version import ARITHMETIC
 from xpnn.errors import DataError, DivergenceError, XpnnError
 from xpnn.settings import Settings
 from xpnn.source import SHARED, Source
@@ -61,6 +62,16 @@ def test_a_result_is_what_fit_gives(small):
     assert content["weights_sha256"] == model.sha256()
     for name, column in content["log"].items():
         assert name == "seconds" or column == history.column(name)
+
+
+def test_a_reproducible_result_names_its_arithmetic(small, tmp_path):
+    """As docs/versions.md says; a native one has none."""
+    exact = small.replaced(reproducible=True)
+    content = execute(exact, fingerprint(exact))
+    path = tmp_path / exact.file_name(fingerprint(exact))
+    write_result(path, content)
+    assert read_result(path).machine["arithmetic"] == ARITHMETIC
+    assert "arithmetic" not in execute(small, fingerprint(small))["machine"]
 
 
 def test_a_file_gives_back_every_digit(small, tmp_path):

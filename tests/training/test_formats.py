@@ -13,6 +13,11 @@ from xpnn.training import checkpoint
 
 X = np.random.RandomState(5).randn(23, 4)
 Y = np.arange(23) % 3
+# of the first class, as the version gave them that wrote format5
+PROBABILITIES = [
+    0.6545173367018338, 0.6790856415016809, 0.6831028660182588, 0.6496859790811229,
+    0.6467017422529421,
+]  # fmt: skip
 DATA = ROOT / "tests" / "training" / "data"
 # of the run below, by the version that wrote the files
 SHA256 = "91cfa95ed02bc5a110335054a6766170f5a0ca30700014fd108b5efbb06f750c"
@@ -108,7 +113,12 @@ def test_a_model_of_numbers_loads(version, sha256, labels):
 
 
 def test_a_model_of_a_table_loads():
+    """A missing number is filled and has its indicator; a text that training never saw is none."""
+    pandas = pytest.importorskip("pandas")
     model = xpnn.load(DATA / "format5.safetensors", reproducible=True)
     assert model.sha256() == "31e5579df8d9376a0690765fbfe7dc3b5ded6e811d6b884f6e7dadcaff1118fd"
     assert model.task.columns.config()[1]["categories"] == ["blue", "green", "red"]
     assert list(model.task.labels) == ["a", "b"]
+    sizes, colours = [1.5, None, 4.0, 7.0, 3.25], ["red", "green", "blue", "purple", "green"]
+    found = xpnn.predict_proba(model, pandas.DataFrame({"colour": colours, "size": sizes}))
+    assert found[:, 0].tolist() == PROBABILITIES
