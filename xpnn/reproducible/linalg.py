@@ -641,9 +641,10 @@ class Linalg:
     def matrix_rank(self, x: Array, /, *, rtol: Any = None) -> Array:
         """Return how many singular values are above `rtol` times the largest one."""
         xp = self._xp
-        self._matrices(x, "matrix_rank")
-        # infinite values would have no ratio
-        values = self.svdvals(self._lowered(x, (-2, -1))[0])
+        values = self.svdvals(x)
+        infinite = xp.any(values == math.inf, axis=-1, keepdims=True)
+        if bool(xp.any(infinite)):  # which have no ratios
+            values = xp.where(infinite, self.svdvals(self._lowered(x, (-2, -1))[0]), values)
         limit = self._tolerance(x, values, rtol)
         return xp.count_nonzero(values > limit, axis=-1)
 
@@ -652,11 +653,15 @@ class Linalg:
         xp = self._xp
         wide, large = self._lowered(self._matrices(x, "pinv"), (-2, -1))
         u, values, vh = self.svd(wide, full_matrices=False)
+        # those of x, unless one is infinite, which has no ratio to others
+        whole = self._raised(values, large[..., 0])
+        infinite = xp.any(whole == math.inf, axis=-1, keepdims=True)
+        values = xp.where(infinite, values, whole)
         kept = values > self._tolerance(x, values, rtol)
         inverse = xp.where(kept, 1.0 / xp.where(kept, values, 1.0), 0.0)
         v = xp.matrix_transpose(vh) * inverse[..., None, :]
         result = self._product(v, xp.matrix_transpose(u))
-        return self._back(xp.where(large, result * 2.0**-16, result), x)
+        return self._back(xp.where(infinite[..., None], result * 2.0**-16, result), x)
 
     def _tolerance(self, x: Array, values: Array, rtol: Any) -> Array:
         xp = self._xp
