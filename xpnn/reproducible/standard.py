@@ -1461,8 +1461,10 @@ class StandardNamespace(Namespace):
                 raise ValueError("this can't become an array without a copy")
             if isinstance(obj, Array):
                 obj = obj.__array__()
-            if hasattr(obj, "dtype"):
-                self.dtypes.admit(obj)
+            self.dtypes.admit_foreign(obj)
+            if hasattr(obj, "__dlpack__") and not isinstance(getattr(obj, "dtype", None), np.dtype):
+                # NumPy warns of PyTorch's `__array__`
+                obj = np.from_dlpack(obj)
             host = np.array(obj, order="C", subok=False)
             if host.dtype.hasobject:
                 host = self._of_objects(host, dtype)
