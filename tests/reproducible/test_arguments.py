@@ -645,3 +645,26 @@ def test_a_sum_is_no_truth_value(ns):
         for dtype in (ns.float64, ns.int64):
             with pytest.raises(TypeError, match="dtype can't be bool"):
                 getattr(ns, function)(ns.ones(2, dtype=dtype), dtype=ns.bool)
+
+
+def test_isin_takes_a_number_in_the_dtype_of_the_array(ns):
+    single = ns.asarray([0.1, 0.2], dtype=ns.float32)
+    assert np.asarray(ns.isin(single, 0.1)).tolist() == [True, False]
+    truth = ns.asarray([True, False])
+    assert np.asarray(ns.isin(truth, True)).tolist() == [True, False]
+    with pytest.raises(OverflowError, match="outside the range of uint8"):
+        ns.isin(ns.asarray([1], dtype=ns.uint8), -1)
+    with pytest.raises(TypeError, match="can't be combined with int64"):
+        ns.isin(ns.asarray([1]), 1.5)
+
+
+@pytest.mark.parametrize("other", ["numpy", "strict", "torch", "jax"])
+def test_asarray_takes_arrays_of_any_library(ns, other):
+    library = reproducible.namespace(other)._raw
+    for dtype in ("float32", "int8", "bool"):
+        array = library.asarray([[1, 0], [2, 3]], dtype=getattr(library, dtype))
+        found = ns.asarray(array)
+        assert ns.dtypes.name(found.dtype) == dtype
+        np.testing.assert_array_equal(np.asarray(found), np.asarray(array))
+    with pytest.raises(TypeError, match="complex64 can't be kept to the bit"):
+        ns.asarray(library.asarray([1j], dtype=library.complex64))

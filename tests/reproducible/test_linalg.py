@@ -154,6 +154,79 @@ def test_singular_values_of_the_least_numbers():
     assert int(XP.linalg.matrix_rank(XP.asarray(host))) == 2
 
 
+def test_singular_vectors_of_tiny_columns_are_orthogonal():
+    """Turns make a column that depends on others smaller and smaller, until its square is none."""
+    rng = np.random.default_rng(11)
+    equal = rng.normal(size=(40, 5, 3))
+    equal[..., -1] = equal[..., 0]
+    graded = rng.normal(size=(40, 4, 4)) * 2.0 ** rng.integers(-600, 1, (40, 1, 4))
+    spread = rng.normal(size=(40, 4, 4)) * 2.0 ** rng.integers(-600, 1, (40, 4, 4))
+    for host in (equal, equal * 1e290, graded, graded * 1e-90, spread, np.diag([1.0, 3e-154])):
+        u, s, vh = map(np.asarray, XP.linalg.svd(XP.asarray(host), full_matrices=False))
+        norm = np.abs(host).max(axis=(-2, -1), keepdims=True)
+        close(np.swapaxes(u, -1, -2) @ u, np.eye(host.shape[-1]))
+        close(vh @ np.swapaxes(vh, -1, -2), np.eye(host.shape[-1]))
+        close((u * (s[..., None, :] / norm)) @ vh, host / norm)
+
+
+def test_ranks_and_inverses_where_singular_values_are_out_of_range():
+    for largest, dtype in ((1.7e308, XP.float64), (3e38, XP.float32)):
+        equal = XP.full((2, 2), largest, dtype=dtype)
+        turned = XP.asarray([[largest, largest], [largest, -largest]], dtype=dtype)
+        assert np.asarray(XP.linalg.svdvals(equal))[0] == np.inf
+        ranks = XP.linalg.matrix_rank(XP.stack([equal, turned, XP.eye(2, dtype=dtype)]))
+        assert np.asarray(ranks).tolist() == [1, 2, 2]
+    inverse = XP.linalg.pinv(XP.asarray([[1.7e308, 1.7e308], [1e300, -1e300]]))
+    np.testing.assert_allclose(np.asarray(inverse), [[0.0, 5e-301], [0.0, -5e-301]], rtol=1e-7)
+
+
+@pytest.mark.parametrize("order", [3, 100, 1.5, 0.5, -0.5, -1, -3])
+def test_norms_whose_powers_are_out_of_range(order):
+    rng = np.random.default_rng(6)
+    for exponent in (-900, -400, 0, 400, 1020):
+        host = np.ldexp(rng.uniform(1, 2, (20, 3)), exponent)
+        host[:, 1] *= 2.0 ** -rng.integers(0, 30, 20)
+        found = np.asarray(XP.linalg.vector_norm(XP.asarray(host), axis=1, ord=order))
+        for row, norm in zip(host, found, strict=True):
+            with mpmath.workprec(200):
+                powers = [mpmath.mpf(x) ** mpmath.mpf(order) for x in row]
+                exact = mpmath.fsum(powers) ** (1 / mpmath.mpf(order))
+                if exact > 1.8e308:
+                    assert norm == np.inf
+                else:
+                    # a sum up to 2^900, whose logarithm is 624, to the power 1 / order
+                    assert abs(norm - exact) <= 1e-13 * exact
+    rows = XP.asarray([[0.0, 1e300], [np.inf, 1e300], [np.nan, 1e300], [0.0, 0.0]])
+    expected = [1e300, np.inf, np.nan, 0.0] if order > 0 else [0.0, 1e300, np.nan, 0.0]
+    found = np.asarray(XP.linalg.vector_norm(rows, axis=1, ord=order))
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+
+def test_cross_products_whose_products_are_out_of_range():
+    rng = np.random.default_rng(7)
+    a = np.ldexp(rng.uniform(-2, 2, (60, 3)), rng.integers(-600, 1023, (60, 3)))
+    b = np.ldexp(rng.uniform(-2, 2, (60, 3)), rng.integers(-100, 1023, (60, 3)))
+    b[:20] = a[:20] * 0.75
+    found = np.asarray(XP.linalg.cross(XP.asarray(a), XP.asarray(b)))
+    for p, q, three in zip(a, b, found, strict=True):
+        for k, one in enumerate(three):
+            i, j = (k + 1) % 3, (k + 2) % 3
+            terms = Fraction(p[i]) * Fraction(q[j]), Fraction(p[j]) * Fraction(q[i])
+            exact = terms[0] - terms[1]
+            # three roundings, and numbers below 2^-914
+            bound = sum(map(abs, terms)) / 2**52 + Fraction(2.0**-966)
+            if np.isinf(one):
+                assert abs(exact) + bound > Fraction(np.finfo(float).max)
+                assert (one > 0) == (exact > 0)
+            else:
+                assert abs(Fraction(one) - exact) <= bound
+    a, b = np.array([np.inf, 1.0, 2.0]), np.array([[3.0, 4.0, 1.0], [3.0, np.nan, 0.0]])
+    with np.errstate(invalid="ignore"):
+        expected = np.cross(a, b)
+    found = np.asarray(XP.linalg.cross(XP.asarray([a, a]), XP.asarray(b)))
+    np.testing.assert_array_equal(found, expected)
+
+
 def fractions_solved(rows, right):
     """Return the solution and the determinant, by elimination of fractions."""
     m = [[Fraction(x) for x in (*row, b)] for row, b in zip(rows, right, strict=True)]
@@ -211,6 +284,10 @@ def test_no_matrix_has_elements():
             )  # fmt: skip
             for one, right in zip(found, expected, strict=True):
                 np.testing.assert_array_equal(np.asarray(one), right)
+    for shape in ((3, 0), (0, 3), (2, 0, 0), (0, 3, 3)):
+        for order in ("fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf):
+            norm = np.asarray(XP.linalg.matrix_norm(XP.zeros(shape), ord=order))
+            np.testing.assert_array_equal(norm, np.zeros(shape[:-2]))
 
 
 @pytest.mark.parametrize(
@@ -233,6 +310,9 @@ def test_no_matrix_has_elements():
         (lambda la: la.det(XP.ones((2, 2), dtype=XP.int64)), TypeError, "float32 and float64"),
         (lambda la: la.qr(XP.ones(2)), ValueError, "matrices"),
         (lambda la: la.matrix_norm(XP.eye(2), ord=3), ValueError, "ord is"),
+        (lambda la: la.matrix_norm(XP.zeros((2, 0)), ord=3), ValueError, "ord is"),
+        (lambda la: la.vector_norm(XP.ones(2), ord="fro"), ValueError, "ord is a number"),
+        (lambda la: la.vector_norm(XP.ones(2), ord=None), ValueError, "ord is a number"),
     ],
 )
 def test_what_has_no_answer(call, error, message):

@@ -146,6 +146,33 @@ def remainders(x, y):
     return x - (x // y) * y
 
 
+def test_quotients_of_large_numbers_are_rounded_down():
+    """A number minus a remainder of the other sign may overflow."""
+    rng, largest = np.random.default_rng(5), 1.7976931348623157e308
+    x = rng.choice([-1.7e308, 1.7e308, largest], 200)
+    y = rng.uniform(-1, 1, 200) * largest
+    x[:5], y[:5] = [largest, -largest, 1.7e308, 1.0, -1.0], [-1e308, 1e300, -1.5e308, -largest, 9.0]
+    found = np.asarray(XP.floor_divide(XP.asarray(x), XP.asarray(y)))
+    expected = [float(Fraction(a) // Fraction(b)) for a, b in zip(x, y, strict=True)]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_logaddexp_of_any_size():
+    values = np.concatenate([WIDE[:60], MIDDLE[:60], [1.7e308, -1.7e308, -(2.0**1000), 0.0]])
+    x, y = (v.reshape(-1) for v in np.meshgrid(values, values))
+    found = np.asarray(XP.logaddexp(XP.asarray(x), XP.asarray(y)))
+    with mpmath.workprec(120):
+        for a, b, one in zip(x, y, found, strict=True):
+            exact = max(a, b) + mpmath.log1p(mpmath.exp(-abs(mpmath.mpf(a) - b)))
+            ulp = np.spacing(min(max(abs(a), abs(b), abs(float(exact))), 1.7e308))
+            assert abs(mpmath.mpf(float(one)) - exact) <= 2 * ulp, (a, b)
+    for a, b, expected in ((-1e308, -INF, -1e308), (-INF, -INF, -INF), (-1e308, INF, INF),
+                           (-INF, NAN, NAN)):  # fmt: skip
+        for pair in ((a, b), (b, a)):
+            one = float(XP.logaddexp(*(XP.asarray(v) for v in pair)))
+            assert one == pytest.approx(expected, nan_ok=True)
+
+
 def test_remainders_of_any_quotient_are_exact():
     x = np.concatenate([WIDE, MIDDLE, [1e308, -1e308, 5.0, -5.0, 7.5]])
     y = np.concatenate([RNG.permutation(WIDE), RNG.permutation(MIDDLE), [3.0, 3.0, 3.0, 3.0, -2.5]])

@@ -124,8 +124,9 @@ class Generator:
             The shape of the result.
         low, high
             The ends of the range: ``low + (high - low) u`` with u a multiple of 2^-53 in [0, 1).
+            If `low` isn't 0, it may be rounded to `high`.
         dtype
-            float64 if None; in float32 each number is rounded, so that `high` may occur.
+            float64 if None; in float32 each number is rounded, also to `high`.
         """
         shape, low, high = self._asked(shape, dtype), finite("low", low), finite("high", high)
         fractions = self._fractions(math.prod(shape))

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnn.reproducible import arguments, scaled
+from xpnn.reproducible.exact import power_above
 from xpnn.reproducible.integers import folded
 
 Array = Any
@@ -26,6 +27,8 @@ _REFUSED = dict.fromkeys(
 )
 # Jacobi's method is quadratic in the end, so some ten sweeps are enough for any matrix
 _SWEEPS = 40
+# squares of smaller numbers lose digits
+_LEAST = 2.0**-480
 
 
 class QR(NamedTuple):
@@ -102,7 +105,8 @@ class Linalg:
         xp = self._xp
         if not x.size:
             return x, xp.astype(xp.sum(x, axis=axis, keepdims=True), xp.bool)
-        large = xp.max(xp.abs(x), axis=axis, keepdims=True) > 2.0**1008
+        limit = 2.0**1008 if x.dtype == xp.float64 else 2.0**112
+        large = xp.max(xp.abs(x), axis=axis, keepdims=True) > limit
         return xp.where(large, x * 2.0**-16, x), large
 
     def _raised(self, x: Array, large: Array) -> Array:
@@ -138,8 +142,17 @@ class Linalg:
         if dtype in xp._formats:  # two float32 products may nearly cancel
             a, b = (xp.astype(x, xp.float64, copy=False) for x in (a, b))
         a, b = xp.moveaxis(a, axis, -1), xp.moveaxis(b, axis, -1)
-        parts = [a[..., i] * b[..., j] - a[..., j] * b[..., i] for i, j in ((1, 2), (2, 0), (0, 1))]
-        return xp.moveaxis(xp.astype(xp.stack(parts, axis=-1), dtype, copy=False), -1, axis)
+        result = self._crossed(a, b)
+        if dtype in xp._formats and not bool(xp.all(xp.isfinite(result))):
+            # a product of two elements may have overflowed
+            less = self._crossed(a * 2.0**-520, b * 2.0**-520) * 2.0**520 * 2.0**520
+            result = xp.where(xp.isfinite(result), result, less)
+        return xp.moveaxis(xp.astype(result, dtype, copy=False), -1, axis)
+
+    def _crossed(self, a: Array, b: Array) -> Array:
+        pairs = ((1, 2), (2, 0), (0, 1))
+        parts = [a[..., i] * b[..., j] - a[..., j] * b[..., i] for i, j in pairs]
+        return self._xp.stack(parts, axis=-1)
 
     def diagonal(self, x: Array, /, *, offset: int = 0) -> Array:
         """Return the diagonals of matrices."""
@@ -163,12 +176,14 @@ class Linalg:
         *,
         axis: Any = None,
         keepdims: bool = False,
-        ord: float = 2,  # noqa: A002
+        ord: Any = 2,  # noqa: A002
     ) -> Array:
         """Return the norm of vectors along `axis`, or of all elements."""
         xp = self._xp
         if x.dtype not in xp._formats:
             raise TypeError(f"vector_norm takes float32 and float64, not {x.dtype}")
+        if not isinstance(ord, int | float | np.integer | np.floating):
+            raise ValueError(f"ord is a number, not {ord!r}")
         axes, shape = xp._axes(x, axis), x.shape
         wide = xp.abs(xp.astype(x, xp.float64, copy=False))
         wide = xp.wrap_canonical(xp._last(wide.raw, axes))
@@ -183,9 +198,22 @@ class Linalg:
         elif ord == 1:
             result = self._total(wide, -1)
         else:
-            result = xp.pow(self._total(xp.pow(wide, float(ord)), -1), 1.0 / ord)
+            result = self._general(wide, float(ord))
         result = xp.wrap_canonical(xp._reduced(result.raw, axes, keepdims, shape))
         return self._back(result, x)
+
+    def _general(self, x: Array, order: float) -> Array:
+        """Return the norm of any other order along the last axis, of numbers from 0 on."""
+        xp = self._xp
+        total = self._total(xp.pow(x, order), -1)
+        plain = xp.pow(total, 1.0 / order)
+        # what counts most; relative to it, all powers are from 0 to 1
+        most = (xp.max if order > 0.0 else xp.min)(x, axis=-1)
+        outside = (total < 2.0**-900) | (total > 2.0**900)
+        outside = outside & (most > 0.0) & xp.isfinite(most)
+        unit = xp.where(outside, most, 1.0)
+        total = self._total(xp.pow(x / unit[..., None], order), -1)
+        return xp.where(outside, unit * xp.pow(total, 1.0 / order), plain)
 
     def _euclidean(self, x: Array) -> Array:
         """Return the root of the sum of squares along the last axis, of numbers from 0 on."""
@@ -209,11 +237,12 @@ class Linalg:
         """Return the norm of matrices."""
         xp = self._xp
         wide = self._matrices(x, "matrix_norm")
-        if ord == "fro":
+        if ord not in ("fro", "nuc", 1, -1, 2, -2, math.inf, -math.inf):
+            raise ValueError(
+                f"ord is 'fro', 'nuc', 1, 2, inf or one of these negative, not {ord!r}"
+            )
+        if ord == "fro" or 0 in x.shape[-2:]:  # any norm of no elements is 0
             result = self.vector_norm(wide, axis=(-2, -1))
-        elif ord in (1, -1, math.inf, -math.inf):
-            sums = self._total(xp.abs(wide), -2 if ord in (1, -1) else -1)
-            result = xp.max(sums, axis=-1) if ord > 0 else xp.min(sums, axis=-1)
         elif ord in (2, -2, "nuc"):
             values = self.svdvals(wide)
             if ord == "nuc":
@@ -221,9 +250,8 @@ class Linalg:
             else:
                 result = xp.max(values, axis=-1) if ord == 2 else xp.min(values, axis=-1)
         else:
-            raise ValueError(
-                f"ord is 'fro', 'nuc', 1, 2, inf or one of these negative, not {ord!r}"
-            )
+            sums = self._total(xp.abs(wide), -2 if ord in (1, -1) else -1)
+            result = xp.max(sums, axis=-1) if ord > 0 else xp.min(sums, axis=-1)
         return self._back(result[..., None, None] if keepdims else result, x)
 
     def matrix_power(self, x: Array, n: int, /) -> Array:
@@ -434,7 +462,8 @@ class Linalg:
         Jacobi's method on one side (Hestenes 1958): pairs of columns are turned until all are
         orthogonal. Their norms are then the singular values. In each step of a sweep all columns
         are paired, by a tournament, so that the pairs can be turned at once. Synchronises, to see
-        when the columns are orthogonal.
+        when the columns are orthogonal. A singular value below 2^-480 times the largest element
+        of a matrix may become 0.
 
         Raises
         ------
@@ -498,6 +527,9 @@ class Linalg:
         scale = xp.where(largest > 2.0**300, 2.0**-600, xp.ones_like(largest))
         scale = xp.where(largest < 2.0**-300, 2.0**500, scale)
         scale = xp.where(largest < 2.0**-900, 2.0**700, scale)
+        # then the largest is from 1/2 to 1
+        least = xp.wrap_canonical(power_above((largest * scale).raw, xp._raw))
+        scale = scale / xp.where(least > 0.0, least, 1.0)
         both = xp.concat([a * scale, v], axis=-2)
         for _ in range(_SWEEPS):
             turned = False
@@ -508,6 +540,8 @@ class Linalg:
                 break
         a, v = both[..., :size, :], both[..., size:, :]
         values = xp.sqrt(self._total(a * a, -2))
+        # of a smaller one, the column of U would have lost digits
+        values = xp.where(values < _LEAST, 0.0, values)
         order = xp.argsort(values, axis=-1, descending=True)
         values = xp._taken_along(values, order, -1)
         a, v = (xp._taken_along(m, order[..., None, :], -1) for m in (a, v))
@@ -529,13 +563,15 @@ class Linalg:
         p, q = first[..., :size, :], second[..., :size, :]
         alpha, beta, gamma = (self._total(m, -2) for m in (p * p, q * q, p * q))
         bound = xp.sqrt(alpha) * xp.sqrt(beta) * 2.0**-52
-        wrong = xp.abs(gamma) > bound
+        # those that count as zero aren't turned, because their norms aren't known well enough
+        wrong = (xp.abs(gamma) > bound) & (alpha >= _LEAST**2) & (beta >= _LEAST**2)
         if not bool(xp.any(wrong)):
             return both, False
         safe = xp.where(wrong, gamma, 1.0)
         zeta = (beta - alpha) / (safe * 2.0)
-        # the smaller of the two angles; for a large zeta its square is infinite and t is 0
-        t = 1.0 / (xp.abs(zeta) + xp.sqrt(zeta * zeta + 1.0))
+        # the smaller of the two angles; the square of a large zeta would be infinite
+        far = xp.abs(zeta)
+        t = 1.0 / (far + xp.where(far > 2.0**500, far, xp.sqrt(zeta * zeta + 1.0)))
         t = xp.where(zeta < 0.0, -t, t)
         c = 1.0 / xp.sqrt(t * t + 1.0)
         s = c * t
@@ -605,18 +641,26 @@ class Linalg:
         """Return how many singular values are above `rtol` times the largest one."""
         xp = self._xp
         values = self.svdvals(x)
+        infinite = xp.any(values == math.inf, axis=-1, keepdims=True)
+        if bool(xp.any(infinite)):  # which have no ratios
+            values = xp.where(infinite, self.svdvals(self._lowered(x, (-2, -1))[0]), values)
         limit = self._tolerance(x, values, rtol)
         return xp.count_nonzero(values > limit, axis=-1)
 
     def pinv(self, x: Array, /, *, rtol: Any = None) -> Array:
         """Return the pseudo-inverses, without singular values below `rtol` times the largest."""
         xp = self._xp
-        wide = self._matrices(x, "pinv")
+        wide, large = self._lowered(self._matrices(x, "pinv"), (-2, -1))
         u, values, vh = self.svd(wide, full_matrices=False)
+        # those of x, unless one is infinite, which has no ratio to others
+        whole = self._raised(values, large[..., 0])
+        infinite = xp.any(whole == math.inf, axis=-1, keepdims=True)
+        values = xp.where(infinite, values, whole)
         kept = values > self._tolerance(x, values, rtol)
         inverse = xp.where(kept, 1.0 / xp.where(kept, values, 1.0), 0.0)
         v = xp.matrix_transpose(vh) * inverse[..., None, :]
-        return self._back(self._product(v, xp.matrix_transpose(u)), x)
+        result = self._product(v, xp.matrix_transpose(u))
+        return self._back(xp.where(infinite[..., None], result * 2.0**-16, result), x)
 
     def _tolerance(self, x: Array, values: Array, rtol: Any) -> Array:
         xp = self._xp

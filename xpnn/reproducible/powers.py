@@ -185,7 +185,8 @@ class Powers(Functions):
         plain = xp.abs(largest) < math.inf
         larger = xp.where(plain, largest, 0.0)
         smaller = xp.where(plain, xp.minimum(x, y), 0.0)
-        smaller = xp.maximum(smaller, -(2.0**1000))
+        # not so small that the difference overflows, and not above `larger`
+        smaller = xp.maximum(smaller, xp.minimum(larger, -(2.0**1000)))
         difference, error = two_sum(smaller, -larger)
         power = self.exp(difference)
         power = power + power * xp.where(xp.abs(difference) < 1e3, error, 0.0)

@@ -68,7 +68,9 @@ def floor_divide(x: Raw, y: Raw, xp: Any) -> Raw:
 
     x/0 is infinite, and so is the quotient of an infinite x; 0/0 and infinity/infinity give NaN.
     """
-    ratio = (x - remainder(x, y, xp)) / y
+    # halves where x minus the remainder, a multiple of y, may overflow: all three are exact
+    half = xp.where(xp.abs(y) > 2.0**900, 0.5, xp.ones_like(y))
+    ratio = (x * half - remainder(x, y, xp) * half) / (y * half)
     quotient = xp.floor(ratio)
     quotient = quotient + xp.astype(ratio - quotient > 0.5, xp.float64)
     unlimited = ((y == 0.0) & (x != 0.0)) | ((xp.abs(x) == math.inf) & (xp.abs(y) < math.inf))

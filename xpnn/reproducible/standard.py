@@ -926,14 +926,25 @@ class StandardNamespace(Namespace):
         return tuple(self._whole_array(self._int64(i)) for i in self._raw.nonzero(truth))
 
     def isin(self, x1: Any, x2: Any, /, *, invert: bool = False) -> Array:
-        """Return which elements of `x1` are in `x2`; NaN is in nothing."""
-        x1, x2 = (self.asarray(x) for x in (x1, x2))
+        """Return which elements of `x1` are in `x2`; NaN is in nothing.
+
+        A Python number has the dtype of the array beside it.
+        """
+        x1, x2 = self._alike(x1, x2), self._alike(x2, x1)
+        if self.result_type(x1, x2) == self.dtypes.own("bool"):
+            x1, x2 = (self.astype(x, self.dtypes.own("int8")) for x in (x1, x2))
         flat = self.sort(self.reshape(x2, (-1,)))
         if not flat.size:
             return self.full(x1.shape, invert, dtype=self.dtypes.own("bool"), device=x1.device)
         found = self.searchsorted(flat, x1)
         nearest = self._taken(flat, self.minimum(found, flat.size - 1), 0)
         return self.not_equal(nearest, x1) if invert else self.equal(nearest, x1)
+
+    def _alike(self, x: Any, other: Any) -> Array:
+        """Return `x` as an array, a number in the dtype of another array."""
+        if isinstance(x, (int, float)) and isinstance(other, Array):
+            return self.full((), x, dtype=other.dtype, device=other.device)
+        return self.asarray(x)
 
     # Sets
 
@@ -1450,8 +1461,10 @@ class StandardNamespace(Namespace):
                 raise ValueError("this can't become an array without a copy")
             if isinstance(obj, Array):
                 obj = obj.__array__()
-            if hasattr(obj, "dtype"):
-                self.dtypes.admit(obj)
+            self.dtypes.admit_foreign(obj)
+            if hasattr(obj, "__dlpack__") and not isinstance(getattr(obj, "dtype", None), np.dtype):
+                # NumPy warns of PyTorch's `__array__`
+                obj = np.from_dlpack(obj)
             host = np.array(obj, order="C", subok=False)
             if host.dtype.hasobject:
                 host = self._of_objects(host, dtype)
