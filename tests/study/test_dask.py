@@ -211,7 +211,6 @@ def test_a_cluster_that_goes_away_keeps_what_is_finished(
     *more, line = capfd.readouterr().err.splitlines()
     assert line.startswith(f"xpnn: error: the Dask scheduler at {address} ")
     assert line.endswith("start a scheduler and workers, and then the study again")
-    if gone == "workers":
-        assert f" has no worker: start one with `dask worker {address}`" in more.pop()
-    assert more == []
+    warning = f" has no worker: start one with `dask worker {address}`"
+    assert [warning in each for each in more] == [True] * (gone == "workers")
     assert 1 <= len(read_folder(there)[0]) < 6
