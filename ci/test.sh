@@ -3,8 +3,9 @@
 #   sh ci/test.sh [torch] [cupy | cupy13] [oldest] [-- pytest options]
 # A backend that was asked for and can't be imported fails the run. cupy is CuPy's newest line with
 # CUDA 13, cupy13 its oldest one, 13, with CUDA 12. Without a card they run on an emulated one, see
-# ci/cuda_on_cpu/README.md, which needs g++. oldest takes the least versions that pyproject.toml
-# allows, and leaves out the type check, which knows the newest ones.
+# ci/cuda_on_cpu/README.md, which needs g++ and, with torch, PyTorch's build for the CPU. oldest takes
+# the least versions that pyproject.toml allows, and leaves out the type check, which knows the newest
+# ones.
 # What is compiled is kept in XPNN_CACHE, ~/.cache/xpnn if not set: kernels and JAX's programs.
 set -eu
 cd "$(dirname "$0")/.."
@@ -78,6 +79,15 @@ if [ -n "$cupy" ]; then
     cards=$(python -c "$count_cards")
     if [ "$cards" = 0 ]; then
         echo "no card: CuPy's tests run on an emulated one"
+        # its libraries have the names of CUDA's, which PyTorch's build for cards brings along
+        case $require in
+            *torch*)
+                python -c 'import sys, torch; sys.exit(torch.version.cuda is not None)' || {
+                    echo "the emulated card needs PyTorch's build for the CPU: that of the index" \
+                        "in .github/workflows/tests.yml" >&2
+                    exit 2
+                } ;;
+        esac
         export CUDA_ON_CPU_DEVICES=2
         exec python ci/cuda_on_cpu pytest "$@"
     fi

@@ -61,6 +61,7 @@ def test_numpy_gives_the_published_log(name, trained):
     )
 
 
+@pytest.mark.usefixtures("mnist")
 def test_the_command_gives_the_published_log(tmp_path):
     path = tmp_path / "run.csv"
     status = main(
