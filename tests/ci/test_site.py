@@ -30,8 +30,8 @@ def reference(docs):
 
 
 @pytest.fixture(scope="module")
-def latex():
-    return runpy.run_path(str(DOCS / "formulas.py"))["latex"]
+def formulas():
+    return types.SimpleNamespace(**runpy.run_path(str(DOCS / "formulas.py")))
 
 
 @pytest.fixture(scope="module")
@@ -94,17 +94,88 @@ def test_every_option_is_in_the_reference(reference):
         # a Greek letter is a factor, and not a function
         ("(1 - p)^gamma (p - t)", r"\left(1 - p\right)^{\gamma }\,\left(p - t\right)"),
         ("a / b / c", r"\dfrac{a}{b\,c}"),
+        (
+            "P(p > q) + P(p = q) / 2",
+            r"\operatorname{P}\left(p > q\right) + \operatorname{P}\left(p = q\right) / 2",
+        ),
+        ("log(t!)", r"\log\left(t!\right)"),
+        ("n = 6", "n = 6"),
         ("gamma ** floor(t)", r"\gamma ^{\operatorname{floor}\left(t\right)}"),
         # code stays code
         ("pullback(dz)", None),
         ("nesterov=True", None),
+        ("n=6", None),
         ("predict(model, x).reshape(n, m)", None),
         ("(a + b", None),
         ("learning", None),
     ],
 )
-def test_formulas(latex, text, expected):
-    assert latex(text) == expected
+def test_formulas(formulas, text, expected):
+    assert formulas.latex(text) == expected
+
+
+# they return zeros, another part, or what they are given
+WITHOUT_A_FORMULA = {"zeros", "Activation", "constant"}
+
+
+def test_every_part_has_its_formula_typeset(formulas):
+    registries = [
+        xpnn.activations.ACTIVATIONS,
+        xpnn.losses.LOSSES,
+        xpnn.optimizers.OPTIMIZERS,
+        xpnn.layers.LAYERS,
+        xpnn.initializers.INITIALIZERS,
+        xpnn.schedules.SCHEDULES,
+        xpnn.normalizers.NORMALIZERS,
+        xpnn.metrics.METRICS,
+    ]
+    own = [(n, part) for parts in registries for n, part in parts.items() if _is_ours(part)]
+    plain = {
+        name
+        for name, part in own
+        if not formulas.has_formulas(part) or ":math:" not in formulas.typeset(part.__doc__)
+    }
+    assert plain == WITHOUT_A_FORMULA
+
+
+def _is_ours(part):
+    return part.__module__.startswith("xpnn.")
+
+
+# code with an operator in docstrings that hold formulas
+CODE = {
+    '"adam:lr=0.01"',
+    '"cross_entropy:label_smoothing=0.1"',
+    "a << b",
+    "a >> b",
+    "a // b",
+    "a | b",
+    'F1(average="weighted")',
+    "f(u, *, xp, **parameters) -> (z, pullback)",
+    "float32(x / 255)",
+    "make_scorer(fbeta_score, beta=2.5)",
+    "n=6",
+    "nesterov=True",
+    'numpy.load("x.npy", mmap_mode="r")',
+    "pullback(dy, input_gradient=True)",
+    "resume=",
+    "rng.randn(*shape)",
+    'threshold_mode="abs"',
+    "x[key] = value",
+}
+
+
+def test_what_is_not_typeset_is_code(reference, formulas):
+    pytest.importorskip("sklearn")
+    found = set()
+    for values in reference.names().values():
+        for value in values.values():
+            members = vars(value).items() if inspect.isclass(value) else ()
+            for own in (value, *(own for name, own in members if name[0] != "_")):
+                own = getattr(own, "__func__", own)  # of a class method or a static one
+                if formulas.has_formulas(own) and isinstance(own.__doc__, str):
+                    found |= set(re.findall("(?<!`)``([^`]+)``", formulas.typeset(own.__doc__)))
+    assert {code for code in found if re.search(r"[-+*/^²³<>|=]", code)} == CODE
 
 
 def test_links_of_the_repository_become_links_of_the_site(docs, tmp_path):
