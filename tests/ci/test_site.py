@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import json
+import pkgutil
 import re
 import runpy
 import sys
@@ -70,6 +71,41 @@ def _value(path):
         return sys.modules[path]
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)
+
+
+def test_names_that_the_reference_does_not_have_are_not_promised(reference):
+    shown = [value for values in reference.names().values() for value in values.values()]
+    hidden = set()
+    for info in pkgutil.walk_packages(xpnn.__path__, "xpnn."):
+        if "._" in info.name or info.name.endswith("__main__"):
+            continue
+        module = importlib.import_module(info.name)
+        if any(
+            all(value is not own for own in shown) and not inspect.ismodule(value)
+            for name in getattr(module, "__all__", ())
+            for value in [getattr(module, name)]
+        ):
+            hidden.add(info.name)
+    text = (DOCS / "versions.md").read_text("utf-8")
+    assert {name for name in hidden if f"`{name}`" not in text} == set()
+
+
+def test_register_tells_of_its_own_kind(reference):
+    of = {
+        path: reference.registering(value)
+        for values in reference.names().values()
+        for path, value in values.items()
+        if path.endswith(".register") and inspect.ismethod(value)
+    }
+    assert len(of) == 8
+    guide = (DOCS / "guide" / "own-parts.md").read_text("utf-8")
+    for path, text in of.items():
+        assert path in guide
+        assert not re.search(r"\bpart\b", text.replace("\npart\n", "").replace("the part is", ""))
+    assert "The name of a loss is its `name`." in of["xpnn.losses.register"]
+    assert "optimizer is that of its class in lower case." in of["xpnn.optimizers.register"]
+    assert {kind for kind in reference.GUIDED if f"\n## A {kind}\n" not in guide} == {"optimizer"}
+    assert "\n## An optimizer\n" in guide
 
 
 def test_every_page_of_the_reference_is_in_its_table_of_contents(reference):
