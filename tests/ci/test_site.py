@@ -277,6 +277,28 @@ def test_thumbnails_of_the_gallery_have_a_dark_variant(docs):
         assert f"{line}     :class: only-{theme}\n" in text
 
 
+def test_a_picture_says_in_words_what_it_shows(docs):
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    alternative = docs("gallery_pictures").alternative
+    figure = Figure()
+    panels = figure.subplots(1, 2)
+    with pytest.raises(ValueError, match="a picture of the gallery needs a title or labels"):
+        alternative(figure, "Runs\n====")
+    panels[0].plot([1, 2], label="training")
+    panels[0].plot([1], label="_best")
+    panels[0].set(title="loss", xlabel="epoch")
+    panels[1].set_title("images", loc="left")
+    assert alternative(figure, "Runs\n====\n\nTwo.") == (
+        "Runs: loss (x: epoch) of training; images"
+    )
+    with pytest.raises(ValueError, match="a picture of the gallery needs a title or labels"):
+        alternative(figure, "")
+    figure.suptitle("the two that\nare worst")
+    assert alternative(figure, "Runs") == "Runs: the two that are worst"
+
+
 @pytest.mark.parametrize(
     ("head", "pixels"),
     [
