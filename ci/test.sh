@@ -83,8 +83,7 @@ if [ -n "$cupy" ]; then
         case $require in
             *torch*)
                 python -c 'import sys, torch; sys.exit(torch.version.cuda is not None)' || {
-                    echo "the emulated card needs PyTorch's build for the CPU: that of the index" \
-                        "in .github/workflows/tests.yml" >&2
+                    echo "the emulated card needs PyTorch's build for the CPU: that of ci/torch.txt" >&2
                     exit 2
                 } ;;
         esac

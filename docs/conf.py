@@ -14,6 +14,7 @@ import formulas  # noqa: E402
 import images  # noqa: E402
 import languages  # noqa: E402
 import links  # noqa: E402
+import reference_pages  # noqa: E402
 import search_words  # noqa: E402
 
 from xpnn import __version__  # noqa: E402
@@ -111,5 +112,6 @@ def setup(app):
     formulas.setup(app)
     images.setup(app)
     languages.setup(app)
+    reference_pages.setup(app)
     search_words.setup(app)
     return {"parallel_read_safe": True}

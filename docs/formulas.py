@@ -9,9 +9,10 @@ import html
 import re
 
 # the modules whose docstrings hold formulas
-MODULES = {
-    "activations", "initializers", "losses", "metrics", "normalizers", "optimizers", "schedules",
-}  # fmt: skip
+MODULES = (
+    "activations", "datasets.splitting", "estimators", "initializers", "layers", "losses",
+    "metrics", "normalizers", "optimizers", "reproducible", "schedules", "training",
+)  # fmt: skip
 GREEK = {"alpha", "beta", "delta", "gamma", "mu", "pi", "rho"}
 LETTERS = {"beta1": r"\beta_1", "beta2": r"\beta_2", "eps": r"\varepsilon"}
 FUNCTIONS = {
@@ -19,19 +20,34 @@ FUNCTIONS = {
     **{name: rf"\{name}" for name in ("cos", "log", "max", "min", "tanh")},
     **{
         name: rf"\operatorname{{{name}}}"
-        for name in ("floor", "mean", "sigmoid", "softmax", "softplus")
+        for name in (
+            "P",
+            "floor",
+            "mean",
+            "remainder",
+            "round",
+            "sigmoid",
+            "softmax",
+            "softplus",
+        )
     },
+    # the normal distribution and the uniform one
+    "N": r"\mathcal{N}",
+    "U": r"\mathcal{U}",
     # a digit would stand apart
     "relu6": r"\text{relu6}",
 }
 WORDS = {
     "lr", "weight_decay", "label_smoothing", "negative_slope", "cap", "norm", "clip_norm", "factor",
-    "epochs", "every", "final", "base", "exponent", "std", "offset", "scale", "classes",
+    "epochs", "every", "final", "base", "exponent", "std", "offset", "scale", "classes", "inputs",
+    "outputs", "hits", "predicted", "true", "levels", "var", "bias", "running", "momentum",
+    "batch", "weight", "weights", "samples", "loss", "count", "power_t", "fraction", "low", "high",
 }  # fmt: skip
 POWERS = {"²": "2", "³": "3"}
-RELATIONS = {"=": "=", "<": "<", ">": ">", "<=": r"\le ", ">=": r"\ge "}
+RELATIONS = {"=": "=", "<": "<", ">": ">", "<=": r"\le ", ">=": r"\ge ", "!=": r"\ne "}
+RELATIONS["=="] = "="
 _TOKEN = re.compile(
-    r"\s*(\d+(?:\.\d+)?(?:e-?\d+)?|[A-Za-z_][A-Za-z_0-9]*'?|<=|>=|\*\*|[-+*/^²³(),|=<>])"
+    r"\s*(\d+(?:\.\d+)?(?:e-?\d+)?|[A-Za-z_][A-Za-z_0-9]*'?|[<>=!]=|\*\*|[-+*/^²³(),|=<>!])"
 )
 _CODE = re.compile(r"(?<!`)``([^`]+)``(?!`)")
 
@@ -73,7 +89,10 @@ class _Parser:
         return found
 
     def relation(self):
-        found, _ = self.sum()
+        return self.sum()[0] + self.relations()
+
+    def relations(self):
+        found = ""
         while self.peek() in RELATIONS:
             found += f" {RELATIONS[self.take()]} {self.sum()[0]}"
         return found
@@ -117,10 +136,14 @@ class _Parser:
 
     def power(self):
         found, kind = self.atom()
-        while self.peek() in ("^", "**", *POWERS):
+        while self.peek() in ("!", "^", "**", *POWERS):
             if kind != "atom":
                 found = rf"\left({found}\right)"
-            exponent = POWERS.get(self.take()) or self.atom()[0]
+            operator = self.take()
+            if operator == "!":
+                found += "!"
+                continue
+            exponent = POWERS.get(operator) or self.atom()[0]
             found, kind = f"{found}^{{{exponent}}}", "power"
         return found, kind
 
@@ -150,18 +173,20 @@ class _Parser:
 
     def call(self, name):
         self.take("(")
-        arguments = [self.sum()]
+        first, kind = self.sum()
+        # the event of a probability: P(p > q)
+        arguments = [first + self.relations()]
         while self.peek() == ",":
             self.take()
-            arguments.append(self.sum())
+            arguments.append(self.sum()[0])
         self.take(")")
-        text = ", ".join(found for found, _ in arguments)
+        text = ", ".join(arguments)
         if name == "sqrt":
             return rf"\sqrt{{{text}}}", "atom"
         if name == "exp":
             return f"e^{{{text}}}", "power"
         if name == "sum":
-            inner = rf"\left({text}\right)" if arguments[0][1] == "sum" else text
+            inner = rf"\left({text}\right)" if kind == "sum" else text
             return rf"\sum {inner}", "product"
         inner = rf"\left({text}\right)"
         return FUNCTIONS[name] + inner, "atom"
@@ -195,8 +220,11 @@ def symbol(name):
 
 
 def latex(text):
-    """Return the LaTeX of a formula in plain text, None if it is something else."""
-    if not re.search(r"[-+*/^²³(<>|=]|^(\w|Phi)$", text):
+    """Return the LaTeX of a formula in plain text, None if it is something else.
+
+    ``n=6`` is an argument, ``n = 6`` a formula.
+    """
+    if not re.search(r"[-+*/^²³(<>|=]|^(\w|Phi)$", text) or re.search(r"\w=", text):
         return None
     try:
         return _Parser(text).whole().strip()
@@ -224,10 +252,16 @@ def plain(text):
     return "".join(parts)
 
 
+def has_formulas(obj):
+    """Return whether what is like a formula in an object's docstring is one."""
+    obj = getattr(obj, "fget", obj)  # of a property
+    module = getattr(obj, "__module__", None) or getattr(obj, "__name__", "")
+    return f"{module}.".startswith(tuple(f"xpnn.{own}." for own in MODULES))
+
+
 def _docstring(app, what, name, obj, options, lines):
     lines[:] = plain("\n".join(lines)).split("\n")
-    module = getattr(obj, "__module__", None) or getattr(obj, "__name__", "")
-    if module.removeprefix("xpnn.").partition(".")[0] in MODULES:
+    if has_formulas(obj):
         lines[:] = typeset("\n".join(lines)).split("\n")
 
 

@@ -1,5 +1,6 @@
 """Save each picture of the gallery for light and for dark pages: the settings of sphinx-gallery."""
 
+import ast
 import os
 from pathlib import Path
 
@@ -36,13 +37,32 @@ def scraper(block, variables, gallery):
         _save(figure, path)
         darken(figure)
         _save(figure, dark)
-        titles = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
-        alt = ", ".join(" ".join(title.split()) for title in titles if title) or path.stem
+        script = Path(variables["src_file"]).read_text(encoding="utf-8")
+        alt = alternative(figure, ast.get_docstring(ast.parse(script)) or "")
         for file, theme in ((path, "light"), (dark, "dark")):
             source = os.path.relpath(file, gallery["src_dir"]).replace(os.sep, "/")
             lines += [f".. image:: /{source}", f"   :alt: {alt}", f"   :class: only-{theme}", ""]
     plt.close("all")
     return "\n".join(lines)
+
+
+def alternative(figure, page):
+    """Return the words in place of a picture: the page's title, and what each panel has."""
+    title, heading = page.partition("\n")[0], figure.get_suptitle()
+    # under a heading, what many images have would be read out one by one
+    shown = [heading] if heading else [text for axes in figure.axes if (text := _panel(axes))]
+    if not title or not shown:
+        raise ValueError("a picture of the gallery needs a title or labels that say what it shows")
+    return " ".join(f"{title}: {'; '.join(shown)}".split())
+
+
+def _panel(axes):
+    """Return what a panel shows: its title or its y axis, over its x axis, and its curves."""
+    title = axes.get_title() or axes.get_title(loc="left")
+    sides = (("x", axes.get_xlabel()), ("y", axes.get_ylabel()))
+    labels = ", ".join(f"{side}: {label}" for side, label in sides if label)
+    curves = ", ".join(axes.get_legend_handles_labels()[1])
+    return " ".join([title, f"({labels})" * bool(labels), f"of {curves}" * bool(curves)]).strip()
 
 
 def _save(figure, path):

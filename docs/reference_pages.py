@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import xpnn
+from xpnn._core.registry import Registry
 from xpnn.cli import _parser
 
 # for each page its title, and the modules whose public names it has. A name that `xpnn` has too is
@@ -111,6 +112,54 @@ def _told(value):
         return "By name: " + ", ".join(f"``{key}``" for key in value) + "."
     text = re.sub(r"\b(typing|collections\.abc|numpy)\.", "", repr(value))
     return f"``{text}``"
+
+
+def registering(register):
+    """Return the docstring of a registry's `register`, which says it of its own kind of part."""
+    registry, kind = register.__self__, register.__self__.kind
+    text = inspect.getdoc(register).partition("\nExamples\n")[0]
+    summary, _, rest = text.split("\n\n", 2)
+    a_kind = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    own = registry._name(type("Own", (), {"name": "name"}))
+    known = {"name": "its `name`", "own": "that of its class in lower case"}.get(own)
+    known = known or ("that of its class" if registry._base else "that of the function")
+    section = "#" + a_kind.replace(" ", "-") if kind in GUIDED else ""
+    return "\n\n".join([
+        summary.replace("a part", a_kind),
+        f"The name of {a_kind} is {known}.",
+        rest.replace("another module's part", f"another module's {kind}")
+        .replace("function or class", "class" if registry._base else "function")
+        .rstrip(),
+        "Notes\n-----\n"
+        f"`Parts of your own <../../guide/own-parts.html{section}>`__ shows how to write {a_kind}.",
+    ])  # fmt: skip
+
+
+# the kinds of parts that docs/guide/own-parts.md has a section for
+GUIDED = {"loss", "layer", "optimizer", "schedule", "metric", "callback"}
+
+
+def _docstring(app, what, name, obj, options, lines):
+    if isinstance(getattr(obj, "__self__", None), Registry):
+        lines[:] = registering(obj).split("\n")
+
+
+def _source(app, module):
+    """Give `register` the source of the method that it is."""
+    if module != Registry.__module__:
+        return None
+    from sphinx.pycode import ModuleAnalyzer
+
+    found = ModuleAnalyzer.for_module(module)
+    found.analyze()
+    return found.code, found.tags | {"register": found.tags["Registry.register"]}
+
+
+def setup(app):
+    """Connect what autodoc and viewcode don't see by themselves."""
+    # before numpydoc, which has 500
+    app.connect("autodoc-process-docstring", _docstring, priority=300)
+    app.connect("viewcode-find-source", _source)
 
 
 _NOT_SHOWN = (argparse._HelpAction, argparse._SubParsersAction)

@@ -1,6 +1,7 @@
 """Every activation against its formula in 60 digits, over the whole range of each dtype."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -286,6 +287,16 @@ def test_own_activation_is_one_line(registry, backend, array):
     assert backend.to_numpy(z).tolist() == [9.0, 0.25]
     assert backend.to_numpy(pullback(u)[0]).tolist() == [18.0, 0.5]
     assert backend.to_numpy(square(u)[0]).tolist() == [9.0, 0.25]
+
+
+def test_a_signature_says_that_the_namespace_may_be_left_out(registry):
+    @activations.register
+    def scaled(u, /, a: float = 2.0, *, xp, **rest):
+        """Return ``a * u``."""
+
+    assert str(inspect.signature(scaled)) == "(u, /, a: float = 2.0, *, xp: Any = None, **rest)"
+    for function in ACTIVATIONS.values():
+        assert inspect.signature(function).parameters["xp"].default is None
 
 
 def test_own_activation_with_a_checked_parameter(registry):

@@ -10,6 +10,7 @@ from `u` if left out. For finite inputs, results are finite and without warnings
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, overload
@@ -99,6 +100,12 @@ def register(
     ) -> tuple[Array, Pullback]:
         return function(u, *args, xp=namespace(u) if xp is None else xp, **parameters)
 
+    given = inspect.signature(function)
+    optional = inspect.Parameter("xp", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Any)
+    parameters = [own for own in given.parameters.values() if own.name != "xp"]
+    parameters = sorted([*parameters, optional], key=lambda own: own.kind)
+    activation.__signature__ = given.replace(parameters=parameters)  # type: ignore[attr-defined]
+
     name = function.__name__
     ACTIVATIONS.add(name, activation, replace=replace)
     numbers = {k: finite for k, v in ACTIVATIONS.parameters(name).items() if not isinstance(v, str)}
@@ -182,7 +189,7 @@ def sigmoid(u: Array, *, xp: Any) -> tuple[Array, Pullback]:
 
 @register
 def tanh(u: Array, *, xp: Any) -> tuple[Array, Pullback]:
-    """Return the hyperbolic tangent of ``u``."""
+    """Return the hyperbolic tangent, ``(exp(u) - exp(-u)) / (exp(u) + exp(-u))``."""
     z = xp.tanh(u)
     return z, lambda dz: dz * (1.0 - z * z)
 
@@ -201,7 +208,7 @@ def swish(u: Array, beta: float = 1.0, *, xp: Any) -> tuple[Array, Pullback]:
     Parameters
     ----------
     beta
-        How sharply it bends: it is u / 2 for 0, and near ReLU for large ones.
+        How sharply it bends: it is ``u / 2`` for 0, and near ReLU for large ones.
     """
     s = functions.sigmoid(_scaled(u, beta, xp), xp)
     z = u * s

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from enum import Enum
 from typing import Any
 
+# for users: the errors, the warnings, and the checks of numbers for parts of their own
 __all__ = [
     "ArgumentError",
     "BackendError",
@@ -19,23 +20,14 @@ __all__ = [
     "DataError",
     "DataWarning",
     "DivergenceError",
-    "Door",
     "WriteError",
     "XpnnError",
-    "check_plain",
-    "counted",
-    "entered",
     "finite",
     "fraction",
-    "initials",
     "integer",
-    "nearest",
     "nonnegative",
     "number",
-    "position",
     "positive",
-    "unknown",
-    "written",
 ]
 
 

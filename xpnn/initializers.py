@@ -36,7 +36,7 @@ register = INITIALIZERS.register
 
 
 def uniform(rng: np.random.RandomState, inputs: int, outputs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return weights and biases from U(-r, r), r = 1 / sqrt(inputs), as in PyTorch's Linear.
+    """Return weights and biases from ``U(-r, r)``, ``r = 1 / sqrt(inputs)``: PyTorch's Linear.
 
     The variance of the weights is a third of that of LeCun et al. (1998, Efficient BackProp), so
     the outputs of an untrained network are small beside standardized targets. Biases other than 0
@@ -48,22 +48,25 @@ def uniform(rng: np.random.RandomState, inputs: int, outputs: int) -> tuple[np.n
 
 
 def he_normal(rng: np.random.RandomState, inputs: int, outputs: int) -> np.ndarray:
-    """Return draws from N(0, 2 / inputs), for ReLU and similar activations (He et al. 2015)."""
+    """Return draws from ``N(0, 2 / inputs)``, for ReLU and similar activations (He et al. 2015)."""
     return rng.randn(inputs, outputs) * math.sqrt(2 / inputs)
 
 
 def he_uniform(rng: np.random.RandomState, inputs: int, outputs: int) -> np.ndarray:
-    """Return draws from U(-r, r), r = sqrt(6 / inputs) (He et al. 2015)."""
+    """Return draws from ``U(-r, r)``, ``r = sqrt(6 / inputs)`` (He et al. 2015)."""
     return _uniform(rng, inputs, outputs, math.sqrt(6 / inputs))
 
 
 def glorot_normal(rng: np.random.RandomState, inputs: int, outputs: int) -> np.ndarray:
-    """Return draws from N(0, 2 / (inputs + outputs)), for tanh (Glorot and Bengio 2010)."""
+    """Return draws from ``N(0, 2 / (inputs + outputs))``, for tanh (Glorot and Bengio 2010)."""
     return rng.randn(inputs, outputs) * math.sqrt(2 / (inputs + outputs))
 
 
 def glorot_uniform(rng: np.random.RandomState, inputs: int, outputs: int) -> np.ndarray:
-    """Return draws from U(-r, r), r = sqrt(6 / (inputs + outputs)) (Glorot and Bengio 2010)."""
+    """Return draws from ``U(-r, r)``, ``r = sqrt(6 / (inputs + outputs))``.
+
+    Glorot and Bengio 2010.
+    """
     return _uniform(rng, inputs, outputs, math.sqrt(6 / (inputs + outputs)))
 
 

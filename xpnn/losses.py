@@ -432,8 +432,9 @@ def _sides(difference: Array, xp: Any) -> tuple[Array, Array]:
 class MeanAbsoluteError(_OfValues, Loss):
     """Mean absolute error ``|u - t|``, mean over samples and outputs; its best u is the median.
 
-    The gradient is ``1 / (n k)`` where u > t, ``-1 / (n k)`` where u < t, and 0 where a target is
-    met exactly, as in PyTorch's `L1Loss`. With a single output, integer targets are values.
+    The gradient is ``1 / (n k)`` where ``u > t``, ``-1 / (n k)`` where ``u < t``, and 0 where a
+    target is met exactly, as in PyTorch's `L1Loss`. With a single output, integer targets are
+    values.
     """
 
     name: ClassVar[str] = "mean_absolute_error"
@@ -449,9 +450,10 @@ class MeanAbsoluteError(_OfValues, Loss):
 class Huber(_OfValues, Loss):
     """Huber's loss (Huber 1964): ``d²/2`` where ``|d| <= delta``, else ``delta (|d| - delta/2)``.
 
-    Here d = u - t, and the loss is the mean over samples and outputs, as in PyTorch's `HuberLoss`.
-    The gradient is ``min(max(d, -delta), delta) / (n k)``: samples far from their target pull no
-    harder than those at a distance of delta. With a single output, integer targets are values.
+    Here ``d = u - t``, and the loss is the mean over samples and outputs, as in PyTorch's
+    `HuberLoss`. The gradient is ``min(max(d, -delta), delta) / (n k)``: samples far from their
+    target pull no harder than those at a distance of delta. With a single output, integer targets
+    are values.
 
     Parameters
     ----------
@@ -534,11 +536,11 @@ def _row(values: Sequence[float], times: int, like: Array, xp: Any) -> Array:
 class Quantile(_OfValues, Loss):
     """Quantile regression by the pinball loss (Koenker and Bassett 1978), for several levels q.
 
-    It is ``(1 - q) (u - t)`` where u > t, else ``q (t - u)``, mean over samples and outputs; the
-    best u is the q-quantile of the targets. The gradient is ``(1 - q) / (n k)``, ``-q / (n k)``,
-    and 0 where u = t.
+    It is ``(1 - q) (u - t)`` where ``u > t``, else ``q (t - u)``, mean over samples and outputs;
+    the best u is the q-quantile of the targets. The gradient is ``(1 - q) / (n k)``,
+    ``-q / (n k)``, and 0 where ``u = t``.
 
-    For m columns of targets, the network has ``k = levels x m`` outputs: first all m of the first
+    For m columns of targets, the network has ``k = levels * m`` outputs: first all m of the first
     level. So ``predict(model, x).reshape(n, levels, m)`` has an axis for each. The levels are
     learned side by side, and nothing keeps two quantiles of a sample from crossing; to sort them
     along the axis of the levels makes no loss larger (Chernozhukov, Fernández-Val and Galichon
@@ -605,7 +607,7 @@ def _class_weights(name: str, value: Any) -> tuple[float, ...] | None:
 class Focal(_Softmax, Loss):
     """Focal loss (Lin et al. 2017) from logits: ``-sum(alpha t (1 - p)^gamma log(p))``.
 
-    Here p = softmax(u), and the loss is the mean over the samples. Compared with cross entropy,
+    Here ``p = softmax(u)``, and the loss is the mean over the samples. Compared with cross entropy,
     which it is for gamma = 0, a class that is predicted well already counts less. The gradient
     is ``(p sum(s) - s) / n`` with ``s = alpha t (1 - p)^gamma (1 - gamma p log(p) / (1 - p))``.
     Targets are labels, one-hot rows or probabilities.
@@ -658,7 +660,7 @@ class BinaryFocal(_Sigmoid, Loss):
     """Focal loss (Lin et al. 2017) for yes-or-no questions, mean over samples and outputs.
 
     It is ``-alpha t (1 - p)^gamma log(p) - (1 - alpha) (1 - t) p^gamma log(1 - p)`` with
-    p = sigmoid(u). The gradient is ``1 / (n k)`` times ``(1 - alpha) (1 - t) p^gamma (p - gamma
+    ``p = sigmoid(u)``. The gradient is ``1 / (n k)`` times ``(1 - alpha) (1 - t) p^gamma (p - gamma
     (1 - p) log(1 - p)) - alpha t (1 - p)^gamma (1 - p - gamma p log(p))``. A single output, with
     labels 0 and 1, is for two classes.
 
@@ -696,8 +698,8 @@ class BinaryFocal(_Sigmoid, Loss):
 class Flooding(Loss):
     """Flooding (Ishida et al. 2020): ``|E - b| + b`` of the mini-batch's loss E.
 
-    Where E < b the gradient changes its sign, so that the loss climbs back to the flood level
-    instead of sinking to 0. At E = b the gradient is that of E.
+    Where ``E < b``, the gradient changes its sign, so that the loss climbs back to the flood level
+    instead of sinking to 0. At ``E = b`` the gradient is that of E.
 
     Parameters
     ----------

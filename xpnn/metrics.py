@@ -259,7 +259,7 @@ def _ratio(part: Any, whole: Any) -> Any:
 
 
 class Precision(_Averaged):
-    """Precision: the share of the samples predicted as a class that are of this class."""
+    """Precision ``hits / predicted``: the share of a class's predictions that are right."""
 
     name: ClassVar[str] = "precision"
 
@@ -269,7 +269,7 @@ class Precision(_Averaged):
 
 
 class Recall(_Averaged):
-    """Recall: the share of the samples of a class that are predicted as this class."""
+    """Recall ``hits / true``: the share of a class's samples that are predicted as this class."""
 
     name: ClassVar[str] = "recall"
 
@@ -279,7 +279,7 @@ class Recall(_Averaged):
 
 
 class F1(_Averaged):
-    """F1: the harmonic mean of precision and recall, ``2 hits / (predicted + true)``."""
+    """F1 ``2 hits / (predicted + true)``: the harmonic mean of precision and recall."""
 
     name: ClassVar[str] = "f1"
 
@@ -289,7 +289,7 @@ class F1(_Averaged):
 
 
 class BalancedAccuracy(_Counted):
-    """Balanced accuracy: the mean recall of the classes that there are samples of."""
+    """Balanced accuracy ``mean(hits / true)``: over the classes that there are samples of."""
 
     name: ClassVar[str] = "balanced_accuracy"
 
@@ -301,7 +301,7 @@ class BalancedAccuracy(_Counted):
 
 @dataclass(frozen=True)
 class TopK(SummedMetric):
-    """Top-k accuracy: the share of samples whose class is among the k with the largest outputs.
+    """Top-k accuracy ``hits / n``: a hit is a class among the k with the largest outputs.
 
     Parameters
     ----------
@@ -404,7 +404,10 @@ class _Squared(SummedMetric):
 
 
 class R2(_Squared):
-    """Coefficient of determination R², as `r2_score`; mean over the outputs."""
+    """Coefficient of determination R², as `r2_score`, mean over the outputs.
+
+    It is ``1 - sum((u - t)²) / sum((t - mean(t))²)``.
+    """
 
     name: ClassVar[str] = "r2"
 
@@ -437,8 +440,9 @@ def _macro_or_weighted(name: str, value: Any) -> Any:
 class RocAuc(PredictionMetric):
     """Area under the ROC curve, from the probabilities of the classes.
 
-    That of the second of two classes; with more, the mean over the classes, each against all
-    others. It is NaN where a class has no samples, or all.
+    It is ``P(p > q) + P(p = q) / 2``, where p is what is predicted for the class and a sample of
+    it, and q for the class and another sample. That of the second of two classes; with more, the
+    mean over the classes, each against all others. It is NaN where a class has no samples, or all.
 
     Parameters
     ----------

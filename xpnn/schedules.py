@@ -177,8 +177,9 @@ class Plateau(Schedule):
 
     An epoch is better if its loss is more than `min_delta` below the least so far, or its accuracy
     more than `min_delta` above the largest; a metric, as it says. After more than `patience` epochs
-    in a row that aren't better, the learning rate falls and the count starts again. The untrained
-    network doesn't count. PyTorch's ReduceLROnPlateau with ``threshold_mode="abs"``.
+    in a row that aren't better, the learning rate falls and the count starts again: after k falls
+    it is multiplied by ``factor ** k``. The untrained network doesn't count. PyTorch's
+    ReduceLROnPlateau with ``threshold_mode="abs"``.
 
     Parameters
     ----------

@@ -2,8 +2,9 @@
 The same bits on four libraries
 ===============================
 
-NumPy, PyTorch, JAX and array-api-strict, which computes with NumPy, train the same network from the same seed: 200 images,
-40 epochs of two steps. First each library computes in its own way, then with ``reproducible=True``.
+NumPy, PyTorch, JAX and array-api-strict train the same network from the same seed: 200 images, 40 epochs of two steps.
+First each library computes in its own way, then with ``reproducible=True``. array-api-strict computes with NumPy, so
+that by themselves the four have three results; it is here as a library that has nothing but what the standard says.
 
 It needs ``pip install "xpnn[download,jax,plot,testing,torch]"``.
 """

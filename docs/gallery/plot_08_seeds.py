@@ -42,7 +42,7 @@ validation = 0.3
 normalize = "standard"
 """
 )
-# each run takes less time than the start of a process: no processes here; ``jobs=2`` starts two
+# each run takes less time than the start of a process: no processes here; jobs=2 starts two
 outcome = run(
     folder / "seeds.toml", out=folder / "runs", executor=ThreadPoolExecutor(1), progress=False
 )

@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import json
+import pkgutil
 import re
 import runpy
 import sys
@@ -32,8 +33,8 @@ def reference(docs):
 
 
 @pytest.fixture(scope="module")
-def latex():
-    return runpy.run_path(str(DOCS / "formulas.py"))["latex"]
+def formulas():
+    return types.SimpleNamespace(**runpy.run_path(str(DOCS / "formulas.py")))
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,41 @@ def _value(path):
     return getattr(importlib.import_module(module), name)
 
 
+def test_names_that_the_reference_does_not_have_are_not_promised(reference):
+    shown = [value for values in reference.names().values() for value in values.values()]
+    hidden = set()
+    for info in pkgutil.walk_packages(xpnn.__path__, "xpnn."):
+        if "._" in info.name or info.name.endswith("__main__"):
+            continue
+        module = importlib.import_module(info.name)
+        if any(
+            all(value is not own for own in shown) and not inspect.ismodule(value)
+            for name in getattr(module, "__all__", ())
+            for value in [getattr(module, name)]
+        ):
+            hidden.add(info.name)
+    text = (DOCS / "versions.md").read_text("utf-8")
+    assert {name for name in hidden if f"`{name}`" not in text} == set()
+
+
+def test_register_tells_of_its_own_kind(reference):
+    of = {
+        path: reference.registering(value)
+        for values in reference.names().values()
+        for path, value in values.items()
+        if path.endswith(".register") and inspect.ismethod(value)
+    }
+    assert len(of) == 8
+    guide = (DOCS / "guide" / "own-parts.md").read_text("utf-8")
+    for path, text in of.items():
+        assert path in guide
+        assert not re.search(r"\bpart\b", text.replace("\npart\n", "").replace("the part is", ""))
+    assert "The name of a loss is its `name`." in of["xpnn.losses.register"]
+    assert "optimizer is that of its class in lower case." in of["xpnn.optimizers.register"]
+    assert {kind for kind in reference.GUIDED if f"\n## A {kind}\n" not in guide} == {"optimizer"}
+    assert "\n## An optimizer\n" in guide
+
+
 def test_every_page_of_the_reference_is_in_its_table_of_contents(reference):
     listed = (DOCS / "reference" / "index.md").read_text("utf-8").splitlines()
     assert {f"api/{name}" for name in (*reference.PAGES, "command")} <= set(listed)
@@ -96,17 +132,88 @@ def test_every_option_is_in_the_reference(reference):
         # a Greek letter is a factor, and not a function
         ("(1 - p)^gamma (p - t)", r"\left(1 - p\right)^{\gamma }\,\left(p - t\right)"),
         ("a / b / c", r"\dfrac{a}{b\,c}"),
+        (
+            "P(p > q) + P(p = q) / 2",
+            r"\operatorname{P}\left(p > q\right) + \operatorname{P}\left(p = q\right) / 2",
+        ),
+        ("log(t!)", r"\log\left(t!\right)"),
+        ("n = 6", "n = 6"),
         ("gamma ** floor(t)", r"\gamma ^{\operatorname{floor}\left(t\right)}"),
         # code stays code
         ("pullback(dz)", None),
         ("nesterov=True", None),
+        ("n=6", None),
         ("predict(model, x).reshape(n, m)", None),
         ("(a + b", None),
         ("learning", None),
     ],
 )
-def test_formulas(latex, text, expected):
-    assert latex(text) == expected
+def test_formulas(formulas, text, expected):
+    assert formulas.latex(text) == expected
+
+
+# they return zeros, another part, or what they are given
+WITHOUT_A_FORMULA = {"zeros", "Activation", "constant"}
+
+
+def test_every_part_has_its_formula_typeset(formulas):
+    registries = [
+        xpnn.activations.ACTIVATIONS,
+        xpnn.losses.LOSSES,
+        xpnn.optimizers.OPTIMIZERS,
+        xpnn.layers.LAYERS,
+        xpnn.initializers.INITIALIZERS,
+        xpnn.schedules.SCHEDULES,
+        xpnn.normalizers.NORMALIZERS,
+        xpnn.metrics.METRICS,
+    ]
+    own = [(n, part) for parts in registries for n, part in parts.items() if _is_ours(part)]
+    plain = {
+        name
+        for name, part in own
+        if not formulas.has_formulas(part) or ":math:" not in formulas.typeset(part.__doc__)
+    }
+    assert plain == WITHOUT_A_FORMULA
+
+
+def _is_ours(part):
+    return part.__module__.startswith("xpnn.")
+
+
+# code with an operator in docstrings that hold formulas
+CODE = {
+    '"adam:lr=0.01"',
+    '"cross_entropy:label_smoothing=0.1"',
+    "a << b",
+    "a >> b",
+    "a // b",
+    "a | b",
+    'F1(average="weighted")',
+    "f(u, *, xp, **parameters) -> (z, pullback)",
+    "float32(x / 255)",
+    "make_scorer(fbeta_score, beta=2.5)",
+    "n=6",
+    "nesterov=True",
+    'numpy.load("x.npy", mmap_mode="r")',
+    "pullback(dy, input_gradient=True)",
+    "resume=",
+    "rng.randn(*shape)",
+    'threshold_mode="abs"',
+    "x[key] = value",
+}
+
+
+def test_what_is_not_typeset_is_code(reference, formulas):
+    pytest.importorskip("sklearn")
+    found = set()
+    for values in reference.names().values():
+        for value in values.values():
+            members = vars(value).items() if inspect.isclass(value) else ()
+            for own in (value, *(own for name, own in members if name[0] != "_")):
+                own = getattr(own, "__func__", own)  # of a class method or a static one
+                if formulas.has_formulas(own) and isinstance(own.__doc__, str):
+                    found |= set(re.findall("(?<!`)``([^`]+)``", formulas.typeset(own.__doc__)))
+    assert {code for code in found if re.search(r"[-+*/^²³<>|=]", code)} == CODE
 
 
 def test_links_of_the_repository_become_links_of_the_site(docs, tmp_path):
@@ -251,6 +358,28 @@ def test_thumbnails_of_the_gallery_have_a_dark_variant(docs):
     for theme, ending in (("light", ""), ("dark", "_dark")):
         line = f"/auto_gallery/images/sphx_glr_plot_1_001{ending}.svg\n     :alt:\n"
         assert f"{line}     :class: only-{theme}\n" in text
+
+
+def test_a_picture_says_in_words_what_it_shows(docs):
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    alternative = docs("gallery_pictures").alternative
+    figure = Figure()
+    panels = figure.subplots(1, 2)
+    with pytest.raises(ValueError, match="a picture of the gallery needs a title or labels"):
+        alternative(figure, "Runs\n====")
+    panels[0].plot([1, 2], label="training")
+    panels[0].plot([1], label="_best")
+    panels[0].set(title="loss", xlabel="epoch")
+    panels[1].set_title("images", loc="left")
+    assert alternative(figure, "Runs\n====\n\nTwo.") == (
+        "Runs: loss (x: epoch) of training; images"
+    )
+    with pytest.raises(ValueError, match="a picture of the gallery needs a title or labels"):
+        alternative(figure, "")
+    figure.suptitle("the two that\nare worst")
+    assert alternative(figure, "Runs") == "Runs: the two that are worst"
 
 
 @pytest.mark.parametrize(

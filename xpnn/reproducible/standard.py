@@ -479,7 +479,7 @@ class StandardNamespace(Namespace):
         return self._bitwise("bitwise_or", lambda x, y: x | y, a, b)
 
     def bitwise_xor(self, a: Any, b: Any, /) -> Array:
-        """Return ``a ^ b``."""
+        """Return the bits that are set in a or in b, but not in both."""
         return self._bitwise("bitwise_xor", lambda x, y: x ^ y, a, b)
 
     def bitwise_invert(self, x: Array, /) -> Array:
