@@ -247,7 +247,7 @@ def typeset(text):
 
 def plain(text):
     """Return a docstring in which ``|u|`` and ``test_`` outside of code are no markup."""
-    parts = re.split(r"(``.+?``|`.+?`)", text, flags=re.DOTALL)
+    parts = re.split(r"(``.+?``|`.+?`_*)", text, flags=re.DOTALL)
     parts[::2] = [re.sub(r"\||(?<=\w)_(?!\w)", r"\\\g<0>", part) for part in parts[::2]]
     return "".join(parts)
 
