@@ -21,7 +21,6 @@ FUNCTIONS = {
     **{
         name: rf"\operatorname{{{name}}}"
         for name in (
-            "P",
             "floor",
             "mean",
             "remainder",
@@ -31,7 +30,8 @@ FUNCTIONS = {
             "softplus",
         )
     },
-    # the normal distribution and the uniform one
+    # a probability, the normal distribution and the uniform one
+    "P": "P",
     "N": r"\mathcal{N}",
     "U": r"\mathcal{U}",
     # a digit would stand apart
