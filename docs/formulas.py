@@ -21,7 +21,6 @@ FUNCTIONS = {
     **{
         name: rf"\operatorname{{{name}}}"
         for name in (
-            "P",
             "floor",
             "mean",
             "remainder",
@@ -31,7 +30,8 @@ FUNCTIONS = {
             "softplus",
         )
     },
-    # the normal distribution and the uniform one
+    # a probability, the normal distribution and the uniform one
+    "P": "P",
     "N": r"\mathcal{N}",
     "U": r"\mathcal{U}",
     # a digit would stand apart
@@ -247,7 +247,7 @@ def typeset(text):
 
 def plain(text):
     """Return a docstring in which ``|u|`` and ``test_`` outside of code are no markup."""
-    parts = re.split(r"(``.+?``|`.+?`)", text, flags=re.DOTALL)
+    parts = re.split(r"(``.+?``|`.+?`_*)", text, flags=re.DOTALL)
     parts[::2] = [re.sub(r"\||(?<=\w)_(?!\w)", r"\\\g<0>", part) for part in parts[::2]]
     return "".join(parts)
 

@@ -4,6 +4,7 @@ A page that includes a file, and a link to a file, name it as it lies in the rep
 they become links between pages, or downloads.
 """
 
+import inspect
 import os
 import posixpath
 import re
@@ -112,6 +113,11 @@ def as_code(app, env, node, contnode):
     return contnode if node.get("reftype") == "obj" else None
 
 
+def _in_module(value):
+    """Return the name of a value's source: of a bound method its own, as reference_pages has it."""
+    return value.__name__ if inspect.ismethod(value) else value.__qualname__
+
+
 def ways_back(app, pagename, templatename, context, doctree):
     """Correct the links from a module's source to the reference, where names are `xpnn`'s."""
     if not pagename.startswith("_modules/xpnn"):
@@ -119,7 +125,7 @@ def ways_back(app, pagename, templatename, context, doctree):
     module = pagename.removeprefix("_modules/").replace("/", ".")
     # by the name that it has in the module, the name that the reference has
     shown = {
-        f"{value.__module__}.{value.__qualname__}": path
+        f"{value.__module__}.{_in_module(value)}": path
         for page in reference_pages.names().values()
         for path, value in page.items()
         if hasattr(value, "__qualname__")

@@ -123,6 +123,7 @@ def registering(register):
     own = registry._name(type("Own", (), {"name": "name"}))
     known = {"name": "its `name`", "own": "that of its class in lower case"}.get(own)
     known = known or ("that of its class" if registry._base else "that of the function")
+    verb = "shows" if kind in GUIDED else "says what is needed of"
     section = "#" + a_kind.replace(" ", "-") if kind in GUIDED else ""
     return "\n\n".join([
         summary.replace("a part", a_kind),
@@ -131,7 +132,7 @@ def registering(register):
         .replace("function or class", "class" if registry._base else "function")
         .rstrip(),
         "Notes\n-----\n"
-        f"`Parts of your own <../../guide/own-parts.html{section}>`__ shows how to write {a_kind}.",
+        f"`Parts of your own <../../guide/own-parts.html{section}>`__ {verb} {a_kind}.",
     ])  # fmt: skip
 
 

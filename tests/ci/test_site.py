@@ -134,7 +134,7 @@ def test_every_option_is_in_the_reference(reference):
         ("a / b / c", r"\dfrac{a}{b\,c}"),
         (
             "P(p > q) + P(p = q) / 2",
-            r"\operatorname{P}\left(p > q\right) + \operatorname{P}\left(p = q\right) / 2",
+            r"P\left(p > q\right) + P\left(p = q\right) / 2",
         ),
         ("log(t!)", r"\log\left(t!\right)"),
         ("n = 6", "n = 6"),
