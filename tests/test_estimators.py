@@ -282,7 +282,7 @@ def test_sparse_features_give_the_bits_of_dense_ones(form, solver):
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_large_sparse_features_stay_sparse(monkeypatch, solver):
-    rng = np.random.RandomState(0)
+    rng = np.random.default_rng(0)
     x = scipy.sparse.random_array((400, 300), density=0.02, rng=rng, format="csr")
     y = np.asarray(x.sum(axis=1)).ravel() > 3
     # chunks of 40 rows, where all are 400

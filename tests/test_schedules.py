@@ -44,6 +44,8 @@ def torchs(make, per_step):
     return found
 
 
+# by SequentialLR of PyTorch 2.5 itself
+@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")
 @pytest.mark.parametrize(
     ("schedule", "make", "per_step"),
     [

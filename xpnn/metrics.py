@@ -554,7 +554,10 @@ class Scorer(PredictionMetric):
         names = list(inspect.signature(function).parameters)
         if names[:1] == ["estimator"]:
             return function
-        if names[0:1] == ["y_true"] and names[1] in ("y_score", "y_prob", "y_proba"):
+        # before scikit-learn 1.9, what these call y_pred are probabilities
+        probable = function in (sklearn.log_loss, sklearn.d2_log_loss_score)
+        probable = probable or names[1:2] in (["y_score"], ["y_prob"], ["y_proba"])
+        if names[:1] == ["y_true"] and probable:
             return sklearn.make_scorer(function, response_method="predict_proba")
         # others of scikit-learn are for features, clusters or curves
         if names[:2] in _OF_TARGETS or not isinstance(self.scorer, str):
