@@ -52,7 +52,7 @@ def test_the_page_registers_what_it_says(folder):
     assert all(name in registry for name, registry in NAMES.items())
     assert {registry[name].__module__ for name, registry in NAMES.items()} == {parts.__name__}
     rows = re.findall(r"^\| (\w+) \| .* `xpnn\.(\w+)\.register` \|", PAGE, flags=re.MULTILINE)
-    assert len(rows) == 8
+    assert len(rows) == 9
     for kind, module in rows:
         assert module == {"loss": "losses"}.get(kind, f"{kind}s")
         assert callable(getattr(xpnn, module).register)
