@@ -661,7 +661,7 @@ def test_isin_takes_a_number_in_the_dtype_of_the_array(ns):
 
 @pytest.mark.parametrize("other", ["numpy", "strict", "torch", "jax"])
 def test_asarray_takes_arrays_of_any_library(ns, other):
-    library = reproducible.namespace(other)._raw
+    library = open_backend(other).xp
     for dtype in ("float32", "int8", "bool"):
         array = library.asarray([[1, 0], [2, 3]], dtype=getattr(library, dtype))
         found = ns.asarray(array)

@@ -156,6 +156,8 @@ def test_a_library_that_is_not_installed_is_an_error(project):
     ],
 )  # fmt: skip
 def test_what_no_library_is(project, given, message):
+    if given == "torch:tpu":
+        pytest.importorskip("torch")
     assert usage_error(project(SUM, f"--xp={given}")).startswith(message)
 
 
