@@ -170,11 +170,10 @@ def missing(folder):
         yield f"gallery: {count} notebooks of ten"
     index = (folder / "searchindex.js").read_text(encoding="utf-8")
     index = json.loads(index[index.index("(") + 1 : index.rindex(")")])
-    texts = {
-        name: _text((folder / f"{name}.html").read_text(encoding="utf-8"))
-        for name in index["docnames"]
-        if name == "japanese" or name.startswith("ja/")
-    }
+    pages = {n: (folder / f"{n}.html").read_text(encoding="utf-8") for n in index["docnames"]}
+    texts = {n: _text(page) for n, page in pages.items() if re.search('<html[^>]* lang="ja"', page)}
+    if not texts:
+        yield "search: no page says that it is in Japanese"
     for word in ("グラフ", "損失関数", "学習率", "表", "学習", "微分"):
         # as docs/search_words.py splits it; a page must have all parts
         parts = [word[i : i + 2] for i in range(len(word) - 1)] or [word]

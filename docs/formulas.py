@@ -44,8 +44,9 @@ WORDS = {
     "batch", "weight", "weights", "samples", "loss", "count", "power_t", "fraction", "low", "high",
 }  # fmt: skip
 POWERS = {"²": "2", "³": "3"}
-RELATIONS = {"=": "=", "<": "<", ">": ">", "<=": r"\le ", ">=": r"\ge ", "!=": r"\ne "}
-RELATIONS["=="] = "="
+RELATIONS = {
+    "=": "=", "==": "=", "!=": r"\ne ", "<": "<", ">": ">", "<=": r"\le ", ">=": r"\ge ",
+}  # fmt: skip
 _TOKEN = re.compile(
     r"\s*(\d+(?:\.\d+)?(?:e-?\d+)?|[A-Za-z_][A-Za-z_0-9]*'?|[<>=!]=|\*\*|[-+*/^²³(),|=<>!])"
 )

@@ -1,6 +1,6 @@
 """The tables of the guide's pages, generated; as a script, it writes them as CSV files.
 
-The script needs no more than xpnn does; the tables as DataFrames need pandas.
+It needs no more than xpnn does.
 
 passengers.csv    texts, names, truth values, missing cells, an id: who survived?
 machines.csv      three classes, one of them rare
@@ -9,12 +9,8 @@ new.csv           passengers of whom nobody knows whether they survived
 """
 
 import csv
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import pandas
 
 Columns = dict[str, list]
 
@@ -23,21 +19,7 @@ INITIALS = list("ABCDEFGHJKLMNOPRSTVW")
 LAST = ["Abel", "Berg", "Chen", "Diaz", "Egger", "Frank", "Gupta", "Hahn", "Ito", "Jansen"]
 
 
-def passengers() -> "pandas.DataFrame":
-    """Return the passengers as a DataFrame."""
-    import pandas
-
-    return pandas.DataFrame(passenger_columns())
-
-
-def machines() -> "pandas.DataFrame":
-    """Return the machines as a DataFrame."""
-    import pandas
-
-    return pandas.DataFrame(machine_columns())
-
-
-def passenger_columns(rows: int = 900, seed: int = 0) -> Columns:
+def passengers(rows: int = 900, seed: int = 0) -> Columns:
     """Return passengers of a ship: sex, class and age say most of who survived."""
     rng = np.random.RandomState(seed)
     sex = rng.choice(["female", "male"], rows, p=[0.35, 0.65])
@@ -70,7 +52,7 @@ def passenger_columns(rows: int = 900, seed: int = 0) -> Columns:
     )
 
 
-def machine_columns(rows: int = 1500, seed: int = 1) -> Columns:
+def machines(rows: int = 1500, seed: int = 1) -> Columns:
     """Return machines, of which one in twenty is broken."""
     rng = np.random.RandomState(seed)
     state = rng.choice(3, rows, p=[0.8, 0.15, 0.05])
@@ -86,7 +68,7 @@ def machine_columns(rows: int = 1500, seed: int = 1) -> Columns:
     )
 
 
-def house_columns(rows: int = 1500, seed: int = 2) -> Columns:
+def houses(rows: int = 1500, seed: int = 2) -> Columns:
     """Return houses, whose prices in thousands spread more the higher they are."""
     rng = np.random.RandomState(seed)
     area = rng.uniform(40, 240, rows).round()
@@ -124,9 +106,9 @@ def write(name: str, columns: Columns, first: int | None = None) -> None:
 
 
 if __name__ == "__main__":
-    table = passenger_columns()
+    table = passengers()
     write("passengers.csv", {name: column[:800] for name, column in table.items()}, 0)
     del table["Survived"]
     write("new.csv", {name: column[800:] for name, column in table.items()}, 800)
-    write("machines.csv", machine_columns())
-    write("houses.csv", house_columns())
+    write("machines.csv", machines())
+    write("houses.csv", houses())
